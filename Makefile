@@ -1,0 +1,63 @@
+# `make` alone lists the targets. Needs Python 3.11 to 3.13 and GNU make; the rest installs itself.
+
+PYTHON ?= python3
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+# Two stamps: what a search needs, and the developer's tools on top of it.
+RUN_STAMP := $(VENV)/.run.stamp
+DEV_STAMP := $(VENV)/.dev.stamp
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help venv search test lint bench wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(DEV_STAMP) ## Create .venv with everything for development (PYTHON=python3.12 picks the interpreter)
+
+search: $(RUN_STAMP) ## Search for a plan; ARGS="..." goes to `autoquant search`
+	@$(BIN)/autoquant search $(ARGS)
+
+test: lint ## Run the linters and the tests; ARGS="..." goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(RUN_STAMP) ## Run the benchmarks; ARGS="..." goes to them
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(DEV_STAMP) ## Build the wheel into dist/
+	rm -rf build
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove build products and caches; keeps .venv, runs/ and studies/
+	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	  || { echo "error: autoquant needs Python 3.11 to 3.13, which '$(PYTHON)' is not; name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing autoquant into $(VENV) ..." >&2
+	@$(PIP) -e .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing autoquant and the developer's tools into $(VENV) ..." >&2
+	@$(PIP) -e '.[dev]'
+	@touch $(RUN_STAMP) $@

@@ -1,0 +1,79 @@
+"""The recurrent cells: how many gates they have, and what one step computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+CellKind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
+GATES: dict[CellKind, int] = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+State = tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each [B, H]
+Quantize = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell and the function of its candidate and output.
+
+    Attributes:
+        kind: "lstm" (gates i, f, g, o), "gru" (r, z, n), "rnn_tanh" or "rnn_relu".
+        candidate: "tanh", or "sigmoid" as in Bit-RNN's LSTM (He et al. 2016), where it also stands
+            in for the tanh of the output and 1 is added to the forget gate.
+    """
+
+    kind: CellKind
+    candidate: Literal["tanh", "sigmoid"] = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.candidate == "sigmoid" and self.kind != "lstm":
+            raise ValueError(f"a sigmoid candidate needs an lstm cell, got {self.kind!r}")
+
+    @property
+    def gates(self) -> int:
+        return GATES[self.kind]
+
+
+class Weights(NamedTuple):
+    """Weights of one direction: input [G*H, I], recurrent [G*H, H], bias [G*H] or None, and the
+    GRU's second bias of its candidate [H], which stands inside the reset gate."""
+
+    input: Tensor
+    recurrent: Tensor
+    bias: Tensor | None
+    candidate_bias: Tensor | None = None
+
+
+def step(cell: Cell, projected: Tensor, weights: Weights, state: State) -> State:
+    """One time step: projected input [B, G*H] and state -> next state (h not yet quantized)."""
+    hidden = state[0]
+    if cell.kind == "lstm":
+        gates = torch.addmm(projected, hidden, weights.recurrent.t())
+        return _lstm(cell, gates, state[1])
+    if cell.kind == "gru":
+        recurrent = hidden @ weights.recurrent.t()
+        return (_gru(projected, recurrent, weights.candidate_bias, hidden),)
+    gates = torch.addmm(projected, hidden, weights.recurrent.t())
+    return (gates.tanh() if cell.kind == "rnn_tanh" else gates.relu(),)
+
+
+def _lstm(cell: Cell, gates: Tensor, memory: Tensor) -> State:
+    i, f, g, o = gates.chunk(4, dim=1)
+    squash = torch.tanh if cell.candidate == "tanh" else torch.sigmoid
+    forget = f if cell.candidate == "tanh" else f + 1
+    memory = forget.sigmoid() * memory + i.sigmoid() * squash(g)
+    return o.sigmoid() * squash(memory), memory
+
+
+def _gru(projected: Tensor, recurrent: Tensor, bias: Tensor | None, hidden: Tensor) -> Tensor:
+    r_in, z_in, n_in = projected.chunk(3, dim=1)
+    r_hid, z_hid, n_hid = recurrent.chunk(3, dim=1)
+    if bias is not None:
+        n_hid = n_hid + bias
+    update = (z_in + z_hid).sigmoid()
+    candidate = (n_in + (r_in + r_hid).sigmoid() * n_hid).tanh()
+    return candidate + update * (hidden - candidate)

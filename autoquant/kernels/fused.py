@@ -1,0 +1,47 @@
+"""torch's own fused recurrences: for a hidden state that is not quantized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoquant.kernels.cell import Cell, Quantize, State, Weights
+
+_FUSED: dict[str, Any] = {
+    "lstm": torch._VF.lstm,  # type: ignore[attr-defined]
+    "gru": torch._VF.gru,  # type: ignore[attr-defined]
+    "rnn_tanh": torch._VF.rnn_tanh,  # type: ignore[attr-defined]
+    "rnn_relu": torch._VF.rnn_relu,  # type: ignore[attr-defined]
+}
+
+
+def suits(cell: Cell, quantize: Quantize | None) -> bool:
+    """Whether ``recur`` computes what is asked for."""
+    return quantize is None and cell.candidate == "tanh"
+
+
+def recur(
+    cell: Cell, inputs: Tensor, weights: Weights, state: State, quantize: Quantize | None
+) -> tuple[Tensor, State]:
+    """As kernels.reference.recur, without quantization of the hidden state."""
+    assert suits(cell, quantize)
+    parameters = [weights.input, weights.recurrent]
+    if weights.bias is not None:
+        parameters += [weights.bias, _second_bias(weights)]
+    initial = tuple(part.unsqueeze(0) for part in state)
+    start = initial if cell.kind == "lstm" else initial[0]
+    # has_biases, layers, dropout, train, bidirectional, batch_first
+    rest = (weights.bias is not None, 1, 0.0, False, False, False)
+    outputs, *last = _FUSED[cell.kind](inputs, start, parameters, *rest)
+    return outputs, tuple(part.squeeze(0) for part in last)
+
+
+def _second_bias(weights: Weights) -> Tensor:
+    """torch adds a second bias to the recurrent product: zero but for the GRU's candidate."""
+    assert weights.bias is not None
+    if weights.candidate_bias is None:
+        return torch.zeros_like(weights.bias)
+    gates = weights.bias.new_zeros(2 * weights.candidate_bias.numel())
+    return torch.cat([gates, weights.candidate_bias])

@@ -1,0 +1,18 @@
+"""The kinds of layer that autoquant quantizes and grows."""
+
+from autoquant.layers import embedding, linear, recurrent
+from autoquant.layers.registry import LayerKind, kind_of, layer_kind
+from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec, grown_units
+
+__all__ = [
+    "Axis",
+    "LayerKind",
+    "LayerSpec",
+    "ParameterSpec",
+    "embedding",
+    "grown_units",
+    "kind_of",
+    "layer_kind",
+    "linear",
+    "recurrent",
+]

@@ -1,0 +1,23 @@
+"""Embedding: row lookup in a table [words, units]. Its input is an index: never quantized."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from autoquant.layers.registry import layer_kind
+from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
+
+
+@layer_kind(nn.Embedding)
+class Embedding:
+    """torch.nn.Embedding."""
+
+    name = "embedding"
+
+    def describe(self, name: str, module: nn.Embedding) -> LayerSpec:
+        words, units = module.num_embeddings, module.embedding_dim
+        table = ParameterSpec("weight", (Axis("fixed", words), Axis("out", units)), "weight")
+        return LayerSpec(name, self.name, (table,), units, words, multiplies=False)
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        return {"embedding_dim": spec.units}

@@ -1,0 +1,52 @@
+"""Layer kinds by the module class they describe. Adding one is one decorated class in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import nn
+
+from autoquant.layers.spec import LayerSpec
+
+
+class LayerKind(Protocol):
+    """How autoquant reads and resizes one class of module.
+
+    The parameters it describes are quantized and grown by their axes; a kind adds only what the
+    axes do not say.
+    """
+
+    name: str
+
+    def describe(self, name: str, module: Any) -> LayerSpec:
+        """The layer's facts."""
+        ...
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """Attributes of the module that hold sizes, as they are for ``spec``."""
+        ...
+
+
+_KINDS: dict[type[nn.Module], LayerKind] = {}
+
+
+def layer_kind(module_type: type[nn.Module]) -> Callable[[type[LayerKind]], type[LayerKind]]:
+    """Register a layer kind for a class of module (its subclasses need their own)."""
+
+    def register(kind: type[LayerKind]) -> type[LayerKind]:
+        _KINDS[module_type] = kind()
+        return kind
+
+    return register
+
+
+def kind_of(module: nn.Module) -> LayerKind | None:
+    """The kind of a module, or None where no kind is registered for its class.
+
+    A parametrized module has a class of its own; its base is what counts.
+    """
+    for module_type in type(module).__mro__[:2]:
+        if module_type in _KINDS:
+            return _KINDS[module_type]
+    return None

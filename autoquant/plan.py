@@ -1,0 +1,185 @@
+"""Plan: for every layer its weight bits, activation bits and width. The hub of autoquant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from autoquant.errors import UserError
+
+WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+WIDEST = 16.0
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """What a plan decides for one layer.
+
+    Attributes:
+        weight_bits: bits of a weight: 1-8 integer codes, 16 half precision, 32 as it was.
+        activation_bits: bits of the layer's input: 2-8, 16 or 32.
+        width: neuron multiplier of the layer's output units; 1.0 leaves them as they were.
+        recurrent_bits: bits of recurrent weights; None takes ``weight_bits``.
+        hidden_bits: bits of the hidden state; None takes ``activation_bits``.
+    """
+
+    weight_bits: int = 32
+    activation_bits: int = 32
+    width: float = 1.0
+    recurrent_bits: int | None = None
+    hidden_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            bits = getattr(self, name)
+            if bits is None and name in ("recurrent_bits", "hidden_bits"):
+                continue
+            if isinstance(bits, bool) or not isinstance(bits, int) or bits not in allowed:
+                raise UserError(f"{name} must be one of {_listed(allowed)}, got {bits!r}")
+        if isinstance(self.width, bool) or not isinstance(self.width, int | float):
+            raise UserError(f"width must be a number, got {self.width!r}")
+        if not 1.0 <= self.width <= WIDEST:
+            raise UserError(f"width must be in [1, {WIDEST:g}], got {self.width!r}")
+
+    def bits_of(self, role: str) -> int:
+        """Bits of the "weight" or the "recurrent" parameters."""
+        if role == "recurrent" and self.recurrent_bits is not None:
+            return self.recurrent_bits
+        return self.weight_bits
+
+    @property
+    def state_bits(self) -> int:
+        """Bits of the hidden state."""
+        return self.activation_bits if self.hidden_bits is None else self.hidden_bits
+
+
+_ALLOWED = {
+    "weight_bits": WEIGHT_BITS,
+    "activation_bits": ACTIVATION_BITS,
+    "recurrent_bits": WEIGHT_BITS,
+    "hidden_bits": ACTIVATION_BITS,
+}
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One choice for every quantizable layer, by the layer's name.
+
+    >>> plan = Plan({"rnn.l0": LayerChoice(4, 8, 1.5), "decoder": LayerChoice(4, 8)})
+    >>> plan["rnn.l0"].width
+    1.5
+    """
+
+    choices: Mapping[str, LayerChoice]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))
+
+    @classmethod
+    def uniform(cls, layers: Iterable[str], choice: LayerChoice) -> Plan:
+        """The same choice for every layer."""
+        return cls(dict.fromkeys(layers, choice))
+
+    def __getitem__(self, layer: str) -> LayerChoice:
+        return self.choices[layer]
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.choices.items()))
+
+    def __reduce__(self) -> Any:
+        return Plan, (dict(self.choices),)
+
+    def with_choice(self, layer: str, **changes: Any) -> Plan:
+        """The same plan with one layer's choice changed."""
+        return Plan({**self.choices, layer: replace(self.choices[layer], **changes)})
+
+    def check(self, layers: Iterable[str]) -> None:
+        """Raise a UserError unless the plan names exactly these layers."""
+        known = list(layers)
+        for name in self.choices:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+                raise UserError(
+                    f"a plan must name layers of the model, got {name!r} (near: {_listed(near)})"
+                )
+        missing = [name for name in known if name not in self.choices]
+        if missing:
+            raise UserError(f"a plan must name every layer, missing: {_listed(missing)}")
+
+    # --- its YAML form -------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values; fields that are None are left out."""
+        return {
+            layer: {
+                f.name: getattr(choice, f.name)
+                for f in fields(choice)
+                if getattr(choice, f.name) is not None
+            }
+            for layer, choice in self.choices.items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "a plan") -> Plan:
+        """The inverse of to_dict; ``source`` names the input in errors."""
+        if not isinstance(data, Mapping) or not data:
+            raise UserError(f"{source} must map layer names to choices, got {data!r}")
+        return cls({str(name): _read_choice(name, value, source) for name, value in data.items()})
+
+    def to_yaml(self) -> str:
+        """One line a layer, in the order of the model."""
+        lines = [
+            f"  {layer}: {{{', '.join(f'{key}: {value}' for key, value in choice.items())}}}"
+            for layer, choice in self.to_dict().items()
+        ]
+        return "layers:\n" + "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "a plan") -> Plan:
+        """Read what to_yaml wrote, or what a person made of it."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            where = getattr(error, "problem_mark", None)
+            line = f" at line {where.line + 1}" if where else ""
+            raise UserError(f"{source} must be valid YAML, got a syntax error{line}") from error
+        if not isinstance(data, Mapping) or "layers" not in data:
+            raise UserError(f"{source} must have a 'layers' mapping, got {_kind(data)}")
+        return cls.from_dict(data["layers"], source)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Plan:
+        """Read a plan file."""
+        if not Path(path).is_file():
+            raise UserError(f"plan must be an existing YAML file, got '{path}'")
+        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), f"plan '{path}'")
+
+
+def _kind(data: Any) -> str:
+    return "an empty file" if data is None else f"a {type(data).__name__}"
+
+
+def _read_choice(layer: Any, value: Any, source: str) -> LayerChoice:
+    known = {f.name for f in fields(LayerChoice)}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{source}, layer {layer}: must be a mapping, got {value!r}")
+    for key in value:
+        if key not in known:
+            raise UserError(
+                f"{source}, layer {layer}: keys must be among {_listed(sorted(known))}, got {key!r}"
+            )
+    try:
+        return LayerChoice(**value)
+    except UserError as error:
+        raise UserError(f"{source}, layer {layer}: {error}") from error

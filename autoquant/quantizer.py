@@ -1,0 +1,305 @@
+"""Float <-> integer codes. Training and packing call the same ``encode`` and ``decode``.
+
+A value is ``scale * (code + offset)`` with an integer code in [low, high]. Midtread grids (offset
+0) have a level at zero, midrise grids (offset 1/2) do not. 16 bits is half precision and 32 bits
+is the number as it was; both have no codes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoquant.settings import GridName, Scheme
+
+FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
+SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
+SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Integer codes from ``low`` to ``high``, shifted by ``offset`` (0 or 1/2)."""
+
+    low: int
+    high: int
+    offset: float
+
+    @classmethod
+    def signed(cls, bits: int, kind: GridName = "auto") -> Grid:
+        """2**bits levels around zero.
+
+        >>> Grid.signed(2)
+        Grid(low=-2, high=1, offset=0.5)
+        """
+        midrise = kind == "midrise" or bits == 1 or (kind == "auto" and bits <= 3)
+        return cls(-(1 << bits - 1), (1 << bits - 1) - 1, 0.5 if midrise else 0.0)
+
+    @classmethod
+    def unsigned(cls, bits: int) -> Grid:
+        """2**bits levels from zero up."""
+        return cls(0, (1 << bits) - 1, 0.0)
+
+    @property
+    def reach(self) -> float:
+        """The largest level, in steps."""
+        return max(self.high + self.offset, -self.low - self.offset)
+
+
+def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:
+    """Nearest codes, as whole numbers in the values' own dtype; ``scale`` broadcasts."""
+    codes = values / scale
+    if grid.offset:
+        codes.sub_(grid.offset)
+    codes.round_()
+    return codes.clamp_(grid.low, grid.high) if clip else codes
+
+
+def decode(codes: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """The values that codes stand for."""
+    return (codes + grid.offset).mul_(scale)
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """decode(encode(x)) with a straight-through estimator on the rounding alone.
+
+    From ``y = s * (clip(round(x / s - o)) + o)`` with round'(v) = 1 (LSQ, Esser et al. 2020,
+    section 2.1): dy/dx is 1 inside the grid and 0 where clipped; dy/ds is (y - x) / s inside and
+    y / s where clipped. The step size's gradient is scaled by 1 / sqrt(n * reach), section 2.2.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, scale: Tensor, grid: Grid, clip: bool, masked: bool
+    ) -> Tensor:
+        result = decode(encode(values, scale, grid, clip=clip), scale, grid)
+        ctx.save_for_backward(values, scale, result)
+        ctx.grid, ctx.masked = grid, masked and clip
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        values, scale, result = ctx.saved_tensors
+        error = result - values
+        inside = (error.abs() <= 0.5001 * scale) if ctx.masked else None
+        grad_values = grad if inside is None else torch.where(inside, grad, 0.0)
+        if not ctx.needs_input_grad[1]:
+            return grad_values, None, None, None, None
+        slope = error if inside is None else torch.where(inside, error, result)
+        grad_scale = (grad * slope).sum_to_size(scale.shape) / scale
+        count = values.numel() / scale.numel()
+        return grad_values, grad_scale / math.sqrt(count * ctx.grid.reach), None, None, None
+
+
+class _Cast(torch.autograd.Function):
+    """Round to a narrower float type and back; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, dtype: torch.dtype) -> Tensor:
+        limit = torch.finfo(dtype).max
+        return values.clamp(-limit, limit).to(dtype).to(values.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES) -> Tensor:
+    """Values as they will be after storage in 16 or 32 bits."""
+    if types[bits].itemsize >= values.dtype.itemsize:
+        return values
+    result: Tensor = _Cast.apply(values, types[bits])  # type: ignore[no-untyped-call]
+    return result
+
+
+def fake_quantize(
+    values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
+) -> Tensor:
+    """Quantize and come back; gradients as in LSQ (see _FakeQuantize).
+
+    Args:
+        clip: whether codes are held inside the grid.
+        masked: whether the gradient of clipped values is stopped.
+    """
+    result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
+    return result
+
+
+# --- scales ------------------------------------------------------------------------------------
+
+
+def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
+    """The step size with the smallest mean squared error.
+
+    Step sizes between a twentieth of the largest value's and all of it are tried, then refined by
+    alternating between codes and the least-squares step size for these codes.
+
+    Returns:
+        shape [rows, 1, ...] per channel, else [1, 1, ...]; broadcasts against ``values``.
+    """
+    rows = values.detach().flatten(1) if per_channel else values.detach().reshape(1, -1)
+    widest = (rows.abs().amax(1, keepdim=True) / grid.reach).clamp_min(SMALLEST_SCALE)
+    best = widest.clone()
+    least = torch.full_like(widest, math.inf)
+    for share in torch.linspace(1.0, 0.05, 20).tolist():
+        least, best = _better(rows, widest * share, grid, least, best)
+    for _ in range(3):
+        levels = encode(rows, best, grid).add_(grid.offset)
+        fitted = (rows * levels).sum(1, keepdim=True) / (levels * levels).sum(1, keepdim=True)
+        fitted = torch.where(fitted > SMALLEST_SCALE, fitted, best)  # also drops 0 / 0
+        least, best = _better(rows, fitted, grid, least, best)
+    return best.view(-1, *[1] * (values.ndim - 1))
+
+
+def _better(
+    rows: Tensor, scale: Tensor, grid: Grid, least: Tensor, best: Tensor
+) -> tuple[Tensor, Tensor]:
+    error = (decode(encode(rows, scale, grid), scale, grid).sub_(rows)).square_()
+    error = error.mean(1, keepdim=True)
+    better = error < least
+    return torch.where(better, error, least), torch.where(better, scale, best)
+
+
+def mean_magnitude(*tensors: Tensor) -> Tensor:
+    """mean|W| over all values of the tensors together, a scalar."""
+    total = torch.stack([tensor.abs().sum() for tensor in tensors]).sum()
+    return total / sum(tensor.numel() for tensor in tensors)
+
+
+# --- modules that sit on a parameter or an activation --------------------------------------------
+
+
+class WeightQuantizer(nn.Module):
+    """A parametrization (torch.nn.utils.parametrize) that fake-quantizes a parameter.
+
+    Args:
+        weight: the float parameter; its first axis holds the output channels.
+        bits: 1-8, 16 or 32.
+        scheme: the rule.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, weight: Tensor, bits: int, scheme: Scheme) -> None:
+        super().__init__()
+        self.bits = bits
+        self.scheme = scheme
+        self.grid = Grid.signed(bits, scheme.grid) if bits <= 8 else None
+        self.magnitude: Tensor | None = None  # set from outside where a mean is shared
+        if self.grid is not None and scheme.scale != "mean":
+            per_channel = scheme.granularity == "channel" and weight.ndim > 1
+            start = mse_scale(weight, self.grid, per_channel=per_channel).log()
+            learned = scheme.scale == "learned"
+            self.log_scale = nn.Parameter(start, requires_grad=learned)
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """The step size as it will be stored; broadcasts against ``weight`` (the quantity that is
+        quantized, after any reparametrization)."""
+        assert self.grid is not None
+        if self.scheme.scale == "mean":
+            magnitude = self.magnitude if self.magnitude is not None else mean_magnitude(weight)
+            levels = self.grid.high - self.grid.low
+            scale = (2.5 / levels * magnitude.detach()).reshape([1] * weight.ndim)
+        else:
+            scale = self.log_scale.exp()
+        return cast(scale.clamp_min(SMALLEST_SCALE), self.scheme.scale_bits, SCALE_TYPES)
+
+    def effective(self, parameter: Tensor) -> Tensor:
+        """The quantity that is quantized: the parameter, or its tanh."""
+        return parameter.tanh() if self.scheme.reparametrization == "tanh" else parameter
+
+    def forward(self, parameter: Tensor) -> Tensor:
+        weight = self.effective(parameter)
+        if self.grid is None:
+            return cast(weight, self.bits)
+        masked = self.scheme.clip_gradient == "mask"
+        return fake_quantize(weight, self.scale(weight), self.grid, masked=masked)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The parameter whose effective weight is ``weight`` (tanh holds it inside (-1, 1))."""
+        if self.scheme.reparametrization == "none":
+            return weight
+        return weight.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+
+
+class ActivationQuantizer(nn.Module):
+    """Fake-quantizes an activation with one step size; starts at the MSE-optimal one.
+
+    After construction it observes: values pass unchanged and a sample of them is kept. ``finish``
+    ends that and chooses the step size, and whether the grid is signed.
+    """
+
+    SAMPLE = 4096  # values kept from each observed tensor
+    MOST = 1 << 17  # values kept in all
+
+    low: Tensor
+
+    def __init__(self, bits: int, scheme: Scheme) -> None:
+        super().__init__()
+        self.bits = bits
+        self.scheme = scheme
+        self.unit = scheme.activation_scale == "unit"
+        self.observed: list[Tensor] | None = None if self.unit or bits > 8 else []
+        if bits <= 8:
+            start = torch.tensor(-math.log((1 << bits) - 1))
+            self.log_scale = nn.Parameter(start, requires_grad=not self.unit)
+            self.register_buffer("low", torch.tensor(0.0))
+            self._set_grid(0)
+
+    def _set_grid(self, low: int) -> None:
+        self.low.fill_(low)
+        self.grid = Grid.signed(self.bits, "midtread") if low else Grid.unsigned(self.bits)
+
+    def scale(self) -> Tensor:
+        """The step size, a scalar."""
+        return self.log_scale.exp()
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.bits > 8:
+            return cast(values, self.bits)
+        if self.observed is not None:
+            self._observe(values.detach())
+            return values
+        return fake_quantize(
+            values,
+            self.scale(),
+            self.grid,
+            clip=self.scheme.activation_clip,
+            masked=self.scheme.clip_gradient == "mask",
+        )
+
+    def _observe(self, values: Tensor) -> None:
+        assert self.observed is not None
+        if len(self.observed) * self.SAMPLE < self.MOST:
+            flat = values.flatten()
+            stride = max(1, flat.numel() // self.SAMPLE)
+            self.observed.append(flat[::stride][: self.SAMPLE].float().clone())
+
+    def finish(self) -> None:
+        """Stop observing; set the grid and the step size from what was seen."""
+        if not self.observed:
+            self.observed = None
+            return
+        values = torch.cat(self.observed)
+        self.observed = None
+        self._set_grid(-(1 << self.bits - 1) if bool((values < 0).any()) else 0)
+        scale = mse_scale(values[None], self.grid, per_channel=False)
+        with torch.no_grad():
+            self.log_scale.copy_(scale.squeeze().log())
+
+    def restore(self, log_scale: float, low: int) -> None:
+        """Set a grid and step size that were stored."""
+        self.observed = None
+        self._set_grid(low)
+        with torch.no_grad():
+            self.log_scale.fill_(log_scale)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)  # type: ignore[no-untyped-call]
+        if self.bits <= 8 and f"{prefix}low" in state:  # a checkpoint is of a calibrated model
+            self.observed = None
+            self._set_grid(int(self.low))

@@ -1,0 +1,136 @@
+"""Settings: what a user may turn, as plain dataclasses, with units and defaults.
+
+The command line builds these from YAML; Python users build them by hand. Nothing here imports
+torch, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autoquant.errors import UserError
+
+
+def require(condition: bool, rule: str, came: object) -> None:
+    """Raise a UserError that says what must hold, then what came."""
+    if not condition:
+        raise UserError(f"{rule}, got {came!r}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run: its length, its step sizes and when it is scored."""
+
+    epochs: float = 1.0
+    """Passes over the training data; a fraction is fine. Ignored when ``steps`` is set."""
+    steps: int | None = None
+    """Length in batches, instead of epochs."""
+    lr: float = 1e-3
+    """Peak learning rate of Adam; falls to zero along a cosine."""
+    scale_lr: float = 1e-3
+    """Learning rate of quantizer step sizes (they are learned as logarithms)."""
+    warmup: float = 0.02
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW) of weights; never of biases or step sizes."""
+    clip_norm: float = 1.0
+    """Largest L2 norm of the gradient; larger ones are scaled down."""
+    scores: int = 0
+    """How many intermediate scores are taken on the probe split, evenly spaced."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs > 0, "epochs must be above 0", self.epochs)
+        require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
+        require(self.lr > 0, "lr must be above 0", self.lr)
+        require(self.scale_lr >= 0, "scale_lr must not be negative", self.scale_lr)
+        require(0 <= self.warmup < 1, "warmup must be in [0, 1)", self.warmup)
+        require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
+        require(self.clip_norm > 0, "clip_norm must be above 0", self.clip_norm)
+        require(self.scores >= 0, "scores must not be negative", self.scores)
+
+    def length(self, steps_per_epoch: int) -> int:
+        """Number of batches of this run, at least 1."""
+        return self.steps or max(1, round(self.epochs * steps_per_epoch))
+
+
+Scale = Literal["learned", "fixed", "mean"]
+GridName = Literal["auto", "midrise", "midtread"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How numbers become codes: one rule for every layer of a plan.
+
+    The defaults are learned step sizes (LSQ, Esser et al. 2020) that start at the MSE-optimal
+    value. ``Scheme.bit_rnn()`` is the quantizer of He et al. 2016, which the paper uses; each of
+    its peculiarities is a field here.
+    """
+
+    scale: Scale = "learned"
+    """Step size of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
+    2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN)."""
+    granularity: Literal["channel", "tensor"] = "channel"
+    """One step size for each output channel (row), or one for the tensor."""
+    grid: GridName = "auto"
+    """Levels of weights: "midrise" has none at zero, "midtread" has one; "auto" is midrise up to
+    3 bits, where a level spent on zero costs most."""
+    reparametrization: Literal["none", "tanh"] = "none"
+    """"tanh": the trained parameter is V and the weight is tanh(V), at any number of bits."""
+    clip_gradient: Literal["mask", "pass"] = "mask"
+    """Gradient of clipped values: "mask" stops it (LSQ), "pass" lets it through (Bit-RNN)."""
+    joint_recurrent: bool = False
+    """One mean for the input and recurrent weights of a layer together (Bit-RNN; "mean" only)."""
+    scale_bits: int = 16
+    """Storage of step sizes: 16 (bfloat16) or 32."""
+    bias_bits: int = 16
+    """Bits of biases: 1-8, 16 (half precision) or 32."""
+    activation_scale: Literal["learned", "unit"] = "learned"
+    """"learned" from a calibrated start, or "unit": the range [0, 1] is assumed (Bit-RNN)."""
+    activation_clip: bool = True
+    """Whether activations outside the range are clipped; Bit-RNN does not."""
+
+    def __post_init__(self) -> None:
+        for field_, allowed in _SCHEME_VALUES.items():
+            value = getattr(self, field_)
+            rule = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
+            require(value in allowed, rule, value)
+        require(
+            not self.joint_recurrent or self.scale == "mean",
+            "quantizer.joint_recurrent needs quantizer.scale=mean",
+            self.scale,
+        )
+        require(
+            self.scale != "mean" or self.granularity == "tensor",
+            "quantizer.scale=mean needs quantizer.granularity=tensor",
+            self.granularity,
+        )
+
+    @classmethod
+    def bit_rnn(cls, **changes: Any) -> Scheme:
+        """Bit-RNN's quantizer (He et al. 2016, section 3; Kapur et al., section 3)."""
+        values: dict[str, Any] = {
+            "scale": "mean",
+            "granularity": "tensor",
+            "grid": "midrise",
+            "reparametrization": "tanh",
+            "clip_gradient": "pass",
+            "joint_recurrent": True,
+            "scale_bits": 32,
+            "bias_bits": 32,
+            "activation_scale": "unit",
+            "activation_clip": False,
+        }
+        return cls(**(values | changes))
+
+
+_SCHEME_VALUES: dict[str, tuple[object, ...]] = {
+    "scale": ("learned", "fixed", "mean"),
+    "granularity": ("channel", "tensor"),
+    "grid": ("auto", "midrise", "midtread"),
+    "reparametrization": ("none", "tanh"),
+    "clip_gradient": ("mask", "pass"),
+    "scale_bits": (16, 32),
+    "bias_bits": (1, 2, 3, 4, 5, 6, 7, 8, 16, 32),
+    "activation_scale": ("learned", "unit"),
+}

@@ -1,0 +1,1 @@
+"""Ready tasks: a model, its data, its loss and its score, one file each."""

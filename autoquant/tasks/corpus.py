@@ -1,0 +1,145 @@
+"""Text corpora as streams of word ids: the Penn Treebank's files, and the standard library's source."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoquant.errors import UserError
+
+END = "<eos>"
+UNKNOWN = "<unk>"
+SPLITS = ("train", "valid", "test")
+SHORTEST = 100  # tokens; fewer leave nothing to train on or to score
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Three streams of word ids over one vocabulary.
+
+    ``vocabulary[i]`` is the word of id i; ``streams`` maps "train", "valid" and "test" to int32
+    arrays of shape [tokens].
+    """
+
+    name: str
+    vocabulary: tuple[str, ...]
+    streams: Mapping[str, Ids]
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            tokens = len(self.streams[split])
+            if tokens < SHORTEST:
+                raise UserError(
+                    f"the {split} text of {self.name} must have at least {SHORTEST} tokens, "
+                    f"got {tokens}"
+                )
+
+
+def encode(name: str, words: Mapping[str, list[str]], size: int | None) -> Corpus:
+    """Build a corpus whose vocabulary is the ``size`` most frequent training words (None: all).
+
+    Ties in frequency are broken by the word itself, so the same text gives the same ids. Words
+    outside the vocabulary become ``<unk>``.
+    """
+    counts = Counter(words["train"])
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    outside = any(word not in counts for split in SPLITS for word in words[split])
+    if outside or (size is not None and len(ranked) > size):
+        kept = [word for word in ranked if word != UNKNOWN]
+        ranked = [UNKNOWN, *(kept if size is None else kept[: size - 1])]
+    ids = {word: i for i, word in enumerate(ranked)}
+    unknown = ids.get(UNKNOWN, 0)
+    streams = {
+        split: np.fromiter((ids.get(word, unknown) for word in words[split]), np.int32)
+        for split in SPLITS
+    }
+    return Corpus(name, tuple(ranked), streams)
+
+
+# --- the Penn Treebank's three files, or any text laid out like them ---------------------------
+
+
+def read_treebank(data_dir: str | Path, prefix: str = "ptb", size: int | None = None) -> Corpus:
+    """Read ``{prefix}.train.txt``, ``.valid.txt`` and ``.test.txt``: a sentence a line, words apart
+    by blanks; each line end becomes ``<eos>`` (Mikolov's preprocessing).
+    """
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise UserError(f"task.data_dir must be an existing folder, got '{folder}'")
+    words = {split: _read_sentences(folder / f"{prefix}.{split}.txt") for split in SPLITS}
+    return encode(prefix, words, size)
+
+
+def _read_sentences(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UserError(f"the corpus must have the file '{path}', which is not there")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{path}' must be UTF-8 text, got {error.reason}") from error
+    return text.replace("\n", f" {END} ").split()
+
+
+# --- the interpreter's own standard library ----------------------------------------------------
+
+_WORD = re.compile(r"[A-Za-z]+|[0-9]+|_+|\n+|[^\sA-Za-z0-9_]")
+_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "pydoc_data"}
+
+
+def read_stdlib(tokens: int, size: int, root: str | Path | None = None) -> Corpus:
+    """The standard library's Python files as word-level text.
+
+    Words are runs of letters, underscores and other signs stand alone, digits become ``N`` and line
+    ends ``<eos>``. Files are ordered by the hash of their path inside the library, so that any
+    prefix is a mix of modules; of every ten files one is for validation, one for test. Reading
+    stops at ``tokens`` training tokens.
+
+    Args:
+        tokens: upper limit of training tokens; the other splits are limited to a tenth of it.
+        size: vocabulary size, ``<unk>`` included.
+        root: folder to read instead of this interpreter's standard library.
+    """
+    folder = Path(root) if root is not None else Path(sysconfig.get_paths()["stdlib"])
+    if not folder.is_dir():
+        raise UserError(f"the standard library's source must be in a folder, got '{folder}'")
+    words: dict[str, list[str]] = {split: [] for split in SPLITS}
+    limits = {"train": tokens, "valid": tokens // 10, "test": tokens // 10}
+    for position, path in enumerate(_shuffled(folder)):
+        split = {8: "valid", 9: "test"}.get(position % 10, "train")
+        room = limits[split] - len(words[split])
+        if room > 0:
+            words[split].extend(_take(_words(path), room))
+        elif all(len(words[name]) >= limits[name] for name in SPLITS):
+            break
+    return encode("stdlib", words, size)
+
+
+def _shuffled(folder: Path) -> list[Path]:
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+    kept = [name for name in names if not _SKIPPED & set(name.split("/"))]
+    return [folder / name for name in sorted(kept, key=_digest)]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _words(path: Path) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for match in _WORD.finditer(text):
+        word = match.group()
+        yield "N" if word[0].isdigit() else END if word[0] == "\n" else word
+
+
+def _take(words: Iterable[str], room: int) -> list[str]:
+    return [word for _, word in zip(range(room), words, strict=False)]

@@ -1,0 +1,184 @@
+"""Word-level language modelling: Embedding -> recurrent layers -> Linear, scored by perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoquant.errors import UserError
+from autoquant.task import Direction, Example, Split
+from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
+
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CellName = Literal["lstm", "gru"]
+
+
+class LanguageModel(nn.Module):
+    """Next-word model.
+
+    Args:
+        vocabulary: number of words V.
+        embedding: size E of a word's vector.
+        hidden: units H of each recurrent layer.
+        layers: number of stacked recurrent layers.
+        dropout: probability on the embedding, between layers and before the decoder.
+        cell: "lstm" or "gru".
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int = 300,
+        hidden: int = 300,
+        layers: int = 1,
+        dropout: float = 0.5,
+        cell: CellName = "lstm",
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise UserError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        between = dropout if layers > 1 else 0.0
+        self.rnn = CELLS[cell](embedding, hidden, layers, dropout=between)
+        self.decoder = nn.Linear(hidden, vocabulary)
+        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """tokens [T, B] -> logits [T, B, V] and the recurrent state after the last step."""
+        vectors = self.dropout(self.embedding(tokens))  # [T, B, E]
+        outputs, state = self.rnn(vectors, state)  # [T, B, H]
+        return self.decoder(self.dropout(outputs)), state
+
+
+class Window(NamedTuple):
+    """One batch: inputs and targets [T, B]; ``fresh`` where the stream starts anew."""
+
+    inputs: Tensor
+    targets: Tensor
+    fresh: bool
+
+
+IGNORED = -100  # target id that the loss skips (torch's default)
+
+
+class LanguageTask:
+    """Language modelling on a corpus, trained by truncated backpropagation through time.
+
+    The training stream is cut into ``batch_size`` columns that are read side by side, ``length``
+    steps at a time; the recurrent state is carried from one window to the next within an epoch.
+
+    Args:
+        corpus: the text.
+        batch_size: columns B.
+        length: steps T of a window.
+        probe_tokens: how much of the validation text the probe split takes.
+        model: arguments of LanguageModel, without the vocabulary.
+    """
+
+    metric = "perplexity"
+    direction: Direction = "minimize"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        batch_size: int = 20,
+        length: int = 35,
+        probe_tokens: int = 20_000,
+        **model: Any,
+    ) -> None:
+        if batch_size < 1 or length < 1:
+            raise UserError(f"batch_size and length must be at least 1, got {batch_size}, {length}")
+        self.name = corpus.name
+        self.corpus = corpus
+        self.batch_size = batch_size
+        self.length = length
+        self._model = model
+        self._streams = {name: torch.from_numpy(ids).long() for name, ids in corpus.streams.items()}
+        self._streams["probe"] = self._streams["valid"][:probe_tokens]
+
+    def build_model(self) -> nn.Module:
+        return LanguageModel(len(self.corpus.vocabulary), **self._model)
+
+    def steps_per_epoch(self) -> int:
+        columns = self._columns_of("train", 0)[0]
+        return math.ceil(columns.shape[0] / self.length)
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Window]:
+        """Windows of epoch after epoch; each epoch starts at another offset into the stream."""
+        per_epoch = self.steps_per_epoch()
+        epoch, skipped = divmod(start, per_epoch)
+        while True:
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            offset = int(torch.randint(self.length, (1,), generator=generator)) if epoch else 0
+            yield from self._windows("train", offset, skipped)
+            epoch, skipped = epoch + 1, 0
+
+    def loss(self, model: nn.Module, batch: Window, carry: Any) -> tuple[Tensor, Any]:
+        """Mean cross-entropy in nats per predicted token, and the detached recurrent state."""
+        device = next(model.parameters()).device
+        logits, state = model(batch.inputs.to(device), None if batch.fresh else carry)
+        targets = batch.targets.to(device)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return loss, _detached(state)
+
+    def score(self, model: nn.Module, split: Split) -> float:
+        """Perplexity: exp of the mean negative log-likelihood of every token but the first."""
+        total, predicted, carry = 0.0, 0, None
+        for window in self._windows(split, 0, 0):
+            count = int((window.targets != IGNORED).sum())
+            loss, carry = self.loss(model, window, carry)
+            total, predicted = total + float(loss) * count, predicted + count
+        mean = total / predicted
+        return math.exp(mean) if mean < 700 else math.inf
+
+    def example(self) -> Example:
+        window = next(self._windows("train", 0, 0))
+        return Example((window.inputs,), window.inputs.numel(), "token")
+
+    def _windows(self, split: str, offset: int, skipped: int) -> Iterator[Window]:
+        inputs, targets = self._columns_of(split, offset)
+        for start in range(skipped * self.length, inputs.shape[0], self.length):
+            window = slice(start, start + self.length)
+            yield Window(inputs[window], targets[window], fresh=start == 0)
+
+    def _columns_of(self, split: str, offset: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [steps, B]: consecutive columns of the stream, ends padded.
+
+        Every token but the first is a target exactly once, whatever the batch size. In training
+        the stream is rotated by ``offset``.
+        """
+        stream = self._streams[split]
+        stream = torch.cat([stream[offset:], stream[:offset]])
+        width = min(self.batch_size, len(stream) - 1)
+        steps = math.ceil((len(stream) - 1) / width)
+        padding = steps * width - (len(stream) - 1)
+        inputs = F.pad(stream[:-1], (0, padding))
+        targets = F.pad(stream[1:], (0, padding), value=IGNORED)
+        return (
+            inputs.view(width, steps).t().contiguous(),
+            targets.view(width, steps).t().contiguous(),
+        )
+
+
+def _detached(state: Any) -> Any:
+    if isinstance(state, Tensor):
+        return state.detach()
+    return tuple(_detached(part) for part in state)
+
+
+def stdlib(tokens: int = 400_000, vocabulary: int = 4_000, **options: Any) -> LanguageTask:
+    """The embedded task: the source of the interpreter's own standard library."""
+    return LanguageTask(read_stdlib(tokens, vocabulary), **options)
+
+
+def treebank(data_dir: str, prefix: str = "ptb", **options: Any) -> LanguageTask:
+    """The Penn Treebank (or any text laid out like it) in ``data_dir``."""
+    return LanguageTask(read_treebank(data_dir, prefix), **options)

@@ -1,0 +1,227 @@
+"""One training run: float or quantized, resumable, stopped when it diverges."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import Optimizer
+from tqdm import tqdm
+
+from autoquant.errors import Diverged
+from autoquant.files import replacing
+from autoquant.settings import Training
+from autoquant.task import Split, Task
+
+CHECKPOINT_SECONDS = 60.0
+FINITE_EVERY = 20  # steps between looks at the loss; each look waits for the device
+
+OnScore = Callable[[int, float], None]
+
+
+@dataclass
+class Run:
+    """What a training run has done so far."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    """(step, score on the probe split) of the intermediate scores."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every random source that training draws from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def resolve_device(name: str) -> torch.device:
+    """ "auto" is the accelerator where there is one, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator or torch.device("cpu")
+
+
+@torch.no_grad()
+def score(model: nn.Module, task: Task, split: Split) -> float:
+    """The task's metric on a split, in eval mode; the model's mode is restored.
+
+    Raises:
+        Diverged: the score is not finite.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with nn.utils.parametrize.cached():  # quantize the weights once, not once a batch
+            value = float(task.score(model, split))
+    finally:
+        model.train(training)
+    if not math.isfinite(value):
+        raise Diverged(f"{task.metric} must be finite, got {value}")
+    return value
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    settings: Training,
+    *,
+    seed: int,
+    label: str = "train",
+    on_score: OnScore | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train ``model`` in place and return what was done.
+
+    Args:
+        seed: of batches and dropout.
+        label: name beside the progress bar.
+        on_score: called with (step, probe score) after each intermediate score; what it raises
+            ends the run.
+        checkpoint: file to resume from and to save to about once a minute; the caller deletes it.
+
+    Raises:
+        Diverged: the loss or a score is not finite.
+    """
+    total = settings.length(task.steps_per_epoch())
+    optimizer = _optimizer(model, settings)
+    schedule = LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
+    seed_everything(seed)
+    saver = _Saver(checkpoint, (settings, seed, total), model, optimizer, schedule)
+    run, carry = saver.restore()
+    due = _score_steps(total, settings.scores)
+    model.train()
+    started = time.monotonic() - run.seconds
+    bar = tqdm(
+        total=total, initial=run.steps, desc=label, unit="step", leave=False, disable=not progress
+    )
+    with bar:
+        batches = islice(task.batches(seed, start=run.steps), total - run.steps)
+        for batch in batches:
+            loss, carry = _step(model, task, optimizer, batch, carry, settings.clip_norm)
+            schedule.step()
+            run.steps += 1
+            run.seconds = time.monotonic() - started
+            bar.update()
+            if run.steps % FINITE_EVERY == 0 or run.steps == total:
+                _check_finite(loss, run.steps)
+                bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
+            if run.steps in due:
+                _intermediate(model, task, run, on_score)
+            saver.save_if_due(run, carry)
+    saver.save(run, carry)
+    return run
+
+
+def _optimizer(model: nn.Module, settings: Training) -> Optimizer:
+    scales, biases, weights = [], [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.endswith("log_scale"):
+            scales.append(parameter)
+        else:
+            (weights if parameter.ndim > 1 else biases).append(parameter)
+    groups = [
+        {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
+        {"params": biases, "lr": settings.lr, "weight_decay": 0.0},
+        {"params": scales, "lr": settings.scale_lr, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]])
+
+
+def _rate(step: int, total: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine to zero."""
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, total - rising))))
+
+
+def _score_steps(total: int, scores: int) -> set[int]:
+    """Steps after which an intermediate score is due: evenly spaced, never the last."""
+    return {round(total * i / (scores + 1)) for i in range(1, scores + 1)} - {0, total}
+
+
+def _step(
+    model: nn.Module,
+    task: Task,
+    optimizer: Optimizer,
+    batch: Any,
+    carry: Any,
+    clip_norm: float,
+) -> tuple[Tensor, Any]:
+    optimizer.zero_grad(set_to_none=True)
+    loss, carry = task.loss(model, batch, carry)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return loss.detach(), carry
+
+
+def _check_finite(loss: Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise Diverged(f"the training loss must be finite, got {float(loss)} at step {step}")
+
+
+def _intermediate(model: nn.Module, task: Task, run: Run, on_score: OnScore | None) -> None:
+    value = score(model, task, "probe")
+    run.scores.append((run.steps, value))
+    if on_score is not None:
+        on_score(run.steps, value)
+
+
+class _Saver:
+    """Checkpoints of one run: weights, optimizer, schedule, random state, carry."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        identity: object,
+        model: nn.Module,
+        optimizer: Optimizer,
+        schedule: LambdaLR,
+    ) -> None:
+        self._path = path
+        self._identity = repr(identity)
+        self._parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        self._saved = time.monotonic()
+
+    def restore(self) -> tuple[Run, Any]:
+        """Where the saved run stopped; a new run where nothing, or another run, was saved."""
+        if self._path is None or not self._path.exists():
+            return Run(), None
+        state = torch.load(self._path, weights_only=True, map_location="cpu")
+        if state["identity"] != self._identity:
+            return Run(), None
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])  # type: ignore[attr-defined]
+        torch.set_rng_state(state["random"])
+        return Run(**state["run"]), state["carry"]
+
+    def save_if_due(self, run: Run, carry: Any) -> None:
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save(run, carry)
+
+    def save(self, run: Run, carry: Any) -> None:
+        if self._path is None:
+            return
+        state = {name: part.state_dict() for name, part in self._parts.items()}  # type: ignore[attr-defined]
+        state |= {"random": torch.get_rng_state(), "run": vars(run), "carry": carry}
+        state["identity"] = self._identity
+        with replacing(self._path) as temporary:
+            torch.save(state, temporary)
+        self._saved = time.monotonic()

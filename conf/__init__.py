@@ -1,0 +1,1 @@
+"""Hydra configuration files of autoquant, shipped as the package `autoquant.conf`."""
