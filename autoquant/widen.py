@@ -70,7 +70,7 @@ def widen(
             for parameter in old.parameters
         }
         install(module, new, tensors)
-        if new.recurrent and new.units != old.units:
+        if new.recurrent and new.grown:
             module.register_buffer("unit_sources", sources[old.name].to(source_dtype(new.units)))
     return model, grown
 
@@ -82,7 +82,7 @@ def resize(model: nn.Module, grown: Network, original: Network) -> nn.Module:
         module = model.get_submodule(new.name)
         like = next(module.parameters())
         install(module, new, {p.name: like.new_empty(p.shape) for p in new.parameters})
-        if new.recurrent and new.units != old.units:
+        if new.recurrent and new.grown:
             empty = torch.zeros(new.units, dtype=source_dtype(new.units))
             module.register_buffer("unit_sources", empty)
     return model

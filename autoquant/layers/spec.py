@@ -65,6 +65,7 @@ class LayerSpec:
         directions: how many blocks of ``units`` the output has (2 when bidirectional).
         multiplies: whether its weights multiply its input (an embedding only looks up).
         recurrent: whether it has a hidden state that can be quantized.
+        grown: whether it has more units than the model it comes from.
     """
 
     name: str
@@ -75,6 +76,7 @@ class LayerSpec:
     directions: int = 1
     multiplies: bool = True
     recurrent: bool = False
+    grown: bool = False
 
     @property
     def count(self) -> int:
@@ -90,7 +92,10 @@ class LayerSpec:
     def resized(self, units: int, features: int) -> LayerSpec:
         """The same layer with other numbers of units and input features."""
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
-        return replace(self, parameters=parameters, units=units, features=features)
+        grown = self.grown or units != self.units
+        return replace(
+            self, parameters=parameters, units=units, features=features, grown=grown
+        )
 
     def macs(self, positions: int = 1) -> int:
         """Multiply-accumulates of one call at ``positions`` output positions."""

@@ -1,0 +1,242 @@
+"""The packed file: a safetensors file whose size is known before, and that reloads bit for bit.
+
+A weight of up to 8 bits is ``NAME.codes`` (dense unsigned codes, see packing) and ``NAME.scale``;
+an activation quantizer is two float32 numbers, the logarithm of its step size and its lowest code.
+The metadata is one JSON string: format version, plan, scheme and a SHA-256 of every tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from autoquant import cost
+from autoquant.errors import RunError, UserError
+from autoquant.files import replacing
+from autoquant.graph import Network, describe, prepare
+from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.packing import pack, unpack
+from autoquant.plan import Plan
+from autoquant.qat import attach_activation_quantizers, share_magnitude
+from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer, decode, encode
+from autoquant.settings import Scheme
+from autoquant.widen import resize
+
+_TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in cost.DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a packed file says about itself."""
+
+    plan: Plan
+    scheme: Scheme
+    checksums: Mapping[str, str]
+
+
+# --- writing ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> int:
+    """Pack a fake-quantized model into a file; returns its size, which is the predicted one.
+
+    Args:
+        network: the original network (the plan's widths are applied here).
+
+    Raises:
+        RunError: what would be written is not what the manifest promised, or the disk refuses.
+    """
+    grown = network.resized(plan)
+    tensors = collect(model, grown, plan, scheme)
+    entries = cost.manifest(grown, plan, scheme)
+    _check_promise(tensors, entries)
+    checksums = {entry.name: _checksum(tensors[entry.name]) for entry in entries}
+    data = to_bytes(tensors, metadata=cost.metadata(plan, scheme, checksums))
+    promised = cost.size_bytes(network, plan, scheme)
+    if len(data) != promised:
+        raise RunError(f"the packed file must have {promised} bytes, got {len(data)}")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise RunError(f"'{path}' could not be written: {error.strerror}") from error
+    return len(data)
+
+
+def collect(
+    model: nn.Module, network: Network, plan: Plan, scheme: Scheme
+) -> dict[str, Tensor]:
+    """The tensors of the packed file, on the CPU, by name."""
+    state = model.state_dict()
+    tensors = {each.name: state[each.name] for each in network.leftovers}
+    for layer in network.layers:
+        module = model.get_submodule(layer.name)
+        prefix = f"{layer.name}." if layer.name else ""
+        if scheme.joint_recurrent and layer.recurrent:
+            share_magnitude(module)  # of the weights as they are now, not of the last step
+        for parameter in layer.parameters:
+            for suffix, tensor in _stored(module, parameter).items():
+                tensors[prefix + parameter.name + suffix] = tensor
+        for name in cost.activation_quantizers(layer, plan[layer.name]):
+            quantizer = getattr(module, name)
+            pair = torch.stack([quantizer.log_scale.detach(), quantizer.low])
+            tensors[prefix + name] = pair.float()
+        if layer.recurrent and layer.grown:
+            tensors[prefix + "unit_sources"] = module.unit_sources  # type: ignore[assignment]
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
+    """A parameter's tensors by suffix: codes and scale, or the values themselves."""
+    held = getattr(module, "parametrizations", {})
+    if parameter.name not in held:
+        return {"": getattr(module, parameter.name)}
+    quantizer: WeightQuantizer = held[parameter.name][0]
+    weight = quantizer.effective(held[parameter.name].original)
+    if quantizer.grid is None:
+        return {"": weight.half() if quantizer.bits == 16 else weight}
+    scale = quantizer.scale(weight)
+    codes = encode(weight, scale, quantizer.grid) - quantizer.grid.low
+    packed = pack(codes.to(torch.uint8).cpu().numpy().reshape(-1), quantizer.bits)
+    scale_type = torch.bfloat16 if quantizer.scheme.scale_bits == 16 else torch.float32
+    return {".codes": torch.from_numpy(packed), ".scale": scale.reshape(-1).to(scale_type)}
+
+
+def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...]) -> None:
+    promised = {e.name: (_TORCH_TYPES[e.dtype], e.shape) for e in entries}
+    built = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    if promised != built:
+        odd = sorted(
+            name for name in promised | built if promised.get(name) != built.get(name)
+        )
+        raise RunError(f"the model must hold the tensors its plan promised, differing: {odd}")
+
+
+def _checksum(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def load(path: str | Path, model: nn.Module) -> nn.Module:
+    """Restore a packed model: the weights are the codes' values, bit for bit.
+
+    Args:
+        path: a file that ``save`` wrote.
+        model: a fresh float instance of the class that was packed; it is not changed.
+
+    Returns:
+        the model at the plan's widths, in eval mode, its weights frozen, its activations quantized.
+
+    Raises:
+        UserError: the file is missing, truncated, altered, of another version or model.
+    """
+    header, tensors = read(path)
+    original = describe(prepared := prepare(model))
+    try:
+        grown = original.resized(header.plan)
+    except UserError as error:
+        raise UserError(f"'{path}' is of another model: {error}") from error
+    entries = cost.manifest(grown, header.plan, header.scheme)
+    _check_same_model(path, tensors, entries)
+    restored = resize(prepared, grown, original)
+    restored.load_state_dict({e.name: tensors[e.name] for e in grown.leftovers}, strict=False)
+    for layer in grown.layers:
+        _restore_layer(restored.get_submodule(layer.name), layer, header, tensors)
+    return restored.requires_grad_(False).eval()
+
+
+def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
+    """The header and the tensors of a packed file, checked.
+
+    Raises:
+        UserError: the file is missing, truncated, altered or of another version.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"artifact must be an existing packed file, got '{path}'")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(cost.METADATA_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"'{path}' must be a whole packed file, got: {error}") from error
+    if text is None:
+        raise UserError(f"'{path}' must be a file that autoquant packed, got another safetensors")
+    header = _parse_header(path, text)
+    for name, expected in header.checksums.items():
+        if name not in tensors or _checksum(tensors[name]) != expected:
+            raise UserError(f"'{path}' must be as it was written, got an altered tensor {name}")
+    return header, tensors
+
+
+def _parse_header(path: str | Path, text: str) -> Header:
+    try:
+        content: dict[str, Any] = json.loads(text)
+        version = content["version"]
+        if version != cost.FORMAT_VERSION:
+            raise UserError(
+                f"'{path}' must have format version {cost.FORMAT_VERSION}, got {version}"
+            )
+        plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
+        return Header(plan, Scheme(**content["scheme"]), content["sha256"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' must have a readable header, got: {error}") from error
+
+
+def _check_same_model(
+    path: str | Path, tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...]
+) -> None:
+    for entry in entries:
+        if entry.name not in tensors:
+            raise UserError(f"'{path}' is of another model: it has no tensor {entry.name}")
+        shape = tuple(tensors[entry.name].shape)
+        if shape != entry.shape:
+            raise UserError(
+                f"'{path}' is of another model: {entry.name} must have shape {entry.shape}, "
+                f"got {shape}"
+            )
+
+
+def _restore_layer(
+    module: nn.Module, layer: LayerSpec, header: Header, tensors: Mapping[str, Tensor]
+) -> None:
+    prefix = f"{layer.name}." if layer.name else ""
+    choice, scheme = header.plan[layer.name], header.scheme
+    for parameter in layer.parameters:
+        bits = scheme.bias_bits if parameter.role == "bias" else choice.bits_of(parameter.role)
+        values = _values(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
+        target = getattr(module, parameter.name)
+        target.data.copy_(values)
+    attach_activation_quantizers(module, layer, choice, scheme)
+    for name in cost.activation_quantizers(layer, choice):
+        quantizer: ActivationQuantizer = getattr(module, name)
+        log_scale, low = tensors[prefix + name].tolist()
+        quantizer.restore(log_scale, int(low))
+    if layer.recurrent and layer.grown:
+        module.unit_sources.copy_(tensors[prefix + "unit_sources"])  # type: ignore[operator,union-attr]
+
+
+def _values(
+    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
+) -> Tensor:
+    """A parameter's float values: decoded codes, or what was stored."""
+    if bits > 8:
+        return tensors[name].float()
+    grid = Grid.signed(bits, scheme.grid)
+    count = int(np.prod(shape))
+    codes = unpack(tensors[f"{name}.codes"].numpy(), bits, count).astype(np.float32) + grid.low
+    scale = tensors[f"{name}.scale"].float()
+    scale = scale.view(-1, *[1] * (len(shape) - 1))
+    return decode(torch.from_numpy(codes).view(shape), scale, grid)
