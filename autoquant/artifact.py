@@ -74,9 +74,7 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
     return len(data)
 
 
-def collect(
-    model: nn.Module, network: Network, plan: Plan, scheme: Scheme
-) -> dict[str, Tensor]:
+def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> dict[str, Tensor]:
     """The tensors of the packed file, on the CPU, by name."""
     state = model.state_dict()
     tensors = {each.name: state[each.name] for each in network.leftovers}
@@ -117,9 +115,7 @@ def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...
     promised = {e.name: (_TORCH_TYPES[e.dtype], e.shape) for e in entries}
     built = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if promised != built:
-        odd = sorted(
-            name for name in promised | built if promised.get(name) != built.get(name)
-        )
+        odd = sorted(name for name in promised | built if promised.get(name) != built.get(name))
         raise RunError(f"the model must hold the tensors its plan promised, differing: {odd}")
 
 

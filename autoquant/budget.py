@@ -70,5 +70,9 @@ def readable(size: float) -> str:
     """
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if abs(size) >= factor:
-            return f"{size / factor:.3g} {unit}" if size / factor < 100 else f"{size / factor:.0f} {unit}"
+            return (
+                f"{size / factor:.3g} {unit}"
+                if size / factor < 100
+                else f"{size / factor:.0f} {unit}"
+            )
     return f"{size:.0f} B"

@@ -101,9 +101,7 @@ def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, in
 # --- bytes ---------------------------------------------------------------------------------------
 
 
-def metadata(
-    plan: Plan, scheme: Scheme, checksums: Mapping[str, str]
-) -> dict[str, str]:
+def metadata(plan: Plan, scheme: Scheme, checksums: Mapping[str, str]) -> dict[str, str]:
     """The packed file's metadata: one JSON string. Its length does not depend on the checksums."""
     content = {
         "version": FORMAT_VERSION,

@@ -9,6 +9,7 @@ freezes the layers whose units it would see, and says so.
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,12 +69,19 @@ class Network:
     def names(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers)
 
-    def consumers(self, group: str) -> tuple[str, ...]:
-        """Layers that read the units of a group."""
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases, of layers that autoquant does not know too."""
+        return sum(layer.count for layer in self.layers) + sum(
+            math.prod(each.shape) for each in self.leftovers
+        )
+
+    def consumers(self, layer: str) -> tuple[str, ...]:
+        """Layers that read the units of a layer."""
         return tuple(
             name
             for name in self.names
-            if any(segment.group == group for segment in self.inputs[name])
+            if any(segment.group == layer for segment in self.inputs[name])
         )
 
     def why_fixed(self, layer: str) -> str | None:
@@ -326,7 +334,9 @@ class _Walk:
     def _elementwise(self, values: list[Any]) -> Any:
         known = [value for value in values if value is not None]
         if any(isinstance(value, _States) for value in known):
-            return known[0] if len(known) == 1 else self._stop(known, "is computed with, as a state")
+            return (
+                known[0] if len(known) == 1 else self._stop(known, "is computed with, as a state")
+            )
         first: Any = known[0] if known else None
         for other in known[1:]:
             first = self._tie(first, other)
@@ -381,5 +391,3 @@ class _Walk:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.settings import GridName, Scheme
+from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
@@ -30,7 +30,7 @@ class Grid:
     offset: float
 
     @classmethod
-    def signed(cls, bits: int, kind: GridName = "auto") -> Grid:
+    def signed(cls, bits: int, kind: str = "auto") -> Grid:
         """2**bits levels around zero.
 
         >>> Grid.signed(2)
@@ -198,7 +198,8 @@ class WeightQuantizer(nn.Module):
 
     def scale(self, weight: Tensor) -> Tensor:
         """The step size as it will be stored; broadcasts against ``weight`` (the quantity that is
-        quantized, after any reparametrization)."""
+        quantized, after any reparametrization).
+        """
         assert self.grid is not None
         if self.scheme.scale == "mean":
             magnitude = self.magnitude if self.magnitude is not None else mean_magnitude(weight)

@@ -7,7 +7,7 @@ torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from autoquant.errors import UserError
 
@@ -54,10 +54,6 @@ class Training:
         return self.steps or max(1, round(self.epochs * steps_per_epoch))
 
 
-Scale = Literal["learned", "fixed", "mean"]
-GridName = Literal["auto", "midrise", "midtread"]
-
-
 @dataclass(frozen=True)
 class Scheme:
     """How numbers become codes: one rule for every layer of a plan.
@@ -67,17 +63,17 @@ class Scheme:
     its peculiarities is a field here.
     """
 
-    scale: Scale = "learned"
+    scale: str = "learned"
     """Step size of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
     2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN)."""
-    granularity: Literal["channel", "tensor"] = "channel"
+    granularity: str = "channel"
     """One step size for each output channel (row), or one for the tensor."""
-    grid: GridName = "auto"
+    grid: str = "auto"
     """Levels of weights: "midrise" has none at zero, "midtread" has one; "auto" is midrise up to
     3 bits, where a level spent on zero costs most."""
-    reparametrization: Literal["none", "tanh"] = "none"
+    reparametrization: str = "none"
     """"tanh": the trained parameter is V and the weight is tanh(V), at any number of bits."""
-    clip_gradient: Literal["mask", "pass"] = "mask"
+    clip_gradient: str = "mask"
     """Gradient of clipped values: "mask" stops it (LSQ), "pass" lets it through (Bit-RNN)."""
     joint_recurrent: bool = False
     """One mean for the input and recurrent weights of a layer together (Bit-RNN; "mean" only)."""
@@ -85,7 +81,7 @@ class Scheme:
     """Storage of step sizes: 16 (bfloat16) or 32."""
     bias_bits: int = 16
     """Bits of biases: 1-8, 16 (half precision) or 32."""
-    activation_scale: Literal["learned", "unit"] = "learned"
+    activation_scale: str = "learned"
     """"learned" from a calibrated start, or "unit": the range [0, 1] is assumed (Bit-RNN)."""
     activation_clip: bool = True
     """Whether activations outside the range are clipped; Bit-RNN does not."""
@@ -134,3 +130,89 @@ _SCHEME_VALUES: dict[str, tuple[object, ...]] = {
     "bias_bits": (1, 2, 3, 4, 5, 6, 7, 8, 16, 32),
     "activation_scale": ("learned", "unit"),
 }
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Which layers may grow, and how."""
+
+    max_share: float = 0.10
+    """Largest share of the model's parameters that a layer may hold."""
+    max_growth: float = 0.10
+    """Largest share that growing the layer by half may add to the model."""
+    method: str = "split"
+    """"split" duplicates units and divides their outgoing weights, "fresh" adds random units whose
+    contribution is zero; both keep the function."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.max_share <= 1, "widening.max_share must be in [0, 1]", self.max_share)
+        require(self.max_growth >= 0, "widening.max_growth must not be negative", self.max_growth)
+        require(
+            self.method in ("split", "fresh"), "widening.method must be split or fresh", self.method
+        )
+
+
+@dataclass(frozen=True)
+class Space:
+    """The choices that the search has; each list in rising order."""
+
+    weight_bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    """Bits of weights: any of 1-8, 16, 32."""
+    activation_bits: tuple[int, ...] = (4, 6, 8)
+    """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size does not depend on
+    them; the score, the runtime memory and the bit-operations do."""
+    width: tuple[float, ...] = (1.0, 1.25, 1.5, 2.0)
+    """Neuron multipliers of widenable layers, from 1.0 up."""
+    split_recurrent: bool = True
+    """Whether recurrent weights and hidden states have bits of their own."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits", "width"):
+            values = tuple(getattr(self, name))
+            object.__setattr__(self, name, values)
+            require(len(values) > 0, f"space.{name} must have a choice", list(values))
+            rising = list(values) == sorted(set(values))
+            require(rising, f"space.{name} must rise", list(values))
+        require(self.width[0] == 1.0, "space.width must start at 1.0", list(self.width))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything a search needs beside its task."""
+
+    budget: str = "0.15x"
+    """Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw."""
+    trials: int = 16
+    """Proposals that are trained to an end: finished, pruned or diverged."""
+    seed: int = 0
+    """Of every random source."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    sampler: str = "tpe"
+    """How Optuna proposes: tpe is quick, gp better and slower (seconds a proposal; needs scipy)."""
+    prune: bool = True
+    """Stop a trial whose intermediate score is worse than the median of the earlier ones."""
+    references: tuple[int, ...] = (8, 4, 3, 2)
+    """Weight bits of the uniform plans that are trained, unwidened, for comparison; their
+    activations have the widest bits of the space."""
+    pretrained: str | None = None
+    """Weights of the float model (a safetensors file or another study), instead of training it."""
+    baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
+    """How the float model is trained."""
+    qat: Training = Training(steps=100, lr=1e-3, scores=2)
+    """The short quantization-aware training that scores a candidate."""
+    final: Training = Training(epochs=1.0, lr=1e-3, scores=3)
+    """The full quantization-aware training of the plan that is applied."""
+    quantizer: Scheme = Scheme()
+    """How numbers become codes."""
+    widening: Widening = Widening()
+    """Which layers may grow, and how."""
+    space: Space = Space()
+    """The choices for each layer."""
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 1, "trials must be at least 1", self.trials)
+        require(self.seed >= 0, "seed must not be negative", self.seed)
+        object.__setattr__(self, "references", tuple(self.references))
+        rule = "sampler must be one of tpe, gp, random"
+        require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)

@@ -133,9 +133,7 @@ def _output(model: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
 # --- which units ---------------------------------------------------------------------------------
 
 
-def _steps(
-    model: nn.Module, layer: LayerSpec, plan: Plan, scheme: Scheme
-) -> dict[str, Tensor]:
+def _steps(model: nn.Module, layer: LayerSpec, plan: Plan, scheme: Scheme) -> dict[str, Tensor]:
     """The quantization step of each weight that reads units, shape [rows, 1]."""
     module, choice = model.get_submodule(layer.name), plan[layer.name]
     steps = {}

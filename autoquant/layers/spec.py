@@ -93,9 +93,7 @@ class LayerSpec:
         """The same layer with other numbers of units and input features."""
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
         grown = self.grown or units != self.units
-        return replace(
-            self, parameters=parameters, units=units, features=features, grown=grown
-        )
+        return replace(self, parameters=parameters, units=units, features=features, grown=grown)
 
     def macs(self, positions: int = 1) -> int:
         """Multiply-accumulates of one call at ``positions`` output positions."""
@@ -112,5 +110,3 @@ def grown_units(units: int, width: float) -> int:
     376
     """
     return units + 2 * round(units * (width - 1) / 2)
-
-

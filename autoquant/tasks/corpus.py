@@ -93,7 +93,15 @@ def _read_sentences(path: Path) -> list[str]:
 # --- the interpreter's own standard library ----------------------------------------------------
 
 _WORD = re.compile(r"[A-Za-z]+|[0-9]+|_+|\n+|[^\sA-Za-z0-9_]")
-_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "pydoc_data"}
+_SKIPPED = {
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "encodings",
+    "pydoc_data",
+}
 
 
 def read_stdlib(tokens: int, size: int, root: str | Path | None = None) -> Corpus:
