@@ -44,7 +44,7 @@ class Header:
     checksums: Mapping[str, str]
 
 
-# --- writing ---------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
             pair = torch.stack([quantizer.log_scale.detach(), quantizer.low])
             tensors[prefix + name] = pair.float()
         if layer.recurrent and layer.grown:
-            tensors[prefix + "unit_sources"] = module.unit_sources  # type: ignore[assignment]
+            tensors[prefix + "unit_sources"] = module.unit_sources
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -120,10 +120,10 @@ def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...
 
 
 def _checksum(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
-# --- reading ---------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def load(path: str | Path, model: nn.Module) -> nn.Module:
@@ -221,7 +221,7 @@ def _restore_layer(
         log_scale, low = tensors[prefix + name].tolist()
         quantizer.restore(log_scale, int(low))
     if layer.recurrent and layer.grown:
-        module.unit_sources.copy_(tensors[prefix + "unit_sources"])  # type: ignore[operator,union-attr]
+        module.unit_sources.copy_(tensors[prefix + "unit_sources"])  # type: ignore[operator]
 
 
 def _values(

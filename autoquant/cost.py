@@ -80,8 +80,10 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
         scale_type = "BF16" if scheme.scale_bits == 16 else "F32"
         entries.append(Entry(f"{name}.codes", "U8", (packed_bytes(parameter.count, bits),)))
         entries.append(Entry(f"{name}.scale", scale_type, (scales,)))
-    for name in activation_quantizers(layer, choice):
-        entries.append(Entry(f"{layer.name}.{name}".removeprefix("."), "F32", (2,)))
+    entries += [
+        Entry(f"{layer.name}.{name}".removeprefix("."), "F32", (2,))
+        for name in activation_quantizers(layer, choice)
+    ]
     if layer.recurrent and layer.grown:
         dtype = "I16" if layer.units < 1 << 15 else "I32"
         entries.append(Entry(f"{layer.name}.unit_sources".removeprefix("."), dtype, (layer.units,)))
@@ -143,7 +145,7 @@ def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
     }
 
 
-# --- the rest --------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------
 
 
 def activation_bytes(network: Network, plan: Plan) -> float:

@@ -289,7 +289,8 @@ class _Walk:
         return self._stop(values, f"is read by {name} ({type(module).__name__}), not followed")
 
     def _visit_recurrent(self, name: str, stack: Recurrent, given: Any) -> Any:
-        layout, states = given, []
+        layout = given
+        states: list[Segment] = []
         for i in range(stack.num_layers):
             layout = self._visit_layer(f"{name}.l{i}" if name else f"l{i}", layout)
             states += layout

@@ -94,17 +94,19 @@ def profile(task: Task, rule: Widening | None = None) -> Profile:
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
-    model = prepare(task.build_model())
+    return profile_model(prepare(task.build_model()), task.example(), rule or Widening())
+
+
+def profile_model(model: nn.Module, example: Example, rule: Widening) -> Profile:
+    """Profile a prepared model."""
     network = describe(model)
-    example = task.example()
     positions = _positions(model, network, example)
-    total = network.parameters
     layers = [
-        _profile_layer(layer, network, rule or Widening(), positions[layer.name] / example.units)
+        _profile_layer(layer, network, rule, positions[layer.name] / example.units)
         for layer in network.layers
     ]
     layers.sort(key=lambda layer: -layer.share)
-    return Profile(tuple(layers), total, example.unit)
+    return Profile(tuple(layers), network.parameters, example.unit)
 
 
 def judge(layer: LayerSpec, growth: tuple[Growth, ...], network: Network, rule: Widening) -> str:

@@ -82,7 +82,7 @@ class _FakeQuantize(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
         error = result - values
         inside = (error.abs() <= 0.5001 * scale) if ctx.masked else None
@@ -104,7 +104,7 @@ class _Cast(torch.autograd.Function):
         return values.clamp(-limit, limit).to(dtype).to(values.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
@@ -135,7 +135,8 @@ def fake_quantize(
 def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
     """The step size with the smallest mean squared error.
 
-    Step sizes between a twentieth of the largest value's and all of it are tried, then refined by
+    Step sizes from a twentieth of the largest value's to a tenth more than it are tried (a midtread
+    grid reaches less far up than down), then finer ones around the best, which is refined by
     alternating between codes and the least-squares step size for these codes.
 
     Returns:
@@ -145,8 +146,12 @@ def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
     widest = (rows.abs().amax(1, keepdim=True) / grid.reach).clamp_min(SMALLEST_SCALE)
     best = widest.clone()
     least = torch.full_like(widest, math.inf)
-    for share in torch.linspace(1.0, 0.05, 20).tolist():
+    for share in torch.linspace(1.1, 0.05, 22).tolist():
         least, best = _better(rows, widest * share, grid, least, best)
+    coarse = best
+    for share in torch.linspace(-0.045, 0.045, 10).tolist():
+        tried = (coarse + widest * share).clamp_min(SMALLEST_SCALE)
+        least, best = _better(rows, tried, grid, least, best)
     for _ in range(3):
         levels = encode(rows, best, grid).add_(grid.offset)
         fitted = (rows * levels).sum(1, keepdim=True) / (levels * levels).sum(1, keepdim=True)
@@ -197,8 +202,10 @@ class WeightQuantizer(nn.Module):
             self.log_scale = nn.Parameter(start, requires_grad=learned)
 
     def scale(self, weight: Tensor) -> Tensor:
-        """The step size as it will be stored; broadcasts against ``weight`` (the quantity that is
-        quantized, after any reparametrization).
+        """The step size as it will be stored; broadcasts against ``weight``.
+
+        Args:
+            weight: the quantity that is quantized, after any reparametrization.
         """
         assert self.grid is not None
         if self.scheme.scale == "mean":
@@ -300,7 +307,7 @@ class ActivationQuantizer(nn.Module):
             self.log_scale.fill_(log_scale)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state, prefix, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state, prefix, *rest)
         if self.bits <= 8 and f"{prefix}low" in state:  # a checkpoint is of a calibrated model
             self.observed = None
             self._set_grid(int(self.low))

@@ -159,8 +159,8 @@ class Space:
     weight_bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
     """Bits of weights: any of 1-8, 16, 32."""
     activation_bits: tuple[int, ...] = (4, 6, 8)
-    """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size does not depend on
-    them; the score, the runtime memory and the bit-operations do."""
+    """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size does not depend
+    on them; the score, the runtime memory and the bit-operations do."""
     width: tuple[float, ...] = (1.0, 1.25, 1.5, 2.0)
     """Neuron multipliers of widenable layers, from 1.0 up."""
     split_recurrent: bool = True
@@ -190,6 +190,8 @@ class Search:
     """auto, cpu, cuda, cuda:1, mps."""
     sampler: str = "tpe"
     """How Optuna proposes: tpe is quick, gp better and slower (seconds a proposal; needs scipy)."""
+    fill: bool = True
+    """Raise the bits of proposals that leave budget unused, so that plans compare at equal size."""
     prune: bool = True
     """Stop a trial whose intermediate score is worse than the median of the earlier ones."""
     references: tuple[int, ...] = (8, 4, 3, 2)

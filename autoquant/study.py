@@ -83,7 +83,7 @@ class Study:
         """Folder of an applied plan."""
         return self.path / "applied" / name
 
-    # --- opening -----------------------------------------------------------------------------------
+    # --- opening ----------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> Study:
@@ -134,7 +134,7 @@ class Study:
                 ) from error
             yield
 
-    # --- reading and writing -------------------------------------------------------------------------
+    # --- reading and writing ----------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """The configuration that the study was made with."""

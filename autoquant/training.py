@@ -47,7 +47,7 @@ def seed_everything(seed: int) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """ "auto" is the accelerator where there is one, else the CPU."""
+    """The device of a name; "auto" is the accelerator where there is one, else the CPU."""
     if name != "auto":
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -127,7 +127,9 @@ def train(
 
 
 def _optimizer(model: nn.Module, settings: Training) -> Optimizer:
-    scales, biases, weights = [], [], []
+    scales: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -166,7 +168,7 @@ def _step(
 ) -> tuple[Tensor, Any]:
     optimizer.zero_grad(set_to_none=True)
     loss, carry = task.loss(model, batch, carry)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return loss.detach(), carry

@@ -78,7 +78,7 @@ def widen(
 def resize(model: nn.Module, grown: Network, original: Network) -> nn.Module:
     """A copy of a prepared model with the parameters of ``grown``'s shapes, values unset."""
     model = copy.deepcopy(model)
-    for old, new in zip(original.layers, grown.layers, strict=True):
+    for new in grown.layers:
         module = model.get_submodule(new.name)
         like = next(module.parameters())
         install(module, new, {p.name: like.new_empty(p.shape) for p in new.parameters})
@@ -154,7 +154,7 @@ def _choose_sources(
     steps: Mapping[str, Mapping[str, Tensor]],
     method: Method,
 ) -> dict[str, Tensor]:
-    sources = {}
+    sources: dict[str, Tensor] = {}
     sizes = {layer.name: layer.units for layer in grown.layers}
     for layer in network.layers:
         first = network.groups[layer.name]
@@ -208,7 +208,7 @@ def _blocks_read(network: Network, layer: LayerSpec, role: str, members: list[st
     return starts
 
 
-# --- growing one parameter -------------------------------------------------------------------------
+# --- growing one parameter ------------------------------------------------------------------------
 
 
 def _column_sources(network: Network, layer: LayerSpec, sources: Sources) -> Tensor:

@@ -14,5 +14,5 @@ def recur(
     cell: Cell, inputs: Tensor, weights: Weights, state: State, quantize: Quantize | None = None
 ) -> tuple[Tensor, State]:
     """Run one direction over time; see kernels.reference.recur."""
-    kernel = fused if fused.suits(cell, quantize) else reference
-    return kernel.recur(cell, inputs, weights, state, quantize)
+    kernel = fused.recur if fused.suits(cell, quantize) else reference.recur
+    return kernel(cell, inputs, weights, state, quantize)

@@ -39,8 +39,9 @@ class Cell:
 
 
 class Weights(NamedTuple):
-    """Weights of one direction: input [G*H, I], recurrent [G*H, H], bias [G*H] or None, and the
-    GRU's second bias of its candidate [H], which stands inside the reset gate.
+    """Weights of one direction: input [G*H, I], recurrent [G*H, H], bias [G*H] or None.
+
+    A GRU has a second bias of its candidate [H], which stands inside the reset gate.
     """
 
     input: Tensor

@@ -10,10 +10,10 @@ from torch import Tensor
 from autoquant.kernels.cell import Cell, Quantize, State, Weights
 
 _FUSED: dict[str, Any] = {
-    "lstm": torch._VF.lstm,  # type: ignore[attr-defined]
-    "gru": torch._VF.gru,  # type: ignore[attr-defined]
-    "rnn_tanh": torch._VF.rnn_tanh,  # type: ignore[attr-defined]
-    "rnn_relu": torch._VF.rnn_relu,  # type: ignore[attr-defined]
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "rnn_tanh": torch._VF.rnn_tanh,
+    "rnn_relu": torch._VF.rnn_relu,
 }
 
 

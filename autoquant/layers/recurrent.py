@@ -44,7 +44,10 @@ class RecurrentLayer(nn.Module):
         rows = cell.gates * units
         bound = units**-0.5
         for suffix in SUFFIXES[: self.directions]:
-            shapes = {"weight_ih": (rows, features), "weight_hh": (rows, units)}
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (rows, features),
+                "weight_hh": (rows, units),
+            }
             shapes |= {"bias": (rows,)} if bias else {}
             shapes |= {"bias_hn": (units,)} if bias and cell.kind == "gru" else {}
             for name, shape in shapes.items():
@@ -96,7 +99,7 @@ class Recurrent(nn.Module):
         """The same function as a torch module, with a copy of its weights."""
         kinds = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
         cell = Cell(kinds[module.mode])  # type: ignore[arg-type]
-        layers = []
+        layers: list[RecurrentLayer] = []
         for i in range(module.num_layers):
             features = module.input_size if i == 0 else layers[-1].directions * module.hidden_size
             layer = RecurrentLayer(

@@ -1,4 +1,4 @@
-"""What a layer is made of: which axis is output, which input, how it grows. Facts only, no torch."""
+"""What a layer is made of: which axis is output, which input, how it grows. Facts, no torch."""
 
 from __future__ import annotations
 

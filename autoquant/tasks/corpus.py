@@ -1,4 +1,4 @@
-"""Text corpora as streams of word ids: the Penn Treebank's files, and the standard library's source."""
+"""Text corpora as streams of word ids: the Penn Treebank and the standard library's source."""
 
 from __future__ import annotations
 
@@ -70,8 +70,10 @@ def encode(name: str, words: Mapping[str, list[str]], size: int | None) -> Corpu
 
 
 def read_treebank(data_dir: str | Path, prefix: str = "ptb", size: int | None = None) -> Corpus:
-    """Read ``{prefix}.train.txt``, ``.valid.txt`` and ``.test.txt``: a sentence a line, words apart
-    by blanks; each line end becomes ``<eos>`` (Mikolov's preprocessing).
+    """Read ``{prefix}.train.txt``, ``.valid.txt`` and ``.test.txt``.
+
+    They hold a sentence a line, words apart by blanks; each line end becomes ``<eos>`` (Mikolov's
+    preprocessing).
     """
     folder = Path(data_dir)
     if not folder.is_dir():

@@ -1,0 +1,102 @@
+"""The float baseline of a study: trained once, or taken from elsewhere, then kept in the folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from autoquant.errors import RunError, UserError
+from autoquant.files import replacing
+from autoquant.settings import Search
+from autoquant.study import Baseline, Study
+from autoquant.task import Task
+from autoquant.training import Run, score, seed_everything, train
+
+
+def float_baseline(
+    task: Task, settings: Search, study: Study, device: torch.device, *, progress: bool
+) -> tuple[nn.Module, Baseline]:
+    """The study's float model: read where it is there, else trained (resuming) and recorded."""
+    seed_everything(settings.seed)
+    model = task.build_model().to(device)
+    if study.baseline_record.is_file():
+        load_weights(model, study.baseline_file)
+        return model, study.baseline()
+    if settings.pretrained is not None:
+        load_weights(model, weights_file(settings.pretrained))
+        started, run = time.monotonic(), Run()
+    else:
+        checkpoint = study.path / ".baseline.checkpoint"
+        started = time.monotonic()
+        run = train(
+            model,
+            task,
+            settings.baseline,
+            seed=settings.seed,
+            label="float baseline",
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+    size_bytes, parameters = measure(model)
+    record = Baseline(
+        score=score(model, task, "valid"),
+        size_bytes=size_bytes,
+        parameters=parameters,
+        metric=task.metric,
+        direction=task.direction,
+        steps=run.steps,
+        seconds=run.seconds or time.monotonic() - started,
+        history=tuple(run.scores),
+    )
+    save_weights(model, study.baseline_file)
+    study.write_baseline(record)
+    (study.path / ".baseline.checkpoint").unlink(missing_ok=True)
+    return model, record
+
+
+def measure(model: nn.Module) -> tuple[int, int]:
+    """Bytes of a float model's tensors, and its number of parameters."""
+    size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return size, sum(p.numel() for p in model.parameters())
+
+
+def weights_file(source: str | Path) -> Path:
+    """The weights that ``pretrained`` names: a safetensors file, or a study's baseline."""
+    path = Path(source)
+    path = Study(path).baseline_file if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"pretrained must be a safetensors file or a study, got '{source}'")
+    return path
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a float model's state."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(to_bytes(state))
+    except OSError as error:
+        raise RunError(f"'{path}' could not be written: {error.strerror}") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read a float model's state.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"'{path}' must be a safetensors file, got: {error}") from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"'{path}' must hold this task's model, got: {reason}") from error

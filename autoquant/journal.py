@@ -1,0 +1,127 @@
+"""Journal: the trials of a study in Optuna's storage, and the Outcomes read from it.
+
+Two Optuna studies share a file: "references" holds the uniform plans, "search" the proposals, so
+that pruning and sampling compare proposals with proposals only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from autoquant.outcome import Outcome, Role, State
+from autoquant.plan import Plan
+from autoquant.task import Direction
+
+PRUNER_STARTUP = 4  # complete proposals before the median counts
+
+_STUDIES: dict[Role, str] = {"reference": "references", "search": "search"}
+_ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
+
+
+class Journal:
+    """The trials of one study folder; every change is on disk when a method returns."""
+
+    def __init__(self, path: Path, direction: Direction, *, prune: bool) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if prune:
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNER_STARTUP)
+        self._studies = {
+            role: optuna.create_study(
+                study_name=name,
+                storage=storage,
+                direction=direction,
+                pruner=pruner,
+                load_if_exists=True,
+            )
+            for role, name in _STUDIES.items()
+        }
+
+    def settle(self) -> None:
+        """End the trials that an interrupted search left open."""
+        for study in self._studies.values():
+            while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                study.ask()  # a waiting trial becomes a running one
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                study.tell(trial.number, state=TrialState.FAIL)
+
+    def begin(
+        self,
+        role: Role,
+        plan: Plan,
+        size_bytes: int,
+        *,
+        name: str | None = None,
+        params: Mapping[str, int] | None = None,
+        ranges: Mapping[str, IntDistribution] | None = None,
+    ) -> Trial:
+        """Open a trial with given parameters; its name is its number where None is given."""
+        study = self._studies[role]
+        if params:
+            study.enqueue_trial(dict(params))
+        trial = study.ask(fixed_distributions=dict(ranges or {}))
+        trial.set_user_attr("trial", name or str(trial.number))
+        trial.set_user_attr("size_bytes", size_bytes)
+        trial.set_user_attr("plan", plan.to_dict())
+        return trial
+
+    def end(
+        self,
+        role: Role,
+        trial: Trial,
+        state: State,
+        *,
+        score: float | None = None,
+        steps: int = 0,
+        seconds: float = 0.0,
+        reason: str = "",
+    ) -> None:
+        """Close a trial."""
+        for key, value in {"steps": steps, "seconds": seconds, "reason": reason}.items():
+            trial.set_user_attr(key, value)
+        trial.set_user_attr("state", state)
+        values = score if state == "complete" else None
+        self._studies[role].tell(trial, values, state=_ENDS.get(state, TrialState.FAIL))
+
+    def trials(self, role: Role) -> list[FrozenTrial]:
+        """Optuna's own records."""
+        return self._studies[role].get_trials(deepcopy=False)
+
+    def outcomes(self) -> list[Outcome]:
+        """Every trial that has ended; references first, then in order."""
+        return [
+            outcome_of(trial, role)
+            for role in _STUDIES
+            for trial in self.trials(role)
+            if trial.state.is_finished() and "plan" in trial.user_attrs
+        ]
+
+
+def outcome_of(trial: FrozenTrial, role: Role) -> Outcome:
+    """An ended trial as an Outcome; one that was cut off before it could say so is interrupted."""
+    attributes: dict[str, Any] = trial.user_attrs
+    history = tuple(sorted(trial.intermediate_values.items()))
+    score = trial.value if trial.state == TrialState.COMPLETE else None
+    if score is None and history:
+        score = history[-1][1]
+    return Outcome(
+        trial=attributes["trial"],
+        role=role,
+        plan=Plan.from_dict(attributes["plan"]),
+        size_bytes=attributes["size_bytes"],
+        state=attributes.get("state", "interrupted"),
+        score=score,
+        steps=attributes.get("steps", history[-1][0] if history else 0),
+        seconds=attributes.get("seconds", 0.0),
+        history=history,
+        reason=attributes.get("reason", "the search was stopped"),
+    )

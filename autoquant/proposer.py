@@ -1,0 +1,127 @@
+"""Proposals: points of the search space, all within the budget, none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+
+import numpy as np
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autoquant.outcome import Outcome
+from autoquant.plan import Plan
+from autoquant.space import Point, Projection, SearchSpace
+from autoquant.task import Direction
+
+ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order
+EXHAUSTIVE = 100_000  # points that are gone through at most
+STARTUP = 6  # trials before a sampler models them
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed),
+    "gp": lambda seed: GPSampler(n_startup_trials=STARTUP, seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """Proposes plans within a budget.
+
+    A proposal depends on the seed and on the trials that have ended, not on how often the search
+    was stopped in between.
+
+    Attributes:
+        projection: onto the budget; it knows the space.
+        sampler: name of an Optuna sampler, see SAMPLERS.
+    """
+
+    projection: Projection
+    direction: Direction
+    sampler: str
+    seed: int
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.projection.space
+
+    def propose(
+        self, ended: Sequence[FrozenTrial], references: Sequence[Outcome], tried: Collection[Plan]
+    ) -> Point | None:
+        """The next point; None when every plan that fits has been tried.
+
+        Args:
+            ended: Optuna's records of the proposals so far.
+            references: trained plans from which the sampler may learn as well.
+            tried: plans that are not to be trained again.
+        """
+        evidence = [*self._as_trials(references), *self._usable(ended)]
+        for point in self._candidates(evidence, len(ended)):
+            if self.space.plan(point) not in tried:
+                return point
+        return None
+
+    def ranges(self) -> dict[str, IntDistribution]:
+        """Optuna's distributions: one ordinal index for each dimension."""
+        return {d.name: IntDistribution(0, len(d.choices) - 1) for d in self.space.dimensions}
+
+    def params(self, point: Point) -> dict[str, int]:
+        """A point as Optuna's parameters."""
+        return dict(zip(self.ranges(), point, strict=True))
+
+    def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
+        yield from self._filled()
+        for attempt in range(ATTEMPTS):
+            point = self.projection(self._sample(evidence, (self.seed, count, attempt)))
+            if point is not None:
+                yield point
+        every = product(*(range(len(d.choices)) for d in self.space.dimensions))
+        for point in islice(every, EXHAUSTIVE):
+            if self.projection.fits(point):
+                yield point
+
+    def _filled(self) -> Iterator[Point]:
+        """For each width the most even bits that fill the budget: a fair start for every width."""
+        dimensions = self.space.dimensions
+        held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")
+        widths = max((len(dimensions[i].choices) for i in held), default=1)
+        for width in range(widths):
+            top = tuple(
+                min(width, len(d.choices) - 1) if i in held else len(d.choices) - 1
+                for i, d in enumerate(dimensions)
+            )
+            point = self.projection(top, held)
+            if point is not None:
+                yield point
+
+    def _sample(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point:
+        """Ask a throw-away study that holds what was really trained."""
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        study = optuna.create_study(direction=self.direction, sampler=SAMPLERS[self.sampler](seed))
+        study.add_trials(evidence)
+        trial = study.ask(fixed_distributions=dict(self.ranges()))
+        return tuple(trial.params[name] for name in self.ranges())
+
+    def _usable(self, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        kept = (TrialState.COMPLETE, TrialState.PRUNED)
+        return [trial for trial in ended if trial.state in kept]
+
+    def _as_trials(self, outcomes: Sequence[Outcome]) -> list[FrozenTrial]:
+        """Complete outcomes within the budget whose plan is a point of the space."""
+        trials = []
+        for outcome in outcomes:
+            point = self.space.point(outcome.plan)
+            fits = outcome.state == "complete" and outcome.size_bytes <= self.projection.budget
+            if fits and point is not None:
+                trials.append(
+                    create_trial(
+                        params=self.params(point),
+                        distributions=dict(self.ranges()),
+                        value=outcome.score,
+                    )
+                )
+        return trials

@@ -1,0 +1,224 @@
+"""The search space: which choices each layer has, and the projection of a proposal onto a budget.
+
+A point is a tuple of indices, one for each dimension, into the rising choices of that dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from autoquant.graph import Network
+from autoquant.layers import LayerSpec
+from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Space
+
+Point = tuple[int, ...]
+SizeOf = Callable[[Plan], int]
+
+SIZED_FIELDS = frozenset({"weight_bits", "recurrent_bits", "width"})
+"""Fields of a choice that the packed size depends on, and that a projection may lower."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One ordinal choice.
+
+    Attributes:
+        layer: the layer it belongs to.
+        field: the field of the layer's LayerChoice.
+        choices: its values, rising.
+    """
+
+    layer: str
+    field: str
+    choices: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer}.{self.field}"
+
+    @property
+    def sized(self) -> bool:
+        return self.field in SIZED_FIELDS
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Dimensions, and the groups of layers that take their width from the group's first layer."""
+
+    dimensions: tuple[Dimension, ...]
+    layers: tuple[str, ...]
+    groups: Mapping[str, str]
+
+    def plan(self, point: Point) -> Plan:
+        """The plan of a point."""
+        values: dict[str, dict[str, Any]] = {layer: {} for layer in self.layers}
+        for dimension, index in zip(self.dimensions, point, strict=True):
+            values[dimension.layer][dimension.field] = dimension.choices[index]
+        choices = {layer: LayerChoice(**given) for layer, given in values.items()}
+        return Plan(
+            {
+                layer: replace(choice, width=choices[self.groups[layer]].width)
+                for layer, choice in choices.items()
+            }
+        )
+
+    def point(self, plan: Plan) -> Point | None:
+        """The point of a plan, or None where the space does not hold it."""
+        indices = []
+        for dimension in self.dimensions:
+            value = _value(plan[dimension.layer], dimension.field)
+            if value not in dimension.choices:
+                return None
+            indices.append(dimension.choices.index(value))
+        point = tuple(indices)
+        return point if _same(self.plan(point), plan) else None
+
+    @property
+    def smallest(self) -> Point:
+        """The point with the fewest bits and no growth."""
+        return (0,) * len(self.dimensions)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        total = 1
+        for dimension in self.dimensions:
+            total *= len(dimension.choices)
+        return total
+
+
+def build_space(network: Network, widenable: Collection[str], choices: Space) -> SearchSpace:
+    """The choices of every layer of a network.
+
+    Args:
+        widenable: layers that may grow; a group grows when all of its layers may.
+        choices: bits and widths to choose from.
+    """
+    dimensions: list[Dimension] = []
+    for layer in network.layers:
+        dimensions += _dimensions_of(layer, choices)
+        members = [name for name in network.names if network.groups[name] == layer.name]
+        if members and all(name in widenable for name in members):
+            dimensions.append(Dimension(layer.name, "width", choices.width))
+    return SearchSpace(tuple(dimensions), network.names, network.groups)
+
+
+def _dimensions_of(layer: LayerSpec, choices: Space) -> list[Dimension]:
+    bits = [Dimension(layer.name, "weight_bits", choices.weight_bits)]
+    if layer.multiplies:
+        bits.append(Dimension(layer.name, "activation_bits", choices.activation_bits))
+    if layer.recurrent and choices.split_recurrent:
+        bits.append(Dimension(layer.name, "recurrent_bits", choices.weight_bits))
+        bits.append(Dimension(layer.name, "hidden_bits", choices.activation_bits))
+    return bits
+
+
+def _value(choice: LayerChoice, field: str) -> Any:
+    """The value that a field has in effect: an unset one takes its layer's."""
+    if field == "recurrent_bits":
+        return choice.bits_of("recurrent")
+    return choice.state_bits if field == "hidden_bits" else getattr(choice, field)
+
+
+def _same(one: Plan, other: Plan) -> bool:
+    names = [field.name for field in fields(LayerChoice)]
+    return all(
+        _value(one[layer], name) == _value(other[layer], name)
+        for layer in one.choices
+        for name in names
+    )
+
+
+def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
+    """A uniform plan in the form that the space writes plans in.
+
+    Layers without an input to quantize keep 32 activation bits, as in the space's own plans.
+    """
+    names = {dimension.name for dimension in space.dimensions}
+    choices = {}
+    for layer in network.layers:
+        own = replace(choice, activation_bits=choice.activation_bits if layer.multiplies else 32)
+        if f"{layer.name}.recurrent_bits" in names:
+            own = replace(own, recurrent_bits=own.weight_bits, hidden_bits=own.activation_bits)
+        choices[layer.name] = own
+    return Plan(choices)
+
+
+# --- projection ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The projection of points onto a budget.
+
+    Attributes:
+        space: where the points are from.
+        size_of: bytes of a plan's packed file.
+        budget: bytes.
+        fill: whether points that leave room are raised: bits only, never widths.
+    """
+
+    space: SearchSpace
+    size_of: SizeOf
+    budget: int
+    fill: bool = True
+
+    def fits(self, point: Point) -> bool:
+        """Whether the plan of a point is within the budget."""
+        return self.size_of(self.space.plan(point)) <= self.budget
+
+    def __call__(self, point: Point, held: frozenset[int] = frozenset()) -> Point | None:
+        """The nearest point that fits, or None where none does.
+
+        Choices that the size depends on are lowered, each time the one that has been lowered least
+        so far (of these, the one that saves most): the largest number of steps by which any choice
+        falls is as small as can be. Then choices are raised, each time the one that stands lowest
+        against where it began, until no single step more would fit: back to where they began, and
+        with ``fill`` beyond.
+
+        Args:
+            held: dimensions, by index, that stay as they are.
+        """
+        movable = [
+            i for i, each in enumerate(self.space.dimensions) if each.sized and i not in held
+        ]
+        lowered = self._lower(point, movable)
+        return None if lowered is None else self._raise(lowered, point, movable)
+
+    def _lower(self, point: Point, movable: list[int]) -> Point | None:
+        current = point
+        while not self.fits(current):
+            steps = [i for i in movable if current[i] > 0]
+            if not steps:
+                return None
+            least = min(point[i] - current[i] for i in steps)
+            level = [i for i in steps if point[i] - current[i] == least]
+            options = [_moved(current, i, -1) for i in level]
+            current = min(options, key=lambda option: self.size_of(self.space.plan(option)))
+        return current
+
+    def _raise(self, current: Point, origin: Point, movable: list[int]) -> Point:
+        open_ = set(movable)
+        while True:
+            open_ = {i for i in open_ if current[i] < self._ceiling(i, origin)}
+            if not open_:
+                return current
+            lowest = min(open_, key=lambda i: (current[i] - origin[i], i))
+            raised = _moved(current, lowest, +1)
+            if self.fits(raised):
+                current = raised
+            else:
+                open_.remove(lowest)  # sizes only rise from here, so it stays out
+
+    def _ceiling(self, index: int, origin: Point) -> int:
+        dimension = self.space.dimensions[index]
+        if self.fill and dimension.field != "width":
+            return len(dimension.choices) - 1
+        return origin[index]
+
+
+def _moved(point: Point, index: int, step: int) -> Point:
+    return (*point[:index], point[index] + step, *point[index + 1 :])
