@@ -1,0 +1,59 @@
+"""autoquant: which bits and which width each layer should have, under a size budget.
+
+The names below are imported when they are first used, so that ``import autoquant`` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoquant.applier import Applied, apply
+    from autoquant.artifact import load
+    from autoquant.budget import Budget
+    from autoquant.errors import RunError, UserError
+    from autoquant.evaluator import evaluate
+    from autoquant.layers import layer_kind
+    from autoquant.outcome import Outcome
+    from autoquant.plan import LayerChoice, Plan
+    from autoquant.profiler import Profile, profile
+    from autoquant.reporter import report
+    from autoquant.searcher import SearchResult, search
+    from autoquant.settings import Scheme, Search, Space, Training, Widening
+    from autoquant.study import Study
+    from autoquant.task import Example, Task
+
+_HOMES = {
+    "applier": ("Applied", "apply"),
+    "artifact": ("load",),
+    "budget": ("Budget",),
+    "errors": ("RunError", "UserError"),
+    "evaluator": ("evaluate",),
+    "layers": ("layer_kind",),
+    "outcome": ("Outcome",),
+    "plan": ("LayerChoice", "Plan"),
+    "profiler": ("Profile", "profile"),
+    "reporter": ("report",),
+    "searcher": ("SearchResult", "search"),
+    "settings": ("Scheme", "Search", "Space", "Training", "Widening"),
+    "study": ("Study",),
+    "task": ("Example", "Task"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = version("autoquant")
+__all__ = [  # noqa: PLE0604
+    *("Applied", "Budget", "Example", "LayerChoice", "Outcome", "Plan", "Profile", "RunError"),
+    *("Scheme", "Search", "SearchResult", "Space", "Study", "Task", "Training", "UserError"),
+    *("Widening", "apply", "evaluate", "layer_kind", "load", "profile", "report", "search"),
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'autoquant' has no attribute {name!r}")
+    return getattr(import_module(f"autoquant.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

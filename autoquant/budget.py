@@ -59,7 +59,7 @@ class Budget:
         return int(self.amount * UNITS[self.unit])
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
+        return f"{self.amount:.15g}{self.unit}"
 
 
 def readable(size: float) -> str:

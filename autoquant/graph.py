@@ -203,8 +203,9 @@ _ELEMENTWISE_FUNCTIONS = {
 }
 _ELEMENTWISE_METHODS = {
     *("relu", "tanh", "sigmoid", "clamp", "clamp_", "relu_", "add", "add_", "mul", "mul_", "neg"),
-    *("contiguous", "clone", "detach", "to", "float", "type_as"),
+    *("contiguous", "clone", "detach", "float"),
 }
+_CASTS = {"to", "type_as"}  # methods whose other arguments lend only a type
 
 
 @dataclass(frozen=True)
@@ -299,6 +300,8 @@ class _Walk:
     def _visit_layer(self, name: str, given: Any) -> Layout:
         layer = self.layers[name]
         if layer.multiplies:
+            if isinstance(given, _States):
+                self._freeze(given, f"is read by {name}, as a state")
             layout = given if isinstance(given, tuple) else (Segment(None, layer.features),)
             again = name in self._seen and layout != self.inputs[name]
             if again or sum(segment.size for segment in layout) != layer.features:
@@ -321,6 +324,8 @@ class _Walk:
                 return value  # h or c of an LSTM's (h, c)
         elif node.target in _ELEMENTWISE_FUNCTIONS or node.target in _ELEMENTWISE_METHODS:
             return self._elementwise(values)
+        elif node.target in _CASTS:
+            return values[0]
         shown = getattr(node.target, "__name__", str(node.target))
         return self._stop(values, f"is read by '{shown}' in forward, not followed")
 
@@ -334,6 +339,8 @@ class _Walk:
 
     def _elementwise(self, values: list[Any]) -> Any:
         known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return self._stop(known, "is combined with a value whose units cannot grow")
         if any(isinstance(value, _States) for value in known):
             return (
                 known[0] if len(known) == 1 else self._stop(known, "is computed with, as a state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -140,13 +141,13 @@ class Plan:
     def to_yaml(self) -> str:
         """One line a layer, in the order of the model."""
         lines = [
-            f"  {layer}: {{{', '.join(f'{key}: {value}' for key, value in choice.items())}}}"
+            f"  {_key(layer)}: {{{', '.join(f'{key}: {value}' for key, value in choice.items())}}}"
             for layer, choice in self.to_dict().items()
         ]
         return "layers:\n" + "\n".join(lines) + "\n"
 
     @classmethod
-    def from_yaml(cls, text: str, source: str = "a plan") -> Plan:
+    def from_yaml(cls, text: str | bytes, source: str = "a plan") -> Plan:
         """Read what to_yaml wrote, or what a person made of it."""
         try:
             data = yaml.safe_load(text)
@@ -163,7 +164,12 @@ class Plan:
         """Read a plan file."""
         if not Path(path).is_file():
             raise UserError(f"plan must be an existing YAML file, got '{path}'")
-        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), f"plan '{path}'")
+        return cls.from_yaml(Path(path).read_bytes(), f"plan '{path}'")
+
+
+def _key(layer: str) -> str:
+    """A layer's name as a YAML key; quoted where YAML would read a number ("1.10") or nothing."""
+    return yaml.safe_dump(layer, allow_unicode=True, width=math.inf).split("\n")[0]
 
 
 def _kind(data: Any) -> str:

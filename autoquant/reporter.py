@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,20 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from autoquant.budget import Budget, readable
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
-from autoquant.outcome import Outcome, best, complete, loss_of, pareto_front
+from autoquant.outcome import Outcome, best, complete, pareto_front
 from autoquant.study import Baseline, Study
 from autoquant.task import Direction
 
-FORMATS = ("png", "svg")
+FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # with their metadata
 DPI = 150
-SETTINGS = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
-BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-GREY = "#666666"
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
 SMALL = 9  # points; no letters are smaller
 MOST_BARS = 25  # layers in the profile figure
 MOST_ROWS = 80  # layers in the plan figure
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
+
+Pair = tuple[float, float]
 
 
 def report(study: Study) -> list[Path]:
@@ -47,13 +50,13 @@ def report(study: Study) -> list[Path]:
         RunError: the figures cannot be written.
     """
     facts = read_facts(study)
-    layers = profile_data(study.profile_file)
+    bars = profile_data(study.profile_file)
     with matplotlib.rc_context(SETTINGS):
         drawn = {
             "pareto": draw_pareto(pareto_data(facts)),
             "plan": draw_plan(plan_data(facts.chosen)) if facts.chosen else None,
             "history": draw_history(history_data(facts)),
-            "profile": draw_profile(layers) if layers else None,
+            "profile": draw_profile(bars) if bars else None,
         }
         try:
             study.figures.mkdir(exist_ok=True)
@@ -63,15 +66,14 @@ def report(study: Study) -> list[Path]:
 
 
 def _save(figure: Figure | None, study: Study, name: str) -> list[Path]:
-    paths = [study.figures / f"{name}.{kind}" for kind in FORMATS]
-    for path, kind in zip(paths, FORMATS, strict=True):
+    paths = {kind: study.figures / f"{name}.{kind}" for kind in FORMATS}
+    for kind, path in paths.items():
         if figure is None:
             path.unlink(missing_ok=True)
-            continue
-        with replacing(path) as temporary:
-            undated: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata=undated)
-    return [] if figure is None else paths
+        else:
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=DPI, metadata=FORMATS[kind])
+    return [] if figure is None else list(paths.values())
 
 
 # --- what the figures share ----------------------------------------------------------------------
@@ -122,13 +124,8 @@ class View:
 
     low: float
     high: float
-    log: bool = False
-    beyond: int = 0
-
-    @property
-    def note(self) -> str:
-        trials = "trial" if self.beyond == 1 else "trials"
-        return f"{self.beyond} {trials} beyond the axis" if self.beyond else ""
+    log: bool
+    beyond: int
 
 
 def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float] = ()) -> View:
@@ -137,11 +134,7 @@ def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float]
     The best three quarters of the scores take at least a tenth of the axis; what would shrink them
     further lies beyond it. The axis is logarithmic when low scores are good and those in view span
     more than a factor of 10 (where high ones are good, it would give the worst ones most room).
-
-    Args:
-        scores: finite scores.
-        direction: which of them are good.
-        keep: more scores, that must be in view.
+    ``keep`` are scores that must be in view.
     """
     every = np.array([*scores, *keep])
     log = bool(direction == "minimize" and every.min() > 0 and every.max() > 10 * every.min())
@@ -157,29 +150,13 @@ def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float]
     return View(*_padded(low, high, log, direction), log, beyond)
 
 
-def _padded(low: float, high: float, log: bool, direction: Direction) -> tuple[float, float]:
+def _padded(low: float, high: float, log: bool, direction: Direction) -> Pair:
     """Limits with some air, more of it on the good side, where texts are."""
-    if log:
-        return low * (low / high) ** 0.14, high * (high / low) ** 0.08
-    span = high - low or 0.1 * abs(high) or 1.0
     below, above = (0.14, 0.08) if direction == "minimize" else (0.08, 0.14)
+    if log:
+        return low * (low / high) ** below, high * (high / low) ** above
+    span = high - low or 0.1 * abs(high) or 1.0
     return low - below * span, high + above * span
-
-
-def _score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> None:
-    better = "lower" if baseline.direction == "minimize" else "higher"
-    axes.set_ylabel(f"{baseline.metric}{split} ({better} is better)")
-    if view.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.set_ylim(view.low, view.high)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    worse, align = (0.98, "top") if baseline.direction == "minimize" else (0.02, "bottom")
-    note = {"transform": axes.transAxes, "ha": "left", "va": align, "fontsize": SMALL}
-    axes.text(0.01, worse, view.note, color=RED, **note)  # type: ignore[arg-type]
 
 
 def number(score: float) -> str:
@@ -198,9 +175,50 @@ def label_of(outcome: Outcome) -> str:
     return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
 
 
-def shortened(name: str, most: int = 36) -> str:
-    """A name with its middle left out where it is long."""
-    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
+def shortened(text: str, most: int = 36) -> str:
+    """A text with its middle left out where it is long."""
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"
+
+
+def _write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
+    """A small text beside a point, above or below it as the offset says."""
+    style = {"va": "bottom" if offset[1] > 0 else "top" if offset[1] else "center", **style}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", fontsize=SMALL, **style)
+
+
+def _scatter(
+    axes: Axes, pairs: Sequence[Pair], marker: str, size: float, color: str, label: str
+) -> None:
+    """Markers; a marker that begins with "-" is hollow."""
+    hollow = marker.startswith("-")
+    style: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
+    if not hollow:
+        style = {"facecolors": color, "edgecolors": "white", "linewidths": 0.6}
+    if pairs:
+        x, y = zip(*pairs, strict=True)
+        axes.scatter(x, y, s=size, marker=marker.lstrip("-"), label=label, zorder=3, **style)
+
+
+def _score_axis(axes: Axes, view: View, baseline: Baseline, split: str, text: str) -> None:
+    """The score axis, what lies beyond it, and the float model's score with a text."""
+    low_is_good = baseline.direction == "minimize"
+    axes.set_ylabel(f"{baseline.metric}{split} ({'lower' if low_is_good else 'higher'} is better)")
+    if view.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.set_ylim(view.low, view.high)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    if view.beyond:
+        note = f"{view.beyond} {'trial' if view.beyond == 1 else 'trials'} beyond the axis"
+        at, down = ((0.0, 1.0), (5, -5)) if low_is_good else ((0.0, 0.0), (5, 5))
+        _write(axes, note, at, down, xycoords="axes fraction", color=RED)
+    axes.axhline(baseline.score, color=GREY, ls="--", lw=1.2, zorder=1)
+    where: Any = ("axes fraction", "data")
+    away = (5, -4) if low_is_good else (5, 4)
+    _write(axes, text, (0.0, baseline.score), away, xycoords=where, color=GREY)
 
 
 # --- pareto: size against score ------------------------------------------------------------------
@@ -215,10 +233,28 @@ class Point:
     share: float
     score: float
 
+    @property
+    def at(self) -> Pair:
+        return self.share, self.score
+
 
 @dataclass(frozen=True)
 class ParetoData:
-    """Everything in the pareto figure; ``undrawn`` counts states: "1 diverged"."""
+    """Everything in the pareto figure.
+
+    Attributes:
+        baseline: the float model.
+        search: complete proposals.
+        references: complete uniform plans.
+        pruned: pruned proposals; their scores are on the probe split.
+        front: the Pareto front over all that is complete.
+        chosen: the best plan within the budget.
+        budget: as a share of the float model.
+        budget_text: the same, as it was written and in bytes.
+        undrawn: how many outcomes of which state have no point: "1 diverged".
+        view: of the score axis.
+        shares: limits of the size axis.
+    """
 
     baseline: Baseline
     search: tuple[Point, ...]
@@ -230,11 +266,11 @@ class ParetoData:
     budget_text: str
     undrawn: tuple[str, ...]
     view: View
-    shares: tuple[float, float]
+    shares: Pair
 
 
 def pareto_data(facts: Facts) -> ParetoData:
-    """Sizes and scores of everything that was tried; ``shares`` limits the size axis."""
+    """Sizes and scores of everything that was tried."""
     baseline, scored = facts.baseline, facts.scored
     chosen = _points([facts.chosen] if facts.chosen else [], baseline)
     pruned = _points((o for o in facts.outcomes if o.state == "pruned"), baseline)
@@ -266,30 +302,387 @@ def _points(outcomes: Iterable[Outcome], baseline: Baseline) -> tuple[Point, ...
 
 
 def _undrawn(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """How many outcomes of each state have no point in the figure."""
     states = [o.state for o in outcomes if not (_finite(o) and o.state in ("complete", "pruned"))]
     return tuple(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def share_ticks(left: float, right: float) -> list[float]:
+    """Round shares of the float model between two limits, at most 8 of them where that can be."""
+    handy = (
+        0.02,
+        0.03,
+        0.04,
+        0.05,
+        0.06,
+        0.08,
+        0.1,
+        0.125,
+        0.15,
+        0.2,
+        0.25,
+        0.3,
+        0.4,
+        0.5,
+        0.75,
+        1,
+    )
+    for candidates in (handy, [2.0**k for k in range(-12, 5)]):
+        ticks = [float(tick) for tick in candidates if left <= tick <= right]
+        if 3 <= len(ticks) <= 8:
+            return ticks
+    return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
 
 
 def draw_pareto(data: ParetoData) -> Figure:
     """Size on a logarithmic axis, score above it."""
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     axes = figure.add_subplot()
+    base = f"float model: {number(data.baseline.score)}, {readable(data.baseline.size_bytes)}"
     _share_axis(axes, data)
-    _score_axis(axes, data.view, data.baseline)
-    _draw_lines(axes, data)
-    _scatter(axes, data.pruned, "pruned (scored on the probe split)", "v", 22, GREY, hollow=True)
-    _scatter(axes, data.search, "trial", "o", 34, BLUE)
-    _scatter(axes, data.references, "uniform bits, not widened", "s", 48, ORANGE)
-    for point in data.references:
-        _note(axes, point, point.name, data.view)
-    if data.chosen:
-        ring = Point("", 0, data.chosen.share, data.chosen.score)
-        _scatter(axes, [ring], "chosen plan", "o", 190, RED, hollow=True)
-        _annotate_chosen(axes, data, data.chosen)
-    else:
-        axes.set_title("no trained plan fits the budget", color=RED, fontsize=11)
+    _score_axis(axes, data.view, data.baseline, "", base)
+    _draw_budget(axes, data)
+    if data.front:
+        front = [*(point.at for point in data.front), (data.shares[1], data.front[-1].score)]
+        x, y = zip(*front, strict=True)
+        axes.step(x, y, where="post", color=GREEN, lw=1.6, label="Pareto front", zorder=2)
+    _scatter(axes, [p.at for p in data.search], "o", 34, BLUE, f"trials ({len(data.search)})")
+    _scatter(axes, [p.at for p in data.references], "s", 48, ORANGE, "uniform bits, not widened")
+    pruned = f"pruned ({len(data.pruned)}), scored on the probe split"
+    _scatter(axes, [p.at for p in data.pruned], "-v", 22, GREY, pruned)
+    _draw_names(axes, data)
     if data.undrawn:
-        axes.plot([], [], "x", color=GREY, label=f"not drawn: {', '.join(data.undrawn)}")
+        axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
     figure.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
+
+
+def _share_axis(axes: Axes, data: ParetoData) -> None:
+    """Shares of the float model below, the same in bytes above."""
+    ticks = share_ticks(*data.shares)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*data.shares)
+    axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
+    axes.set_xlabel("packed size, over the float model's")
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(ticks, [readable(tick * data.baseline.size_bytes) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    top.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw_budget(axes: Axes, data: ParetoData) -> None:
+    """The budget, with its text on the bad side, where the line has more room."""
+    axes.axvline(data.budget, color=PINK, ls="-.", lw=1.6, zorder=1)
+    left, right = (abs(math.log(share / data.budget)) for share in data.shares)
+    high, down = (1.0, -5) if data.baseline.direction == "minimize" else (0.0, 5)
+    side, ha = (5, "left") if right > 0.6 * left else (-5, "right")
+    style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": ha, "color": "#93396F"}
+    _write(axes, data.budget_text, (data.budget, high), (side, down), **style)
+
+
+def _draw_names(axes: Axes, data: ParetoData) -> None:
+    """Names of the references, at the edge where they are beyond it, and of the chosen plan."""
+    for point in data.references:
+        inside = min(max(point.score, data.view.low), data.view.high)
+        arrow = "" if inside == point.score else "↑" if point.score > inside else "↓"
+        text = f"{point.name}: {number(point.score)} {arrow}" if arrow else point.name
+        _write(axes, text, (point.share, inside), (5, -5 if arrow == "↑" else 5))
+    if data.chosen is None:
+        axes.set_title("no trained plan fits the budget", color=RED, fontsize=11)
+        return
+    chosen, metric = data.chosen, data.baseline.metric
+    _scatter(axes, [chosen.at], "-o", 190, RED, "chosen plan")
+    spot = free_spot(*_places(axes, data, chosen))
+    size = f"{chosen.share:.3g}x, {readable(chosen.size_bytes)}"
+    text = f"chosen: {chosen.name}\n{size}\n{metric} {number(chosen.score)}"
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
+    style["arrowprops"] = {"arrowstyle": "-", "color": RED, "shrinkB": 7}
+    axes.annotate(text, chosen.at, xytext=spot, textcoords="axes fraction", **style)
+
+
+def _places(axes: Axes, data: ParetoData, chosen: Point) -> tuple[Pair, list[Pair]]:
+    """Where the chosen plan is, and all else that a text must not cover (axes coordinates)."""
+    front = [point.at for point in data.front]
+    taken = [point.at for point in (*data.search, *data.references, *data.pruned)]
+    taken += [(other[0], one[1]) for one, other in pairwise(front)]
+    taken += [(data.budget, score) for score in np.linspace(data.view.low, data.view.high, 20)]
+    taken += [(share, data.baseline.score) for share in np.geomspace(*data.shares, 20)]
+    to_axes = axes.transScale + axes.transLimits
+    first, *others = to_axes.transform([chosen.at, *taken])
+    return tuple(first), [tuple(place) for place in others]
+
+
+def free_spot(near: Pair, taken: Sequence[Pair]) -> Pair:
+    """The middle of a free place for a short text, as near as can be (axes coordinates)."""
+    spots = [(x / 25, y / 25) for x in range(3, 23) for y in range(3, 23)]
+
+    def merit(spot: Pair) -> Pair:
+        free = min(math.hypot((spot[0] - x) / 1.4, spot[1] - y) for x, y in taken)
+        return min(free, 0.11), -math.dist(spot, near)
+
+    return max(spots, key=merit)
+
+
+# --- plan: what the chosen plan decides, layer by layer ------------------------------------------
+
+COLUMNS = ("weight_bits", "recurrent_bits", "activation_bits", "hidden_bits", "width")
+
+
+@dataclass(frozen=True)
+class PlanData:
+    """The chosen plan as a table, in the model's order.
+
+    Attributes:
+        title: which plan it is.
+        columns: those of COLUMNS in which any layer has a value.
+        rows: a layer's name and values; None where it has no bits of its own.
+        left_out: layers beyond the first MOST_ROWS.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    left_out: int = 0
+
+
+def plan_data(chosen: Outcome) -> PlanData:
+    """The choices of a plan as a table."""
+    choices = chosen.plan.choices
+    used = [
+        c for c in COLUMNS if any(getattr(choice, c) is not None for choice in choices.values())
+    ]
+    rows = [
+        (shortened(layer), tuple(getattr(choice, column) for column in used))
+        for layer, choice in choices.items()
+    ]
+    title = f"chosen plan: {label_of(chosen)}, {readable(chosen.size_bytes)}"
+    return PlanData(title, tuple(used), tuple(rows[:MOST_ROWS]), len(rows[MOST_ROWS:]))
+
+
+def cell(column: str, value: float | None) -> tuple[str, tuple[float, ...]]:
+    """A cell's text and colour: more bits are bluer, more width is more orange.
+
+    >>> cell("width", 1.25)[0], cell("weight_bits", 32)[0], cell("hidden_bits", None)[0]
+    ('x1.25', 'float', '')
+    """
+    maps = matplotlib.colormaps
+    if value is None:
+        return "", (1.0, 1.0, 1.0, 1.0)
+    if column == "width":
+        return f"x{value:g}", maps["Oranges"](min(0.35 * (value - 1) ** 0.5, 0.6))
+    if value > 8:
+        return "float" if value == 32 else f"{value:g}", maps["Greys"](0.2)
+    return f"{value:g}", maps["Blues"](0.08 + 0.09 * value)
+
+
+def draw_plan(data: PlanData) -> Figure:
+    """A table with a cell of colour for every choice."""
+    count, wide = len(data.rows), len(data.columns)
+    height = 1.1 + (0.32 if count <= 25 else 0.2) * count
+    names = [name for name, _ in data.rows]
+    width = max(4.6, 0.085 * max(map(len, names)) + 0.95 * wide)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    cells = [[cell(c, v) for c, v in zip(data.columns, row, strict=True)] for _, row in data.rows]
+    axes.imshow([[color for _, color in row] for row in cells], aspect="auto")
+    for i, j in np.ndindex(count, wide):
+        text, color = cells[i][j]
+        ink = "white" if sum(color[:3]) < 1.5 else BLACK
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=SMALL)
+    axes.set_yticks(range(count), names, fontsize=SMALL)
+    axes.set_xticks(range(wide), [c.replace("_", "\n") for c in data.columns], fontsize=SMALL)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
+    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=3)
+    axes.spines[:].set_visible(False)
+    figure.suptitle(data.title, fontsize=11)
+    if data.left_out:
+        axes.set_xlabel(f"... and {data.left_out} more layers", fontsize=SMALL)
+    return figure
+
+
+# --- history: how the search and the training of the float model went ----------------------------
+
+KINDS = {  # of trials with a score: marker, size, colour, label
+    "within": ("o", 34, BLUE, "trial within the budget"),
+    "over": ("-D", 26, BLUE, "trial over the budget"),
+    "pruned": ("-v", 22, GREY, "pruned (scored on the probe split)"),
+    "interrupted": ("-s", 22, GREY, "interrupted"),
+}
+
+
+@dataclass(frozen=True)
+class HistoryData:
+    """Everything in the history figure.
+
+    Attributes:
+        baseline: the float model.
+        trials: pairs of trial number and final score, by the keys of KINDS.
+        lost: numbers of the trials without a score to show.
+        best: (trial number, best score within the budget so far).
+        reference: the best uniform plan within the budget.
+        last: the last trial's number.
+        view: of the trials' scores.
+        curve: (step, score on the probe split) of the float model.
+        curve_view: of the curve.
+    """
+
+    baseline: Baseline
+    trials: Mapping[str, tuple[Pair, ...]]
+    lost: tuple[int, ...]
+    best: tuple[Pair, ...]
+    reference: Outcome | None
+    last: int
+    view: View
+    curve: tuple[Pair, ...]
+    curve_view: View
+
+
+def history_data(facts: Facts) -> HistoryData:
+    """The search in the order of its trials."""
+    baseline, direction = facts.baseline, facts.baseline.direction
+    search = [o for o in facts.outcomes if o.role == "search"]
+    numbered = {int(o.trial) if o.trial.isdigit() else i: o for i, o in enumerate(search)}
+    found = {kind: _of_kind(kind, numbered, facts.budget_bytes) for kind in KINDS}
+    shown = [pair for pairs in found.values() for pair in pairs]
+    pick = min if direction == "minimize" else max
+    within = found["within"]
+    steps = [(i, pick(s for _, s in within[: k + 1])) for k, (i, _) in enumerate(within)]
+    references = [o for o in facts.scored if o.role == "reference"]
+    reference = best(references, facts.budget_bytes, direction)
+    keep = [*(score for _, score in steps[-1:]), *([reference.score] if reference else [])]
+    curve = tuple((float(i), score) for i, score in baseline.history if math.isfinite(score))
+    return HistoryData(
+        baseline=baseline,
+        trials=found,
+        lost=tuple(sorted(set(numbered) - {int(i) for i, _ in shown})),
+        best=tuple(steps),
+        reference=reference,
+        last=max(numbered, default=0),
+        view=view_of([s for _, s in shown], direction, [baseline.score, *filter(None, keep)]),
+        curve=curve,
+        curve_view=view_of([], direction, [baseline.score, *(score for _, score in curve)]),
+    )
+
+
+def _of_kind(kind: str, numbered: Mapping[int, Outcome], budget: int) -> tuple[Pair, ...]:
+    def kind_of(outcome: Outcome) -> str:
+        fits = "within" if outcome.size_bytes <= budget else "over"
+        return fits if outcome.state == "complete" else outcome.state
+
+    of = [(float(i), o.score) for i, o in sorted(numbered.items()) if kind_of(o) == kind]
+    return tuple((i, score) for i, score in of if score is not None and math.isfinite(score))
+
+
+def draw_history(data: HistoryData) -> Figure:
+    """Trials on the left; on the right, where it was recorded, the training of the float model."""
+    figure = Figure(figsize=(10.5 if data.curve else 6.5, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2 if data.curve else 1, squeeze=False)[0]
+    _draw_trials(panels[0], data)
+    if data.curve:
+        panels[1].set_title("training of the float model", fontsize=11)
+        text = f"at the end, on the valid split: {number(data.baseline.score)}"
+        _score_axis(panels[1], data.curve_view, data.baseline, " on the probe split", text)
+        panels[1].plot(*zip(*data.curve, strict=True), "o-", color=BLUE, ms=5)
+        panels[1].set_xlabel("training step")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _draw_trials(axes: Axes, data: HistoryData) -> None:
+    axes.set_title("search", fontsize=11)
+    text = f"float model: {number(data.baseline.score)}"
+    _score_axis(axes, data.view, data.baseline, "", text)
+    axes.set_xlabel("trial")
+    axes.set_xlim(-0.6, data.last + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for kind, (marker, size, color, label) in KINDS.items():
+        _scatter(axes, data.trials[kind], marker, size, color, label)
+    if data.lost:
+        edge = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
+        style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}
+        axes.plot(data.lost, edge, "x", label="diverged, or without a score", **style)
+    if data.best:
+        x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
+        axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")
+    if data.reference and data.reference.score is not None:
+        label = f"best uniform plan within the budget: {label_of(data.reference)}"
+        axes.axhline(data.reference.score, color=ORANGE, ls=":", lw=1.8, label=label)
+
+
+# --- profile: which layers are large, and what growing them costs --------------------------------
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One layer: its share of the parameters and, for each width, the share that growing adds."""
+
+    name: str
+    share: float
+    growth: tuple[Pair, ...] = ()
+    widenable: bool = False
+    reason: str = ""
+
+
+def profile_data(path: Path) -> tuple[Bar, ...]:
+    """The largest layers of a recorded profile and one bar for the rest; empty without a record.
+
+    Raises:
+        UserError: the file is not a profile.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
+        bars = sorted((_bar(layer) for layer in layers), key=lambda bar: -bar.share)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' must hold a profile, got {error!r}") from error
+    shown, rest = bars[:MOST_BARS], bars[MOST_BARS:]
+    if rest:
+        shown.append(Bar(f"... and {len(rest)} smaller layers", sum(bar.share for bar in rest)))
+    return tuple(shown)
+
+
+def _bar(layer: dict[str, Any]) -> Bar:
+    growth = tuple((float(each["width"]), float(each["added_share"])) for each in layer["growth"])
+    name, share = shortened(str(layer["name"])), float(layer["share"])
+    return Bar(name, share, growth, bool(layer["widenable"]), str(layer["reason"]))
+
+
+def draw_profile(bars: Sequence[Bar]) -> Figure:
+    """Shares on the left, costs of growing on the right."""
+    figure = Figure(figsize=(10, 1.8 + 0.32 * len(bars)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    looks = {True: (GREEN, "//", "may be widened"), False: (PALE, "", "keeps its width")}
+    for widenable, (color, hatch, label) in looks.items():
+        of = [(i, 100 * bar.share) for i, bar in enumerate(bars) if bar.widenable == widenable]
+        rows, shares = zip(*of, strict=True) if of else ((), ())
+        left.barh(rows, shares, 0.75, color=color, hatch=hatch, edgecolor="white", label=label)
+    for i, bar in enumerate(bars):
+        _write(left, f"{bar.share:.1%}", (100 * bar.share, i), (4, 0))
+    left.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=SMALL)
+    left.set_ylim(len(bars) - 0.4, -0.6)
+    left.set_xlim(0, 115 * max(bar.share for bar in bars))
+    left.set_xlabel("% of the model's parameters")
+    _draw_growth(right, bars)
+    figure.legend(loc="outside lower center", ncols=6, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _draw_growth(axes: Axes, bars: Sequence[Bar]) -> None:
+    """What each growth adds; for a layer that cannot grow, why."""
+    widths = sorted({width for bar in bars for width, _ in bar.growth})
+    for width, marker, color in zip(
+        widths, "o^sDv", (BLUE, ORANGE, RED, PINK, BLACK), strict=False
+    ):
+        at = [(100 * cost, i) for i, bar in enumerate(bars) for w, cost in bar.growth if w == width]
+        _scatter(axes, at, marker, 40, color, f"grown x{width:g}")
+    for i, bar in enumerate(bars):
+        if not bar.growth:
+            where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "color": GREY}
+            _write(axes, shortened(bar.reason, 56), (0.0, i), (5, 0), **where)
+    axes.set_xlabel("% that growing the layer adds to the model")
+    axes.set_xscale("log" if widths else "linear")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.tick_params(left=False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)

@@ -6,10 +6,13 @@ torch, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 from autoquant.errors import UserError
+
+T = TypeVar("T")
 
 
 def require(condition: bool, rule: str, came: object) -> None:
@@ -218,3 +221,22 @@ class Search:
         object.__setattr__(self, "references", tuple(self.references))
         rule = "sampler must be one of tpe, gp, random"
         require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build settings from plain values, as YAML or asdict give them.
+
+    Raises:
+        UserError: a key is unknown or a value is refused.
+    """
+    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        rule = f"settings must be among {', '.join(known)}"
+        require(name in known, rule, f"{where}{name}")
+        default = known[name].default
+        if is_dataclass(default) and isinstance(value, Mapping):
+            given[name] = from_dict(type(default), value, f"{where}{name}.")
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**given)

@@ -1,0 +1,402 @@
+"""The command line: the only home of Hydra. ``autoquant COMMAND key=value ...``"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoquant.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from autoquant.applier import Applied
+    from autoquant.profiler import Profile
+    from autoquant.searcher import SearchResult
+    from autoquant.study import Study
+    from autoquant.task import Task
+
+BAD_INPUT, FAILED, STOPPED = 2, 1, 130
+
+HELP = """\
+autoquant: which bits and which width each layer should have, under a size budget.
+
+Usage: autoquant COMMAND [key=value ...]
+
+  profile    print the layers: share, operations, what growing each would cost
+  search     find the best plan whose packed file fits the budget
+  report     redraw the figures of a study
+  apply      train a plan in full and write the packed file
+  evaluate   score a packed file
+
+A first run, on text that every machine has:
+
+  autoquant search budget=0.15x
+  autoquant apply study=runs/stdlib-0.15x
+
+'autoquant COMMAND --help' lists a command's settings, '--cfg job' prints them as they would be.
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 stopped (the same command goes on).
+Set AUTOQUANT_TRACEBACK=1 to see where an error comes from.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        sys.exit(0 if arguments else BAD_INPUT)
+    if arguments[0] == "--version":
+        import autoquant
+
+        print(autoquant.__version__)
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        _fail(BAD_INPUT, f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
+    sys.argv = [f"autoquant {command}", *arguments[1:]]
+    sys.exit(_guarded(command))
+
+
+def _guarded(command: str) -> int:
+    """Run a command; errors become one line and a code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
+    try:
+        _compose(command)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    except Exception as error:
+        if os.environ.get("AUTOQUANT_TRACEBACK"):
+            raise
+        code, line = _explain(error)
+        print(f"autoquant: {line}", file=sys.stderr)
+        return code
+    return 0
+
+
+def _fail(code: int, line: str) -> None:
+    print(f"autoquant: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """The exit code and the one line of an error."""
+    chain: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    for each in chain:
+        if isinstance(each, UserError):
+            return BAD_INPUT, str(each)
+        if isinstance(each, RunError):
+            return FAILED, str(each)
+    if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        return BAD_INPUT, _explain_config(error, chain)
+    if isinstance(error, OSError):
+        return FAILED, f"{error.strerror}: '{error.filename}'"
+    return FAILED, f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
+    for each in chain:
+        unknown = re.search(r"Key '([^']*)' (?:is )?not in '?(\w+)'?", str(each))
+        if unknown:
+            path = re.search(r"full_key: (\S+)", str(each))
+            key = path.group(1) if path else unknown.group(1)
+            near = difflib.get_close_matches(key, _setting_names(), n=3, cutoff=0.5)
+            hint = f" (near: {', '.join(near)})" if near else ""
+            return f"a setting must be one that --help lists, got {key!r}{hint}"
+        missing = re.search(r"Missing mandatory value: (\S+)", str(each))
+        if missing:
+            return f"{missing.group(1)} must be given, as in {missing.group(1)}=..."
+    if type(error).__name__ == "MissingConfigException":
+        return " ".join(str(error).split("Config search path")[0].split())
+    last = _first_line(chain[-1] if chain[-1] is not error else error)
+    key = next((m.group(1) for e in chain if (m := re.search(r"full_key: (\S+)", str(e)))), "")
+    return f"{key}: {last}" if key else _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+def _compose(command: str) -> None:
+    """Let Hydra parse the command line and call the command with the configuration."""
+    import hydra
+
+    _register_schemas()
+    raised: list[BaseException] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            COMMANDS[command](config)
+        except BaseException as error:  # kept from Hydra, which would print it
+            raised.append(error)
+
+    hydra.main(version_base="1.3", config_path="pkg://autoquant.conf", config_name=command)(job)()
+    if raised:
+        raise raised[0]
+
+
+def _register_schemas() -> None:
+    from dataclasses import field, make_dataclass
+
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import MISSING
+
+    from autoquant.settings import Search
+
+    fields: list[Any] = [("task", Any, field(default=None))]
+    plain = _mirror(Search)
+    study = [("study", str, field(default=MISSING))]
+    artifact = [("artifact", str, field(default=MISSING)), ("split", str, field(default="test"))]
+    applied = [
+        *((name, str | None, field(default=None)) for name in ("trial", "plan", "device")),
+        *((name, float | None, field(default=None)) for name in ("epochs", "lr")),
+        ("steps", int | None, field(default=None)),
+    ]
+    schemas = {
+        "search": make_dataclass("SearchConfig", fields + study, bases=(plain,)),
+        "profile": make_dataclass("ProfileConfig", fields, bases=(plain,)),
+        "evaluate": make_dataclass("EvaluateConfig", fields + artifact, bases=(plain,)),
+        "apply": make_dataclass("ApplyConfig", study + applied),
+        "report": make_dataclass("ReportConfig", study),
+    }
+    for name, schema in schemas.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def _mirror(settings: type) -> type:
+    """A copy of a settings class that OmegaConf may fill in: it cannot write to frozen ones."""
+    from dataclasses import field, fields, is_dataclass, make_dataclass
+    from typing import get_type_hints
+
+    hints = get_type_hints(settings)
+    made: list[Any] = []
+    for each in fields(settings):
+        if not is_dataclass(each.default):
+            made.append((each.name, hints[each.name], field(default=each.default)))
+            continue
+        inner, values = _mirror(type(each.default)), vars(each.default)
+        factory: Callable[[], Any] = lambda inner=inner, values=values: inner(**values)  # noqa: E731
+        made.append((each.name, inner, field(default_factory=factory)))
+    return make_dataclass(settings.__name__, made)
+
+
+def _setting_names() -> list[str]:
+    from dataclasses import fields, is_dataclass
+
+    from autoquant.settings import Search
+
+    names = ["study", "task", "artifact", "split", "trial", "plan"]
+    for each in fields(Search):
+        names.append(each.name)
+        if is_dataclass(each.default):
+            names += [f"{each.name}.{inner.name}" for inner in fields(each.default)]
+    return names
+
+
+def _settings(config: DictConfig) -> Any:
+    """The search settings of a configuration."""
+    from dataclasses import fields
+
+    from omegaconf import OmegaConf
+
+    from autoquant.settings import Search, from_dict
+
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return from_dict(Search, {each.name: values[each.name] for each in fields(Search)})
+
+
+def _origin(config: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if values["task"] is None:
+        raise UserError("task must be given, as in task=stdlib")
+    return dict(values["task"])
+
+
+def _build_task(origin: dict[str, Any]) -> Task:
+    """Call a task's ``_target_``. A configuration is code: run only those you trust."""
+    from hydra.utils import instantiate
+
+    from autoquant.task import Task
+
+    if "_target_" not in origin:
+        raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
+    task = instantiate(origin, _convert_="all")
+    if not isinstance(task, Task):
+        raise UserError(f"the task must follow autoquant.Task, got a {type(task).__name__}")
+    return task
+
+
+def _enclosing_study(path: str) -> Study:
+    """The study that a packed file lies in."""
+    from pathlib import Path
+
+    from autoquant.study import Study
+
+    for folder in Path(path).resolve().parents:
+        if (folder / "config.yaml").is_file() and (folder / "journal.log").is_file():
+            return Study(folder)
+    raise UserError(f"task must be given for a file outside a study, got artifact={path}")
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def _profile(config: DictConfig) -> None:
+    from autoquant.profiler import profile
+
+    settings = _settings(config)
+    _print_profile(profile(_build_task(_origin(config)), settings.widening))
+
+
+def _search(config: DictConfig) -> None:
+    settings, origin = _settings(config), _origin(config)
+    task = _build_task(origin)
+    from autoquant.reporter import report
+    from autoquant.searcher import search
+
+    result = search(task, settings, study=config.study, origin=origin)
+    figures = report(result.study)
+    _print_result(result, figures)
+    if result.best is None:
+        raise RunError("no plan within the budget was trained to its end")
+
+
+def _report(config: DictConfig) -> None:
+    from autoquant.reporter import report
+    from autoquant.study import Study
+
+    for path in report(Study.open(config.study)):
+        print(path)
+
+
+def _apply(config: DictConfig) -> None:
+    from autoquant.plan import Plan
+    from autoquant.study import Study
+
+    study = Study.open(config.study)
+    plan = None if config.plan is None else Plan.read(config.plan)
+    changes = {key: config[key] for key in ("epochs", "steps", "lr") if config[key] is not None}
+    task = _build_task(study.config()["task"])
+    from autoquant.applier import apply
+
+    applied = apply(
+        study.path, task, trial=config.trial, plan=plan, changes=changes, device=config.device
+    )
+    _print_applied(applied)
+
+
+def _evaluate(config: DictConfig) -> None:
+    from pathlib import Path
+
+    from autoquant.task import SPLITS
+
+    if config.split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
+    if not Path(config.artifact).is_file():
+        raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
+    if config.task is None:
+        origin = _enclosing_study(config.artifact).config()["task"]
+    else:
+        origin = _origin(config)
+    task = _build_task(origin)
+    from autoquant.evaluator import evaluate
+
+    score = evaluate(config.artifact, task, split=config.split, device=config.device)
+    size = Path(config.artifact).stat().st_size
+    print(f"{task.metric} {score:.4f} on the {config.split} split, {size} bytes")
+
+
+COMMANDS: dict[str, Callable[[DictConfig], None]] = {
+    "profile": _profile,
+    "search": _search,
+    "report": _report,
+    "apply": _apply,
+    "evaluate": _evaluate,
+}
+
+
+# --- printing ------------------------------------------------------------------------------------
+
+
+def _print_profile(profile: Profile) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from autoquant.budget import readable
+    from autoquant.profiler import GROWTHS
+
+    table = Table(
+        title=f"{profile.parameters:,} parameters, largest layers first",
+        box=box.SIMPLE,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("layer", "kind", "shape"):
+        table.add_column(heading, overflow="fold")
+    counts = ("parameters", "share", f"MACs/{profile.unit}")
+    for heading in (*counts, *(f"x{width:g}" for width in GROWTHS)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in profile.layers:
+        growth = [f"+{readable(each.added_bytes)}" for each in layer.growth] or ["-"] * 3
+        numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
+        table.add_row(layer.name, layer.kind, layer.shape, *numbers, *growth)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n")
+    for layer in profile.layers:
+        verdict = "may grow" if layer.widenable else "stays"
+        console.print(f"{layer.name} {verdict}: {layer.reason}", soft_wrap=True)
+
+
+def _print_result(result: SearchResult, figures: list[Any]) -> None:
+    from autoquant.budget import readable
+
+    record, study = result.baseline, result.study
+    metric = record.metric
+
+    def line(name: str, score: float, size: int) -> str:
+        share = size / record.size_bytes
+        return f"  {name:<22} {metric} {score:<10.5g} {readable(size):>8}  ({share:.4f}x)"
+
+    print(line("float baseline", record.score, record.size_bytes))
+    for outcome in result.outcomes:
+        if outcome.role == "reference" and outcome.state == "complete" and outcome.score:
+            print(line(f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes))
+    if result.best is not None and result.best.score is not None:
+        best = result.best
+        print(line(f"best plan, trial {best.trial}", best.score, best.size_bytes))
+    print(f"  budget {result.budget_bytes} bytes; short training, validation split")
+    pareto = next((path for path in figures if path.name == "pareto.png"), None)
+    print(f"Pareto plot: {pareto}\nplan:        {study.plan_file}")
+    print(f"next:        autoquant apply study={study.path}")
+
+
+def _print_applied(applied: Applied) -> None:
+    from autoquant.budget import readable
+
+    share = applied.size_bytes / applied.baseline_bytes
+    print(f"  {'':<16} {'valid':>10} {'test':>10} {'size':>10}")
+    for name, valid, test, size in (
+        ("float baseline", applied.baseline_valid, applied.baseline_test, applied.baseline_bytes),
+        ("packed plan", applied.valid, applied.test, applied.size_bytes),
+    ):
+        print(f"  {name:<16} {valid:>10.4f} {test:>10.4f} {readable(size):>10}")
+    print(f"  ({applied.metric}; the file has {applied.size_bytes} bytes, {share:.4f}x)")
+    print(f"packed file: {applied.artifact}")
+    print(f"next:        autoquant evaluate artifact={applied.artifact}")

@@ -1,0 +1,436 @@
+"""Layouts and ties against what the forward pass says, and what freezes a layer, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoquant.errors import UserError
+from autoquant.graph import Network, Segment, describe, prepare
+from autoquant.layers.recurrent import Recurrent
+from autoquant.plan import LayerChoice, Plan
+from autoquant.widen import check_same_function, widen
+from autoquant.settings import Scheme
+from tests.toys import deep_speech, language_model, output_of, plan_of, prepared
+
+
+def read(model: nn.Module) -> Network:
+    return describe(prepare(model))
+
+
+def groups_read(network: Network, layer: str) -> list[str | None]:
+    return [segment.group for segment in network.inputs[layer]]
+
+
+class Two(nn.Module):
+    """Two linear layers with a forward pass given from outside."""
+
+    def __init__(self, forward: Any, **more: nn.Module) -> None:
+        super().__init__()
+        self.one = nn.Linear(6, 6)
+        self.two = nn.Linear(6, 6)
+        self.last = nn.Linear(6, 2)
+        for name, module in more.items():
+            self.add_module(name, module)
+        self._run = forward
+
+    def forward(self, values: Tensor) -> Any:
+        return self._run(self, values)
+
+
+# --- layouts --------------------------------------------------------------------------------------
+
+
+def test_stacked_language_model() -> None:
+    network = read(language_model(layers=3))
+    assert network.names == ("embedding", "rnn.l0", "rnn.l1", "rnn.l2", "decoder")
+    assert network.inputs["embedding"] == ()
+    assert network.inputs["rnn.l0"] == (Segment("embedding", 6),)
+    assert network.inputs["rnn.l1"] == (Segment("rnn.l0", 8),)
+    assert network.inputs["decoder"] == (Segment("rnn.l2", 8),)
+    assert network.consumers("embedding") == ("rnn.l0",)
+    assert network.consumers("rnn.l2") == ("decoder",)
+    assert network.consumers("decoder") == ()
+    assert dict(network.groups) == {name: name for name in network.names}
+    assert dict(network.frozen) == {"decoder": "feeds the model's output"}
+    assert network.leftovers == ()
+
+
+def test_deep_speech() -> None:
+    network = read(deep_speech())
+    assert network.names == ("fc1", "fc2", "fc3", "rnn.l0", "fc5", "fc6")
+    assert network.inputs["fc1"] == (Segment(None, 10),)
+    assert network.inputs["fc2"] == (Segment("fc1", 8),)
+    assert network.inputs["rnn.l0"] == (Segment("fc3", 16),)
+    assert network.inputs["fc5"] == (Segment("rnn.l0", 8), Segment("rnn.l0", 8))
+    assert network.consumers("rnn.l0") == ("fc5",)
+    assert dict(network.frozen) == {"fc6": "feeds the model's output"}
+    lstm = network.layers[3]
+    assert (lstm.kind, lstm.units, lstm.features, lstm.directions) == ("lstm", 8, 16, 2)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_prepare_keeps_the_function_and_the_model(cell: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), getattr(nn, cell)(4, 6, 2, bidirectional=True))
+    inputs = torch.randn(7, 3, 5)
+    ready = prepare(model)
+    assert isinstance(model[1], nn.RNNBase)
+    assert isinstance(ready[1], Recurrent)
+    # float32 rounding: one bias here is the sum of two there
+    torch.testing.assert_close(output_of(ready, inputs), output_of(model, inputs), atol=1e-6, rtol=0)
+
+
+def test_parameters_count_one_bias_a_gate() -> None:
+    model = language_model(layers=2)
+    twice = 2 * 4 * 8  # the second biases of two LSTM layers
+    assert read(model).parameters == sum(p.numel() for p in model.parameters()) - twice
+
+
+def test_gru_keeps_its_second_candidate_bias() -> None:
+    model = nn.Sequential(nn.GRU(4, 6))
+    assert read(model).parameters == sum(p.numel() for p in model.parameters()) - 2 * 6
+
+
+# --- ties -----------------------------------------------------------------------------------------
+
+
+def residual(model: Any, values: Tensor) -> Tensor:
+    first = torch.relu(model.one(values))
+    return model.last(first + model.two(first))
+
+
+def test_addition_ties() -> None:
+    network = read(Two(residual))
+    assert dict(network.groups) == {"one": "one", "two": "one", "last": "last"}
+    assert network.why_fixed("two") is None
+    grown = network.resized(plan_of(network, one=1.5, two=1.5))
+    assert [(layer.units, layer.features) for layer in grown.layers] == [(10, 6), (10, 10), (2, 10)]
+
+
+def test_tied_layers_have_one_width() -> None:
+    network = read(Two(residual))
+    with pytest.raises(UserError, match=r"one width: one has 1\.5, two has 1\.0"):
+        network.resized(plan_of(network, one=1.5))
+
+
+def test_ties_are_transitive() -> None:
+    def forward(model: Any, values: Tensor) -> Tensor:
+        a, b, c = model.one(values), model.two(values), model.third(values)
+        return model.last(torch.add(a, b) * torch.sigmoid(c))
+
+    network = read(Two(forward, third=nn.Linear(6, 6)))
+    assert [network.groups[name] for name in ("one", "two", "third")] == ["one"] * 3
+
+
+def test_a_frozen_member_freezes_its_group() -> None:
+    def forward(model: Any, values: Tensor) -> Tensor:
+        first = model.one(values)
+        return first + model.two(first)
+
+    network = read(Two(forward))
+    assert network.why_fixed("one") == network.why_fixed("two") == "feeds the model's output"
+
+
+# --- what freezes ---------------------------------------------------------------------------------
+
+
+def softmax(model: Any, values: Tensor) -> Tensor:
+    return model.last(F.softmax(model.one(values), -1))
+
+
+def view(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values).view(-1, 6))
+
+
+def matmul(model: Any, values: Tensor) -> Tensor:
+    first = model.one(values)
+    return model.last(first @ torch.ones(6, 6))
+
+
+def concatenate(model: Any, values: Tensor) -> Tensor:
+    return model.wide(torch.cat([model.one(values), values], -1))
+
+
+def norm(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.norm(model.one(values)))
+
+
+def last_step(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values)[-1])
+
+
+def skip_from_input(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values) + values)
+
+
+def gain(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values) * model.norm.weight)
+
+
+def after_stop(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values) + torch.flip(values, (0,)))
+
+
+def output_too(model: Any, values: Tensor) -> Any:
+    first = model.one(values)
+    return model.last(first), {"hidden": [first]}
+
+
+def scaled(model: Any, values: Tensor) -> Tensor:
+    return model.last(2.0 * model.one(values) / 3.0 - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (softmax, "is read by 'softmax' in forward, not followed"),
+        (view, "is read by 'view' in forward, not followed"),
+        (matmul, "is read by 'matmul' in forward, not followed"),
+        (concatenate, "is read by 'cat' in forward, not followed"),
+        (norm, "is read by norm (LayerNorm), not followed"),
+        (last_step, "is read by 'getitem' in forward, not followed"),
+        (skip_from_input, "is combined with a value whose units cannot grow"),
+        (gain, "is combined with a value whose units cannot grow"),
+        (after_stop, "is combined with a value whose units cannot grow"),
+        (output_too, "feeds the model's output"),
+        (scaled, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_reason(forward: Any, reason: str | None) -> None:
+    network = read(Two(forward, norm=nn.LayerNorm(6), wide=nn.Linear(12, 2)))
+    assert network.why_fixed("one") == reason
+    assert network.why_fixed("two") == "is not called where the trace can see it"
+
+
+def test_growing_a_frozen_layer_is_refused_with_the_reason() -> None:
+    network = read(Two(view))
+    with pytest.raises(UserError, match=r"width of one must be 1\.0 \(is read by 'view'.*got 2\.0"):
+        network.resized(plan_of(network, one=2.0))
+
+
+def test_untraceable_forward_freezes_everything() -> None:
+    def forward(model: Any, values: Tensor) -> Tensor:
+        return model.last(model.one(values) if values.sum() > 0 else model.two(values))
+
+    network = read(Two(forward))
+    for name in network.names:
+        reason = network.why_fixed(name)
+        assert reason is not None
+        assert reason.startswith("the model could not be traced: ")
+        assert "\n" not in reason
+    assert network.resized(plan_of(network)).layers == network.layers
+
+
+def state_to_linear(model: Any, values: Tensor) -> Tensor:
+    _, state = model.rnn(values)
+    return model.last(state)
+
+
+def state_index(model: Any, values: Tensor) -> Tensor:
+    _, state = model.rnn(values)
+    return model.last(state[-1])
+
+
+def state_sum(model: Any, values: Tensor) -> Tensor:
+    output, state = model.rnn(values)
+    return model.last(output + state)
+
+
+def state_out(model: Any, values: Tensor) -> Any:
+    output, state = model.rnn(values)
+    return model.last(output), state
+
+
+def state_dropped(model: Any, values: Tensor) -> Any:
+    return model.last(model.rnn(values)[0])
+
+
+@pytest.mark.parametrize(
+    ("forward", "frozen"),
+    [
+        (state_to_linear, True),
+        (state_index, True),
+        (state_sum, True),
+        (state_out, False),
+        (state_dropped, False),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_state_may_leave_but_not_be_read(forward: Any, frozen: bool) -> None:
+    network = read(Two(forward, rnn=nn.GRU(6, 6)))
+    reason = network.why_fixed("rnn.l0")
+    assert (reason is not None) == frozen
+    if reason is not None:
+        assert "read" in reason or "combined" in reason or "computed" in reason
+
+
+def test_lstm_state_parts_may_leave_one_by_one() -> None:
+    def forward(model: Any, values: Tensor) -> Any:
+        output, (hidden, memory) = model.rnn(values)
+        return model.last(output), hidden, memory
+
+    assert read(Two(forward, rnn=nn.LSTM(6, 6))).why_fixed("rnn.l0") is None
+
+
+def test_lstm_hidden_state_that_is_read_freezes() -> None:
+    def forward(model: Any, values: Tensor) -> Any:
+        _, (hidden, _) = model.rnn(values)
+        return model.last(hidden[-1])
+
+    reason = read(Two(forward, rnn=nn.LSTM(6, 6))).why_fixed("rnn.l0")
+    assert reason == "is read by 'getitem' in forward, not followed"
+
+
+def test_a_layer_that_sets_an_initial_state_is_frozen() -> None:
+    def forward(model: Any, values: Tensor) -> Any:
+        start = torch.tanh(model.one(values[0])).unsqueeze(0)
+        return model.last(model.rnn(values, start)[0])
+
+    network = read(Two(forward, rnn=nn.GRU(6, 6)))
+    assert network.why_fixed("one") is not None
+    assert network.why_fixed("rnn.l0") is None
+
+
+# --- leftovers, shared weights and odd modules ----------------------------------------------------
+
+
+class Leftover(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.gain = nn.Parameter(torch.ones(6))
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.last(self.norm(self.fc(values)) * self.gain)
+
+
+def test_leftovers_are_counted() -> None:
+    network = read(Leftover())
+    shapes = {each.name: (each.dtype, each.shape) for each in network.leftovers}
+    assert shapes == {
+        "gain": ("float32", (6,)),
+        "norm.weight": ("float32", (6,)),
+        "norm.bias": ("float32", (6,)),
+        "norm.running_mean": ("float32", (6,)),
+        "norm.running_var": ("float32", (6,)),
+        "norm.num_batches_tracked": ("int64", ()),
+    }
+    assert network.parameters == (4 * 6 + 6) + (6 * 2 + 2) + 5 * 6 + 1
+    assert network.why_fixed("fc") == "is read by norm (BatchNorm1d), not followed"
+
+
+def test_shared_weights_are_refused() -> None:
+    model = language_model(embedding=8, layers=1)
+    model.decoder.weight = model.embedding.weight
+    with pytest.raises(UserError, match=r"own weights, got embedding\.weight .* decoder\.weight"):
+        read(model)
+
+
+def test_a_module_under_two_names_is_refused() -> None:
+    layer = nn.Linear(4, 4)
+    with pytest.raises(UserError, match="own weights"):
+        read(nn.Sequential(layer, layer))
+
+
+def test_a_model_without_known_layers_is_refused() -> None:
+    with pytest.raises(UserError, match="at least one layer that autoquant knows"):
+        read(nn.Sequential(nn.Conv1d(2, 2, 1), nn.ReLU()))
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_bare_recurrent_model(cell: type[nn.RNNBase]) -> None:
+    network = read(cell(3, 4, num_layers=2))
+    assert network.names == ("l0", "l1")
+    assert set(network.frozen.values()) == {"feeds the model's output"}
+    assert network.leftovers == ()
+
+
+def test_bare_linear_model() -> None:
+    network = read(nn.Linear(3, 4))
+    assert network.names == ("",)
+    assert network.parameters == 16
+    assert network.leftovers == ()
+
+
+def test_projected_lstm_is_left_alone_and_counted() -> None:
+    model = nn.Sequential(nn.LSTM(4, 6, proj_size=3))
+    model.append(nn.Linear(3, 2))
+    ready = prepare(model)
+    assert type(ready[0]) is nn.LSTM
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.front = nn.Linear(4, 4)
+            self.rnn = nn.LSTM(4, 6, proj_size=3)
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, values: Tensor) -> Tensor:
+            return self.last(self.rnn(self.front(values))[0])
+
+    whole = Model()
+    network = read(whole)
+    assert network.names == ("front", "last")
+    assert {each.name for each in network.leftovers} == {
+        f"rnn.{name}" for name, _ in whole.rnn.named_parameters()
+    }
+    assert network.parameters == sum(p.numel() for p in whole.parameters())
+    assert network.why_fixed("front") == "is read by rnn (LSTM), not followed"
+    assert network.inputs["last"] == (Segment(None, 3),)
+
+
+def twice_same(model: Any, values: Tensor) -> Tensor:
+    first = model.one(values)
+    return model.last(model.two(first) + torch.tanh(model.two(first)))
+
+
+def twice_other(model: Any, values: Tensor) -> Tensor:
+    first = model.one(values)
+    return model.last(model.two(torch.relu(model.two(first))))
+
+
+def test_layer_called_twice_on_the_same_units_may_grow() -> None:
+    network = read(Two(twice_same))
+    assert network.why_fixed("one") is None
+    assert network.why_fixed("two") is None
+    assert groups_read(network, "two") == ["one"]
+
+
+def test_layer_called_twice_on_different_units_freezes_both() -> None:
+    network = read(Two(twice_other))
+    reason = "is read by two in more than one way"
+    assert network.why_fixed("one") == network.why_fixed("two") == reason
+
+
+# --- the trace is believed only as far as the model agrees ----------------------------------------
+
+FORWARDS = [
+    *(residual, softmax, view, norm, last_step, skip_from_input, gain, after_stop, output_too),
+    *(scaled, concatenate, state_to_linear, state_index, state_sum, state_out, state_dropped),
+    *(twice_same, twice_other),
+]
+
+
+@pytest.mark.parametrize("forward", FORWARDS, ids=lambda forward: forward.__name__)
+@pytest.mark.parametrize("method", ["split", "fresh"])
+def test_whatever_may_grow_grows_without_changing_the_model(forward: Any, method: Any) -> None:
+    """Every group that is not frozen is grown: the model must still run, and compute the same."""
+    torch.manual_seed(0)
+    more = {"norm": nn.LayerNorm(6), "wide": nn.Linear(12, 2), "rnn": nn.GRU(6, 6)}
+    model, network = prepared(Two(forward, **more))
+    plan = Plan(
+        {
+            name: LayerChoice(width=1.0 if network.why_fixed(name) else 1.5)
+            for name in network.names
+        }
+    )
+    grown, _ = widen(model, network, plan, Scheme(), method, seed=0)
+    assert check_same_function(model, grown, (torch.randn(4, 4, 6)[:, :1],)) < 1e-5

@@ -1,0 +1,177 @@
+"""Small corpora, models and tasks that several tests share. Seeded; a forward pass takes ms."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoquant.graph import Network, describe, prepare
+from autoquant.plan import LayerChoice, Plan
+from autoquant.task import Direction, Example, Split
+from autoquant.tasks.corpus import Corpus, encode
+from autoquant.tasks.language import LanguageModel, LanguageTask
+
+
+def corpus(words: int = 20, tokens: int = 1500, seed: int = 0) -> Corpus:
+    """Text with something to learn: each word is followed by one of three others."""
+    source = random.Random(seed)
+    followers = [[source.randrange(words) for _ in range(3)] for _ in range(words)]
+
+    def text(count: int) -> list[str]:
+        word, spoken = 0, []
+        for _ in range(count):
+            spoken.append(f"w{word:02d}")
+            word = source.choice(followers[word]) if source.random() < 0.9 else word + 1
+            word %= words
+        return spoken
+
+    splits = {"train": text(tokens), "valid": text(tokens // 4), "test": text(tokens // 4)}
+    return encode("toy", splits, None)
+
+
+def language_task(words: int = 20, tokens: int = 1500, **options: Any) -> LanguageTask:
+    """A LanguageTask of a second or so an epoch."""
+    settings: dict[str, Any] = {"batch_size": 8, "length": 10, "probe_tokens": 150}
+    settings |= {"embedding": 8, "hidden": 12, "dropout": 0.0}
+    return LanguageTask(corpus(words, tokens), **(settings | options))
+
+
+def language_model(
+    vocabulary: int = 15,
+    embedding: int = 6,
+    hidden: int = 8,
+    layers: int = 2,
+    cell: Any = "lstm",
+    seed: int = 0,
+) -> LanguageModel:
+    torch.manual_seed(seed)
+    return LanguageModel(vocabulary, embedding, hidden, layers, 0.0, cell)
+
+
+class DeepSpeech(nn.Module):
+    """FC-FC-FC-biLSTM-FC-FC with clipped ReLUs, as in Mozilla's DeepSpeech v0.1.1."""
+
+    def __init__(
+        self, features: int = 10, hidden: int = 8, wide: int = 16, outputs: int = 5, clip: int = 20
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(features, hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.fc3 = nn.Linear(hidden, wide)
+        self.rnn = nn.LSTM(wide, hidden, bidirectional=True)
+        self.fc5 = nn.Linear(2 * hidden, hidden)
+        self.fc6 = nn.Linear(hidden, outputs)
+        self.clip = nn.Hardtanh(0.0, float(clip))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, frames: Tensor) -> Tensor:  # [T, B, features] -> [T, B, outputs]
+        values = self.dropout(self.clip(self.fc1(frames)))
+        values = self.dropout(torch.clamp(self.fc2(values), 0.0, 20.0))
+        values = self.clip(self.fc3(values))
+        values, _ = self.rnn(values)
+        return self.fc6(self.clip(self.fc5(values)))
+
+
+def deep_speech(seed: int = 0, **sizes: int) -> DeepSpeech:
+    torch.manual_seed(seed)
+    return DeepSpeech(**sizes)
+
+
+class Stack(nn.Module):
+    """A stack of any cell between two linear layers; may be given its first state."""
+
+    def __init__(
+        self,
+        cell: str = "LSTM",
+        layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        hidden: int = 6,
+        bias: bool = True,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.front = nn.Linear(5, 4, bias=bias)
+        self.rnn = getattr(nn, cell)(
+            4, hidden, layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first
+        )
+        self.back = nn.Linear(hidden * (2 if bidirectional else 1), 3, bias=bias)
+
+    def forward(self, values: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        values, state = self.rnn(torch.tanh(self.front(values)), state)
+        return self.back(values), state
+
+
+def stack(seed: int = 0, **options: Any) -> Stack:
+    torch.manual_seed(seed)
+    return Stack(**options)
+
+
+def stack_state(model: Stack, batch: int, seed: int = 0) -> Any:
+    """A random initial state as user code makes it for the unwidened model."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = model.rnn.num_layers * (2 if model.rnn.bidirectional else 1)
+    parts = [torch.randn(rows, batch, model.rnn.hidden_size, generator=generator) for _ in "hc"]
+    return tuple(parts) if isinstance(model.rnn, nn.LSTM) else parts[0]
+
+
+class RegressionTask:
+    """Any model whose (first) output is a tensor, on fixed random inputs and targets."""
+
+    name = "regression"
+    metric = "mse"
+    direction: Direction = "minimize"
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self._model = model
+        self._inputs = inputs
+        with torch.no_grad():
+            self._targets = torch.tanh(torch.randn_like(_first(model(inputs))))
+
+    def build_model(self) -> nn.Module:
+        return self._model
+
+    def steps_per_epoch(self) -> int:
+        return 4
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Tensor]:
+        while True:
+            yield self._inputs
+
+    def loss(self, model: nn.Module, batch: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        return F.mse_loss(_first(model(batch)), self._targets), None
+
+    def score(self, model: nn.Module, split: Split) -> float:
+        return float(self.loss(model, self._inputs, None)[0])
+
+    def example(self) -> Example:
+        return Example((self._inputs,), self._inputs.shape[0] * self._inputs.shape[1], "frame")
+
+
+def _first(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def prepared(model: nn.Module) -> tuple[nn.Module, Network]:
+    """A model ready to grow, in eval mode, and its network."""
+    ready = prepare(model).eval()
+    return ready, describe(ready)
+
+
+def plan_of(network: Network, choice: LayerChoice | None = None, **widths: float) -> Plan:
+    """One choice for every layer; widths by layer name, with ``__`` for the dot."""
+    plan = Plan.uniform(network.names, choice or LayerChoice())
+    for name, width in widths.items():
+        plan = plan.with_choice(name.replace("__", "."), width=width)
+    return plan
+
+
+@torch.no_grad()
+def output_of(model: nn.Module, *inputs: Any) -> Tensor:
+    """The (first) output in eval mode."""
+    return _first(model.eval()(*inputs))
