@@ -2,7 +2,8 @@
 
 A weight of up to 8 bits is ``NAME.codes`` (dense unsigned codes, see packing) and ``NAME.scale``;
 an activation quantizer is two float32 numbers, the logarithm of its step size and its lowest code.
-The metadata is one JSON string: format version, plan, scheme and a SHA-256 of every tensor.
+The metadata is one JSON string: format version, plan, scheme, a SHA-256 of every tensor
+and one of all that.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.packing import pack, unpack
 from autoquant.plan import Plan
 from autoquant.qat import attach_activation_quantizers, share_magnitude
-from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer, decode, encode
+from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer, cast, decode, encode
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 
@@ -103,6 +104,7 @@ def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
     quantizer: WeightQuantizer = held[parameter.name][0]
     weight = quantizer.effective(held[parameter.name].original)
     if quantizer.grid is None:
+        weight = cast(weight, quantizer.bits)  # holds what is too large for half precision
         return {"": weight.half() if quantizer.bits == 16 else weight}
     scale = quantizer.scale(weight)
     codes = encode(weight, scale, quantizer.grid) - quantizer.grid.low
@@ -185,6 +187,8 @@ def _parse_header(path: str | Path, text: str) -> Header:
             raise UserError(
                 f"'{path}' must have format version {cost.FORMAT_VERSION}, got {version}"
             )
+        if content.pop("digest") != cost.digest(content):
+            raise UserError(f"'{path}' must be as it was written, got an altered header")
         plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
         return Header(plan, Scheme(**content["scheme"]), content["sha256"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -197,12 +201,14 @@ def _check_same_model(
     for entry in entries:
         if entry.name not in tensors:
             raise UserError(f"'{path}' is of another model: it has no tensor {entry.name}")
-        shape = tuple(tensors[entry.name].shape)
-        if shape != entry.shape:
+        tensor = tensors[entry.name]
+        if (tensor.dtype, tuple(tensor.shape)) != (_TORCH_TYPES[entry.dtype], entry.shape):
             raise UserError(
-                f"'{path}' is of another model: {entry.name} must have shape {entry.shape}, "
-                f"got {shape}"
+                f"'{path}' is of another model: {entry.name} must be {entry.dtype} {entry.shape}, "
+                f"got {tensor.dtype} {tuple(tensor.shape)}"
             )
+    for name in tensors.keys() - {entry.name for entry in entries}:
+        raise UserError(f"'{path}' is of another model: it also has a tensor {name}")
 
 
 def _restore_layer(

@@ -347,21 +347,21 @@ def _print_profile(profile: Profile) -> None:
         title_justify="left",
         padding=(0, 1, 0, 0),
     )
-    for heading in ("layer", "kind", "shape"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("layer", overflow="fold")
     counts = ("parameters", "share", f"MACs/{profile.unit}")
     for heading in (*counts, *(f"x{width:g}" for width in GROWTHS)):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in profile.layers:
         growth = [f"+{readable(each.added_bytes)}" for each in layer.growth] or ["-"] * 3
         numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
-        table.add_row(layer.name, layer.kind, layer.shape, *numbers, *growth)
+        table.add_row(layer.name, *numbers, *growth)
     console = Console(highlight=False)
     console.print(table)
     console.print("x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n")
     for layer in profile.layers:
         verdict = "may grow" if layer.widenable else "stays"
-        console.print(f"{layer.name} {verdict}: {layer.reason}", soft_wrap=True)
+        what = f"{layer.name} ({layer.kind}, {layer.shape})"
+        console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
 
 
 def _print_result(result: SearchResult, figures: list[Any]) -> None:

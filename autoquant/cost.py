@@ -7,6 +7,7 @@ checksums are all counted. The file's own format is safetensors.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -105,13 +106,19 @@ def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, in
 
 def metadata(plan: Plan, scheme: Scheme, checksums: Mapping[str, str]) -> dict[str, str]:
     """The packed file's metadata: one JSON string. Its length does not depend on the checksums."""
-    content = {
+    content: dict[str, Any] = {
         "version": FORMAT_VERSION,
         "plan": plan.to_dict(),
         "scheme": asdict(scheme),
         "sha256": dict(checksums),
     }
+    content["digest"] = digest(content)
     return {METADATA_KEY: json.dumps(content, separators=(",", ":"))}
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the metadata's compact JSON, without the digest itself."""
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def header_bytes(entries: tuple[Entry, ...], meta: Mapping[str, str]) -> int:

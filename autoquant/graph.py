@@ -12,7 +12,7 @@ import copy
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +57,7 @@ class Network:
             its first layer.
         frozen: groups that cannot grow, and why.
         leftovers: tensors outside the known layers.
+        dropouts: the probability of the dropout right before a layer's input, where there is one.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -64,6 +65,7 @@ class Network:
     groups: Mapping[str, str]
     frozen: Mapping[str, str]
     leftovers: tuple[Leftover, ...]
+    dropouts: Mapping[str, float]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +107,7 @@ class Network:
             features = sum(segment.size for segment in layout) or layer.features
             layers.append(layer.resized(units[layer.name], features))
             inputs[layer.name] = layout
-        return Network(tuple(layers), inputs, self.groups, self.frozen, self.leftovers)
+        return replace(self, layers=tuple(layers), inputs=MappingProxyType(inputs))
 
     def _grown(self, layer: LayerSpec, plan: Plan) -> int:
         width = plan[layer.name].width
@@ -164,6 +166,7 @@ def describe(model: nn.Module) -> Network:
         MappingProxyType(walk.groups()),
         MappingProxyType(walk.frozen_groups()),
         leftovers,
+        MappingProxyType(walk.dropouts),
     )
 
 
@@ -231,6 +234,7 @@ class _Walk:
             layer.name: (Segment(None, layer.features),) if layer.multiplies else ()
             for layer in layers
         }
+        self.dropouts: dict[str, float] = {}
         self._parents = {layer.name: layer.name for layer in layers}
         self._frozen: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -282,24 +286,27 @@ class _Walk:
             for state in values[1:]:
                 if not isinstance(state, _States):
                     self._freeze(state, f"sets the initial state of {name}")
-            return self._visit_recurrent(name, module, given)
+            return self._visit_recurrent(name, module, given, self._dropout_before(node))
         if name in self.layers:
-            return self._visit_layer(name, given)
+            return self._visit_layer(name, given, self._dropout_before(node))
         if isinstance(module, _ELEMENTWISE_MODULES):
             return given
         return self._stop(values, f"is read by {name} ({type(module).__name__}), not followed")
 
-    def _visit_recurrent(self, name: str, stack: Recurrent, given: Any) -> Any:
+    def _visit_recurrent(self, name: str, stack: Recurrent, given: Any, dropout: float) -> Any:
         layout = given
         states: list[Segment] = []
         for i in range(stack.num_layers):
-            layout = self._visit_layer(f"{name}.l{i}" if name else f"l{i}", layout)
+            layout = self._visit_layer(f"{name}.l{i}" if name else f"l{i}", layout, dropout)
             states += layout
+            dropout = stack.dropout
         return (layout, _States(tuple(states)))
 
-    def _visit_layer(self, name: str, given: Any) -> Layout:
+    def _visit_layer(self, name: str, given: Any, dropout: float) -> Layout:
         layer = self.layers[name]
         if layer.multiplies:
+            if dropout and self.dropouts.setdefault(name, dropout) != dropout:
+                self.dropouts[name] = 0.0  # called at two places, with different dropout
             if isinstance(given, _States):
                 self._freeze(given, f"is read by {name}, as a state")
             layout = given if isinstance(given, tuple) else (Segment(None, layer.features),)
@@ -312,6 +319,19 @@ class _Walk:
             self.inputs[name] = layout
         self._seen.add(name)
         return (Segment(name, layer.units),) * layer.directions
+
+    def _dropout_before(self, node: fx.Node) -> float:
+        """The probability of the dropout whose output a layer reads."""
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node):
+            return 0.0
+        if source.op == "call_module":
+            module = self.model.get_submodule(str(source.target))
+            return module.p if isinstance(module, nn.Dropout) else 0.0
+        if source.target is F.dropout:
+            given = source.args[1] if len(source.args) > 1 else source.kwargs.get("p", 0.5)
+            return given if isinstance(given, float) else 0.0
+        return 0.0
 
     def _visit_operation(self, node: fx.Node) -> Any:
         values = self._arguments(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -48,8 +49,12 @@ class Outcome:
 
 
 def complete(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """The outcomes that were trained to the end."""
-    return [each for each in outcomes if each.state == "complete" and each.score is not None]
+    """The outcomes that were trained to the end and have a finite score."""
+    return [
+        each
+        for each in outcomes
+        if each.state == "complete" and each.score is not None and math.isfinite(each.score)
+    ]
 
 
 def loss_of(outcome: Outcome, direction: Direction) -> float:

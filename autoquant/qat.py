@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -51,17 +52,21 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
     inside the recurrence.
     """
+    plain = replace(scheme, reparametrization="none")  # biases may lie outside tanh's range
     for layer in network.layers:
         module, choice = model.get_submodule(layer.name), plan[layer.name]
         for parameter in layer.parameters:
             bits = scheme.bias_bits if parameter.role == "bias" else choice.bits_of(parameter.role)
             weight = getattr(module, parameter.name)
-            if bits < 32 or scheme.reparametrization != "none":
-                quantizer = WeightQuantizer(weight, bits, scheme).to(weight.device)
+            rule = plain if parameter.role == "bias" else scheme
+            if bits < 32 or rule.reparametrization != "none":
+                quantizer = WeightQuantizer(weight, bits, rule).to(weight.device)
                 parametrize.register_parametrization(module, parameter.name, quantizer)
         if scheme.joint_recurrent and layer.recurrent:
             module.register_forward_pre_hook(share_magnitude)
         attach_activation_quantizers(module, layer, choice, scheme)
+        if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
+            module.input_keep = 1 - network.dropouts[layer.name]
 
 
 def attach_activation_quantizers(
@@ -78,8 +83,12 @@ def attach_activation_quantizers(
 
 
 def _quantize_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Quantize as if before the dropout that precedes: in training it scales what it keeps."""
     quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
-    return (quantizer(args[0]), *args[1:])
+    keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
+    values = args[0] if keep == 1.0 else args[0] * keep
+    quantized = quantizer(values)
+    return (quantized if keep == 1.0 else quantized / keep, *args[1:])
 
 
 def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:
@@ -89,11 +98,17 @@ def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:
     """
     assert isinstance(module, RecurrentLayer)
     for suffix in SUFFIXES[: module.directions]:
-        held = [module.parametrizations[f"weight_{part}{suffix}"] for part in ("ih", "hh")]  # type: ignore[index]
-        weights = [each[0].effective(each.original) for each in held]
+        quantizers, weights = [], []
+        for name in (f"weight_ih{suffix}", f"weight_hh{suffix}"):
+            if not parametrize.is_parametrized(module, name):  # stays as it is, but is counted
+                weights.append(getattr(module, name))
+                continue
+            held: Any = module.parametrizations[name]  # type: ignore[index]
+            quantizers.append(held[0])
+            weights.append(held[0].effective(held.original))
         magnitude = mean_magnitude(*weights).detach()
-        for each in held:
-            each[0].magnitude = magnitude
+        for quantizer in quantizers:
+            quantizer.magnitude = magnitude
 
 
 @torch.no_grad()

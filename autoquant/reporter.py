@@ -10,13 +10,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -31,6 +31,7 @@ FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # with 
 DPI = 150
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
 SMALL = 9  # points; no letters are smaller
+LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
 MOST_BARS = 25  # layers in the profile figure
 MOST_ROWS = 80  # layers in the plan figure
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
@@ -146,8 +147,8 @@ def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float]
     inside = every[(losses <= limit) | (np.arange(len(every)) >= len(scores))]
     low, high = float(inside.min()), float(inside.max())
     log = log and high > 10 * low
-    beyond = int(np.sum((every < low) | (every > high)))
-    return View(*_padded(low, high, log, direction), log, beyond)
+    low, high = _padded(low, high, log, direction)
+    return View(low, high, log, int(np.sum((every < low) | (every > high))))
 
 
 def _padded(low: float, high: float, log: bool, direction: Direction) -> Pair:
@@ -182,8 +183,10 @@ def shortened(text: str, most: int = 36) -> str:
 
 def _write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
     """A small text beside a point, above or below it as the offset says."""
-    style = {"va": "bottom" if offset[1] > 0 else "top" if offset[1] else "center", **style}
-    axes.annotate(text, at, xytext=offset, textcoords="offset points", fontsize=SMALL, **style)
+    va = "bottom" if offset[1] > 0 else "top" if offset[1] else "center"
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+    style = {"va": va, "bbox": box, "fontsize": SMALL, "zorder": 2, **style}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
 def _scatter(
@@ -199,26 +202,33 @@ def _scatter(
         axes.scatter(x, y, s=size, marker=marker.lstrip("-"), label=label, zorder=3, **style)
 
 
-def _score_axis(axes: Axes, view: View, baseline: Baseline, split: str, text: str) -> None:
-    """The score axis, what lies beyond it, and the float model's score with a text."""
-    low_is_good = baseline.direction == "minimize"
-    axes.set_ylabel(f"{baseline.metric}{split} ({'lower' if low_is_good else 'higher'} is better)")
+def _score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> None:
+    """The score axis, and the float model's score across it."""
+    better = "lower" if baseline.direction == "minimize" else "higher"
+    axes.set_ylabel(f"{baseline.metric}{split} ({better} is better)")
     if view.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        _plain_log_ticks(axes.yaxis)
     axes.set_ylim(view.low, view.high)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    if view.beyond:
-        note = f"{view.beyond} {'trial' if view.beyond == 1 else 'trials'} beyond the axis"
-        at, down = ((0.0, 1.0), (5, -5)) if low_is_good else ((0.0, 0.0), (5, 5))
-        _write(axes, note, at, down, xycoords="axes fraction", color=RED)
-    axes.axhline(baseline.score, color=GREY, ls="--", lw=1.2, zorder=1)
-    where: Any = ("axes fraction", "data")
-    away = (5, -4) if low_is_good else (5, 4)
-    _write(axes, text, (0.0, baseline.score), away, xycoords=where, color=GREY)
+    text = f"float model: {number(baseline.score)}, {readable(baseline.size_bytes)}"
+    axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
+
+
+def _mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View) -> None:
+    """Arrows at the edge, for scores beyond it."""
+    label = f"{view.beyond} {'trial' if view.beyond == 1 else 'trials'} beyond the axis"
+    for edge, marker in ((view.low, "v"), (view.high, "^")):
+        out = [x for x, y in pairs if (y < edge if marker == "v" else y > edge)]
+        if out:
+            axes.plot(out, [edge] * len(out), marker, color=RED, ms=8, clip_on=False, label=label)
+
+
+def _plain_log_ticks(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 # --- pareto: size against score ------------------------------------------------------------------
@@ -308,26 +318,9 @@ def _undrawn(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 
 def share_ticks(left: float, right: float) -> list[float]:
     """Round shares of the float model between two limits, at most 8 of them where that can be."""
-    handy = (
-        0.02,
-        0.03,
-        0.04,
-        0.05,
-        0.06,
-        0.08,
-        0.1,
-        0.125,
-        0.15,
-        0.2,
-        0.25,
-        0.3,
-        0.4,
-        0.5,
-        0.75,
-        1,
-    )
+    handy = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
     for candidates in (handy, [2.0**k for k in range(-12, 5)]):
-        ticks = [float(tick) for tick in candidates if left <= tick <= right]
+        ticks = [tick for tick in candidates if left <= tick <= right]
         if 3 <= len(ticks) <= 8:
             return ticks
     return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
@@ -337,9 +330,8 @@ def draw_pareto(data: ParetoData) -> Figure:
     """Size on a logarithmic axis, score above it."""
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    base = f"float model: {number(data.baseline.score)}, {readable(data.baseline.size_bytes)}"
     _share_axis(axes, data)
-    _score_axis(axes, data.view, data.baseline, "", base)
+    _score_axis(axes, data.view, data.baseline)
     _draw_budget(axes, data)
     if data.front:
         front = [*(point.at for point in data.front), (data.shares[1], data.front[-1].score)]
@@ -349,10 +341,11 @@ def draw_pareto(data: ParetoData) -> Figure:
     _scatter(axes, [p.at for p in data.references], "s", 48, ORANGE, "uniform bits, not widened")
     pruned = f"pruned ({len(data.pruned)}), scored on the probe split"
     _scatter(axes, [p.at for p in data.pruned], "-v", 22, GREY, pruned)
+    _mark_beyond(axes, [p.at for p in (*data.search, *data.references, *data.pruned)], data.view)
     _draw_names(axes, data)
     if data.undrawn:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    figure.legend(ncols=3, **LEGEND)
     return figure
 
 
@@ -362,7 +355,7 @@ def _share_axis(axes: Axes, data: ParetoData) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlim(*data.shares)
     axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
-    axes.set_xlabel("packed size, over the float model's")
+    axes.set_xlabel("packed size, as a share of the float model")
     top = axes.secondary_xaxis("top")
     top.set_xticks(ticks, [readable(tick * data.baseline.size_bytes) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -380,46 +373,19 @@ def _draw_budget(axes: Axes, data: ParetoData) -> None:
 
 
 def _draw_names(axes: Axes, data: ParetoData) -> None:
-    """Names of the references, at the edge where they are beyond it, and of the chosen plan."""
+    """Names of the references, on the side where a front is empty, and of the chosen plan."""
+    side = -5 if data.baseline.direction == "minimize" else 5
     for point in data.references:
         inside = min(max(point.score, data.view.low), data.view.high)
-        arrow = "" if inside == point.score else "↑" if point.score > inside else "↓"
-        text = f"{point.name}: {number(point.score)} {arrow}" if arrow else point.name
-        _write(axes, text, (point.share, inside), (5, -5 if arrow == "↑" else 5))
+        text = point.name if inside == point.score else f"{point.name}: {number(point.score)}"
+        _write(axes, text, (point.share, inside), (6, side))
     if data.chosen is None:
-        axes.set_title("no trained plan fits the budget", color=RED, fontsize=11)
+        axes.set_title("no trained plan fits the budget", fontsize=11)
         return
     chosen, metric = data.chosen, data.baseline.metric
+    size = f"{chosen.share:.3g}x = {readable(chosen.size_bytes)}"
+    axes.set_title(f"chosen: {chosen.name}, {size}, {metric} {number(chosen.score)}", fontsize=11)
     _scatter(axes, [chosen.at], "-o", 190, RED, "chosen plan")
-    spot = free_spot(*_places(axes, data, chosen))
-    size = f"{chosen.share:.3g}x, {readable(chosen.size_bytes)}"
-    text = f"chosen: {chosen.name}\n{size}\n{metric} {number(chosen.score)}"
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
-    style["arrowprops"] = {"arrowstyle": "-", "color": RED, "shrinkB": 7}
-    axes.annotate(text, chosen.at, xytext=spot, textcoords="axes fraction", **style)
-
-
-def _places(axes: Axes, data: ParetoData, chosen: Point) -> tuple[Pair, list[Pair]]:
-    """Where the chosen plan is, and all else that a text must not cover (axes coordinates)."""
-    front = [point.at for point in data.front]
-    taken = [point.at for point in (*data.search, *data.references, *data.pruned)]
-    taken += [(other[0], one[1]) for one, other in pairwise(front)]
-    taken += [(data.budget, score) for score in np.linspace(data.view.low, data.view.high, 20)]
-    taken += [(share, data.baseline.score) for share in np.geomspace(*data.shares, 20)]
-    to_axes = axes.transScale + axes.transLimits
-    first, *others = to_axes.transform([chosen.at, *taken])
-    return tuple(first), [tuple(place) for place in others]
-
-
-def free_spot(near: Pair, taken: Sequence[Pair]) -> Pair:
-    """The middle of a free place for a short text, as near as can be (axes coordinates)."""
-    spots = [(x / 25, y / 25) for x in range(3, 23) for y in range(3, 23)]
-
-    def merit(spot: Pair) -> Pair:
-        free = min(math.hypot((spot[0] - x) / 1.4, spot[1] - y) for x, y in taken)
-        return min(free, 0.11), -math.dist(spot, near)
-
-    return max(spots, key=merit)
 
 
 # --- plan: what the chosen plan decides, layer by layer ------------------------------------------
@@ -447,13 +413,8 @@ class PlanData:
 def plan_data(chosen: Outcome) -> PlanData:
     """The choices of a plan as a table."""
     choices = chosen.plan.choices
-    used = [
-        c for c in COLUMNS if any(getattr(choice, c) is not None for choice in choices.values())
-    ]
-    rows = [
-        (shortened(layer), tuple(getattr(choice, column) for column in used))
-        for layer, choice in choices.items()
-    ]
+    used = [c for c in COLUMNS if any(getattr(v, c) is not None for v in choices.values())]
+    rows = [(shortened(k), tuple(getattr(v, c) for c in used)) for k, v in choices.items()]
     title = f"chosen plan: {label_of(chosen)}, {readable(chosen.size_bytes)}"
     return PlanData(title, tuple(used), tuple(rows[:MOST_ROWS]), len(rows[MOST_ROWS:]))
 
@@ -506,7 +467,6 @@ KINDS = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),
     "over": ("-D", 26, BLUE, "trial over the budget"),
     "pruned": ("-v", 22, GREY, "pruned (scored on the probe split)"),
-    "interrupted": ("-s", 22, GREY, "interrupted"),
 }
 
 
@@ -517,9 +477,9 @@ class HistoryData:
     Attributes:
         baseline: the float model.
         trials: pairs of trial number and final score, by the keys of KINDS.
-        lost: numbers of the trials without a score to show.
+        lost: numbers of the trials that diverged or were interrupted.
         best: (trial number, best score within the budget so far).
-        reference: the best uniform plan within the budget.
+        reference: name and score of the best uniform plan within the budget.
         last: the last trial's number.
         view: of the trials' scores.
         curve: (step, score on the probe split) of the float model.
@@ -530,7 +490,7 @@ class HistoryData:
     trials: Mapping[str, tuple[Pair, ...]]
     lost: tuple[int, ...]
     best: tuple[Pair, ...]
-    reference: Outcome | None
+    reference: tuple[str, float] | None
     last: int
     view: View
     curve: tuple[Pair, ...]
@@ -547,18 +507,19 @@ def history_data(facts: Facts) -> HistoryData:
     pick = min if direction == "minimize" else max
     within = found["within"]
     steps = [(i, pick(s for _, s in within[: k + 1])) for k, (i, _) in enumerate(within)]
-    references = [o for o in facts.scored if o.role == "reference"]
-    reference = best(references, facts.budget_bytes, direction)
-    keep = [*(score for _, score in steps[-1:]), *([reference.score] if reference else [])]
+    uniform = [o for o in facts.scored if o.role == "reference"]
+    reference = best(uniform, facts.budget_bytes, direction)
+    named = _points([reference] if reference else [], baseline)
+    keep = [baseline.score, *(score for _, score in steps[-1:]), *(p.score for p in named)]
     curve = tuple((float(i), score) for i, score in baseline.history if math.isfinite(score))
     return HistoryData(
         baseline=baseline,
         trials=found,
         lost=tuple(sorted(set(numbered) - {int(i) for i, _ in shown})),
         best=tuple(steps),
-        reference=reference,
+        reference=(named[0].name, named[0].score) if named else None,
         last=max(numbered, default=0),
-        view=view_of([s for _, s in shown], direction, [baseline.score, *filter(None, keep)]),
+        view=view_of([score for _, score in shown], direction, keep),
         curve=curve,
         curve_view=view_of([], direction, [baseline.score, *(score for _, score in curve)]),
     )
@@ -575,38 +536,38 @@ def _of_kind(kind: str, numbered: Mapping[int, Outcome], budget: int) -> tuple[P
 
 def draw_history(data: HistoryData) -> Figure:
     """Trials on the left; on the right, where it was recorded, the training of the float model."""
-    figure = Figure(figsize=(10.5 if data.curve else 6.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(10.5 if data.curve else 7, 4.6), layout="constrained")
     panels = figure.subplots(1, 2 if data.curve else 1, squeeze=False)[0]
     _draw_trials(panels[0], data)
     if data.curve:
         panels[1].set_title("training of the float model", fontsize=11)
-        text = f"at the end, on the valid split: {number(data.baseline.score)}"
-        _score_axis(panels[1], data.curve_view, data.baseline, " on the probe split", text)
+        _score_axis(panels[1], data.curve_view, data.baseline, " on the probe split")
         panels[1].plot(*zip(*data.curve, strict=True), "o-", color=BLUE, ms=5)
         panels[1].set_xlabel("training step")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    figure.legend(ncols=3 if data.curve else 2, **LEGEND)
     return figure
 
 
 def _draw_trials(axes: Axes, data: HistoryData) -> None:
     axes.set_title("search", fontsize=11)
-    text = f"float model: {number(data.baseline.score)}"
-    _score_axis(axes, data.view, data.baseline, "", text)
+    _score_axis(axes, data.view, data.baseline)
     axes.set_xlabel("trial")
     axes.set_xlim(-0.6, data.last + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for kind, (marker, size, color, label) in KINDS.items():
         _scatter(axes, data.trials[kind], marker, size, color, label)
+    _mark_beyond(axes, [pair for pairs in data.trials.values() for pair in pairs], data.view)
     if data.lost:
         edge = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
         style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}
-        axes.plot(data.lost, edge, "x", label="diverged, or without a score", **style)
+        axes.plot(data.lost, edge, "x", label="diverged or interrupted", **style)
     if data.best:
         x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
         axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")
-    if data.reference and data.reference.score is not None:
-        label = f"best uniform plan within the budget: {label_of(data.reference)}"
-        axes.axhline(data.reference.score, color=ORANGE, ls=":", lw=1.8, label=label)
+    if data.reference:
+        name, score = data.reference
+        label = f"best uniform plan within the budget: {name}"
+        axes.axhline(score, color=ORANGE, ls=":", lw=1.8, label=label)
 
 
 # --- profile: which layers are large, and what growing them costs --------------------------------
@@ -650,7 +611,7 @@ def _bar(layer: dict[str, Any]) -> Bar:
 
 def draw_profile(bars: Sequence[Bar]) -> Figure:
     """Shares on the left, costs of growing on the right."""
-    figure = Figure(figsize=(10, 1.8 + 0.32 * len(bars)), layout="constrained")
+    figure = Figure(figsize=(10.5, 1.8 + 0.32 * len(bars)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     looks = {True: (GREEN, "//", "may be widened"), False: (PALE, "", "keeps its width")}
     for widenable, (color, hatch, label) in looks.items():
@@ -658,31 +619,31 @@ def draw_profile(bars: Sequence[Bar]) -> Figure:
         rows, shares = zip(*of, strict=True) if of else ((), ())
         left.barh(rows, shares, 0.75, color=color, hatch=hatch, edgecolor="white", label=label)
     for i, bar in enumerate(bars):
-        _write(left, f"{bar.share:.1%}", (100 * bar.share, i), (4, 0))
+        _write(left, f"{100 * bar.share:.3g}%", (100 * bar.share, i), (4, 0))
     left.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=SMALL)
     left.set_ylim(len(bars) - 0.4, -0.6)
-    left.set_xlim(0, 115 * max(bar.share for bar in bars))
+    left.set_xlim(0, 120 * max(bar.share for bar in bars))
     left.set_xlabel("% of the model's parameters")
     _draw_growth(right, bars)
-    figure.legend(loc="outside lower center", ncols=6, fontsize=SMALL, frameon=False)
+    figure.legend(ncols=6, **LEGEND)
     return figure
 
 
 def _draw_growth(axes: Axes, bars: Sequence[Bar]) -> None:
     """What each growth adds; for a layer that cannot grow, why."""
     widths = sorted({width for bar in bars for width, _ in bar.growth})
-    for width, marker, color in zip(
-        widths, "o^sDv", (BLUE, ORANGE, RED, PINK, BLACK), strict=False
-    ):
+    looks = zip(widths, "o^sDv", (BLUE, ORANGE, RED, PINK, BLACK), strict=False)
+    for width, marker, color in looks:
         at = [(100 * cost, i) for i, bar in enumerate(bars) for w, cost in bar.growth if w == width]
         _scatter(axes, at, marker, 40, color, f"grown x{width:g}")
     for i, bar in enumerate(bars):
         if not bar.growth:
             where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "color": GREY}
-            _write(axes, shortened(bar.reason, 56), (0.0, i), (5, 0), **where)
+            _write(axes, shortened(bar.reason, 48), (0.0, i), (5, 0), **where)
     axes.set_xlabel("% that growing the layer adds to the model")
-    axes.set_xscale("log" if widths else "linear")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if widths:
+        axes.set_xscale("log")
+        _plain_log_ticks(axes.xaxis)
     axes.tick_params(left=False)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)

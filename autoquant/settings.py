@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 from autoquant.errors import UserError
+from autoquant.plan import LayerChoice
 
 T = TypeVar("T")
 
@@ -155,11 +156,19 @@ class Widening:
         )
 
 
+def _check_choices(where: str, name: str, values: tuple[Any, ...]) -> None:
+    for value in values:
+        try:
+            LayerChoice(**{name: value})
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Space:
     """The choices that the search has; each list in rising order."""
 
-    weight_bits: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    weight_bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
     """Bits of weights: any of 1-8, 16, 32."""
     activation_bits: tuple[int, ...] = (4, 6, 8)
     """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size does not depend
@@ -171,11 +180,14 @@ class Space:
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits", "width"):
-            values = tuple(getattr(self, name))
+            values = getattr(self, name)
+            require(isinstance(values, list | tuple), f"space.{name} must be a list", values)
+            values = tuple(values)
             object.__setattr__(self, name, values)
             require(len(values) > 0, f"space.{name} must have a choice", list(values))
             rising = list(values) == sorted(set(values))
             require(rising, f"space.{name} must rise", list(values))
+            _check_choices("space", name, values)
         require(self.width[0] == 1.0, "space.width must start at 1.0", list(self.width))
 
 
@@ -219,6 +231,7 @@ class Search:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         require(self.seed >= 0, "seed must not be negative", self.seed)
         object.__setattr__(self, "references", tuple(self.references))
+        _check_choices("references", "weight_bits", self.references)
         rule = "sampler must be one of tpe, gp, random"
         require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)
 

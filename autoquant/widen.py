@@ -188,7 +188,7 @@ def _outliers(
             if parameter.name not in steps[layer.name]:
                 continue
             weight = getattr(module, parameter.name).detach() / steps[layer.name][parameter.name]
-            largest = weight.abs().amax(0).cpu()  # [columns]
+            largest = weight.abs().transpose(0, 1).flatten(1).amax(1).cpu()  # [columns]
             role = parameter.axes[1].role
             blocks = _blocks_read(network, layer, role, members)
             for start in blocks:
@@ -279,12 +279,14 @@ def _split_columns(
     """Divide each old column among its replicas, unevenly; give fresh columns opposite pairs."""
     known = sources.clamp_min(0)
     replicas = torch.bincount(sources[sources != FRESH], minlength=tensor.shape[1])
-    result = (tensor / replicas.clamp_min(1)).index_select(1, known)
+    shares = replicas.clamp_min(1)[known].view(-1, *[1] * (tensor.ndim - 2))
+    result = tensor.index_select(1, known) / shares
     result[:, sources == FRESH] = 0.0
     for first, second in _pairs(sources):
         share = 0.5 if int(sources[first]) == FRESH else 0.25
-        signs = torch.randint(0, 2, (len(tensor),), generator=generator).to(tensor) * 2 - 1
-        offset = share * step.reshape(-1) * signs
+        shape = (len(tensor), *tensor.shape[2:])  # one column, with the axes behind it
+        signs = torch.randint(0, 2, shape, generator=generator).to(tensor) * 2 - 1
+        offset = share * step[:, 0] * signs
         result[:, first] += offset
         result[:, second] -= offset
     return result

@@ -33,7 +33,7 @@ def test_forms(text, expected):
     assert Budget.parse(text).bytes(**MODEL) == expected
 
 
-@pytest.mark.parametrize("text", ["0.5x", "4bpw", "3B", "3kB", "3MB", "3GB", "3KiB", "3MiB", "3GiB"])
+@pytest.mark.parametrize("text", ["0.5x", "4bpw", *(f"3{unit}" for unit in UNITS)])
 def test_case_does_not_matter_and_the_unit_is_written_as_it_should_be(text):
     budget = Budget.parse(text)
     assert Budget.parse(text.upper()) == Budget.parse(text.lower()) == budget
@@ -75,7 +75,7 @@ def test_prints_what_was_written(text):
     ["", "x", "2.5", "2.5TB", "2,5MB", "-1MB", "1.2.3MB", "MB 2", "2.5MB!", "nanx", "infMB", "5%"],
 )
 def test_refuses_what_is_not_a_budget(text):
-    with pytest.raises(UserError, match="budget must look like 0.15x, 2.5MB") as caught:
+    with pytest.raises(UserError, match="budget must look like") as caught:
         Budget.parse(text)
     assert str(caught.value).endswith(f"got {text!r}")
 

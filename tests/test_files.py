@@ -27,9 +27,13 @@ def test_replaces_when_the_block_ends_well(target):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_leaves_everything_as_it_was_when_the_block_raises(target, error):
-    with pytest.raises(error), replacing(target) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise error
+    def interrupted() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert target.read_text(encoding="utf-8") == "old"
     assert names(target.parent) == ["kept.txt"]
 
@@ -48,6 +52,6 @@ def test_a_missing_folder_is_an_error_and_not_made(tmp_path):
 
 
 def test_write_text_is_utf8(target):
-    write_text(target, "2 × 3\n")
-    assert target.read_bytes() == b"2 \xc3\x97 3\n"
+    write_text(target, "Größe\n")
+    assert target.read_bytes() == b"Gr\xc3\xb6\xc3\x9fe\n"
     assert names(target.parent) == ["kept.txt"]

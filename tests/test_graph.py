@@ -13,8 +13,8 @@ from autoquant.errors import UserError
 from autoquant.graph import Network, Segment, describe, prepare
 from autoquant.layers.recurrent import Recurrent
 from autoquant.plan import LayerChoice, Plan
-from autoquant.widen import check_same_function, widen
 from autoquant.settings import Scheme
+from autoquant.widen import check_same_function, widen
 from tests.toys import deep_speech, language_model, output_of, plan_of, prepared
 
 
@@ -82,7 +82,9 @@ def test_prepare_keeps_the_function_and_the_model(cell: str) -> None:
     assert isinstance(model[1], nn.RNNBase)
     assert isinstance(ready[1], Recurrent)
     # float32 rounding: one bias here is the sum of two there
-    torch.testing.assert_close(output_of(ready, inputs), output_of(model, inputs), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        output_of(ready, inputs), output_of(model, inputs), atol=1e-6, rtol=0
+    )
 
 
 def test_parameters_count_one_bias_a_gate() -> None:
@@ -181,6 +183,11 @@ def output_too(model: Any, values: Tensor) -> Any:
     return model.last(first), {"hidden": [first]}
 
 
+def casts(model: Any, values: Tensor) -> Tensor:
+    first = model.one(values).to(values.dtype)
+    return model.last(first.type_as(values).contiguous())
+
+
 def scaled(model: Any, values: Tensor) -> Tensor:
     return model.last(2.0 * model.one(values) / 3.0 - 1.0)
 
@@ -198,6 +205,7 @@ def scaled(model: Any, values: Tensor) -> Tensor:
         (gain, "is combined with a value whose units cannot grow"),
         (after_stop, "is combined with a value whose units cannot grow"),
         (output_too, "feeds the model's output"),
+        (casts, None),
         (scaled, None),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -414,8 +422,8 @@ def test_layer_called_twice_on_different_units_freezes_both() -> None:
 
 FORWARDS = [
     *(residual, softmax, view, norm, last_step, skip_from_input, gain, after_stop, output_too),
-    *(scaled, concatenate, state_to_linear, state_index, state_sum, state_out, state_dropped),
-    *(twice_same, twice_other),
+    *(casts, scaled, concatenate, twice_same, twice_other),
+    *(state_to_linear, state_index, state_sum, state_out, state_dropped),
 ]
 
 
@@ -427,10 +435,7 @@ def test_whatever_may_grow_grows_without_changing_the_model(forward: Any, method
     more = {"norm": nn.LayerNorm(6), "wide": nn.Linear(12, 2), "rnn": nn.GRU(6, 6)}
     model, network = prepared(Two(forward, **more))
     plan = Plan(
-        {
-            name: LayerChoice(width=1.0 if network.why_fixed(name) else 1.5)
-            for name in network.names
-        }
+        {name: LayerChoice(width=1.0 if network.why_fixed(name) else 1.5) for name in network.names}
     )
     grown, _ = widen(model, network, plan, Scheme(), method, seed=0)
     assert check_same_function(model, grown, (torch.randn(4, 4, 6)[:, :1],)) < 1e-5

@@ -17,7 +17,7 @@ CHOICES = st.builds(
     st.none() | st.sampled_from(WEIGHT_BITS),
     st.none() | st.sampled_from(ACTIVATION_BITS),
 )
-NAMES = st.sampled_from(["rnn.l0", "decoder", "0", "1.10", "", "on", "null", "1e5", "~", "a b", "é"])
+NAMES = st.sampled_from(["rnn.l0", "fc", "0", "1.10", "", "on", "null", "1e5", "~", "a b", "é"])
 PLANS = st.dictionaries(NAMES, CHOICES, min_size=1).map(Plan)
 
 
@@ -151,7 +151,7 @@ def test_survives_pickle(plan):
 
 def test_check_takes_exactly_the_layers_in_any_order(plan):
     plan.check(["decoder", "rnn.l0", "embedding"])
-    with pytest.raises(UserError, match="must name every layer, missing: rnn.l1"):
+    with pytest.raises(UserError, match=r"must name every layer, missing: rnn\.l1"):
         plan.check([*plan.choices, "rnn.l1"])
 
 
@@ -260,7 +260,7 @@ def test_read(plan, tmp_path):
 
 
 def test_read_names_the_file_in_its_errors(tmp_path):
-    with pytest.raises(UserError, match="plan must be an existing YAML file, got '.*absent.yaml'"):
+    with pytest.raises(UserError, match=r"plan must be an existing YAML file, got '.*absent"):
         Plan.read(tmp_path / "absent.yaml")
     path = tmp_path / "plan.yaml"
     path.write_text("layers: {fc: {weight_bits: 9}}", encoding="utf-8")

@@ -162,8 +162,8 @@ def test_check_notices_another_function() -> None:
     inputs = (torch.randn(4, 2, 5),)
     assert check_same_function(model, copy.deepcopy(model), inputs) == 0.0
     other = copy.deepcopy(model)
-    other.back.bias.data[0] += 0.01
-    with pytest.raises(RunError, match="must compute the same, got a difference of 0.01"):
+    other.back.bias.data[0] += 0.5
+    with pytest.raises(RunError, match=r"must compute the same, got a difference of 0\.5"):
         check_same_function(model, other, inputs)
     other.back.bias.data[0] = float("nan")
     with pytest.raises(RunError, match="nan"):
@@ -343,21 +343,25 @@ def trained() -> tuple[LanguageTask, nn.Module, Network]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grid", ["auto", "midrise", "midtread"])
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize(("bits", "tolerance"), [(2, 1.15), (4, 1.05)])
 def test_quantized_widened_model_scores_like_the_quantized_original(
-    trained: tuple[LanguageTask, nn.Module, Network], bits: int, grid: str, method: Any
+    trained: tuple[LanguageTask, nn.Module, Network],
+    bits: int,
+    tolerance: float,
+    grid: str,
+    method: Any,
 ) -> None:
-    """Before any training: within 5% of the unwidened model's perplexity at the same bits."""
+    """Before any training: perplexity within 15% (2 bits) or 5% (4 bits) of the unwidened one's."""
     task, model, network = trained
     scheme, choice = Scheme(grid=grid), LayerChoice(bits, 8)
-    narrow, wide = (
-        score(build_candidate(model, network, plan, scheme, task, method=method, seed=0), task, "valid")
-        for plan in (
-            plan_of(network, choice),
-            plan_of(network, choice, embedding=1.5, rnn__l0=1.5),
-        )
-    )
-    assert wide < 1.05 * narrow
+
+    def built(plan: Plan) -> float:
+        candidate = build_candidate(model, network, plan, scheme, task, method=method, seed=0)
+        return score(candidate, task, "valid")
+
+    narrow = built(plan_of(network, choice))
+    wide = built(plan_of(network, choice, embedding=1.5, rnn__l0=1.5))
+    assert wide < tolerance * narrow
 
 
 def test_fresh_units_without_pairs_would_explode(
@@ -372,13 +376,13 @@ def test_fresh_units_without_pairs_would_explode(
         if kind == "zeros":
             grown.decoder.weight.data[:, 12:] = 0.0
             grown.rnn.l0.weight_hh.data[:, 12:] = 0.0
-        quantize(grown, promised, plan, Scheme(activation_scale="unit"))
+        quantize(grown, promised, plan, Scheme())
         outputs[kind] = output_of(grown, *task.example().inputs)
     narrow = copy.deepcopy(model)
     quantize(narrow, network, plan_of(network, LayerChoice(2, 32)), Scheme())
     reference = output_of(narrow, *task.example().inputs)
     off = {kind: float((out - reference).square().mean().sqrt()) for kind, out in outputs.items()}
-    assert off["pairs"] < 0.1 * off["zeros"]
+    assert off["pairs"] < 0.001 * off["zeros"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from autoquant.layers.spec import LayerSpec
 
@@ -46,7 +47,4 @@ def kind_of(module: nn.Module) -> LayerKind | None:
 
     A parametrized module has a class of its own; its base is what counts.
     """
-    for module_type in type(module).__mro__[:2]:
-        if module_type in _KINDS:
-            return _KINDS[module_type]
-    return None
+    return _KINDS.get(parametrize.type_before_parametrizations(module))

@@ -51,6 +51,8 @@ def encode(name: str, words: Mapping[str, list[str]], size: int | None) -> Corpu
     Ties in frequency are broken by the word itself, so the same text gives the same ids. Words
     outside the vocabulary become ``<unk>``.
     """
+    if size is not None and size < 2:
+        raise UserError(f"the vocabulary must have at least 2 words, got {size}")
     counts = Counter(words["train"])
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     outside = any(word not in counts for split in SPLITS for word in words[split])

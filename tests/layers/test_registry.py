@@ -1,0 +1,195 @@
+"""The kinds that come with autoquant, and one that is registered from outside of it."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from autoquant import artifact, cost, qat
+from autoquant.graph import describe, prepare
+from autoquant.kernels import Cell
+from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of, layer_kind, registry
+from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.plan import LayerChoice, Plan
+from autoquant.quantizer import ActivationQuantizer
+from autoquant.settings import Scheme
+from autoquant.widen import check_same_function, resize, widen
+
+
+def recurrent(kind: str, *, bidirectional: bool, bias: bool) -> RecurrentLayer:
+    return RecurrentLayer(Cell(kind), 5, 6, bidirectional=bidirectional, bias=bias)
+
+
+MODULES = {
+    "linear": nn.Linear(5, 6),
+    "linear-no-bias": nn.Linear(5, 6, bias=False),
+    "embedding": nn.Embedding(9, 4),
+    **{
+        f"{kind}-{ways}-{name}": recurrent(kind, bidirectional=ways == "two-way", bias=bias)
+        for kind in ("lstm", "gru", "rnn_relu")
+        for ways in ("one-way", "two-way")
+        for name, bias in (("bias", True), ("no-bias", False))
+    },
+}
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_a_kind_describes_every_parameter(module):
+    spec = kind_of(module).describe("here", module)
+    assert spec.name == "here"
+    shapes = {parameter.name: parameter.shape for parameter in spec.parameters}
+    assert shapes == {name: tuple(value.shape) for name, value in module.named_parameters()}
+    assert {p.name for p in spec.parameters if p.role == "bias"} == {
+        name for name in shapes if "bias" in name
+    }
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_the_attributes_are_those_that_the_module_has(module):
+    kind = kind_of(module)
+    sizes = kind.attributes(kind.describe("here", module))
+    assert sizes
+    assert sizes == {name: getattr(module, name) for name in sizes}
+
+
+# --- looking a kind up ---------------------------------------------------------------------------
+
+
+def test_unknown_modules_have_no_kind():
+    assert kind_of(nn.ReLU()) is None
+    assert kind_of(nn.Conv1d(3, 4, 2)) is None
+    assert kind_of(nn.LSTM(3, 4)) is None  # until graph.prepare has turned it into layers
+
+
+class Doubled(nn.Linear):
+    """Not the function of its base class."""
+
+    def forward(self, inputs):
+        return 2 * super().forward(inputs)
+
+
+class Identity(nn.Module):
+    def forward(self, weight):
+        return weight
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["itself", "copied"])
+def test_a_parametrized_module_is_of_its_base_class(copied):
+    module = nn.Linear(3, 4)
+    parametrize.register_parametrization(module, "weight", Identity())
+    module = copy.deepcopy(module) if copied else module
+    assert type(module) is not nn.Linear
+    assert kind_of(module) is kind_of(nn.Linear(3, 4))
+
+
+def test_a_subclass_needs_its_own_kind():
+    module = Doubled(3, 4)
+    assert kind_of(module) is None
+    parametrize.register_parametrization(module, "weight", Identity())
+    assert kind_of(module) is None
+
+
+# --- a kind from outside the package -------------------------------------------------------------
+
+
+class Conv1dKind:
+    """nn.Conv1d (one group): weight [out, in, taps]."""
+
+    name = "conv1d"
+
+    def describe(self, name: str, module: nn.Conv1d) -> LayerSpec:
+        out, channels, (taps,) = module.out_channels, module.in_channels, module.kernel_size
+        axes = Axis("out", out), Axis("in", channels), Axis("fixed", taps)
+        parameters = (
+            ParameterSpec("weight", axes, "weight"),
+            ParameterSpec("bias", (Axis("out", out),), "bias"),
+        )
+        return LayerSpec(name, self.name, parameters, out, channels)
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        return {"out_channels": spec.units, "in_channels": spec.features}
+
+
+@pytest.fixture
+def conv1d(monkeypatch):
+    """Register the kind for one test."""
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
+    layer_kind(nn.Conv1d)(Conv1dKind)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(3, 6, 4), nn.ReLU(), nn.Conv1d(6, 5, 3)).eval()
+
+
+INPUTS = torch.randn(2, 3, 20, generator=torch.Generator().manual_seed(1))
+PLAN = Plan({"0": LayerChoice(4, 8, 1.5), "2": LayerChoice(3, 8)})
+SCHEMES = pytest.mark.parametrize(
+    "scheme", [Scheme(), Scheme(granularity="tensor")], ids=["channel", "tensor"]
+)
+
+
+@pytest.mark.usefixtures("conv1d")
+def test_an_added_kind_is_described_and_resized(model):
+    network = describe(prepare(model))
+    assert network.names == ("0", "2")
+    assert [layer.kind for layer in network.layers] == ["conv1d", "conv1d"]
+    assert network.parameters == sum(p.numel() for p in model.parameters())
+    assert network.why_fixed("0") is None
+    assert network.why_fixed("2") == "feeds the model's output"
+    grown = network.resized(PLAN)
+    shapes = [[p.shape for p in layer.parameters] for layer in grown.layers]
+    assert shapes == [[(10, 3, 4), (10,)], [(5, 10, 3), (5,)]]
+    resized = resize(model, grown, network)
+    assert resized(INPUTS).shape == model(INPUTS).shape
+    assert (resized[0].out_channels, resized[2].in_channels) == (10, 10)
+
+
+@SCHEMES
+@pytest.mark.parametrize("method", ["split", "fresh"])
+@pytest.mark.usefixtures("conv1d")
+def test_an_added_kind_grows_and_keeps_its_function(model, scheme, method):
+    wide, grown = widen(model, describe(model), PLAN, scheme, method, seed=0)
+    assert wide[0].weight.shape == grown.layers[0].parameters[0].shape == (10, 3, 4)
+    assert check_same_function(model, wide, (INPUTS,)) < 1e-5
+
+
+@SCHEMES
+@pytest.mark.usefixtures("conv1d")
+def test_an_added_kind_is_quantized_packed_and_restored(model, scheme, tmp_path):
+    network = describe(model)
+    candidate, grown = widen(model, network, PLAN, scheme, "split", seed=0)
+    qat.quantize(candidate, grown, PLAN, scheme)
+    quantizers = [each for each in candidate.modules() if isinstance(each, ActivationQuantizer)]
+    assert len(quantizers) == 2
+    candidate(INPUTS)  # they observe
+    for quantizer in quantizers:
+        quantizer.finish()
+    per_channel = scheme.granularity == "channel"
+    rows = candidate[2].weight.detach() if per_channel else candidate[2].weight.detach()[None]
+    assert all(len(row.unique()) <= 8 for row in rows)
+    candidate(INPUTS).square().sum().backward()
+    assert bool((candidate[0].parametrizations.weight.original.grad != 0).any())
+
+    path = tmp_path / "conv.safetensors"
+    size = artifact.save(path, candidate, network, PLAN, scheme)
+    assert size == path.stat().st_size == cost.size_bytes(network, PLAN, scheme)
+    restored = artifact.load(path, model)
+    with torch.no_grad():
+        assert torch.equal(restored(INPUTS), candidate(INPUTS))
+
+
+@pytest.mark.usefixtures("conv1d")
+def test_an_added_kind_replaces_an_earlier_one():
+    class Renamed(Conv1dKind):
+        name = "mine"
+
+    layer_kind(nn.Conv1d)(Renamed)
+    assert kind_of(nn.Conv1d(3, 4, 2)).name == "mine"
+
+
+def test_an_added_kind_is_gone_after_its_test():
+    assert kind_of(nn.Conv1d(3, 4, 2)) is None

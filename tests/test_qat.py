@@ -1,0 +1,376 @@
+"""Fake-quantized values lie on their grids, calibration ends, and 32 bits change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from autoquant.errors import RunError, UserError
+from autoquant.graph import Network
+from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.plan import LayerChoice, Plan
+from autoquant.qat import build_candidate, calibrate, quantize, share_magnitude
+from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer
+from autoquant.settings import Scheme, Training
+from autoquant.training import train
+from tests import toys
+from tests.toys import RegressionTask, output_of, plan_of, prepared
+
+SCHEMES = {
+    "lsq channel": Scheme(),
+    "lsq tensor": Scheme(granularity="tensor", scale_bits=32),
+    "midtread": Scheme(grid="midtread", bias_bits=8),
+    "bit-rnn": Scheme.bit_rnn(),
+    "tanh": Scheme(reparametrization="tanh"),
+}
+
+
+def built(
+    source: nn.Module, plan: Plan | LayerChoice, scheme: Scheme, steps: int = 0
+) -> tuple[nn.Module, Network]:
+    torch.manual_seed(0)
+    task = RegressionTask(source, torch.randn(6, 3, 5))
+    model, network = prepared(source)
+    plan = Plan.uniform(network.names, plan) if isinstance(plan, LayerChoice) else plan
+    candidate = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
+    if steps:
+        settings = Training(steps=steps, lr=1e-2)
+        train(candidate.train(), task, settings, seed=0, progress=False)
+    return candidate, network.resized(plan)
+
+
+def levels_of(weight: Tensor, quantizer: WeightQuantizer, original: Tensor) -> Tensor:
+    """Steps from zero, minus the grid's offset: whole numbers where the weight is on the grid."""
+    assert quantizer.grid is not None
+    scale = quantizer.scale(quantizer.effective(original)).detach()
+    return weight / scale - quantizer.grid.offset
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_weights_are_on_their_grids(scheme: str, bits: int) -> None:
+    """Also after training moved both weights and step sizes; 1e-3 steps for float32 division."""
+    source = toys.stack(cell="LSTM", layers=2, bidirectional=True)
+    model, network = built(source, LayerChoice(bits, 8), SCHEMES[scheme], steps=3)
+    kind = SCHEMES[scheme].grid
+    seen = 0
+    for layer in network.layers:
+        module = model.get_submodule(layer.name)
+        for parameter in layer.parameters:
+            wanted = SCHEMES[scheme].bias_bits if parameter.role == "bias" else bits
+            if wanted > 8:
+                continue
+            held = module.parametrizations[parameter.name]
+            values = getattr(module, parameter.name).detach()
+            levels = levels_of(values, held[0], held.original.detach())
+            grid = Grid.signed(wanted, kind)
+            assert float((levels - levels.round()).abs().max()) < 1e-3
+            assert float(levels.min()) > grid.low - 0.5
+            assert float(levels.max()) < grid.high + 0.5
+            assert len(levels.round().unique()) > 1
+            seen += 1
+    weights = sum(p.role != "bias" for layer in network.layers for p in layer.parameters)
+    assert seen >= weights == 10
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(16, torch.float16)])
+def test_half_precision(bits: int, dtype: torch.dtype) -> None:
+    model, _ = built(toys.stack(), LayerChoice(bits, 32), Scheme())
+    for name in ("front.weight", "rnn.l0.weight_hh", "rnn.l0.bias", "back.bias"):
+        owner, _, last = name.rpartition(".")
+        values = getattr(model.get_submodule(owner), last).detach()
+        assert torch.equal(values, values.to(dtype).float()), name
+
+
+def test_recurrent_weights_have_bits_of_their_own() -> None:
+    choice = LayerChoice(8, 32, recurrent_bits=2)
+    model, _ = built(nn.LSTM(5, 12), choice, Scheme(granularity="tensor"))
+    assert len(model.l0.weight_hh.unique()) == 4
+    assert len(model.l0.weight_ih.unique()) > 16
+
+
+@pytest.mark.parametrize("model", ["stack", "deep speech", "language"])
+def test_32_bits_change_nothing(model: str) -> None:
+    """No parametrization, no hook that computes: equal, bit for bit."""
+    source = {
+        "stack": lambda: toys.stack(cell="GRU", layers=2, bidirectional=True),
+        "deep speech": lambda: toys.deep_speech(features=5),
+        "language": toys.language_model,
+    }[model]()
+    ready, network = prepared(source)
+    scheme = Scheme(bias_bits=32)
+    inputs = torch.randint(15, (7, 3)) if model == "language" else torch.randn(7, 3, 5)
+    before = output_of(ready, inputs)
+    quantize(ready, network, plan_of(network), scheme)
+    assert torch.equal(output_of(ready, inputs), before)
+
+
+def test_32_bits_under_bit_rnn_change_nothing_but_rounding() -> None:
+    """tanh(atanh(w)) is w while |w| < 1; biases, here above 1, are not held inside tanh's range.
+
+    Tolerance: 1e-5 of the largest output.
+    """
+    source = toys.stack()
+    with torch.no_grad():
+        source.rnn.bias_ih_l0[6:12] = 2.5  # a forget gate's usual start
+        source.back.bias[0] = -3.0
+    ready, network = prepared(source)
+    inputs = torch.randn(7, 3, 5)
+    before = output_of(ready, inputs)
+    quantize(ready, network, plan_of(network), Scheme.bit_rnn())
+    assert isinstance(ready.rnn.l0.parametrizations.weight_hh[0], WeightQuantizer)
+    torch.testing.assert_close(
+        output_of(ready, inputs), before, atol=1e-5 * float(before.abs().max()), rtol=0
+    )
+
+
+# --- one mean for input and recurrent weights -----------------------------------------------------
+
+
+def recurrent_of(model: nn.Module) -> RecurrentLayer:
+    return next(each for each in model.modules() if isinstance(each, RecurrentLayer))
+
+
+def scales(layer: RecurrentLayer, suffix: str = "") -> list[float]:
+    found = []
+    for part in ("ih", "hh"):
+        held = layer.parametrizations[f"weight_{part}{suffix}"]
+        found.append(float(held[0].scale(held[0].effective(held.original))))
+    return found
+
+
+def test_joint_recurrent_gives_one_scale_a_direction() -> None:
+    """s = 2.5 * mean|tanh V| over the whole [x; h] -> 4H matrix, as steps of 2^k - 1 (notes)."""
+    source = nn.LSTM(5, 8, bidirectional=True)
+    with torch.no_grad():
+        source.weight_hh_l0 *= 3  # so that the two means differ
+        source.weight_hh_l0_reverse *= 0.1
+    model, _ = built(source, LayerChoice(4, 8), Scheme.bit_rnn(), steps=2)
+    model(torch.randn(4, 2, 5))
+    layer = recurrent_of(model)
+    by_direction = []
+    for suffix in ("", "_reverse"):
+        first, second = scales(layer, suffix)
+        assert first == second
+        parts = [
+            layer.parametrizations[f"weight_{part}{suffix}"].original.detach().tanh().flatten()
+            for part in ("ih", "hh")
+        ]
+        expected = 2.5 * float(torch.cat(parts).abs().mean()) / 15
+        assert first == pytest.approx(expected, rel=1e-5)
+        by_direction.append(first)
+    assert by_direction[0] != pytest.approx(by_direction[1], rel=0.1)
+
+
+def test_without_it_each_has_its_own() -> None:
+    source = nn.LSTM(5, 8)
+    with torch.no_grad():
+        source.weight_hh_l0 *= 3
+    model, _ = built(source, LayerChoice(4, 8), Scheme.bit_rnn(joint_recurrent=False))
+    first, second = scales(recurrent_of(model))
+    assert second > 1.5 * first
+
+
+@pytest.mark.parametrize("choice", [LayerChoice(4, 32, recurrent_bits=32), LayerChoice(32, 32)])
+def test_joint_recurrent_where_weights_stay_as_they_are(choice: LayerChoice) -> None:
+    """Without a reparametrization 32-bit weights have no quantizer; the mean is over both still."""
+    scheme = Scheme(scale="mean", granularity="tensor", joint_recurrent=True)
+    source = nn.LSTM(5, 8)
+    model, _ = built(source, choice, scheme, steps=1)
+    layer = recurrent_of(model)
+    share_magnitude(layer)
+    if choice.weight_bits == 32:
+        assert not parametrize.is_parametrized(layer, "weight_ih")
+        return
+    held = layer.parametrizations.weight_ih
+    both = torch.cat([held.original.detach().flatten(), layer.weight_hh.detach().flatten()])
+    expected = 2.5 * float(both.abs().mean()) / 15
+    assert float(held[0].scale(held.original)) == pytest.approx(expected, rel=0.004)  # bfloat16
+
+
+# --- activations ----------------------------------------------------------------------------------
+
+
+def quantizers(model: nn.Module) -> dict[str, ActivationQuantizer]:
+    return {
+        name: each for name, each in model.named_modules() if isinstance(each, ActivationQuantizer)
+    }
+
+
+def test_activation_quantizers_are_where_the_plan_says_and_calibrated() -> None:
+    model, _ = built(toys.deep_speech(features=5), LayerChoice(4, 6), Scheme())
+    found = quantizers(model)
+    layers = ("fc1", "fc2", "fc3", "rnn.l0", "fc5", "fc6")
+    assert set(found) == {f"{name}.input_quantizer" for name in layers} | {
+        "rnn.l0.hidden_quantizer"
+    }
+    for name, each in found.items():
+        assert each.observed is None, name
+        assert each.bits == 6
+    # frames and hidden states have negative values, clipped ReLUs have none
+    assert {name for name, each in found.items() if int(each.low) == 0} == {
+        f"{name}.input_quantizer" for name in ("fc2", "fc3", "rnn.l0", "fc6")
+    }
+    assert int(found["fc1.input_quantizer"].low) == -32
+
+
+def test_embeddings_read_indices_that_are_not_quantized() -> None:
+    ready, network = prepared(toys.language_model(layers=1))
+    quantize(ready, network, plan_of(network, LayerChoice(4, 8)), Scheme())
+    assert set(quantizers(ready)) == {
+        "rnn.l0.input_quantizer",
+        "rnn.l0.hidden_quantizer",
+        "decoder.input_quantizer",
+    }
+
+
+def test_hidden_bits_and_32_bit_inputs() -> None:
+    model, _ = built(nn.LSTM(5, 8), LayerChoice(8, 32, hidden_bits=3), Scheme())
+    assert {name: each.bits for name, each in quantizers(model).items()} == {
+        "l0.hidden_quantizer": 3
+    }
+    with torch.no_grad():
+        outputs, _ = model.eval()(torch.randn(20, 4, 5))
+    assert len(outputs.unique()) <= 8
+
+
+def test_a_layer_reads_what_its_quantizer_gives() -> None:
+    """The inputs of the last layer take at most 2^bits values, on the quantizer's own grid."""
+    model, _ = built(toys.stack(), LayerChoice(8, 3, hidden_bits=32), Scheme())
+    read: list[Tensor] = []
+    original = nn.functional.linear
+
+    def spy(values: Tensor, *rest: Any) -> Tensor:
+        read.append(values.detach())
+        return original(values, *rest)
+
+    nn.functional.linear = spy
+    try:
+        output_of(model, torch.randn(9, 3, 5))
+    finally:
+        nn.functional.linear = original
+    scale = model.back.input_quantizer.scale().detach()
+    levels = (read[-1] / scale).unique()
+    assert read[-1].shape[-1] == 6
+    assert 2 < len(levels) <= 8
+    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+
+
+def test_calibration_is_of_the_training_batches() -> None:
+    """Against the definition: the MSE-optimal step of the values that the layer really read."""
+    source = nn.Linear(5, 3)
+    torch.manual_seed(0)
+    inputs = torch.rand(6, 3, 5) * 4
+    task = RegressionTask(source, inputs)
+    model, network = prepared(source)
+    quantize(model, network, plan_of(network, LayerChoice(32, 4)), Scheme(bias_bits=32))
+    calibrate(model.train(), task, 0)
+    assert model.training
+
+    def error(scale: float) -> float:
+        codes = (inputs / scale).round().clamp(0, 15)
+        return float((codes * scale - inputs).square().mean())
+
+    chosen = float(model.input_quantizer.scale())
+    best = min(error(scale) for scale in torch.linspace(0.05, 0.5, 400).tolist())
+    assert error(chosen) <= 1.05 * best
+
+
+def test_calibration_keeps_weights_and_gradients_alone() -> None:
+    model, _ = built(toys.stack(), LayerChoice(4, 8), Scheme())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_bit_rnn_assumes_the_unit_range() -> None:
+    model, _ = built(toys.stack(), LayerChoice(4, 4), Scheme.bit_rnn())
+    for each in quantizers(model).values():
+        assert float(each.scale()) == pytest.approx(1 / 15)
+        assert not each.log_scale.requires_grad
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+class Dropping(nn.Module):
+    """A dropout right before a layer, whose inputs are all the same value."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(probability)
+        self.fc = nn.Linear(5, 1, bias=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.fc(self.dropout(values))
+
+
+def test_dropout_does_not_move_values_off_the_range() -> None:
+    """In training the kept values are 1 / keep larger: they take the same codes as in eval."""
+    torch.manual_seed(0)
+    inputs = torch.rand(40, 10, 5)
+    task = RegressionTask(Dropping(0.5), inputs)
+    model, network = prepared(task.build_model())
+    quantize(model, network, plan_of(network, LayerChoice(32, 2)), Scheme(bias_bits=32))
+    calibrate(model, task, 0)
+    seen: list[Tensor] = []
+    model.fc.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    model.eval()(inputs)
+    model.train()(inputs)
+    kept = seen[1] != 0
+    torch.testing.assert_close(seen[1][kept], 2 * seen[0][kept])
+    assert 0.3 < float(kept.float().mean()) < 0.6
+
+
+# --- a whole candidate ----------------------------------------------------------------------------
+
+
+def test_candidate_is_widened_and_leaves_the_base_alone() -> None:
+    source = toys.stack()
+    model, network = prepared(source)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    task = RegressionTask(source, torch.randn(6, 3, 5))
+    plan = plan_of(network, LayerChoice(8, 8), rnn__l0=1.5)
+    candidate = build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)
+    assert candidate.rnn.l0.hidden_size == 10
+    assert candidate.rnn.l0.weight_hh.shape == (40, 10)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    # 8 bits: near the float model (2% of the largest output)
+    inputs = torch.randn(6, 3, 5)
+    expected = output_of(model, inputs)
+    torch.testing.assert_close(
+        output_of(candidate, inputs), expected, atol=0.02 * float(expected.abs().max()), rtol=0
+    )
+
+
+def test_candidate_refuses_what_does_not_fit() -> None:
+    source = toys.stack()
+    model, network = prepared(source)
+    task = RegressionTask(source, torch.randn(6, 3, 5))
+    plan = plan_of(network, back=2.0)
+    with pytest.raises(UserError, match=r"width of back must be 1\.0"):
+        build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)
+
+
+def test_candidate_is_checked_after_widening(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = toys.stack()
+    model, network = prepared(source)
+    task = RegressionTask(source, torch.randn(6, 3, 5))
+    from autoquant import widen
+
+    grow = widen._grow_rows
+
+    def wrong(*arguments: Any) -> Tensor:
+        return grow(*arguments) * 1.5
+
+    monkeypatch.setattr(widen, "_grow_rows", wrong)
+    plan = plan_of(network, rnn__l0=1.5)
+    with pytest.raises(RunError, match="must compute the same"):
+        build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)

@@ -1,0 +1,161 @@
+import json
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+
+from autoquant.errors import UserError
+from autoquant.settings import Scheme, Search, Space, Training, Widening, from_dict
+
+NAN = float("nan")
+ALL = pytest.mark.parametrize("cls", [Training, Scheme, Widening, Space, Search])
+
+
+@ALL
+def test_defaults_are_valid_values(cls):
+    assert cls() == cls()
+    assert hash(cls()) == hash(cls())
+    with pytest.raises(FrozenInstanceError):
+        setattr(cls(), fields(cls)[0].name, 1)
+
+
+def test_help_needs_no_torch():
+    code = "import sys, autoquant.settings; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "bad", "rule"),
+    [
+        (Training, {"epochs": 0}, "epochs must be above 0"),
+        (Training, {"epochs": NAN}, "epochs must be above 0"),
+        (Training, {"steps": 0}, "steps must be at least 1"),
+        (Training, {"steps": -3}, "steps must be at least 1"),
+        (Training, {"lr": 0.0}, "lr must be above 0"),
+        (Training, {"lr": NAN}, "lr must be above 0"),
+        (Training, {"scale_lr": -1.0}, "scale_lr must not be negative"),
+        (Training, {"warmup": 1.0}, "warmup must be in [0, 1)"),
+        (Training, {"warmup": -0.1}, "warmup must be in [0, 1)"),
+        (Training, {"weight_decay": -1.0}, "weight_decay must not be negative"),
+        (Training, {"clip_norm": 0.0}, "clip_norm must be above 0"),
+        (Training, {"scores": -1}, "scores must not be negative"),
+        (Scheme, {"scale": "max"}, "quantizer.scale must be one of learned, fixed, mean"),
+        (Scheme, {"granularity": "row"}, "quantizer.granularity must be one of channel, tensor"),
+        (Scheme, {"grid": "odd"}, "quantizer.grid must be one of auto, midrise, midtread"),
+        (Scheme, {"reparametrization": "sin"}, "quantizer.reparametrization must be one of"),
+        (Scheme, {"clip_gradient": "stop"}, "quantizer.clip_gradient must be one of mask, pass"),
+        (Scheme, {"scale_bits": 8}, "quantizer.scale_bits must be one of 16, 32"),
+        (Scheme, {"bias_bits": 12}, "quantizer.bias_bits must be one of 1, 2, 3"),
+        (Scheme, {"activation_scale": "max"}, "quantizer.activation_scale must be one of"),
+        (Widening, {"max_share": 1.5}, "widening.max_share must be in [0, 1]"),
+        (Widening, {"max_growth": -0.1}, "widening.max_growth must not be negative"),
+        (Widening, {"method": "copy"}, "widening.method must be split or fresh"),
+        (Space, {"weight_bits": ()}, "space.weight_bits must have a choice"),
+        (Space, {"weight_bits": 4}, "space.weight_bits must be a list"),
+        (Space, {"weight_bits": "48"}, "space.weight_bits must be a list"),
+        (Space, {"weight_bits": (4, 2)}, "space.weight_bits must rise"),
+        (Space, {"activation_bits": (4, 4)}, "space.activation_bits must rise"),
+        (Space, {"weight_bits": (2, 9)}, "space: weight_bits must be one of"),
+        (Space, {"activation_bits": (1, 4)}, "space: activation_bits must be one of"),
+        (Space, {"width": (1.0, 32.0)}, "space: width must be in [1, 16]"),
+        (Space, {"width": (1.5, 2.0)}, "space.width must start at 1.0"),
+        (Search, {"trials": 0}, "trials must be at least 1"),
+        (Search, {"seed": -1}, "seed must not be negative"),
+        (Search, {"sampler": "grid"}, "sampler must be one of tpe, gp, random"),
+        (Search, {"references": (8, 9)}, "references: weight_bits must be one of"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
+def test_says_what_must_hold_then_what_came(cls, bad, rule):
+    with pytest.raises(UserError) as caught:
+        cls(**bad)
+    message = str(caught.value)
+    assert message.startswith(rule)
+    assert ", got " in message
+
+
+def test_a_mean_scale_is_one_for_the_tensor():
+    with pytest.raises(
+        UserError, match=r"=mean needs quantizer.granularity=tensor, got 'channel'$"
+    ):
+        Scheme(scale="mean")
+    with pytest.raises(
+        UserError, match=r"joint_recurrent needs quantizer.scale=mean, got 'learned'$"
+    ):
+        Scheme(joint_recurrent=True)
+    assert Scheme(scale="mean", granularity="tensor", joint_recurrent=True).joint_recurrent
+
+
+# --- what they compute ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        (Training(epochs=2.0), 200),
+        (Training(epochs=0.25), 25),
+        (Training(epochs=0.001), 1),
+        (Training(epochs=5.0, steps=7), 7),
+    ],
+    ids=["epochs", "fraction", "at-least-one", "steps-win"],
+)
+def test_length(training, expected):
+    assert training.length(steps_per_epoch=100) == expected
+
+
+def test_bit_rnn_has_a_field_for_each_of_its_peculiarities():
+    scheme = Scheme.bit_rnn()
+    assert (scheme.scale, scheme.granularity, scheme.grid) == ("mean", "tensor", "midrise")
+    assert (scheme.reparametrization, scheme.clip_gradient) == ("tanh", "pass")
+    assert (scheme.activation_scale, scheme.activation_clip) == ("unit", False)
+    assert scheme.joint_recurrent
+    assert scheme.bias_bits == 32
+    assert Scheme.bit_rnn(bias_bits=8) == replace(scheme, bias_bits=8)
+
+
+def test_lists_become_tuples():
+    space = Space(weight_bits=[2, 4], activation_bits=[8], width=[1.0, 1.5])
+    assert (space.weight_bits, space.activation_bits, space.width) == ((2, 4), (8,), (1.0, 1.5))
+    assert Search(references=[8, 4]).references == (8, 4)
+
+
+# --- from plain values ---------------------------------------------------------------------------
+
+
+@ALL
+def test_survives_json(cls):
+    assert from_dict(cls, json.loads(json.dumps(asdict(cls())))) == cls()
+
+
+def test_reads_nested_values():
+    values = {
+        "trials": 3,
+        "qat": {"steps": 5, "lr": 0.01},
+        "space": {"weight_bits": [2, 4]},
+        "quantizer": asdict(Scheme.bit_rnn()),
+    }
+    expected = Search(
+        trials=3,
+        qat=Training(steps=5, lr=0.01),
+        space=Space(weight_bits=(2, 4)),
+        quantizer=Scheme.bit_rnn(),
+    )
+    assert from_dict(Search, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "came"),
+    [({"trails": 3}, "'trails'"), ({"qat": {"step": 5}}, "'qat.step'")],
+    ids=["top", "nested"],
+)
+def test_names_the_unknown_key(values, came):
+    with pytest.raises(UserError, match="settings must be among") as caught:
+        from_dict(Search, values)
+    assert str(caught.value).endswith(f"got {came}")
