@@ -42,10 +42,31 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __version__ = version("autoquant")
-__all__ = [  # noqa: PLE0604
-    *("Applied", "Budget", "Example", "LayerChoice", "Outcome", "Plan", "Profile", "RunError"),
-    *("Scheme", "Search", "SearchResult", "Space", "Study", "Task", "Training", "UserError"),
-    *("Widening", "apply", "evaluate", "layer_kind", "load", "profile", "report", "search"),
+__all__ = [
+    "Applied",
+    "Budget",
+    "Example",
+    "LayerChoice",
+    "Outcome",
+    "Plan",
+    "Profile",
+    "RunError",
+    "Scheme",
+    "Search",
+    "SearchResult",
+    "Space",
+    "Study",
+    "Task",
+    "Training",
+    "UserError",
+    "Widening",
+    "apply",
+    "evaluate",
+    "layer_kind",
+    "load",
+    "profile",
+    "report",
+    "search",
 ]
 
 

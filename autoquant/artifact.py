@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from autoquant import cost
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
-from autoquant.graph import Network, describe, prepare
+from autoquant.graph import describe, prepare
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.network import Network
 from autoquant.packing import pack, unpack
 from autoquant.plan import Plan
 from autoquant.qat import attach_activation_quantizers, share_magnitude

@@ -77,7 +77,9 @@ def weights_file(source: str | Path) -> Path:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a float model's state."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(to_bytes(state))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from autoquant.graph import Network
+from autoquant.network import Network
 from autoquant.plan import Plan
 from autoquant.qat import build_candidate
 from autoquant.settings import Search, Training

@@ -1,4 +1,4 @@
-"""The command line: the only home of Hydra. ``autoquant COMMAND key=value ...``"""
+"""The command line, ``autoquant COMMAND key=value ...``: the only home of Hydra."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from autoquant import console
 from autoquant.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from autoquant.applier import Applied
-    from autoquant.profiler import Profile
-    from autoquant.searcher import SearchResult
     from autoquant.study import Study
     from autoquant.task import Task
 
@@ -158,9 +157,12 @@ def _register_schemas() -> None:
 
     fields: list[Any] = [("task", Any, field(default=None))]
     plain = _mirror(Search)
-    study = [("study", str, field(default=MISSING))]
-    artifact = [("artifact", str, field(default=MISSING)), ("split", str, field(default="test"))]
-    applied = [
+    study: list[Any] = [("study", str, field(default=MISSING))]
+    artifact: list[Any] = [
+        ("artifact", str, field(default=MISSING)),
+        ("split", str, field(default="test")),
+    ]
+    applied: list[Any] = [
         *((name, str | None, field(default=None)) for name in ("trial", "plan", "device")),
         *((name, float | None, field(default=None)) for name in ("epochs", "lr")),
         ("steps", int | None, field(default=None)),
@@ -187,9 +189,8 @@ def _mirror(settings: type) -> type:
         if not is_dataclass(each.default):
             made.append((each.name, hints[each.name], field(default=each.default)))
             continue
-        inner, values = _mirror(type(each.default)), vars(each.default)
-        factory: Callable[[], Any] = lambda inner=inner, values=values: inner(**values)  # noqa: E731
-        made.append((each.name, inner, field(default_factory=factory)))
+        inner = _mirror(type(each.default))
+        made.append((each.name, inner, field(default_factory=partial(inner, **vars(each.default)))))
     return make_dataclass(settings.__name__, made)
 
 
@@ -260,7 +261,7 @@ def _profile(config: DictConfig) -> None:
     from autoquant.profiler import profile
 
     settings = _settings(config)
-    _print_profile(profile(_build_task(_origin(config)), settings.widening))
+    console.print_profile(profile(_build_task(_origin(config)), settings.widening))
 
 
 def _search(config: DictConfig) -> None:
@@ -271,7 +272,7 @@ def _search(config: DictConfig) -> None:
 
     result = search(task, settings, study=config.study, origin=origin)
     figures = report(result.study)
-    _print_result(result, figures)
+    console.print_search(result, figures)
     if result.best is None:
         raise RunError("no plan within the budget was trained to its end")
 
@@ -297,7 +298,7 @@ def _apply(config: DictConfig) -> None:
     applied = apply(
         study.path, task, trial=config.trial, plan=plan, changes=changes, device=config.device
     )
-    _print_applied(applied)
+    console.print_applied(applied)
 
 
 def _evaluate(config: DictConfig) -> None:
@@ -328,75 +329,3 @@ COMMANDS: dict[str, Callable[[DictConfig], None]] = {
     "apply": _apply,
     "evaluate": _evaluate,
 }
-
-
-# --- printing ------------------------------------------------------------------------------------
-
-
-def _print_profile(profile: Profile) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from autoquant.budget import readable
-    from autoquant.profiler import GROWTHS
-
-    table = Table(
-        title=f"{profile.parameters:,} parameters, largest layers first",
-        box=box.SIMPLE,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("layer", overflow="fold")
-    counts = ("parameters", "share", f"MACs/{profile.unit}")
-    for heading in (*counts, *(f"x{width:g}" for width in GROWTHS)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in profile.layers:
-        growth = [f"+{readable(each.added_bytes)}" for each in layer.growth] or ["-"] * 3
-        numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
-        table.add_row(layer.name, *numbers, *growth)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print("x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n")
-    for layer in profile.layers:
-        verdict = "may grow" if layer.widenable else "stays"
-        what = f"{layer.name} ({layer.kind}, {layer.shape})"
-        console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
-
-
-def _print_result(result: SearchResult, figures: list[Any]) -> None:
-    from autoquant.budget import readable
-
-    record, study = result.baseline, result.study
-    metric = record.metric
-
-    def line(name: str, score: float, size: int) -> str:
-        share = size / record.size_bytes
-        return f"  {name:<22} {metric} {score:<10.5g} {readable(size):>8}  ({share:.4f}x)"
-
-    print(line("float baseline", record.score, record.size_bytes))
-    for outcome in result.outcomes:
-        if outcome.role == "reference" and outcome.state == "complete" and outcome.score:
-            print(line(f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes))
-    if result.best is not None and result.best.score is not None:
-        best = result.best
-        print(line(f"best plan, trial {best.trial}", best.score, best.size_bytes))
-    print(f"  budget {result.budget_bytes} bytes; short training, validation split")
-    pareto = next((path for path in figures if path.name == "pareto.png"), None)
-    print(f"Pareto plot: {pareto}\nplan:        {study.plan_file}")
-    print(f"next:        autoquant apply study={study.path}")
-
-
-def _print_applied(applied: Applied) -> None:
-    from autoquant.budget import readable
-
-    share = applied.size_bytes / applied.baseline_bytes
-    print(f"  {'':<16} {'valid':>10} {'test':>10} {'size':>10}")
-    for name, valid, test, size in (
-        ("float baseline", applied.baseline_valid, applied.baseline_test, applied.baseline_bytes),
-        ("packed plan", applied.valid, applied.test, applied.size_bytes),
-    ):
-        print(f"  {name:<16} {valid:>10.4f} {test:>10.4f} {readable(size):>10}")
-    print(f"  ({applied.metric}; the file has {applied.size_bytes} bytes, {share:.4f}x)")
-    print(f"packed file: {applied.artifact}")
-    print(f"next:        autoquant evaluate artifact={applied.artifact}")

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from autoquant.graph import Network
 from autoquant.layers import LayerSpec
+from autoquant.network import Network
 from autoquant.packing import packed_bytes
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme

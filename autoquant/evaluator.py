@@ -9,9 +9,7 @@ from autoquant.task import Split, Task
 from autoquant.training import resolve_device, score
 
 
-def evaluate(
-    path: str | Path, task: Task, *, split: Split = "test", device: str = "auto"
-) -> float:
+def evaluate(path: str | Path, task: Task, *, split: Split = "test", device: str = "auto") -> float:
     """The task's metric of a packed model on a split.
 
     Raises:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.graph import Network, describe, prepare
+from autoquant.graph import describe, prepare
 from autoquant.layers import LayerSpec
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Widening
 from autoquant.task import Example, Task

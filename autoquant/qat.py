@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from autoquant.graph import Network
 from autoquant.layers import LayerSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantizer import ActivationQuantizer, WeightQuantizer, mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
-from autoquant.widen import Method, check_same_function, widen
+from autoquant.widen import check_same_function, widen
 
 CALIBRATION_BATCHES = 8
 
@@ -29,7 +29,7 @@ def build_candidate(
     scheme: Scheme,
     task: Task,
     *,
-    method: Method,
+    method: str,
     seed: int,
 ) -> nn.Module:
     """A prepared float model, widened, fake-quantized and calibrated; on the model's device.
@@ -66,7 +66,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
             module.register_forward_pre_hook(share_magnitude)
         attach_activation_quantizers(module, layer, choice, scheme)
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
-            module.input_keep = 1 - network.dropouts[layer.name]
+            module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
 
 
 def attach_activation_quantizers(

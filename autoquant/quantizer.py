@@ -241,8 +241,8 @@ class ActivationQuantizer(nn.Module):
     ends that and chooses the step size, and whether the grid is signed.
     """
 
-    SAMPLE = 4096  # values kept from each observed tensor
-    MOST = 1 << 17  # values kept in all
+    SAMPLE = 1024  # values kept from each observed tensor, all of a smaller one
+    TENSORS = 512  # tensors that are sampled: a hidden state is seen once for each time step
 
     low: Tensor
 
@@ -282,10 +282,15 @@ class ActivationQuantizer(nn.Module):
 
     def _observe(self, values: Tensor) -> None:
         assert self.observed is not None
-        if len(self.observed) * self.SAMPLE < self.MOST:
-            flat = values.flatten()
-            stride = max(1, flat.numel() // self.SAMPLE)
-            self.observed.append(flat[::stride][: self.SAMPLE].float().clone())
+        count = len(self.observed)
+        if count >= self.TENSORS:
+            return
+        flat = values.flatten()
+        if flat.numel() > self.SAMPLE:
+            generator = torch.Generator().manual_seed(count)
+            chosen = torch.randint(flat.numel(), (self.SAMPLE,), generator=generator)
+            flat = flat[chosen.to(flat.device)]
+        self.observed.append(flat.float().clone())
 
     def finish(self) -> None:
         """Stop observing; set the grid and the step size from what was seen."""

@@ -23,8 +23,9 @@ from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph import Network, describe, prepare
+from autoquant.graph import describe, prepare
 from autoquant.journal import Journal
+from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
@@ -129,9 +130,7 @@ class _Searching:
         self.record, self.limit, self.progress = record, limit, progress
         self.settings = base.settings
         self.size_of = partial(cost.size_bytes, base.network, scheme=self.settings.quantizer)
-        self.journal = Journal(
-            folder.journal_file, record.direction, prune=self.settings.prune
-        )
+        self.journal = Journal(folder.journal_file, record.direction, prune=self.settings.prune)
         projection = Projection(space, self.size_of, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
         self.proposer = Proposer(projection, record.direction, sampler, seed)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from autoquant.graph import Network
 from autoquant.layers import LayerSpec
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Space
 

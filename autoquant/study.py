@@ -140,7 +140,7 @@ class Study:
         """The configuration that the study was made with."""
         try:
             content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"'{self.config_file}' must be valid YAML") from error
         if not isinstance(content, dict):
             raise UserError(f"'{self.config_file}' must hold a configuration, got {content!r}")

@@ -199,6 +199,7 @@ class _Saver:
     ) -> None:
         self._path = path
         self._identity = repr(identity)
+        self._device = next(model.parameters()).device
         self._parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
         self._saved = time.monotonic()
 
@@ -212,7 +213,9 @@ class _Saver:
         for name, part in self._parts.items():
             part.load_state_dict(state[name])  # type: ignore[attr-defined]
         torch.set_rng_state(state["random"])
-        return Run(**state["run"]), state["carry"]
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_random"], self._device)
+        return Run(**state["run"]), _moved(state["carry"], self._device)
 
     def save_if_due(self, run: Run, carry: Any) -> None:
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
@@ -223,7 +226,16 @@ class _Saver:
             return
         state = {name: part.state_dict() for name, part in self._parts.items()}  # type: ignore[attr-defined]
         state |= {"random": torch.get_rng_state(), "run": vars(run), "carry": carry}
+        if self._device.type == "cuda":
+            state["device_random"] = torch.cuda.get_rng_state(self._device)
         state["identity"] = self._identity
         with replacing(self._path) as temporary:
             torch.save(state, temporary)
         self._saved = time.monotonic()
+
+
+def _moved(carry: Any, device: torch.device) -> Any:
+    """A carry with its tensors on a device."""
+    if isinstance(carry, Tensor):
+        return carry.to(device)
+    return tuple(_moved(part, device) for part in carry) if isinstance(carry, tuple) else carry

@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoquant.errors import RunError
-from autoquant.graph import Network
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
+from autoquant.network import Network
 from autoquant.plan import Plan
 from autoquant.quantizer import Grid, mse_scale
 from autoquant.settings import Scheme
 
-Method = Literal["split", "fresh"]
 FRESH = -1
 COARSEST = 4  # bits; finer grids would split so evenly that replicas stay alike
 
@@ -38,7 +37,7 @@ Sources = Mapping[str, Tensor]
 
 @torch.no_grad()
 def widen(
-    model: nn.Module, network: Network, plan: Plan, scheme: Scheme, method: Method, seed: int
+    model: nn.Module, network: Network, plan: Plan, scheme: Scheme, method: str, seed: int
 ) -> tuple[nn.Module, Network]:
     """A copy of a prepared float model at a plan's widths, and its network.
 
@@ -152,7 +151,7 @@ def _choose_sources(
     network: Network,
     grown: Network,
     steps: Mapping[str, Mapping[str, Tensor]],
-    method: Method,
+    method: str,
 ) -> dict[str, Tensor]:
     sources: dict[str, Tensor] = {}
     sizes = {layer.name: layer.units for layer in grown.layers}

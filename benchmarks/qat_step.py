@@ -46,9 +46,7 @@ def variants(vocabulary: int, units: int, cell: str) -> dict[str, Callable[[], o
     calls = {"float": _step(task, model)}
     for name, choice in CHOICES.items():
         plan = canonical(space, network, choice)
-        candidate = build_candidate(
-            model, network, plan, Scheme(), task, method="split", seed=0
-        )
+        candidate = build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)
         calls[name] = _step(task, candidate)
     return calls
 

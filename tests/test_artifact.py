@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from autoquant import artifact, cost
 from autoquant.errors import RunError, UserError
-from autoquant.graph import Network
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
 from autoquant.quantizer import ActivationQuantizer

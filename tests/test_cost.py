@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from torch import nn
 
 from autoquant import artifact, cost
 from autoquant.cost import Entry
-from autoquant.graph import Leftover, Network, describe, prepare
+from autoquant.graph import describe, prepare
+from autoquant.network import Leftover, Network
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
 from autoquant.qat import quantize
 from autoquant.settings import Scheme
@@ -130,7 +132,8 @@ def test_header_is_what_safetensors_writes(
     leftovers = tuple(
         Leftover(name, _NAMES[kind], shape) for name, (kind, shape) in tensors.items()
     )
-    entries = cost.manifest(Network((), {}, {}, {}, leftovers), Plan({}), Scheme())
+    network = replace(describe(prepare(nn.Linear(1, 1))), layers=(), leftovers=leftovers)
+    entries = cost.manifest(network, Plan({}), Scheme())
     body = sum(entry.bytes for entry in entries)
     assert cost.header_bytes(entries, meta) + body == len(data)
     written = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

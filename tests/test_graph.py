@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
-from autoquant.graph import Network, Segment, describe, prepare
+from autoquant.graph import describe, prepare
 from autoquant.layers.recurrent import Recurrent
+from autoquant.network import Network, Segment
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
+from autoquant.tasks.language import LanguageModel
 from autoquant.widen import check_same_function, widen
 from tests.toys import deep_speech, language_model, output_of, plan_of, prepared
 
@@ -295,14 +297,71 @@ def test_lstm_hidden_state_that_is_read_freezes() -> None:
     assert reason == "is read by 'getitem' in forward, not followed"
 
 
-def test_a_layer_that_sets_an_initial_state_is_frozen() -> None:
-    def forward(model: Any, values: Tensor) -> Any:
-        start = torch.tanh(model.one(values[0])).unsqueeze(0)
-        return model.last(model.rnn(values, start)[0])
+def state_set(model: Any, values: Tensor) -> Any:
+    start = torch.tanh(model.one(values[:1]))
+    return model.last(model.rnn(values, start)[0])
 
-    network = read(Two(forward, rnn=nn.GRU(6, 6)))
-    assert network.why_fixed("one") is not None
+
+def test_a_layer_that_sets_an_initial_state_is_frozen() -> None:
+    network = read(Two(state_set, rnn=nn.GRU(6, 6)))
+    assert network.why_fixed("one") == "sets the initial state of rnn"
     assert network.why_fixed("rnn.l0") is None
+
+
+# --- dropout right before a layer -----------------------------------------------------------------
+
+
+def test_dropout_of_a_stack() -> None:
+    """Before the first layer the module's, between layers the stack's own."""
+    torch.manual_seed(0)
+    network = read(LanguageModel(9, 4, 4, layers=3, dropout=0.4))
+    assert dict(network.dropouts) == {
+        "rnn.l0": 0.4,
+        "rnn.l1": 0.4,
+        "rnn.l2": 0.4,
+        "decoder": 0.4,
+    }
+    assert dict(read(LanguageModel(9, 4, 4, dropout=0.0)).dropouts) == {}
+
+
+def dropped(model: Any, values: Tensor) -> Tensor:
+    return model.last(F.dropout(model.one(F.dropout(values)), p=0.25))
+
+
+def dropped_before_an_activation(model: Any, values: Tensor) -> Tensor:
+    return model.last(torch.relu(F.dropout(model.one(values), 0.25)))
+
+
+def dropped_first(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(F.dropout(values, 0.25)) + model.one(values))
+
+
+def dropped_second(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(values) + model.one(F.dropout(values, 0.25)))
+
+
+def dropped_differently(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(F.dropout(values, 0.5)) + model.one(F.dropout(values, 0.25)))
+
+
+def dropped_twice_alike(model: Any, values: Tensor) -> Tensor:
+    return model.last(model.one(F.dropout(values, 0.25)) + model.one(F.dropout(values, 0.25)))
+
+
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (dropped, {"one": 0.5, "last": 0.25}),
+        (dropped_before_an_activation, {}),
+        (dropped_first, {}),
+        (dropped_second, {}),
+        (dropped_differently, {}),
+        (dropped_twice_alike, {"one": 0.25}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_dropouts(forward: Any, expected: dict[str, float]) -> None:
+    assert dict(read(Two(forward)).dropouts) == expected
 
 
 # --- leftovers, shared weights and odd modules ----------------------------------------------------
@@ -423,7 +482,7 @@ def test_layer_called_twice_on_different_units_freezes_both() -> None:
 FORWARDS = [
     *(residual, softmax, view, norm, last_step, skip_from_input, gain, after_stop, output_too),
     *(casts, scaled, concatenate, twice_same, twice_other),
-    *(state_to_linear, state_index, state_sum, state_out, state_dropped),
+    *(state_to_linear, state_index, state_sum, state_out, state_dropped, state_set),
 ]
 
 

@@ -247,6 +247,15 @@ def test_mse_scale_of_channels_is_near_the_best(law, bits):
     assert float(ratio.mean()) <= (1.01 if bits <= 5 else 1.03)
 
 
+@LAWS
+@pytest.mark.parametrize("bits", [2, 3, 4], ids=lambda bits: f"{bits}bit")
+def test_mse_scale_of_a_lopsided_grid(law, bits):
+    """A midtread grid reaches one step less up than down; the best step is beyond the largest."""
+    values, grid = samples(law, 1, 6000), Grid.signed(bits, "midtread")
+    scale = mse_scale(values, grid, per_channel=False)
+    assert float(error_of(values, scale, grid)) <= 1.01 * float(least_error(values, grid))
+
+
 def test_mse_scale_of_an_unsigned_grid():
     values, grid = samples("normal", 1, 5000).relu(), Grid.unsigned(4)
     scale = mse_scale(values, grid, per_channel=False)
@@ -490,10 +499,13 @@ def test_calibration_finds_the_grid_and_the_step(bits, signed):
     assert int(quantizer.low) == grid.low
     together = torch.cat([batch.flatten() for batch in batches])
     best = mse_scale(together[None], grid, per_channel=False)
-    assert float(quantizer.scale()) == pytest.approx(float(best), rel=1e-5)
+    assert float(quantizer.scale().detach()) == pytest.approx(float(best), rel=1e-5)
     result = quantizer(batches[0])
     assert torch.equal(result, fake_quantize(batches[0], quantizer.scale(), grid))
-    assert float(result.abs().max()) <= float(quantizer.scale()) * grid.reach * 1.00001
+    assert (
+        float(result.detach().abs().max())
+        <= float(quantizer.scale().detach()) * grid.reach * 1.00001
+    )
 
 
 def test_one_negative_value_makes_the_grid_signed():
@@ -516,13 +528,14 @@ def test_finish_without_anything_seen_leaves_a_working_quantizer():
 
 def test_only_a_sample_is_kept(monkeypatch):
     monkeypatch.setattr(ActivationQuantizer, "SAMPLE", 16)
-    monkeypatch.setattr(ActivationQuantizer, "MOST", 64)
+    monkeypatch.setattr(ActivationQuantizer, "TENSORS", 4)
     quantizer = ActivationQuantizer(4, PLAIN)
     for _ in range(10):
         quantizer(torch.arange(100.0))
     kept = torch.cat(quantizer.observed)
     assert kept.numel() == 64
-    assert kept[:16].tolist() == list(range(0, 96, 6))  # spread over the tensor
+    assert kept.min() < 20 < 80 < kept.max()  # spread over the tensor
+    assert len(set(kept[:16].tolist()) & set(kept[16:32].tolist())) < 16  # anew for each tensor
 
 
 def test_an_activation_step_size_is_learned():
@@ -550,7 +563,7 @@ def test_wide_activations_are_casts_without_state(bits):
 def test_restore_ends_observation(signed):
     source = calibrated(4, randn(500) if signed else randn(500).relu())
     restored = ActivationQuantizer(4, PLAIN)
-    restored.restore(float(source.log_scale), int(source.low))
+    restored.restore(float(source.log_scale.detach()), int(source.low))
     x = 2 * randn(100, seed=5)
     assert torch.equal(restored(x), source(x))
     assert restored.grid == source.grid

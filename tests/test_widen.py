@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoquant.errors import RunError, UserError
-from autoquant.graph import Network, describe
+from autoquant.graph import describe
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate, quantize
 from autoquant.quantizer import Grid, decode, encode, mse_scale

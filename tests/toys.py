@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant.graph import Network, describe, prepare
+from autoquant.graph import describe, prepare
+from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, encode

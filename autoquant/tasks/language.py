@@ -96,6 +96,8 @@ class LanguageTask:
     ) -> None:
         if batch_size < 1 or length < 1:
             raise UserError(f"batch_size and length must be at least 1, got {batch_size}, {length}")
+        if probe_tokens < 2:
+            raise UserError(f"probe_tokens must be at least 2, got {probe_tokens}")
         self.name = corpus.name
         self.corpus = corpus
         self.batch_size = batch_size

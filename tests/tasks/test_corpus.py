@@ -265,6 +265,15 @@ def test_the_same_files_give_the_same_corpus(library, tmp_path_factory):
         np.testing.assert_array_equal(other.streams[split], one.streams[split])
 
 
+def test_the_order_of_the_folder_does_not_matter(library, monkeypatch):
+    one = read_stdlib(2_000, 30, library)
+    found = sorted(library.rglob("*.py"))
+    for order in (found, found[::-1]):
+        monkeypatch.setattr(Path, "rglob", lambda self, pattern, order=order: iter(order))
+        other = read_stdlib(2_000, 30, library)
+        np.testing.assert_array_equal(other.streams["train"], one.streams["train"])
+
+
 def test_limits(library):
     corpus = read_stdlib(1_000, 20, library)
     assert {split: len(stream) for split, stream in corpus.streams.items()} == {

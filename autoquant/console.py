@@ -1,0 +1,83 @@
+"""What commands print when they are done: the layer table, the outcome of a search or an apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoquant.budget import readable
+from autoquant.outcome import complete
+
+if TYPE_CHECKING:
+    from autoquant.applier import Applied
+    from autoquant.profiler import Profile
+    from autoquant.searcher import SearchResult
+
+
+def print_profile(profile: Profile) -> None:
+    """The layer table, and for each layer whether it may grow and why."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from autoquant.profiler import GROWTHS
+
+    table = Table(
+        title=f"{profile.parameters:,} parameters, largest layers first",
+        box=box.SIMPLE,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("layer", overflow="fold")
+    counts = ("parameters", "share", f"MACs/{profile.unit}")
+    for heading in (*counts, *(f"x{width:g}" for width in GROWTHS)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in profile.layers:
+        growth = [f"+{readable(each.added_bytes)}" for each in layer.growth] or ["-"] * 3
+        numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
+        table.add_row(layer.name, *numbers, *growth)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n"
+    )
+    for layer in profile.layers:
+        verdict = "may grow" if layer.widenable else "stays"
+        what = f"{layer.name} ({layer.kind}, {layer.shape})"
+        console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
+
+
+def print_search(result: SearchResult, figures: list[Path]) -> None:
+    """Baseline, uniform references and best plan; where the results lie and what to type next."""
+    record, study = result.baseline, result.study
+    metric = record.metric
+
+    def line(name: str, score: float | None, size: int) -> str:
+        share = size / record.size_bytes
+        return f"  {name:<22} {metric} {score:<10.5g} {readable(size):>8}  ({share:.4f}x)"
+
+    print(line("float baseline", record.score, record.size_bytes))
+    for outcome in complete(result.outcomes):
+        if outcome.role == "reference":
+            print(line(f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes))
+    if result.best is not None:
+        best = result.best
+        print(line(f"best plan, trial {best.trial}", best.score, best.size_bytes))
+    print(f"  budget {result.budget_bytes} bytes; short training, validation split")
+    pareto = next((path for path in figures if path.name == "pareto.png"), None)
+    print(f"Pareto plot: {pareto}\nplan:        {study.plan_file}")
+    print(f"next:        autoquant apply study={study.path}")
+
+
+def print_applied(applied: Applied) -> None:
+    """Float model against packed plan."""
+    share = applied.size_bytes / applied.baseline_bytes
+    print(f"  {'':<16} {'valid':>10} {'test':>10} {'size':>10}")
+    for name, valid, test, size in (
+        ("float baseline", applied.baseline_valid, applied.baseline_test, applied.baseline_bytes),
+        ("packed plan", applied.valid, applied.test, applied.size_bytes),
+    ):
+        print(f"  {name:<16} {valid:>10.4f} {test:>10.4f} {readable(size):>10}")
+    print(f"  ({applied.metric}; the file has {applied.size_bytes} bytes, {share:.4f}x)")
+    print(f"packed file: {applied.artifact}")
+    print(f"next:        autoquant evaluate artifact={applied.artifact}")

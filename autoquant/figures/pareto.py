@@ -1,0 +1,162 @@
+"""The pareto figure: size against score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from autoquant.budget import readable
+from autoquant.figures.facts import Facts, Pair, Point, View, finite, number, points_of, view_of
+from autoquant.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    LEGEND,
+    ORANGE,
+    PINK,
+    RED,
+    mark_beyond,
+    scatter,
+    score_axis,
+    write,
+)
+from autoquant.outcome import Outcome, pareto_front
+from autoquant.study import Baseline
+
+
+@dataclass(frozen=True)
+class ParetoData:
+    """Everything in the pareto figure.
+
+    Attributes:
+        baseline: the float model.
+        search: complete proposals.
+        references: complete uniform plans.
+        pruned: pruned proposals; their scores are on the probe split.
+        front: the Pareto front over all that is complete.
+        chosen: the best plan within the budget.
+        budget: as a share of the float model.
+        budget_text: the same, as it was written and in bytes.
+        undrawn: how many outcomes of which state have no point: "1 diverged".
+        view: of the score axis.
+        shares: limits of the size axis.
+    """
+
+    baseline: Baseline
+    search: tuple[Point, ...]
+    references: tuple[Point, ...]
+    pruned: tuple[Point, ...]
+    front: tuple[Point, ...]
+    chosen: Point | None
+    budget: float
+    budget_text: str
+    undrawn: tuple[str, ...]
+    view: View
+    shares: Pair
+
+
+def pareto_data(facts: Facts) -> ParetoData:
+    """Sizes and scores of everything that was tried."""
+    baseline, scored = facts.baseline, facts.scored
+    chosen = points_of([facts.chosen] if facts.chosen else [], baseline)
+    pruned = points_of((o for o in facts.outcomes if o.state == "pruned"), baseline)
+    drawn = [*points_of(scored, baseline), *pruned]
+    budget = facts.budget_bytes / baseline.size_bytes
+    shares = [budget, *(point.share for point in drawn)]
+    keep = [baseline.score, *(point.score for point in chosen)]
+    return ParetoData(
+        baseline=baseline,
+        search=points_of((o for o in scored if o.role == "search"), baseline),
+        references=points_of((o for o in scored if o.role == "reference"), baseline),
+        pruned=pruned,
+        front=points_of(pareto_front(scored, baseline.direction), baseline),
+        chosen=chosen[0] if chosen else None,
+        budget=budget,
+        budget_text=f"budget {facts.budget} = {readable(facts.budget_bytes)}",
+        undrawn=_undrawn(facts.outcomes),
+        view=view_of([point.score for point in drawn], baseline.direction, keep),
+        shares=(min(shares) / 1.15, max(shares) * 1.15),
+    )
+
+
+def _undrawn(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    states = [o.state for o in outcomes if not (finite(o) and o.state in ("complete", "pruned"))]
+    return tuple(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def share_ticks(left: float, right: float) -> list[float]:
+    """Round shares of the float model between two limits, at most 8 of them where that can be."""
+    handy = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
+    for candidates in (handy, [2.0**k for k in range(-12, 5)]):
+        ticks = [tick for tick in candidates if left <= tick <= right]
+        if 3 <= len(ticks) <= 8:
+            return ticks
+    return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
+
+
+def draw_pareto(data: ParetoData) -> Figure:
+    """Size on a logarithmic axis, score above it."""
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    _share_axis(axes, data)
+    score_axis(axes, data.view, data.baseline)
+    _draw_budget(axes, data)
+    if data.front:
+        front = [*(point.at for point in data.front), (data.shares[1], data.front[-1].score)]
+        x, y = zip(*front, strict=True)
+        axes.step(x, y, where="post", color=GREEN, lw=1.6, label="Pareto front", zorder=2)
+    scatter(axes, [p.at for p in data.search], "o", 34, BLUE, f"trials ({len(data.search)})")
+    scatter(axes, [p.at for p in data.references], "s", 48, ORANGE, "uniform bits, not widened")
+    pruned = f"pruned ({len(data.pruned)}), scored on the probe split"
+    scatter(axes, [p.at for p in data.pruned], "-v", 22, GREY, pruned)
+    mark_beyond(axes, [p.at for p in (*data.search, *data.references, *data.pruned)], data.view)
+    _draw_names(axes, data)
+    if data.undrawn:
+        axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
+    figure.legend(ncols=3, **LEGEND)
+    return figure
+
+
+def _share_axis(axes: Axes, data: ParetoData) -> None:
+    """Shares of the float model below, the same in bytes above."""
+    ticks = share_ticks(*data.shares)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*data.shares)
+    axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
+    axes.set_xlabel("packed size, as a share of the float model")
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(ticks, [readable(tick * data.baseline.size_bytes) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    top.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw_budget(axes: Axes, data: ParetoData) -> None:
+    """The budget, with its text on the bad side, where the line has more room."""
+    axes.axvline(data.budget, color=PINK, ls="-.", lw=1.6, zorder=1)
+    left, right = (abs(math.log(share / data.budget)) for share in data.shares)
+    high, down = (1.0, -5) if data.baseline.direction == "minimize" else (0.0, 5)
+    side, ha = (5, "left") if right > 0.6 * left else (-5, "right")
+    style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": ha, "color": "#93396F"}
+    write(axes, data.budget_text, (data.budget, high), (side, down), **style)
+
+
+def _draw_names(axes: Axes, data: ParetoData) -> None:
+    """Names of the references, on the side where a front is empty, and of the chosen plan."""
+    side = -5 if data.baseline.direction == "minimize" else 5
+    for point in data.references:
+        inside = min(max(point.score, data.view.low), data.view.high)
+        text = point.name if inside == point.score else f"{point.name}: {number(point.score)}"
+        write(axes, text, (point.share, inside), (6, side))
+    if data.chosen is None:
+        axes.set_title("no trained plan fits the budget", fontsize=11)
+        return
+    chosen, metric = data.chosen, data.baseline.metric
+    size = f"{chosen.share:.3g}x = {readable(chosen.size_bytes)}"
+    axes.set_title(f"chosen: {chosen.name}, {size}, {metric} {number(chosen.score)}", fontsize=11)
+    scatter(axes, [chosen.at], "-o", 190, RED, "chosen plan")

@@ -1,0 +1,75 @@
+"""What the figures share as drawings: colours, sizes, settings and small helpers.
+
+Colours are those of Okabe and Ito, and every series has a marker shape of its own, so that the
+figures survive colour blindness and grey print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from autoquant.budget import readable
+from autoquant.figures.facts import Pair, View, number
+from autoquant.study import Baseline
+
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
+SMALL = 9  # points; no letters are smaller
+LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
+
+
+def write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
+    """A small text beside a point, above or below it as the offset says."""
+    va = "bottom" if offset[1] > 0 else "top" if offset[1] else "center"
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+    style = {"va": va, "bbox": box, "fontsize": SMALL, "zorder": 2, **style}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+
+
+def scatter(
+    axes: Axes, pairs: Sequence[Pair], marker: str, size: float, color: str, label: str
+) -> None:
+    """Markers; a marker that begins with "-" is hollow."""
+    hollow = marker.startswith("-")
+    style: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
+    if not hollow:
+        style = {"facecolors": color, "edgecolors": "white", "linewidths": 0.6}
+    if pairs:
+        x, y = zip(*pairs, strict=True)
+        axes.scatter(x, y, s=size, marker=marker.lstrip("-"), label=label, zorder=3, **style)
+
+
+def score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> None:
+    """The score axis, and the float model's score across it."""
+    better = "lower" if baseline.direction == "minimize" else "higher"
+    axes.set_ylabel(f"{baseline.metric}{split} ({better} is better)")
+    if view.log:
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
+    axes.set_ylim(view.low, view.high)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    text = f"float model: {number(baseline.score)}, {readable(baseline.size_bytes)}"
+    axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
+
+
+def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View) -> None:
+    """Arrows at the edge, for scores beyond it."""
+    label = f"{view.beyond} {'trial' if view.beyond == 1 else 'trials'} beyond the axis"
+    for edge, marker in ((view.low, "v"), (view.high, "^")):
+        out = [x for x, y in pairs if (y < edge if marker == "v" else y > edge)]
+        if out:
+            axes.plot(out, [edge] * len(out), marker, color=RED, ms=8, clip_on=False, label=label)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Round numbers on a logarithmic axis, written without exponents."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

@@ -1,0 +1,93 @@
+"""Outcomes, studies and profiles that the tests of the figures share."""
+
+import pytest
+
+from autoquant.figures.facts import Facts
+from autoquant.files import write_text
+from autoquant.outcome import Outcome, to_csv
+from autoquant.plan import LayerChoice, Plan
+from autoquant.profiler import Growth, LayerProfile, Profile
+from autoquant.study import Baseline, Study
+
+FLOAT_BYTES = 2_400_000
+LAYERS = ("encoder", "rnn.l0", "decoder")
+BASELINE = Baseline(
+    score=38.0,
+    size_bytes=FLOAT_BYTES,
+    parameters=600_000,
+    metric="perplexity",
+    direction="minimize",
+    steps=300,
+    seconds=9.0,
+    history=((100, 80.0), (200, 50.0), (300, 41.0)),
+)
+PLAN = Plan(
+    {
+        "encoder": LayerChoice(4, 32),
+        "rnn.l0": LayerChoice(3, 8, 1.5, recurrent_bits=2, hidden_bits=4),
+        "decoder": LayerChoice(16, 6),
+    }
+)
+
+
+def trial(number, share, score, state="complete", plan=PLAN):
+    return Outcome(str(number), "search", plan, int(share * FLOAT_BYTES), state, score)
+
+
+def uniform(bits, score):
+    plan = Plan.uniform(LAYERS, LayerChoice(bits, 8))
+    return Outcome(f"w{bits}", "reference", plan, bits * FLOAT_BYTES // 32, "complete", score)
+
+
+REFERENCES = [uniform(8, 38.1), uniform(4, 38.6), uniform(3, 40.0), uniform(2, 47.0)]
+TRIALS = [
+    trial(0, 0.110, 41.0),
+    trial(1, 0.120, 39.0),
+    trial(2, 0.118, 45.0, "pruned"),
+    trial(3, 0.119, None, "diverged"),
+    trial(4, 0.124, 39.4),
+]
+INFEASIBLE = [  # in none of them does a trained plan fit the budget
+    pytest.param([trial(0, 0.1, None, "diverged")], id="all diverged"),
+    pytest.param([trial(0, 0.1, float("nan")), trial(1, 0.1, float("inf"))], id="not finite"),
+    pytest.param([trial(0, 0.1, 50.0, "interrupted")], id="interrupted"),
+    pytest.param([trial(0, 0.5, 38.0)], id="over the budget"),
+]
+
+
+def facts(outcomes, budget=0.124, baseline=BASELINE):
+    return Facts(baseline, tuple(outcomes), f"{budget}x", int(budget * FLOAT_BYTES))
+
+
+def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):
+    study = Study.create(path, {"budget": budget})
+    study.write_baseline(baseline)
+    write_text(study.outcomes_file, to_csv(outcomes, FLOAT_BYTES))
+    if layers:
+        write_profile(study.profile_file, layers)
+    return study
+
+
+def profiled(name, share, widths=(1.25, 1.5, 2.0), widenable=False):
+    return LayerProfile(
+        name=name,
+        kind="linear",
+        shape="4 -> 4",
+        parameters=int(share * 600_000),
+        share=share,
+        macs=1,
+        growth=tuple(Growth(width, 1, share * (width - 1)) for width in widths),
+        widenable=widenable,
+        reason="small" if widenable else "feeds the model's output",
+    )
+
+
+def write_profile(path, layers):
+    path.write_text(Profile(tuple(layers), 600_000, "token").to_json())
+    return path
+
+
+def texts(figure):
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    inside = [text for axes in figure.axes for text in (*axes.texts, axes.title)]
+    return [text.get_text() for text in (*legends, *inside)]

@@ -1,0 +1,458 @@
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from autoquant import qat, training
+from autoquant.errors import Diverged
+from autoquant.graph import describe, prepare
+from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Scheme, Training
+from autoquant.tasks.language import LanguageTask
+from autoquant.training import Run, resolve_device, score, seed_everything, train
+from tests import toys
+
+QUICK = Training(steps=12, lr=0.01)
+
+
+@pytest.fixture(scope="module")
+def task() -> LanguageTask:
+    """19 steps an epoch, with dropout, so that every random source matters."""
+    return toys.language_task(dropout=0.3)
+
+
+def float_model(task: LanguageTask, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return task.build_model()
+
+
+def quantized_model(task: LanguageTask, seed: int = 0) -> nn.Module:
+    model = prepare(float_model(task, seed))
+    network = describe(model)
+    plan = Plan.uniform(network.names, LayerChoice(3, 4))
+    qat.quantize(model, network, plan, Scheme())
+    qat.calibrate(model, task, seed)
+    return model
+
+
+MODELS = pytest.mark.parametrize("build", [float_model, quantized_model], ids=["float", "3bit"])
+
+
+def quietly(model: nn.Module, task: Any, settings: Training, *, seed: int = 0, **rest: Any) -> Run:
+    return train(model, task, settings, seed=seed, progress=False, **rest)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Bit for bit."""
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+class Toy:
+    """The mean of the parameters' squares, or whatever ``loss`` is replaced by."""
+
+    name, metric, direction = "toy", "square", "minimize"
+
+    def __init__(self, loss: Any = None) -> None:
+        self.carries: list[Any] = []
+        self.modes: list[bool] = []
+        self._loss = loss or (lambda model, step: sum((p**2).sum() for p in model.parameters()))
+
+    def steps_per_epoch(self) -> int:
+        return 10
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[int]:
+        return itertools.count(start)
+
+    def loss(self, model: nn.Module, batch: int, carry: Any) -> tuple[torch.Tensor, Any]:
+        self.carries.append(carry)
+        self.modes.append(model.training)
+        return self._loss(model, batch), batch
+
+    def score(self, model: nn.Module, split: str) -> float:
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        return float(self._loss(model, 0))
+
+
+# --- the same run again --------------------------------------------------------------------------
+
+
+@MODELS
+def test_the_same_seed_gives_the_same_weights(task, build):
+    models = []
+    for seed in (1, 1, 2):
+        models.append(build(task))
+        quietly(models[-1], task, QUICK, seed=seed)
+    assert same_weights(models[0], models[1])
+    assert not same_weights(models[0], models[2])
+
+
+def test_training_lowers_the_score(task):
+    model = float_model(task)
+    before = score(model, task, "valid")
+    run = quietly(model, task, Training(steps=60, lr=0.03))
+    assert run.steps == 60
+    assert run.seconds > 0
+    assert score(model, task, "valid") < 0.8 * before
+
+
+class Stopped(Exception):
+    """Somebody stops the run."""
+
+
+@MODELS
+@pytest.mark.parametrize("stop", [1, 2, 3], ids=lambda n: f"at-score{n}")
+def test_a_resumed_run_equals_an_uninterrupted_one(task, build, stop, tmp_path, monkeypatch):
+    """Bit for bit, over the end of an epoch, from a checkpoint of the step before the stop."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    settings = Training(steps=28, lr=0.01, scores=3)  # scored after 7, 14 and 21 steps
+    whole = build(task)
+    expected = quietly(whole, task, settings, seed=5)
+
+    scores = iter(range(1, 4))
+
+    def interrupt(step: int, value: float) -> None:
+        if next(scores) == stop:
+            raise Stopped
+
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(Stopped):
+        quietly(
+            build(task),
+            task,
+            settings,
+            seed=5,
+            on_score=interrupt,
+            checkpoint=checkpoint,
+        )
+    assert torch.load(checkpoint, weights_only=True)["run"]["steps"] == 7 * stop - 1
+
+    resumed = build(task, seed=9)  # other weights: all of them come from the checkpoint
+    torch.rand(7)  # and another random state
+    run = quietly(resumed, task, settings, seed=5, checkpoint=checkpoint)
+    assert same_weights(resumed, whole)
+    assert run.scores == expected.scores
+    assert [step for step, _ in run.scores] == [7, 14, 21]
+    assert run.steps == expected.steps == 28
+    assert score(resumed, task, "valid") == score(whole, task, "valid")
+
+
+def test_a_finished_run_is_not_run_again(task, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    settings = Training(steps=6, scores=2)
+    model = float_model(task)
+    first = quietly(model, task, settings, checkpoint=checkpoint)
+    again = float_model(task, seed=1)
+    called = []
+    second = quietly(
+        again,
+        task,
+        settings,
+        checkpoint=checkpoint,
+        on_score=lambda *args: called.append(args),
+    )
+    assert same_weights(again, model)
+    assert (second.steps, second.scores) == (first.steps, first.scores)
+    assert not called
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed"),
+    [(Training(steps=12, lr=0.02), 0), (Training(steps=13, lr=0.01), 0), (QUICK, 1)],
+    ids=["lr", "steps", "seed"],
+)
+def test_a_checkpoint_of_another_run_is_ignored(task, settings, seed, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    quietly(float_model(task), task, QUICK, checkpoint=checkpoint)
+    expected, ours = float_model(task), float_model(task)
+    quietly(expected, task, settings, seed=seed)
+    run = quietly(ours, task, settings, seed=seed, checkpoint=checkpoint)
+    assert run.steps == settings.steps
+    assert same_weights(ours, expected)
+    saved = torch.load(checkpoint, weights_only=True)  # it now is of this run
+    assert saved["run"]["steps"] == settings.steps
+
+
+def test_no_checkpoint_is_written_before_it_is_due(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    seen: list[bool] = []
+    toy = Toy(lambda model, step: seen.append(checkpoint.exists()) or model.weight.sum())
+    quietly(nn.Linear(2, 2), toy, QUICK, checkpoint=checkpoint)
+    assert seen == [False] * 12
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.gpu
+def test_a_run_resumes_on_a_gpu(task, tmp_path, monkeypatch):
+    """The carry and the random state of dropout come back on the device."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    settings = Training(steps=8, lr=0.01, scores=1)
+    whole = float_model(task).cuda()
+    expected = quietly(whole, task, settings, seed=5)
+
+    def interrupt(step: int, value: float) -> None:
+        raise Stopped
+
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(Stopped):
+        quietly(
+            float_model(task).cuda(),
+            task,
+            settings,
+            seed=5,
+            on_score=interrupt,
+            checkpoint=checkpoint,
+        )
+    resumed = float_model(task, seed=9).cuda()
+    run = quietly(resumed, task, settings, seed=5, checkpoint=checkpoint)
+    assert run.scores == pytest.approx(expected.scores, rel=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+# --- divergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
+def test_a_loss_that_is_not_finite_ends_the_run(value, monkeypatch):
+    monkeypatch.setattr(training, "FINITE_EVERY", 5)
+    toy = Toy(lambda model, step: model.weight.sum() * (value if step >= 7 else 1.0))
+    with pytest.raises(Diverged, match=r"the training loss must be finite, got .* at step 10"):
+        quietly(nn.Linear(2, 2), toy, Training(steps=50))
+    assert len(toy.carries) == 10
+
+
+def test_a_short_run_looks_at_its_last_loss():
+    toy = Toy(lambda model, step: model.weight.sum() * math.nan)
+    with pytest.raises(Diverged, match="at step 3"):
+        quietly(nn.Linear(2, 2), toy, Training(steps=3))
+
+
+def test_a_score_that_is_not_finite_ends_the_run():
+    toy = Toy()
+    toy.score = lambda model, split: math.inf
+    with pytest.raises(Diverged, match="square must be finite, got inf"):
+        quietly(nn.Linear(2, 2), toy, Training(steps=10, scores=1))
+    assert len(toy.carries) == 5
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+
+def test_the_carry_goes_from_step_to_step():
+    toy = Toy()
+    quietly(nn.Linear(2, 2), toy, Training(steps=4))
+    assert toy.carries == [None, 0, 1, 2]
+
+
+def test_length_follows_the_task_s_epochs():
+    run = quietly(nn.Linear(2, 2), Toy(), Training(epochs=1.5))
+    assert run == Run(steps=15, seconds=run.seconds)
+
+
+@pytest.mark.parametrize(
+    ("steps", "scores", "expected"),
+    [(20, 3, [5, 10, 15]), (10, 0, []), (3, 5, [1, 2]), (1, 4, []), (100, 1, [50])],
+)
+def test_scores_are_evenly_spaced_and_never_the_last(steps, scores, expected):
+    told = []
+    run = quietly(
+        nn.Linear(2, 2),
+        Toy(),
+        Training(steps=steps, scores=scores),
+        on_score=lambda step, value: told.append((step, value)),
+    )
+    assert [step for step, _ in run.scores] == expected
+    assert run.scores == told
+
+
+def test_a_score_in_the_middle_does_not_change_the_run(task):
+    """Scoring draws nothing at random, and training goes on in training mode."""
+    plain, scored = float_model(task), float_model(task)
+    quietly(plain, task, QUICK)
+    quietly(scored, task, Training(steps=12, lr=0.01, scores=4))
+    assert same_weights(plain, scored)
+
+
+def test_training_is_in_training_mode_throughout():
+    toy = Toy()
+    quietly(nn.Linear(2, 2).eval(), toy, Training(steps=9, scores=2))
+    assert toy.modes == [True] * 9
+
+
+# --- the optimizer -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [10, 57, 1000])
+@pytest.mark.parametrize("warmup", [0.0, 0.02, 0.5, 0.9])
+def test_the_schedule_rises_then_falls_to_zero(total, warmup):
+    rates = [training._rate(step, total, warmup) for step in range(total + 1)]
+    peak = rates.index(max(rates))
+    assert 0 < rates[0] <= 1
+    assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+    assert all(rate > 0 for rate in rates[:-1])
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) <= 1
+    assert abs(peak - warmup * total) <= 1
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.0, 0.02, 0.5, 0.99])
+def test_every_step_of_a_short_run_moves(total, warmup):
+    assert all(0 < training._rate(step, total, warmup) <= 1 for step in range(total))
+
+
+def test_the_schedule_in_the_middle_of_its_cosine():
+    assert training._rate(0, 100, 0.0) == 1.0
+    assert training._rate(50, 100, 0.0) == pytest.approx(0.5)
+    assert training._rate(20, 100, 0.2) == 1.0
+    assert training._rate(60, 100, 0.2) == pytest.approx(0.5)
+    assert training._rate(9, 100, 0.2) == pytest.approx(10 / 21)
+
+
+class Watched(nn.Module):
+    """A weight, a bias and a step size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2, 2), 2.0))
+        self.bias = nn.Parameter(torch.full((2,), 2.0))
+        self.log_scale = nn.Parameter(torch.full((2, 1), 2.0))
+        self.fixed = nn.Parameter(torch.full((2, 2), 2.0), requires_grad=False)
+
+    def values(self) -> tuple[float, ...]:
+        parts = self.weight, self.bias, self.log_scale, self.fixed
+        return tuple(float(part.detach().mean()) for part in parts)
+
+
+def test_the_first_step_has_the_size_of_the_learning_rate():
+    """Adam's first step is the learning rate in the direction of the gradient's sign."""
+    model = Watched()
+    settings = Training(steps=1, warmup=0.0, lr=0.25, scale_lr=0.125)
+    quietly(model, Toy(), settings)
+    assert model.values() == pytest.approx((1.75, 1.75, 1.875, 2.0), rel=1e-6)
+
+
+def test_step_sizes_have_a_learning_rate_of_their_own():
+    model = Watched()
+    quietly(model, Toy(), Training(steps=5, scale_lr=0.0))
+    assert model.values()[2] == 2.0
+    assert model.values()[0] < 2.0
+
+
+def test_only_weights_decay():
+    model = Watched()
+    toy = Toy(lambda model, step: 0.0 * sum(p.sum() for p in model.parameters()))
+    settings = Training(steps=1, warmup=0.0, lr=0.1, weight_decay=0.5)
+    quietly(model, toy, settings)
+    assert model.values() == pytest.approx((2.0 * (1 - 0.1 * 0.5), 2.0, 2.0, 2.0), rel=1e-6)
+
+
+@pytest.mark.parametrize(("slope", "norm"), [(100.0, 0.5), (0.01, 0.02)], ids=["large", "small"])
+def test_the_gradient_is_clipped(slope, norm):
+    norms = []
+
+    def look(optimizer, args, kwargs) -> None:
+        parts = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(float(torch.cat([part.flatten() for part in parts]).norm()))
+
+    model = nn.Linear(2, 2, bias=False)
+    hook = register_optimizer_step_pre_hook(look)
+    toy = Toy(lambda model, step: slope * model.weight.sum())  # a norm of 2 * slope
+    try:
+        quietly(model, toy, Training(steps=2, clip_norm=0.5))
+    finally:
+        hook.remove()
+    assert norms == pytest.approx([norm, norm], rel=1e-4)
+
+
+# --- score ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "eval"])
+def test_score_restores_the_mode(mode):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train(mode)
+    assert score(model, Toy(), "valid") == pytest.approx(
+        sum(float(p.detach().square().sum()) for p in model.parameters())
+    )
+    assert all(module.training is mode for module in model.modules())
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "eval"])
+def test_score_restores_the_mode_when_the_task_fails(mode):
+    def fail(model: nn.Module, split: str) -> float:
+        raise RuntimeError("no data")
+
+    toy = Toy()
+    toy.score = fail
+    model = nn.Linear(2, 2).train(mode)
+    with pytest.raises(RuntimeError, match="no data"):
+        score(model, toy, "valid")
+    assert model.training is mode
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
+def test_score_must_be_finite(value):
+    toy = Toy()
+    toy.score = lambda model, split: value
+    model = nn.Linear(2, 2)
+    with pytest.raises(Diverged, match=f"square must be finite, got {value}"):
+        score(model, toy, "valid")
+    assert model.training
+
+
+def test_score_quantizes_each_weight_once(task):
+    model = quantized_model(task)
+    calls = []
+    quantizer = model.decoder.parametrizations.weight[0]
+    quantizer.register_forward_hook(lambda *_: calls.append(1))
+    score(model, task, "valid")
+    assert len(calls) == 1
+    assert len(list(task._windows("valid", 0, 0))) > 1
+
+
+# --- seeds, devices, progress --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 + 1])
+def test_every_random_source_is_seeded(seed):
+    drawn = []
+    for _ in range(2):
+        seed_everything(seed)
+        drawn.append((random.random(), np.random.random(), float(torch.rand(()))))
+    assert drawn[0] == drawn[1]
+    seed_everything(seed + 1)
+    other = (random.random(), np.random.random(), float(torch.rand(())))
+    assert all(one != two for one, two in zip(drawn[0], other, strict=True))
+
+
+def test_devices():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+@pytest.mark.parametrize("progress", [True, False], ids=["shown", "quiet"])
+def test_progress(progress, capsys, tmp_path: Path):
+    train(nn.Linear(2, 2), Toy(), QUICK, seed=0, label="qat 7", progress=progress)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("qat 7" in err) is progress
