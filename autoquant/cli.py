@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autoquant import console
+from autoquant import console, manual
 from autoquant.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = arguments[0]
     if command not in COMMANDS:
         _fail(BAD_INPUT, f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
+    if {"-h", "--help"} & set(arguments[1:]):
+        print(manual.page(command), end="")
+        return
     sys.argv = [f"autoquant {command}", *arguments[1:]]
     sys.exit(_guarded(command))
 
@@ -66,6 +69,9 @@ def _guarded(command: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     try:
         _compose(command)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return STOPPED

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoquant.budget import readable
-from autoquant.outcome import complete
 
 if TYPE_CHECKING:
     from autoquant.applier import Applied
@@ -49,6 +48,8 @@ def print_profile(profile: Profile) -> None:
 
 def print_search(result: SearchResult, figures: list[Path]) -> None:
     """Baseline, uniform references and best plan; where the results lie and what to type next."""
+    from autoquant.outcome import complete
+
     record, study = result.baseline, result.study
     metric = record.metric
 

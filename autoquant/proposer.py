@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice, product
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autoquant.errors import UserError
 from autoquant.outcome import Outcome
 from autoquant.plan import Plan
 from autoquant.space import Point, Projection, SearchSpace
@@ -21,9 +23,16 @@ ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through
 EXHAUSTIVE = 100_000  # points that are gone through at most
 STARTUP = 6  # trials before a sampler models them
 
+
+def _gp_sampler(seed: int) -> BaseSampler:
+    if find_spec("scipy") is None:
+        raise UserError("sampler=gp must have scipy installed (pip install scipy), got none")
+    return GPSampler(n_startup_trials=STARTUP, seed=seed)
+
+
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed),
-    "gp": lambda seed: GPSampler(n_startup_trials=STARTUP, seed=seed),
+    "gp": _gp_sampler,
     "random": lambda seed: RandomSampler(seed=seed),
 }
 

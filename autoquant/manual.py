@@ -1,0 +1,113 @@
+"""The help of a command: what it does, its settings with their defaults, what each means.
+
+The texts are those that stand beneath the fields in ``settings.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from autoquant.settings import Search
+
+WIDTH = 92  # characters of a line
+
+SUMMARIES = {
+    "profile": "Print the layers: share, operations, what growing each would cost.",
+    "search": "Find the plan with the best score whose packed file fits the budget.",
+    "report": "Redraw the figures of a study.",
+    "apply": "Train a plan in full from the study's baseline and write the packed file.",
+    "evaluate": "Score a packed file.",
+}
+OWN_SETTINGS = {
+    "profile": {"task": "stdlib, ptb or one of yours (--config-dir FOLDER)."},
+    "search": {
+        "task": "stdlib, ptb or one of yours (--config-dir FOLDER); its own settings follow as "
+        "task.hidden=..., see --cfg job.",
+        "study": "Folder of the search (default runs/TASK-BUDGET). An existing one is continued.",
+    },
+    "report": {"study": "Folder of a search."},
+    "apply": {
+        "study": "Folder of a search.",
+        "trial": "A trial of the study instead of its best plan: 17, or w4 for uniform 4 bits.",
+        "plan": "A plan file to apply instead.",
+        "epochs": "Length of the training, instead of the study's final.epochs.",
+        "steps": "The same in batches.",
+        "lr": "Learning rate, instead of the study's final.lr.",
+        "device": "Where to train, instead of the study's device.",
+    },
+    "evaluate": {
+        "artifact": "The packed file.",
+        "split": "test, valid or probe (default test).",
+        "task": "The task that scores it; that of the enclosing study where none is given.",
+        "device": "auto, cpu, cuda, mps (default auto).",
+    },
+}
+SHARED = {"search": None, "profile": ("widening",)}
+"""Commands that take the search's settings: all of them, or some sections."""
+
+
+def page(command: str) -> str:
+    """The help text of a command."""
+    lines = [SUMMARIES[command], "", f"Usage: autoquant {command} [setting=value ...]", ""]
+    for name, text in OWN_SETTINGS[command].items():
+        lines += _entry(name, text)
+    if command in SHARED:
+        lines += ["", "quantizer=lsq or quantizer=bit_rnn chooses a whole quantizer section.", ""]
+        sections = SHARED[command]
+        for name, default, text in setting_texts(Search):
+            if sections is None or name.split(".")[0] in sections:
+                meaning = _once(name, text)
+                lines += _entry(name, f"{meaning} (default {default})")
+        lines += ["", "A task may set other defaults; '--cfg job' prints what would be used."]
+    return "\n".join(lines) + "\n"
+
+
+def _once(name: str, text: str) -> str:
+    """The meaning of a setting; the three trainings have the same fields, told once."""
+    section, _, field = name.partition(".")
+    return f"As baseline.{field}." if section in ("qat", "final") else text.replace("``", "")
+
+
+def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of every setting, nested ones with their section's name."""
+    texts = _field_texts(settings)
+    for each in fields(settings):
+        name = f"{prefix}{each.name}"
+        if is_dataclass(each.default):
+            for inner, _, text in setting_texts(type(each.default), f"{name}."):
+                value = getattr(each.default, inner.removeprefix(f"{name}."))
+                yield inner, _shown(value), text
+        else:
+            yield name, _shown(each.default), texts[each.name]
+
+
+def _field_texts(settings: type) -> dict[str, str]:
+    """The string that stands beneath each field of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(text, ast.Expr)
+            assert isinstance(text.value, ast.Constant)
+            texts[field.target.id] = " ".join(str(text.value.value).split())
+    return texts
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(str(each) for each in value) + "]"
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def _entry(name: str, text: str) -> list[str]:
+    indent = " " * 28
+    wrapped = textwrap.wrap(text, WIDTH - len(indent))
+    first = f"  {name:<25} {wrapped[0]}" if len(name) <= 25 else f"  {name}\n{indent}{wrapped[0]}"
+    return [first, *(indent + line for line in wrapped[1:])]
