@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from autoquant import artifact, cost
 from autoquant.baseline import float_baseline
 from autoquant.candidate import Base, train_candidate
+from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import describe, prepare
@@ -32,12 +34,12 @@ class Applied:
 
     Attributes:
         artifact: the packed file.
-        size_bytes: its size.
         valid: score on the valid split.
         test: score on the test split.
         baseline_valid: the float model's score on the valid split.
         baseline_test: the float model's score on the test split.
-        baseline_bytes: bytes of the float model's tensors.
+        costs: the packed plan's bytes, activations and operations.
+        baseline_costs: the float model's; its bytes are those of its tensors.
         steps: training steps.
         seconds: training time.
     """
@@ -45,14 +47,19 @@ class Applied:
     artifact: Path
     plan: Plan
     metric: str
-    size_bytes: int
     valid: float
     test: float
     baseline_valid: float
     baseline_test: float
-    baseline_bytes: int
+    costs: Costs
+    baseline_costs: Costs
     steps: int
     seconds: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the packed file."""
+        return self.costs.size_bytes
 
 
 def apply(
@@ -83,10 +90,10 @@ def apply(
     """
     folder = Study.open(study)
     settings = _settings(folder)
-    training = from_dict(Training, asdict(settings.final) | dict(changes or {}), "final.")
+    training = _training(settings, dict(changes or {}))
     name, plan = _choose(folder, trial, plan)
     network = describe(prepare(task.build_model()))
-    size = cost.size_bytes(network, plan, settings.quantizer)
+    cost.size_bytes(network, plan, settings.quantizer)  # refuses a plan of another model
     place = folder.applied(name)
     done = _read_result(place, plan, training)
     if done is not None:
@@ -97,31 +104,52 @@ def apply(
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / "plan.yaml", plan.to_yaml())
+        checkpoint = place / f".{_identity(plan)}.checkpoint"
+        applied = _train_and_pack(base, plan, training, place, checkpoint, progress)
+        result = replace(
+            applied,
+            baseline_valid=record.score,
+            baseline_test=score(trained, task, "test"),
+            baseline_costs=replace(applied.baseline_costs, size_bytes=record.size_bytes),
+        )
+        _write_result(place, result, training)
+        checkpoint.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"'{place}' could not be written: {error.strerror}") from error
-    checkpoint = place / f".{_identity(plan)}.checkpoint"
+    return result
+
+
+def _train_and_pack(
+    base: Base, plan: Plan, training: Training, place: Path, checkpoint: Path, progress: bool
+) -> Applied:
+    """Train, pack, load back and score; what is known of the baseline is filled in later."""
+    task, network, scheme = base.task, base.network, base.settings.quantizer
     candidate = train_candidate(
-        base, plan, training, label=f"apply {name}", checkpoint=checkpoint, progress=progress
+        base, plan, training, label="apply", checkpoint=checkpoint, progress=progress
     )
     path = place / "model.safetensors"
-    artifact.save(path, candidate.model, network, plan, settings.quantizer)
-    loaded = _reload(path, candidate.model, task, target)
-    applied = Applied(
+    artifact.save(path, candidate.model, network, plan, scheme)
+    loaded = _reload(path, candidate.model, task)
+    return Applied(
         artifact=path,
         plan=plan,
         metric=task.metric,
-        size_bytes=size,
         valid=candidate.score,
         test=score(loaded, task, "test"),
-        baseline_valid=record.score,
-        baseline_test=score(trained, task, "test"),
-        baseline_bytes=record.size_bytes,
+        baseline_valid=math.nan,
+        baseline_test=math.nan,
+        costs=cost.costs_of(network, plan, scheme),
+        baseline_costs=cost.float_costs(network),
         steps=candidate.run.steps,
         seconds=candidate.run.seconds,
     )
-    _write_result(place, applied, training)
-    checkpoint.unlink(missing_ok=True)
-    return applied
+
+
+def _training(settings: Search, changes: dict[str, Any]) -> Training:
+    """The study's full training with some fields changed; epochs given here outdo its steps."""
+    if "epochs" in changes and "steps" not in changes:
+        changes["steps"] = None
+    return from_dict(Training, asdict(settings.final) | changes, "final.")
 
 
 def _settings(folder: Study) -> Search:
@@ -151,8 +179,9 @@ def _identity(plan: Plan) -> str:
 
 
 @torch.no_grad()
-def _reload(path: Path, model: nn.Module, task: Task, device: torch.device) -> nn.Module:
+def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load what was packed; refuse a file that does not compute what was trained, bit for bit."""
+    device = next(model.parameters()).device
     loaded = artifact.load(path, task.build_model()).to(device)
     inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
     first, second = model.eval()(*inputs), loaded(*inputs)
@@ -173,10 +202,13 @@ def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
         return None
     if Plan.from_dict(content.pop("plan")) != plan:
         return None
+    for name in ("costs", "baseline_costs"):
+        content[name] = Costs(**content[name])
     return Applied(artifact=place / "model.safetensors", plan=plan, **content)
 
 
 def _write_result(place: Path, applied: Applied, training: Training) -> None:
     content = {k: v for k, v in vars(applied).items() if k not in ("artifact", "plan")}
+    content |= {"costs": asdict(applied.costs), "baseline_costs": asdict(applied.baseline_costs)}
     content |= {"plan": applied.plan.to_dict(), "training": asdict(training)}
     write_text(place / "result.json", json.dumps(content, indent=2) + "\n")

@@ -72,13 +72,24 @@ def print_search(result: SearchResult, figures: list[Path]) -> None:
 
 def print_applied(applied: Applied) -> None:
     """Float model against packed plan."""
-    share = applied.size_bytes / applied.baseline_bytes
-    print(f"  {'':<16} {'valid':>10} {'test':>10} {'size':>10}")
-    for name, valid, test, size in (
-        ("float baseline", applied.baseline_valid, applied.baseline_test, applied.baseline_bytes),
-        ("packed plan", applied.valid, applied.test, applied.size_bytes),
-    ):
-        print(f"  {name:<16} {valid:>10.4f} {test:>10.4f} {readable(size):>10}")
-    print(f"  ({applied.metric}; the file has {applied.size_bytes} bytes, {share:.4f}x)")
+    plan, base = applied.costs, applied.baseline_costs
+    rows = (
+        (
+            applied.metric + ", valid",
+            *(f"{x:.4f}" for x in (applied.baseline_valid, applied.valid)),
+        ),
+        (applied.metric + ", test", *(f"{x:.4f}" for x in (applied.baseline_test, applied.test))),
+        ("size", readable(base.size_bytes), readable(plan.size_bytes)),
+        ("activations read", *(readable(c.activation_bytes) for c in (base, plan))),
+        ("MACs", f"{base.macs:,}", f"{plan.macs:,}"),
+        ("bit-operations", f"{base.bit_ops:,}", f"{plan.bit_ops:,}"),
+    )
+    print(f"  {'':<20} {'float baseline':>16} {'packed plan':>16}")
+    for name, before, after in rows:
+        print(f"  {name:<20} {before:>16} {after:>16}")
+    share = plan.size_bytes / base.size_bytes
+    print(f"  the file has {plan.size_bytes} bytes, {share:.4f}x; activations and operations are")
+    print("  for one position; the paper's neuron-proportional size would be", end=" ")
+    print(f"{plan.neuron_share:.4f}x")
     print(f"packed file: {applied.artifact}")
     print(f"next:        autoquant evaluate artifact={applied.artifact}")

@@ -199,3 +199,45 @@ def neuron_share(network: Network, plan: Plan) -> float:
         for layer in network.layers
     )
     return share / total
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a plan costs; operations and activations are for one position.
+
+    Attributes:
+        size_bytes: bytes of the packed file.
+        activation_bytes: bytes of the inputs and hidden states that layers read.
+        macs: multiply-accumulates.
+        bit_ops: multiply-accumulates times the bits of both factors.
+        neuron_share: the paper's neuron-proportional size over the float model's, for comparison.
+    """
+
+    size_bytes: int
+    activation_bytes: float
+    macs: int
+    bit_ops: int
+    neuron_share: float
+
+
+def costs_of(network: Network, plan: Plan, scheme: Scheme) -> Costs:
+    """Every cost of a plan."""
+    return Costs(
+        size_bytes(network, plan, scheme),
+        activation_bytes(network, plan),
+        macs(network, plan),
+        bit_ops(network, plan),
+        neuron_share(network, plan),
+    )
+
+
+def float_costs(network: Network) -> Costs:
+    """The same of the float32 model as it is; its size is that of its tensors, without a header."""
+    plan = Plan.uniform(network.names, LayerChoice())
+    return Costs(
+        4 * network.parameters,
+        activation_bytes(network, plan),
+        macs(network, plan),
+        bit_ops(network, plan),
+        1.0,
+    )

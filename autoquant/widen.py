@@ -70,7 +70,9 @@ def widen(
         }
         install(module, new, tensors)
         if new.recurrent and new.grown:
-            module.register_buffer("unit_sources", sources[old.name].to(source_dtype(new.units)))
+            device = next(module.parameters()).device
+            own = sources[old.name].to(device, source_dtype(new.units))
+            module.register_buffer("unit_sources", own)
     return model, grown
 
 
