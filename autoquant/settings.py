@@ -216,7 +216,7 @@ class Search:
     """Weights of the float model (a safetensors file or another study), instead of training it."""
     baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
     """How the float model is trained."""
-    qat: Training = Training(steps=100, lr=5e-4, scores=2)
+    qat: Training = Training(steps=100, lr=3e-4, scores=2)
     """The short quantization-aware training that scores a candidate."""
     final: Training = Training(epochs=1.0, lr=1e-3, scores=3)
     """The full quantization-aware training of the plan that is applied."""

@@ -4,9 +4,10 @@ Two ways, both tried by running the old and the new model on the same input:
 
 - "split" duplicates units and splits their outgoing weights (Net2Net, Chen et al. 2016). Of two
   replicas one gets w/2 + d and the other w/2 - d, with d a quarter of the consumer's quantization
-  step: the split of outlier channel splitting (Zhao et al. 2019, section 3.3), which rounds the
-  pair to the same sum as the single weight. d has a random sign for each weight, so that replicas
-  see different gradients and diverge. The units with the largest outgoing outliers go first.
+  step: the split of outlier channel splitting (Zhao et al. 2019, section 3.3). On a grid with a
+  level at zero the pair rounds to the same sum as the single weight, on one without it is off by
+  at most half a step. d has a random sign for each weight, so that replicas see different
+  gradients and diverge. The units with the largest outgoing outliers go first.
 - "fresh" adds new random units whose outgoing contribution is zero. They come in pairs with equal
   incoming and opposite outgoing weights of half a step, so that they cancel also after
   quantization, on grids that have no level at zero.
