@@ -193,9 +193,13 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
 
 
 def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
-    """What an earlier call with the same plan and training has made."""
+    """What an earlier call with the same plan and training has made, if it is still whole."""
     file = place / "result.json"
-    if not file.is_file() or not (place / "model.safetensors").is_file():
+    try:
+        artifact.read(place / "model.safetensors")
+    except UserError:
+        return None
+    if not file.is_file():
         return None
     content = json.loads(file.read_text(encoding="utf-8"))
     if content.pop("training") != asdict(training):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autoquant.task import Task
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130
+PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
 
 HELP = """\
 autoquant: which bits and which width each layer should have, under a size budget.
@@ -60,8 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(arguments[1:]):
         print(manual.page(command), end="")
         return
-    sys.argv = [f"autoquant {command}", *arguments[1:]]
+    sys.argv = [f"autoquant {command}", *map(_quoted, arguments[1:])]
     sys.exit(_guarded(command))
+
+
+def _quoted(argument: str) -> str:
+    """A path with signs that mean something to Hydra, or nothing, in Hydra's quotes."""
+    key, _, value = argument.partition("=")
+    if key not in PATHS or re.fullmatch(r"[A-Za-z0-9_./:+,-]*|['\"\[{].*|.*\$\{.*", value):
+        return argument
+    escaped = value.replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _guarded(command: str) -> int:
@@ -109,22 +119,53 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
+    """What Hydra or OmegaConf says, in the words of a user's settings."""
     for each in chain:
-        unknown = re.search(r"Key '([^']*)' (?:is )?not in '?(\w+)'?", str(each))
-        if unknown:
-            path = re.search(r"full_key: (\S+)", str(each))
-            key = path.group(1) if path else unknown.group(1)
-            near = difflib.get_close_matches(key, _setting_names(), n=3, cutoff=0.5)
+        text, key = str(each), _full_key(each)
+        if re.search(r"Key '[^']*' (?:is )?not in ", text) and key:
+            near = difflib.get_close_matches(key, _setting_names(each, key), n=3, cutoff=0.5)
             hint = f" (near: {', '.join(near)})" if near else ""
             return f"a setting must be one that --help lists, got {key!r}{hint}"
-        missing = re.search(r"Missing mandatory value: (\S+)", str(each))
-        if missing:
-            return f"{missing.group(1)} must be given, as in {missing.group(1)}=..."
-    if type(error).__name__ == "MissingConfigException":
-        return " ".join(str(error).split("Config search path")[0].split())
-    last = _first_line(chain[-1] if chain[-1] is not error else error)
-    key = next((m.group(1) for e in chain if (m := re.search(r"full_key: (\S+)", str(e)))), "")
-    return f"{key}: {last}" if key else _first_line(error)
+        if key and text.startswith("Missing mandatory value"):
+            return f"{key} must be given, as in {key}=..."
+        group = re.search(r"Could not find '(\S+)/(\S+)'\s+Available options.*?:(.*)", text, re.S)
+        if group:
+            options = ", ".join(group.group(3).split("Config search path")[0].split())
+            return f"{group.group(1)} must be one of {options}, got {group.group(2)!r}"
+        if type(each).__name__ == "OverrideParseException":
+            rule = "a setting must look like key=value (odd text as 'key=\"...\"')"
+            return f"{rule}, got {getattr(each, 'override', '')!r}"
+        if text.startswith("Ambiguous value"):
+            return f"several values need -m: {_first_line(each)}"
+        if type(each).__name__ == "InstantiationException":
+            return f"the task could not be built: {_first_line(chain[-1])}"
+        if key:
+            return _explain_value(key, _first_line(each))
+    return _first_line(error)
+
+
+def _explain_value(key: str, text: str) -> str:
+    """What a setting must be, from OmegaConf's words for what it is not."""
+    for pattern, rule in _RULES.items():
+        found = re.search(pattern, text)
+        if found:
+            return f"{key} must be {rule}" + "".join(f", got '{each}'" for each in found.groups())
+    return f"{key}: {text}"
+
+
+_RULES = {
+    r"Value '(.*)' of type .* converted to Integer": "a whole number",
+    r"Value '(.*)' of type .* converted to Float": "a number",
+    r"Value '(.*)' is not a valid bool": "true or false",
+    r"is not a ListConfig": "a list, as in [2,4]",
+    r"not a subclass of \w+\. value: (.*)": "a section of settings, as in baseline.steps=100",
+    r"is not Optional": "given, not null",
+}
+
+
+def _full_key(error: BaseException) -> str:
+    found = re.search(r"full_key: (\S+)", str(error))
+    return found.group(1) if found else ""
 
 
 def _first_line(error: BaseException) -> str:
@@ -137,6 +178,8 @@ def _first_line(error: BaseException) -> str:
 
 def _compose(command: str) -> None:
     """Let Hydra parse the command line and call the command with the configuration."""
+    from tempfile import TemporaryDirectory
+
     import hydra
 
     _register_schemas()
@@ -148,7 +191,14 @@ def _compose(command: str) -> None:
         except BaseException as error:  # kept from Hydra, which would print it
             raised.append(error)
 
-    hydra.main(version_base="1.3", config_path="pkg://autoquant.conf", config_name=command)(job)()
+    run = hydra.main(version_base="1.3", config_path="pkg://autoquant.conf", config_name=command)
+    with TemporaryDirectory() as folder:
+        if {"-m", "--multirun"} & set(sys.argv):
+            sys.argv.append(f"hydra.sweep.dir={folder}")  # Hydra leaves a multirun.yaml there
+        try:
+            run(job)()
+        except (ValueError, KeyError) as error:  # of Hydra's own, before the command ran
+            raise UserError(_first_line(error)) from error
     if raised:
         raise raised[0]
 
@@ -200,7 +250,8 @@ def _mirror(settings: type) -> type:
     return make_dataclass(settings.__name__, made)
 
 
-def _setting_names() -> list[str]:
+def _setting_names(error: BaseException, key: str) -> list[str]:
+    """The names that a mistyped key may have meant: settings, and its would-be neighbours."""
     from dataclasses import fields, is_dataclass
 
     from autoquant.settings import Search
@@ -210,19 +261,21 @@ def _setting_names() -> list[str]:
         names.append(each.name)
         if is_dataclass(each.default):
             names += [f"{each.name}.{inner.name}" for inner in fields(each.default)]
-    return names
+    section = key.rpartition(".")[0]
+    beside = getattr(error, "parent_node", None) or ()
+    names += [f"{section}.{each}" if section else str(each) for each in beside]
+    return list(dict.fromkeys(names))
 
 
 def _settings(config: DictConfig) -> Any:
     """The search settings of a configuration."""
-    from dataclasses import fields
-
     from omegaconf import OmegaConf
 
     from autoquant.settings import Search, from_dict
 
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return from_dict(Search, {each.name: values[each.name] for each in fields(Search)})
+    own = {"task", "study", "artifact", "split"}
+    return from_dict(Search, {name: value for name, value in values.items() if name not in own})
 
 
 def _origin(config: DictConfig) -> dict[str, Any]:
@@ -235,13 +288,18 @@ def _origin(config: DictConfig) -> dict[str, Any]:
 
 
 def _build_task(origin: dict[str, Any]) -> Task:
-    """Call a task's ``_target_``. A configuration is code: run only those you trust."""
+    """Call a task's ``_target_``, which may be in a module of the current folder.
+
+    A configuration is code: run only those you trust.
+    """
     from hydra.utils import instantiate
 
     from autoquant.task import Task
 
     if "_target_" not in origin:
         raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     task = instantiate(origin, _convert_="all")
     if not isinstance(task, Task):
         raise UserError(f"the task must follow autoquant.Task, got a {type(task).__name__}")

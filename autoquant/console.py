@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,10 @@ def print_search(result: SearchResult, figures: list[Path]) -> None:
         print(line(f"best plan, trial {best.trial}", best.score, best.size_bytes))
     print(f"  budget {result.budget_bytes} bytes; short training, validation split")
     pareto = next((path for path in figures if path.name == "pareto.png"), None)
-    print(f"Pareto plot: {pareto}\nplan:        {study.plan_file}")
-    print(f"next:        autoquant apply study={study.path}")
+    print(f"Pareto plot: {pareto}")
+    if result.best is not None:
+        print(f"plan:        {study.plan_file}")
+        print(f"next:        autoquant apply {_argument('study', study.path)}")
 
 
 def print_applied(applied: Applied) -> None:
@@ -92,4 +95,9 @@ def print_applied(applied: Applied) -> None:
     print("  for one position; the paper's neuron-proportional size would be", end=" ")
     print(f"{plan.neuron_share:.4f}x")
     print(f"packed file: {applied.artifact}")
-    print(f"next:        autoquant evaluate artifact={applied.artifact}")
+    print(f"next:        autoquant evaluate {_argument('artifact', applied.artifact)}")
+
+
+def _argument(key: str, path: Path) -> str:
+    """``key=path`` as it can be pasted into a shell."""
+    return shlex.quote(f"{key}={path}")

@@ -6,6 +6,7 @@ that pruning and sampling compare proposals with proposals only.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged
 
 
 class Journal:
-    """The trials of one study folder; every change is on disk when a method returns."""
+    """The trials of one study folder; every change is on disk when a method returns.
+
+    One process at a time may open it: the study's lock sees to that.
+    """
 
     def __init__(self, path: Path, direction: Direction, *, prune: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        _mend(path)
         storage = JournalStorage(JournalFileBackend(str(path)))
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:
@@ -106,6 +111,19 @@ class Journal:
         ]
 
 
+def _mend(path: Path) -> None:
+    """Remove what a killed writer can leave: Optuna's lock, and a line cut off by a full disk."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.is_file():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def state_of(trial: FrozenTrial) -> State:
+    """How a trial ended; one that was cut off while it was being closed is interrupted."""
+    state: State = trial.user_attrs.get("state", "interrupted")
+    return state if _ENDS.get(state, TrialState.FAIL) == trial.state else "interrupted"
+
+
 def outcome_of(trial: FrozenTrial, role: Role) -> Outcome:
     """An ended trial as an Outcome; one that was cut off before it could say so is interrupted."""
     attributes: dict[str, Any] = trial.user_attrs
@@ -118,7 +136,7 @@ def outcome_of(trial: FrozenTrial, role: Role) -> Outcome:
         role=role,
         plan=Plan.from_dict(attributes["plan"]),
         size_bytes=attributes["size_bytes"],
-        state=attributes.get("state", "interrupted"),
+        state=state_of(trial),
         score=score,
         steps=attributes.get("steps", history[-1][0] if history else 0),
         seconds=attributes.get("seconds", 0.0),

@@ -24,12 +24,12 @@ from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import describe, prepare
-from autoquant.journal import Journal
+from autoquant.journal import Journal, state_of
 from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
-from autoquant.proposer import Proposer
+from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, build_space, canonical
 from autoquant.study import Baseline, Study
@@ -90,11 +90,12 @@ def search(
     limit = budget.bytes(float_bytes=float_bytes, parameters=parameters)
     space = build_space(network, profile.widenable, settings.space)
     _refuse_unreachable(space, network, settings, limit, float_bytes)
+    SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
+    device = resolve_device(settings.device)
     folder = Study.create(study, config)
     try:
         with folder.locked():
             write_text(folder.profile_file, profile.to_json())
-            device = resolve_device(settings.device)
             trained, record = float_baseline(task, settings, folder, device, progress=progress)
             base = Base(task, prepare(trained), network, settings)
             return _Searching(base, space, folder, record, limit, progress).run()
@@ -182,7 +183,7 @@ class _Searching:
             records = [
                 trial
                 for trial in self.journal.trials("search")
-                if trial.user_attrs.get("state", "interrupted") != "interrupted"
+                if trial.state.is_finished() and state_of(trial) != "interrupted"
             ]
             point = self.proposer.propose(records, references, tried)
             if point is None:

@@ -6,6 +6,7 @@ torch, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
@@ -44,9 +45,9 @@ class Training:
     """How many intermediate scores are taken on the probe split, evenly spaced."""
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, "epochs must be above 0", self.epochs)
+        require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
-        require(self.lr > 0, "lr must be above 0", self.lr)
+        require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
         require(self.scale_lr >= 0, "scale_lr must not be negative", self.scale_lr)
         require(0 <= self.warmup < 1, "warmup must be in [0, 1)", self.warmup)
         require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
@@ -171,7 +172,7 @@ class Space:
     weight_bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
     """Bits of weights: any of 1-8, 16, 32."""
     activation_bits: tuple[int, ...] = (4, 6, 8)
-    """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size does not depend
+    """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size hardly depends
     on them; the score, the runtime memory and the bit-operations do."""
     width: tuple[float, ...] = (1.0, 1.25, 1.5, 2.0)
     """Neuron multipliers of widenable layers, from 1.0 up."""
@@ -218,7 +219,7 @@ class Search:
     """How the float model is trained."""
     qat: Training = Training(steps=100, lr=3e-4, scores=2)
     """The short quantization-aware training that scores a candidate."""
-    final: Training = Training(epochs=1.0, lr=1e-3, scores=3)
+    final: Training = Training(epochs=1.0, lr=3e-4)
     """The full quantization-aware training of the plan that is applied."""
     quantizer: Scheme = Scheme()
     """How numbers become codes."""
@@ -230,6 +231,7 @@ class Search:
     def __post_init__(self) -> None:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         require(self.seed >= 0, "seed must not be negative", self.seed)
+        require(self.seed < 2**32, "seed must be below 2**32", self.seed)
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
         rule = "sampler must be one of tpe, gp, random"

@@ -171,16 +171,18 @@ class Projection:
         return self.size_of(self.space.plan(point)) <= self.budget
 
     def __call__(self, point: Point, held: frozenset[int] = frozenset()) -> Point | None:
-        """The nearest point that fits, or None where none does.
+        """A point that fits, near the given one; None where even the lowest choices are too big.
 
         Choices that the size depends on are lowered, each time the one that has been lowered least
-        so far (of these, the one that saves most): the largest number of steps by which any choice
-        falls is as small as can be. Then choices are raised, each time the one that stands lowest
-        against where it began, until no single step more would fit: back to where they began, and
-        with ``fill`` beyond.
+        so far (of these, the one that saves most). Then choices are raised, each time the one that
+        stands lowest against where it began: back to where they began, and with ``fill`` beyond.
+
+        Where sizes never shrink with a choice, two things hold: the largest number of steps by
+        which any choice falls is as small as can be, and no single step up would still fit.
 
         Args:
-            held: dimensions, by index, that stay as they are.
+            held: dimensions, by index, that stay as they are; so do those that
+                the size does not depend on.
         """
         movable = [
             i for i, each in enumerate(self.space.dimensions) if each.sized and i not in held

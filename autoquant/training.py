@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import time
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 from tqdm import tqdm
 
-from autoquant.errors import Diverged
+from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
 from autoquant.task import Split, Task
@@ -47,8 +48,16 @@ def seed_everything(seed: int) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the accelerator where there is one, else the CPU."""
+    """The device of a name; "auto" is the accelerator where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
     if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device must be one that torch has here, got {name!r}") from error
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator or torch.device("cpu")
@@ -229,8 +238,10 @@ class _Saver:
         if self._device.type == "cuda":
             state["device_random"] = torch.cuda.get_rng_state(self._device)
         state["identity"] = self._identity
+        buffer = io.BytesIO()  # torch's own file writer hides why a write failed
+        torch.save(state, buffer)
         with replacing(self._path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
         self._saved = time.monotonic()
 
 

@@ -42,6 +42,11 @@ class LanguageModel(nn.Module):
         super().__init__()
         if cell not in CELLS:
             raise UserError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
+            if type(size) is not int or size < 1:
+                raise UserError(f"{name} must be a whole number from 1 up, got {size!r}")
+        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+            raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
         self.embedding = nn.Embedding(vocabulary, embedding)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         between = dropout if layers > 1 else 0.0
@@ -176,9 +181,11 @@ def _detached(state: Any) -> Any:
     return tuple(_detached(part) for part in state)
 
 
-def stdlib(tokens: int = 400_000, vocabulary: int = 4_000, **options: Any) -> LanguageTask:
-    """The embedded task: the source of the interpreter's own standard library."""
-    return LanguageTask(read_stdlib(tokens, vocabulary), **options)
+def stdlib(
+    tokens: int = 400_000, vocabulary: int = 4_000, root: str | None = None, **options: Any
+) -> LanguageTask:
+    """The embedded task: the source of the interpreter's own standard library, or of ``root``."""
+    return LanguageTask(read_stdlib(tokens, vocabulary, root), **options)
 
 
 def treebank(data_dir: str, prefix: str = "ptb", **options: Any) -> LanguageTask:

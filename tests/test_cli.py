@@ -1,0 +1,598 @@
+"""Commands as a user types them, most of them within this process; errors as a user sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import pytest
+
+import autoquant
+from autoquant import candidate, cli
+from autoquant.study import Study
+
+ROOT = Path(__file__).parents[1]
+SIZES = ["tokens=3000", "vocabulary=60", "embedding=16", "hidden=16", "batch_size=8", "length=10"]
+TASK = ["task.root=../source", "task.probe_tokens=100", *(f"task.{each}" for each in SIZES)]
+RUN = ["budget=0.5x", "device=cpu", "references=[4]", "trials=1"]
+BASELINE = ["baseline.steps=4", "baseline.scores=1"]
+SHORT = ["qat.steps=2", "qat.scores=0", "final.steps=3", "final.scores=0"]
+TINY = [*TASK, *RUN, *BASELINE, *SHORT]
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run(folder: Path, *arguments: str) -> Ran:
+    """A command in a folder; nothing of this process is changed by it."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", list(sys.argv)),
+        mock.patch.object(sys, "path", list(sys.path)),
+        mock.patch.dict(os.environ),
+    ):
+        try:
+            cli.main(arguments)
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def refused(ran: Ran, code: int = 2) -> str:
+    """The one line of an error, and nothing else."""
+    assert (ran.code, ran.out) == (code, "")
+    lines = ran.err.splitlines()
+    assert len(lines) == 1, ran.err
+    assert lines[0].startswith("autoquant: ")
+    return lines[0].removeprefix("autoquant: ")
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every path in a folder; of files their bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder beside a little source code to learn from."""
+    parent = tmp_path_factory.mktemp("cli")
+    source, choice = parent / "source", random.Random(0).choice
+    source.mkdir()
+    for number in range(12):
+        lines = [
+            f"x{choice('abcdef')} = y{choice('abcdef')} + z{choice('abcdef')}" for _ in range(99)
+        ]
+        (source / f"m{number:02d}.py").write_text("\n".join(lines))
+    for name, text in {"empty": "", "short": "one line\n"}.items():
+        (parent / name).mkdir()
+        for split in ("train", "valid", "test"):
+            (parent / name / f"ptb.{split}.txt").write_text(text)
+    folder = parent / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(place) -> Ran:
+    return run(place, "search", *TINY, "study=done")
+
+
+@pytest.fixture(scope="module")
+def applied(place, searched) -> Ran:
+    return run(place, "apply", "study=done")
+
+
+@pytest.fixture(scope="module")
+def packed(place, applied) -> Path:
+    (file,) = place.glob("done/applied/plan-*/model.safetensors")
+    return file
+
+
+@pytest.fixture()
+def unchanged(place) -> Iterator[None]:
+    before = contents(place)
+    yield
+    after = contents(place)
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+# --- the whole way -------------------------------------------------------------------------------
+
+
+def test_search_finds_a_plan_within_the_budget(place, searched):
+    assert searched.code == 0
+    study = Study(place / "done")
+    (limit,) = re.findall(r"budget (\d+) bytes", searched.out)
+    best = json.loads((study.path / "baseline.json").read_text())
+    assert int(limit) == best["size_bytes"] // 2
+    assert {outcome.trial for outcome in study.outcomes()} == {"w4", "0"}
+    assert all(outcome.size_bytes <= int(limit) for outcome in study.outcomes())
+    assert study.plan() in [outcome.plan for outcome in study.outcomes()]
+    assert "next:        autoquant apply study=done\n" in searched.out
+    assert (study.figures / "pareto.png").is_file()
+    assert not list(study.path.rglob("*.tmp")) + list(study.path.rglob("*.checkpoint"))
+
+
+def test_apply_writes_a_file_of_the_promised_size(place, applied, packed):
+    assert applied.code == 0
+    study = Study(place / "done")
+    (promised,) = {o.size_bytes for o in study.outcomes() if o.plan == study.plan()}
+    assert packed.stat().st_size == promised
+    assert f"the file has {promised} bytes" in applied.out
+    assert sorted(path.name for path in packed.parent.iterdir()) == [
+        "model.safetensors",
+        "plan.yaml",
+        "result.json",
+    ]
+
+
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_evaluate_prints_the_score_that_apply_stored(place, packed, split):
+    stored = json.loads((packed.parent / "result.json").read_text())[split]
+    with_split = [] if split == "test" else [f"split={split}"]
+    ran = run(place, "evaluate", f"artifact={packed.relative_to(place)}", *with_split)
+    size = packed.stat().st_size
+    assert ran == (0, f"perplexity {stored:.4f} on the {split} split, {size} bytes\n", "")
+
+
+def test_evaluate_outside_the_study_takes_the_task_that_is_given(place, packed, tmp_path):
+    shutil.copy(packed, tmp_path / "model.safetensors")
+    artifact = f"artifact={tmp_path / 'model.safetensors'}"
+    assert "task must be given for a file outside" in refused(run(place, "evaluate", artifact))
+    ran = run(place, "evaluate", artifact, "task=stdlib", *TASK)
+    stored = json.loads((packed.parent / "result.json").read_text())["test"]
+    assert ran.out.startswith(f"perplexity {stored:.4f} on the test split")
+
+
+def test_report_redraws_the_figures(place, searched):
+    before = (place / "done/figures/pareto.svg").read_bytes()
+    (place / "done/figures/pareto.svg").unlink()
+    ran = run(place, "report", "study=done")
+    assert ran.code == 0
+    assert "done/figures/pareto.svg" in ran.out.splitlines()
+    assert (place / "done/figures/pareto.svg").read_bytes() == before
+
+
+def test_a_second_apply_does_not_train_again(place, applied, monkeypatch):
+    monkeypatch.setattr(candidate, "train", None)
+    assert run(place, "apply", "study=done") == applied
+    assert run(place, "apply", "study=done", "steps=3") == applied
+
+
+def test_apply_a_trial(place, searched):
+    ran = run(place, "apply", "study=done", "trial=w4")
+    assert ran.code == 0
+    file = place / "done/applied/trial-w4/model.safetensors"
+    (outcome,) = (o for o in Study(place / "done").outcomes() if o.trial == "w4")
+    assert file.stat().st_size == outcome.size_bytes
+    assert f"next:        autoquant evaluate artifact={file.relative_to(place)}\n" in ran.out
+
+
+def test_apply_an_edited_plan(place, searched):
+    plan = Study(place / "done").plan().with_choice("decoder", weight_bits=3)
+    (place / "edited plan.yaml").write_text(plan.to_yaml())
+    ran = run(place, "apply", "study=done", "plan=edited plan.yaml", "steps=2")
+    assert ran.code == 0
+    (artifact,) = re.findall(r"packed file: (.*)", ran.out)
+    (size,) = re.findall(r"the file has (\d+) bytes", ran.out)
+    assert (place / artifact).stat().st_size == int(size)
+    assert (place / artifact).with_name("plan.yaml").read_text() == plan.to_yaml()
+
+
+def test_a_study_goes_on_to_more_trials(place, searched):
+    shutil.copytree(place / "done", place / "longer study")
+    before = Study(place / "done").outcomes()
+    ran = run(place, "search", *TINY, "study=longer study", "trials=2")
+    assert Study(place / "longer study").outcomes()[: len(before)] == before
+    assert len(Study(place / "longer study").outcomes()) == len(before) + 1
+    assert "next:        autoquant apply 'study=longer study'\n" in ran.out
+
+
+def test_profile(place):
+    ran = run(place, "profile", *TASK)
+    assert ran.code == 0
+    assert all(name in ran.out for name in ("embedding", "rnn.l0", "decoder", "may grow"))
+
+
+@pytest.mark.parametrize("name", ["a b", "ünïcode", "a=b", "quote's", "a,b", "(1)"])
+def test_a_study_may_have_any_name(place, searched, name, monkeypatch):
+    ran = run(place, "search", *TINY, "budget=0.01x", f"study={name}")
+    assert refused(ran).startswith("budget must be at least")
+    missing = run(place, "apply", f"study={name}")
+    assert refused(missing) == f"study must be a folder that a search made, got '{name}'"
+
+
+def test_several_budgets(place):
+    sizes = ["budget=0.4x,0.5x", "study=many/${budget}", "references=[]"]
+    assert run(place, "search", "-m", *TINY, *sizes).code == 0
+    assert sorted(path.name for path in (place / "many").iterdir()) == ["0.4x", "0.5x"]
+    assert not (place / "multirun.yaml").exists()
+    assert not (place / "outputs").exists()
+
+
+MODULE = """
+import torch
+from autoquant import Example
+
+class Mine:
+    name, metric, direction = "mine", "mse", "minimize"
+    def __init__(self, hidden):
+        self.hidden = hidden
+        self.inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+        self.targets = self.inputs[:, :2].abs()
+    def build_model(self):
+        layer = torch.nn.Linear
+        return torch.nn.Sequential(layer(4, self.hidden), torch.nn.ReLU(), layer(self.hidden, 2))
+    def steps_per_epoch(self):
+        return 4
+    def batches(self, seed, start=0):
+        while True:
+            yield self.inputs, self.targets
+    def loss(self, model, batch, carry):
+        return torch.nn.functional.mse_loss(model(batch[0]), batch[1]), None
+    def score(self, model, split):
+        return float(self.loss(model, (self.inputs, self.targets), None)[0])
+    def example(self):
+        return Example((self.inputs,), 64)
+"""
+
+
+def test_a_task_of_ones_own(tmp_path):
+    (tmp_path / "mine_in_a_test.py").write_text(MODULE)
+    (tmp_path / "conf/task").mkdir(parents=True)
+    (tmp_path / "conf/task/mine.yaml").write_text(
+        "# @package _global_\n"
+        "task: {_target_: mine_in_a_test.Mine, hidden: 24}\n"
+        "widening: {max_share: 0.9, max_growth: 2}\n"
+    )
+    own = ["--config-dir", "conf", "task=mine"]
+    ran = run(tmp_path, "search", *own, *RUN, *BASELINE, *SHORT, "budget=0.9x")
+    assert ran.code == 0, ran.err
+    assert run(tmp_path, "apply", "study=runs/mine-0.9x").code == 0
+    (file,) = tmp_path.glob("runs/*/applied/*/model.safetensors")
+    stored = json.loads((file.parent / "result.json").read_text())["test"]
+    ran = run(tmp_path, "evaluate", f"artifact={file}")
+    assert ran.out.startswith(f"mse {stored:.4f} on the test split")
+    with_typo = run(tmp_path, "profile", "--config-dir", "conf", "task=mime")
+    assert refused(with_typo) == "task must be one of mine, ptb, stdlib, got 'mime'"
+
+
+# --- bad input: one line, code 2, nothing written ------------------------------------------------
+
+SEARCHES = {
+    "budgett=0.2x": "a setting must be one that --help lists, got 'budgett' (near: budget)",
+    "qat.step=3": "got 'qat.step' (near: qat.steps, ",
+    "task.hiden=3": "got 'task.hiden' (near: task.hidden, ",
+    "+nothing=3": "got 'nothing'",
+    "hello": "a setting must look like key=value",
+    "a=b=c": "got 'a=b=c'",
+    "trials=many": "trials must be a whole number, got 'many'",
+    "seed=1.5": "seed must be a whole number, got '1.5'",
+    "baseline.lr=fast": "baseline.lr must be a number, got 'fast'",
+    "fill=maybe": "fill must be true or false, got 'maybe'",
+    "references=4": "references must be a list, as in [2,4]",
+    "space=4": "space must be a section of settings, as in baseline.steps=100, got '4'",
+    "study=null": "study must be given, not null",
+    "quantizer=foo": "quantizer must be one of bit_rnn, lsq, got 'foo'",
+    "budget=0.3x,0.4x": "several values need -m",
+    "trials=0": "trials must be at least 1, got 0",
+    "seed=99999999999": "seed must be below 2**32",
+    "qat.lr=inf": "lr must be above 0, got inf",
+    "budget=small": "budget must look like 0.15x, 2.5MB, 1.5MiB or 4.5bpw, got 'small'",
+    "budget=": "budget must look like",
+    "budget=1 x y": "budget must look like",
+    "budget=-1x": "budget must look like",
+    "budget=0x": "budget must be above 0, got '0x'",
+    "device=tpu": "device must be one that torch has here, got 'tpu'",
+    "pretrained=nowhere": "pretrained must be a safetensors file or a study, got 'nowhere'",
+    "task.hidden=abc": "hidden must be a whole number from 1 up, got 'abc'",
+    "task.dropout=2": "dropout must be in [0, 1), got 2",
+    "task.tokens=abc": "the task could not be built: ",
+    "task.root=nowhere": "must be in a folder, got 'nowhere'",
+    "task._target_=foo.bar": "the task could not be built: No module named 'foo'",
+    "study=../source": "study must be a new folder or a study, got '../source'",
+    "study=../source/m00.py": "study must be a new folder or a study",
+    "--resolve": "--resolve",
+    "--config-dir=nowhere": "not found",
+}
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("written", SEARCHES)
+def test_search_refuses(place, written, monkeypatch):
+    monkeypatch.setattr("autoquant.baseline.train", None)
+    study = [] if "study=" in written or "pretrained" in written else ["study=new"]
+    if written.startswith("pretrained"):
+        pytest.skip("found when the baseline is due; see below")
+    assert SEARCHES[written] in refused(run(place, "search", *TINY, *study, written))
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["task=stdlb"], "task must be one of ptb, stdlib, got 'stdlb'"),
+        (["task=null"], "Config group override must be a string or a list"),
+        (["task=ptb"], "task.data_dir must be given, as in task.data_dir=..."),
+        (["task=ptb", "task.data_dir=no"], "task.data_dir must be an existing folder, got 'no'"),
+        (["task=ptb", "task.data_dir=../source"], "must have the file '../source/ptb.train.txt'"),
+        (["task=ptb", "task.data_dir=../empty"], "ptb must have at least 100 tokens, got 0"),
+        (["task=ptb", "task.data_dir=../short"], "ptb must have at least 100 tokens, got 3"),
+    ],
+)
+def test_a_corpus_must_be_there(place, arguments, line):
+    assert line in refused(run(place, "search", *arguments))
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_unreachable_budget_names_the_smallest_size(place):
+    line = refused(run(place, "search", *TINY, "study=new", "budget=0.01x"))
+    found = re.match(r"budget must be at least (\d+) bytes \(0\.\d+x\), .* got 0.01x = \d+", line)
+    assert found
+    more = run(place, "search", *TINY, "study=new", f"budget={int(found.group(1)) - 1}B")
+    assert f"at least {found.group(1)} bytes" in refused(more)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_study_of_other_settings_is_refused(place, searched):
+    line = refused(run(place, "search", *TINY, "study=done", "seed=4"))
+    assert line.startswith("study 'done' was made with seed=0, got seed=4; take that value")
+    line = refused(run(place, "search", *TINY, "study=done", "task.hidden=17"))
+    assert "was made with task.hidden=16, got task.hidden=17" in line
+
+
+def edit(old: str, new: str) -> str:
+    return "layers:\n  embedding: {}\n  rnn.l0: {}\n  decoder: {}\n".replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (edit("decoder", "dekoder"), "must name layers of the model, got 'dekoder' (near: decoder"),
+        (edit("  decoder: {}\n", ""), "a plan must name every layer, missing: decoder"),
+        (edit("decoder: {", "decoder: {weight_bits: 9"), "layer decoder: weight_bits must be one"),
+        (edit("decoder: {", "decoder: {bits: 9"), "layer decoder: keys must be among"),
+        (edit("decoder: {}", "decoder: ["), "must be valid YAML, got a syntax error at line "),
+        ("", "must have a 'layers' mapping, got an empty file"),
+    ],
+)
+def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
+    (tmp_path / "plan.yaml").write_text(text)
+    before = contents(place)
+    assert line in refused(run(place, "apply", "study=done", f"plan={tmp_path}/plan.yaml"))
+    assert contents(place) == before
+
+
+@pytest.mark.usefixtures("searched", "unchanged")
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["apply"], "study must be given, as in study=..."),
+        (["apply", "study=."], "study must be a folder that a search made, got '.'"),
+        (["report", "study=nowhere"], "study must be a folder that a search made, got 'nowhere'"),
+        (["apply", "study=done", "plan=no.yaml"], "plan must be an existing YAML file"),
+        (["apply", "study=done", "trial=99"], "trial must be one of the study's (w4, 0), got '99'"),
+        (["apply", "study=done", "trial=0", "plan=done/plan.yaml"], "a trial or a plan, got both"),
+        (["apply", "study=done", "steps=0"], "steps must be at least 1, got 0"),
+        (["apply", "study=done", "stps=1"], "got 'stps' (near: steps)"),
+        (["apply", "study=done", "trial=0", "device=x", "lr=1"], "that torch has here, got 'x'"),
+        (["evaluate"], "artifact must be given"),
+        (["evaluate", "artifact=no"], "artifact must be an existing packed file, got 'no'"),
+        (["evaluate", "artifact=done/plan.yaml", "split=train"], "split must be one of probe, "),
+        (["evaluate", "artifact=done/baseline.safetensors"], "must be a file that autoquant pack"),
+    ],
+)
+def test_commands_refuse(place, arguments, line):
+    assert line in refused(run(place, *arguments))
+
+
+def test_a_damaged_artifact_is_refused(place, packed):
+    data = packed.read_bytes()
+    copy = packed.with_name("copy.safetensors")
+    middle = len(data) - 100
+    damaged = {
+        "must be a whole packed file": data[:middle],
+        "must be as it was written, got an altered": data[:middle]
+        + bytes([data[middle] ^ 1])
+        + data[middle + 1 :],
+        "'": b"",
+    }
+    try:
+        for line, content in damaged.items():
+            copy.write_bytes(content)
+            assert line in refused(run(place, "evaluate", f"artifact={copy}"))
+    finally:
+        copy.unlink()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_artifact_of_another_task_is_refused(place, packed):
+    other = ["task=stdlib", *TASK, "task.vocabulary=50"]
+    line = refused(run(place, "evaluate", f"artifact={packed}", *other))
+    assert "is of another model" in line
+
+
+def test_unknown_commands(place):
+    line = refused(run(place, "serach"))
+    assert line.startswith("command must be one of profile, search, report, apply, evaluate, got")
+
+
+# --- runs that fail, runs that are stopped -------------------------------------------------------
+
+
+def test_a_study_that_cannot_be_written(place, searched):
+    before = contents(place)
+    line = refused(run(place, "search", *TINY, "study=done/plan.yaml/inside"), 1)
+    assert line == "'done/plan.yaml/inside' cannot be written: Not a directory"
+    assert contents(place) == before
+
+
+def test_an_applied_plan_that_cannot_be_written(place, searched, tmp_path):
+    shutil.copytree(place / "done", tmp_path / "study", ignore=shutil.ignore_patterns("applied"))
+    (tmp_path / "study/applied").write_text("in the way")
+    line = refused(run(place, "apply", f"study={tmp_path}/study", "steps=2"), 1)
+    assert "could not be written: " in line
+
+
+def test_a_search_in_which_all_diverge(place):
+    ran = run(place, "search", *TINY, "study=diverged", "qat.lr=1e30", "references=[]")
+    assert ran.code == 1
+    assert ran.err.endswith("autoquant: no plan within the budget was trained to its end\n")
+    assert "next:" not in ran.out
+    assert not (place / "diverged/plan.yaml").exists()
+    assert "must have a chosen plan" in refused(run(place, "apply", "study=diverged"))
+
+
+def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeypatch):
+    monkeypatch.setattr("autoquant.reporter.report", mock.Mock(side_effect=ZeroDivisionError("x")))
+    assert refused(run(place, "report", "study=done"), 1) == "ZeroDivisionError: x"
+    monkeypatch.setenv("AUTOQUANT_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(place, "report", "study=done")
+
+
+def test_a_stopped_search_goes_on(place, monkeypatch):
+    real, calls = candidate.train, []
+
+    def stopped(*arguments, **options):
+        calls.append(options["label"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(candidate, "train", stopped)
+    ran = run(place, "search", *TINY, "study=stopped")
+    assert ran.code == 130
+    assert ran.err.endswith("stopped; the same command goes on from here\n")
+    assert calls == ["trial w4", "trial 0"]
+    assert not list((place / "stopped").rglob("*.tmp"))
+    assert run(place, "search", *TINY, "study=stopped").code == 0
+    assert calls[2:] == ["trial 1"]  # what was finished is kept
+    ended = [(o.trial, o.state) for o in Study(place / "stopped").outcomes()]
+    assert ended == [("w4", "complete"), ("0", "interrupted"), ("1", "complete")]
+
+
+def test_an_interrupt_signal_stops_a_search(place):
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from autoquant.cli import main; main(sys.argv[1:])"
+    )
+    arguments = [*TINY, "study=signal", "baseline.steps=1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "search", *arguments],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (place / "signal/profile.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("\nstopped; the same command goes on from here\n")
+    assert "Traceback" not in err
+    left = {path.name for path in (place / "signal").iterdir()}
+    assert left <= {".lock", "config.yaml", "profile.json"}
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+def test_help_and_version(place):
+    assert run(place, "--help") == (0, cli.HELP, "")
+    assert run(place) == (2, cli.HELP, "")
+    assert run(place, "--version").out.strip() == autoquant.__version__
+    ran = run(place, "search", "--help")
+    assert ran.code == 0
+    assert "  budget " in ran.out
+    assert "  baseline.steps " in ran.out
+
+
+def test_cfg_prints_what_would_be_used(place):
+    ran = run(place, "search", "--cfg", "job", "quantizer=bit_rnn", "trials=3")
+    assert ran.code == 0
+    assert "\ntrials: 3\n" in ran.out
+    assert "  reparametrization: tanh\n" in ran.out
+    assert "_target_: autoquant.tasks.language.stdlib\n" in ran.out
+    assert contents(place).keys() >= set()
+
+
+def test_help_and_mistakes_do_not_wait_for_torch():
+    code = """
+import sys
+from autoquant.cli import main
+for arguments in (["--help"], ["--version"], ["search", "--help"], ["serach"], ["search", "a=1"]):
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+print([name for name in ("torch", "optuna", "matplotlib") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+# --- the wheel -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_its_configuration(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("autoquant", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "autoquant/conf/task/stdlib.yaml" in names
+    assert "autoquant/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests", "conf", "benchmarks"))]
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site]
+    subprocess.run([*install, wheel], check=True)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "borrowed.pth").write_text("\n".join(packages))  # found after the wheel's own
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = "import autoquant; print(autoquant.__file__); from autoquant.cli import main; main()"
+    command = [tmp_path / "venv/bin/python", "-c", code, "profile", *SIZES_OF_TASK]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ran = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(str(site))
+    assert "rnn.l0" in ran.stdout
+    assert not list(empty.iterdir())
+
+
+SIZES_OF_TASK = [f"task.{each}" for each in SIZES]

@@ -1,0 +1,507 @@
+"""Whole searches on a tiny task: the budget, the folder, interruptions, failures."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from autoquant import candidate, cost, files, searcher
+from autoquant.errors import Diverged, RunError, UserError
+from autoquant.graph import describe, prepare
+from autoquant.outcome import Outcome, best
+from autoquant.plan import Plan
+from autoquant.searcher import SearchResult, search
+from autoquant.settings import Scheme, Search, Space, Training, Widening
+from autoquant.study import Study
+from autoquant.task import Direction, Split
+from autoquant.tasks.language import LanguageTask
+from tests.toys import language_task
+
+SETTINGS = Search(
+    budget="3.6kB",  # of 2312 bytes of floats; the header is most of so small a file
+    trials=5,
+    device="cpu",
+    sampler="random",
+    prune=False,
+    references=(8, 2),
+    baseline=Training(steps=8, scores=1),
+    qat=Training(steps=4, scores=2),
+    widening=Widening(max_share=1.0, max_growth=1.0),
+    space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
+)
+LIMIT = 3600
+
+
+def tiny_task() -> LanguageTask:
+    """578 parameters; a trial takes a tenth of a second."""
+    return language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)
+
+
+def run(folder: Path, task: Any = None, **changes: Any) -> SearchResult:
+    return search(task or tiny_task(), replace(SETTINGS, **changes), study=folder, progress=False)
+
+
+def proposals(outcomes: Any) -> list[tuple[Plan, str, float | None]]:
+    """What was proposed and ran to an end: plan, state and score, in order."""
+    return [
+        (o.plan, o.state, o.score)
+        for o in outcomes
+        if o.role == "search" and o.state != "interrupted"
+    ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    return run(tmp_path_factory.mktemp("unbroken") / "study")
+
+
+class TrainCandidate:
+    """The real train_candidate, counting its calls; ``before`` may raise in one of them."""
+
+    def __init__(self, before: Callable[[int], None] = lambda call: None) -> None:
+        self.before = before
+        self.plans: list[Plan] = []
+
+    def __call__(self, base: Any, plan: Plan, *args: Any, **options: Any) -> Any:
+        self.plans.append(plan)
+        self.before(len(self.plans))
+        return candidate.train_candidate(base, plan, *args, **options)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainCandidate]:
+    def watch(before: Callable[[int], None] = lambda call: None) -> TrainCandidate:
+        watcher = TrainCandidate(before)
+        monkeypatch.setattr(searcher, "train_candidate", watcher)
+        return watcher
+
+    return watch
+
+
+def raising(error: BaseException, at: int) -> Callable[[int], None]:
+    def before(call: int) -> None:
+        if call == at:
+            raise error
+
+    return before
+
+
+# --- the result and the folder --------------------------------------------------------------------
+
+
+def test_every_proposal_fits(unbroken: SearchResult) -> None:
+    network = describe(prepare(tiny_task().build_model()))
+    assert unbroken.budget_bytes == LIMIT
+    assert len(proposals(unbroken.outcomes)) == SETTINGS.trials
+    for outcome in unbroken.outcomes:
+        assert outcome.size_bytes == cost.size_bytes(network, outcome.plan, Scheme())
+        if outcome.role == "search":
+            assert outcome.size_bytes <= LIMIT
+
+
+def test_nothing_is_proposed_twice(unbroken: SearchResult) -> None:
+    plans = [outcome.plan for outcome in unbroken.outcomes]
+    assert len(set(plans)) == len(plans)
+
+
+def test_proposals_fill_the_budget_at_every_width(unbroken: SearchResult) -> None:
+    plans = [plan for plan, *_ in proposals(unbroken.outcomes)]
+    assert [plan["rnn.l0"].width for plan in plans[:2]] == [1.0, 1.5]
+    assert all(o.size_bytes > 0.95 * LIMIT for o in unbroken.outcomes if o.role == "search")
+
+
+def test_references_are_uniform(unbroken: SearchResult) -> None:
+    references = {o.trial: o for o in unbroken.outcomes if o.role == "reference"}
+    assert list(references) == ["w8", "w2"]
+    for name, outcome in references.items():
+        bits = int(name[1:])
+        for choice in outcome.plan.choices.values():
+            assert (choice.weight_bits, choice.bits_of("recurrent"), choice.width) == (
+                *(bits, bits, 1.0),
+            )
+        assert outcome.plan["decoder"].activation_bits == 8
+    assert references["w8"].size_bytes > LIMIT  # it is there to compare with
+
+
+def test_the_best_fits_and_is_the_best(unbroken: SearchResult) -> None:
+    assert unbroken.best is not None
+    within = [o.score for o in unbroken.outcomes if o.size_bytes <= LIMIT]
+    assert unbroken.best.score == min(within)
+    assert unbroken.best == best(unbroken.outcomes, LIMIT, "minimize")
+
+
+def test_the_folder(unbroken: SearchResult) -> None:
+    study = unbroken.study
+    assert {path.name for path in study.path.iterdir() if path.name[0] != "."} == {
+        *("config.yaml", "journal.log", "baseline.safetensors", "baseline.json"),
+        *("profile.json", "outcomes.csv", "plan.yaml"),
+    }
+    assert {path.name for path in study.path.iterdir() if path.name[0] == "."} == {".lock"}
+
+
+def test_files_parse(unbroken: SearchResult) -> None:
+    study = unbroken.study
+    rows = list(csv.DictReader(study.outcomes_file.read_text().splitlines()))
+    assert [row["trial"] for row in rows] == [o.trial for o in unbroken.outcomes]
+    assert [o.plan for o in study.outcomes()] == [o.plan for o in unbroken.outcomes]
+    assert unbroken.best is not None
+    assert study.plan() == unbroken.best.plan
+    assert study.baseline() == unbroken.baseline
+    profile = json.loads(study.profile_file.read_text())
+    assert [layer["name"] for layer in profile["layers"]] == ["rnn.l0", "decoder", "embedding"]
+    config = yaml.safe_load(study.config_file.read_text())
+    assert config["task"] == {"name": "toy"}
+    assert config["budget"] == "3.6kB"
+    assert set(load_file(study.baseline_file)) == set(tiny_task().build_model().state_dict())
+
+
+def test_every_trial_has_its_story(unbroken: SearchResult) -> None:
+    for outcome in unbroken.outcomes:
+        assert (outcome.state, outcome.steps, outcome.reason) == ("complete", 4, "")
+        assert [step for step, _ in outcome.history] == [1, 3]
+        assert outcome.seconds > 0
+
+
+def test_same_seed_same_search(unbroken: SearchResult, tmp_path: Path) -> None:
+    again = run(tmp_path / "again")
+    assert proposals(again.outcomes) == proposals(unbroken.outcomes)
+    assert [o.score for o in again.outcomes] == [o.score for o in unbroken.outcomes]
+    assert again.baseline.score == unbroken.baseline.score
+
+
+def test_another_seed_another_search(unbroken: SearchResult, tmp_path: Path) -> None:
+    other = run(tmp_path / "other", seed=1, trials=4)
+    assert other.baseline.score != unbroken.baseline.score
+    assert [p for p, *_ in proposals(other.outcomes)] != [
+        p for p, *_ in proposals(unbroken.outcomes)
+    ][:4]
+
+
+def test_origin_is_written_down(tmp_path: Path) -> None:
+    small = replace(SETTINGS, trials=1, references=())
+    origin = {"_target_": "toys.tiny", "words": 10}
+    search(tiny_task(), small, study=tmp_path / "study", origin=origin, progress=False)
+    assert Study.open(tmp_path / "study").config()["task"] == origin
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def test_more_trials_continue(
+    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    first = run(tmp_path / "study", trials=2)
+    watcher = watched()
+    second = run(tmp_path / "study", trials=5)
+    assert len(watcher.plans) == 3
+    assert second.outcomes[: len(first.outcomes)] == first.outcomes
+    assert proposals(second.outcomes) == proposals(unbroken.outcomes)
+
+
+@pytest.mark.parametrize("trials", [2, 1], ids=["as many", "fewer"])
+def test_nothing_left_to_do(
+    trials: int, watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    first = run(tmp_path / "study", trials=2, references=(2,))
+    watcher = watched()
+    again = run(tmp_path / "study", trials=trials, references=(2,))
+    assert watcher.plans == []
+    assert again.outcomes == first.outcomes
+
+
+def test_a_search_ends_when_every_plan_was_tried(tmp_path: Path) -> None:
+    space = Space(weight_bits=(2, 4), activation_bits=(8,), width=(1.0,), split_recurrent=False)
+    result = run(tmp_path / "study", space=space, trials=50, references=(2,), budget="100kB")
+    plans = [plan for plan, *_ in proposals(result.outcomes)]
+    assert len(plans) == len(set(plans)) == 2**3 - 1  # all but the reference
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"budget": "3.7kB"}, "budget=3.6kB, got budget=3.7kB"),
+        ({"seed": 1}, "seed=0, got seed=1"),
+        ({"qat": Training(steps=5, scores=2)}, "qat.steps=4, got qat.steps=5"),
+        ({"references": (8,)}, "references=[8, 2], got references=[8]"),
+    ],
+    ids=["budget", "seed", "qat", "references"],
+)
+def test_another_configuration_is_refused(
+    changes: dict[str, Any], named: str, unbroken: SearchResult
+) -> None:
+    before = unbroken.study.outcomes_file.read_bytes()
+    with pytest.raises(UserError) as raised:
+        run(unbroken.study.path, **changes)
+    assert named in str(raised.value)
+    assert unbroken.study.outcomes_file.read_bytes() == before
+
+
+# --- interruptions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [2, 4], ids=["in a reference", "in a proposal"])
+def test_ctrl_c(
+    call: int,
+    unbroken: SearchResult,
+    watched: Callable[..., TrainCandidate],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched(raising(KeyboardInterrupt(), at=call))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study")
+    monkeypatch.undo()
+    left = Study.open(tmp_path / "study").outcomes()
+    assert [o.state for o in left].count("complete") == call - 1
+    assert [o.state for o in left].count("interrupted") == 1
+    result = run(tmp_path / "study")
+    kept = [o.trial for o in left if o.state == "complete"]
+    assert [o.score for o in result.outcomes if o.trial in kept and o.state == "complete"][
+        : len(kept)
+    ] == [o.score for o in left if o.state == "complete"]
+    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
+    assert [o.state for o in result.outcomes].count("interrupted") == 1
+
+
+KILLED = """
+import sys
+import torch
+from tests.test_searcher import run
+from autoquant import candidate, searcher
+torch.set_num_threads(1)
+calls = 0
+
+def train_candidate(*args, on_score, **options):
+    global calls
+    calls += 1
+    def slow(step, score):
+        on_score(step, score)
+        if calls == 5:  # the third proposal, in the middle of its training
+            print("now", flush=True)
+            time.sleep(600)
+    return candidate.train_candidate(*args, on_score=slow, **options)
+
+searcher.train_candidate = train_candidate
+run(__import__("pathlib").Path(sys.argv[1]))
+"""
+
+
+def test_kill(unbroken: SearchResult, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "now\n"
+        left = Study.open(folder).outcomes()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert [o.state for o in left] == ["complete"] * 4
+    assert proposals(left) == proposals(unbroken.outcomes)[:2]
+    result = run(folder)
+    assert [o for o in result.outcomes if o.state == "interrupted"] != []
+    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
+    finished = [o for o in result.outcomes if o.state == "complete"]
+    assert [(o.trial, o.score) for o in finished[:4]] == [(o.trial, o.score) for o in left]
+    (interrupted,) = (o for o in result.outcomes if o.state == "interrupted")
+    assert interrupted.plan == proposals(unbroken.outcomes)[2][0]
+    assert interrupted.steps == 1  # it had one score
+
+
+def test_a_second_search_is_refused(unbroken: SearchResult, tmp_path: Path) -> None:
+    before = unbroken.study.outcomes_file.read_bytes()
+    with unbroken.study.locked(), pytest.raises(UserError, match="one search at a time"):
+        run(unbroken.study.path, trials=9)
+    assert unbroken.study.outcomes_file.read_bytes() == before
+
+
+# --- trials that go wrong -------------------------------------------------------------------------
+
+
+def test_a_diverged_trial_is_recorded_and_the_search_goes_on(
+    watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    watched(raising(Diverged("the training loss must be finite, got nan at step 20"), at=4))
+    result = run(tmp_path / "study")
+    ends = [o.state for o in result.outcomes if o.role == "search"]
+    assert ends == ["complete", "diverged", "complete", "complete", "complete"]
+    diverged = result.outcomes[3]
+    assert (diverged.score, diverged.steps) == (None, 0)
+    assert "nan" in diverged.reason
+    plans = [plan for plan, *_ in proposals(result.outcomes)]
+    assert len(set(plans)) == len(plans)
+    assert result.best is not None
+    assert result.best.state == "complete"
+
+
+class Explosive(LanguageTask):
+    """Its loss is not a number while the model is quantized to a width of its own."""
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        loss, carry = super().loss(model, batch, carry)
+        wide = model.get_submodule("decoder").weight.shape[1] > 8
+        return loss * float("nan") if wide and model.training else loss, carry
+
+
+def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
+    tiny = tiny_task()
+    task = Explosive(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    result = run(tmp_path / "study", task)
+    for outcome in result.outcomes:
+        wide = outcome.plan["rnn.l0"].width > 1
+        assert outcome.state == ("diverged" if wide else "complete")
+    assert {o.state for o in result.outcomes} == {"diverged", "complete"}
+    assert result.best is not None
+    assert result.best.plan["rnn.l0"].width == 1.0
+
+
+def test_nothing_completes(watched: Callable[..., TrainCandidate], tmp_path: Path) -> None:
+    def before(call: int) -> None:
+        raise Diverged("not finite")
+
+    watched(before)
+    result = run(tmp_path / "study", trials=2, references=(2,))
+    assert result.best is None
+    assert [o.state for o in result.outcomes] == ["diverged"] * 3
+    assert not result.study.plan_file.exists()
+
+
+def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = 0
+
+    def train_candidate(*args: Any, on_score: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        bad = 1000.0 if calls == 6 else 0.0
+        return candidate.train_candidate(
+            *args, on_score=lambda step, score: on_score(step, score + bad), **options
+        )
+
+    monkeypatch.setattr(searcher, "train_candidate", train_candidate)
+    result = run(tmp_path / "study", prune=True, trials=6, references=(2,))
+    pruned = [o for o in result.outcomes if o.score is not None and o.score > 1000]
+    assert [o.state for o in pruned] == ["pruned"]
+    assert (pruned[0].steps, len(pruned[0].history)) == (1, 1)
+    assert pruned[0].reason == "worse than the median"
+    assert len(proposals(result.outcomes)) == 6
+
+
+# --- errors of one line ---------------------------------------------------------------------------
+
+
+def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        run(tmp_path / "study", budget="0.5x")
+    assert not (tmp_path / "study").exists()
+    words = str(raised.value)
+    assert "\n" not in words
+    smallest = int(words.split(" bytes")[0].split()[-1])
+    with pytest.raises(UserError):
+        run(tmp_path / "study", budget=f"{smallest - 1}B")
+    space = replace(SETTINGS.space, activation_bits=(4,))
+    result = run(tmp_path / "study", budget=f"{smallest}B", trials=3, references=(), space=space)
+    assert [o.size_bytes for o in result.outcomes] == [smallest]
+
+
+def test_a_sampler_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("autoquant.proposer.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="scipy"):
+        run(tmp_path / "study", sampler="gp")
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["parent", "study"])
+def test_a_read_only_folder(inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, for root may write anywhere."""
+    folder = tmp_path / "study"
+    if inside:
+        Study.create(folder, {"task": {"name": "toy"}, **asdict(SETTINGS)})
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for method in ("mkdir", "open", "write_text", "write_bytes"):
+        monkeypatch.setattr(files.Path, method, refuse)
+    with pytest.raises(RunError) as raised:
+        run(folder)
+    assert "\n" not in str(raised.value)
+    assert "Read-only file system" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["profile.json", "baseline.json", "outcomes.csv", "plan.yaml"])
+def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.write_text
+
+    def write_text(path: Path, *args: Any, **options: Any) -> int:
+        if name in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(files.Path, "write_text", write_text)
+    with pytest.raises(RunError) as raised:
+        run(tmp_path / "study", trials=1, references=(2,))
+    assert "\n" not in str(raised.value)
+    assert "No space left on device" in str(raised.value)
+    monkeypatch.undo()
+    again = run(tmp_path / "study", trials=1, references=(2,))  # once there is room
+    assert proposals(again.outcomes) != []
+    assert {path.suffix for path in (tmp_path / "study").iterdir()}.isdisjoint({".tmp"})
+
+
+@pytest.mark.parametrize("limit", [3000, 9000, 16000], ids=["first", "second", "third"])
+def test_files_that_may_not_grow(limit: int, unbroken: SearchResult, tmp_path: Path) -> None:
+    """The same as a full disk, but real: writes stop in the middle of one file or another."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        with pytest.raises(RunError) as raised:
+            run(tmp_path / "study")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert "\n" not in str(raised.value)
+    assert "File too large" in str(raised.value)
+    assert proposals(run(tmp_path / "study").outcomes) == proposals(unbroken.outcomes)
+
+
+# --- the other direction --------------------------------------------------------------------------
+
+
+class HigherIsBetter(LanguageTask):
+    metric = "minus perplexity"
+    direction: Direction = "maximize"
+
+    def score(self, model: nn.Module, split: Split) -> float:
+        return -super().score(model, split)
+
+
+def test_a_score_to_maximize(tmp_path: Path, unbroken: SearchResult) -> None:
+    tiny = tiny_task()
+    task = HigherIsBetter(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    result = run(tmp_path / "study", task)
+    assert result.baseline.direction == "maximize"
+    assert proposals(result.outcomes) == [
+        (plan, state, -score) for plan, state, score in proposals(unbroken.outcomes)
+    ]
+    assert result.best is not None
+    assert unbroken.best is not None
+    assert result.best.plan == unbroken.best.plan
+    assert result.study.plan() == result.best.plan
+    assert "minus perplexity" in result.study.plan_file.read_text().splitlines()[0]
