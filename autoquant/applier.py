@@ -201,14 +201,17 @@ def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
         return None
     if not file.is_file():
         return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if content.pop("training") != asdict(training):
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content.pop("training") != asdict(training):
+            return None
+        if Plan.from_dict(content.pop("plan")) != plan:
+            return None
+        for name in ("costs", "baseline_costs"):
+            content[name] = Costs(**content[name])
+        return Applied(artifact=place / "model.safetensors", plan=plan, **content)
+    except (ValueError, KeyError, TypeError):  # not as it was written
         return None
-    if Plan.from_dict(content.pop("plan")) != plan:
-        return None
-    for name in ("costs", "baseline_costs"):
-        content[name] = Costs(**content[name])
-    return Applied(artifact=place / "model.safetensors", plan=plan, **content)
 
 
 def _write_result(place: Path, applied: Applied, training: Training) -> None:

@@ -78,7 +78,8 @@ def weights_file(source: str | Path) -> Path:
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a float model's state."""
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()  # copies, for some may share memory
     }
     try:
         with replacing(path) as temporary:

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(arguments[1:]):
         print(manual.page(command), end="")
         return
-    sys.argv = [f"autoquant {command}", *map(_quoted, arguments[1:])]
+    sys.argv = [f"autoquant {command}", *_quoted(arguments[1:])]
     sys.exit(_guarded(command))
 
 
-def _quoted(argument: str) -> str:
-    """A path with signs that mean something to Hydra, or nothing, in Hydra's quotes."""
-    key, _, value = argument.partition("=")
-    if key not in PATHS or re.fullmatch(r"[A-Za-z0-9_./:+,-]*|['\"\[{].*|.*\$\{.*", value):
-        return argument
-    escaped = value.replace('"', '\\"')
-    return f'{key}="{escaped}"'
+def _quoted(arguments: Sequence[str]) -> Iterator[str]:
+    """Arguments, paths with signs that mean something to Hydra, or nothing, in Hydra's quotes."""
+    comma = "," if {"-m", "--multirun"} & set(arguments) else ""  # there it parts values
+    plain = rf"[A-Za-z0-9_./:+{comma}-]*|['\"\[{{].*|.*\$\{{.*"
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in PATHS and not re.fullmatch(plain, value):
+            value = value.replace('"', '\\"')
+            yield f'{key}="{value}"'
+        else:
+            yield argument
 
 
 def _guarded(command: str) -> int:
@@ -123,7 +127,11 @@ def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
     for each in chain:
         text, key = str(each), _full_key(each)
         if re.search(r"Key '[^']*' (?:is )?not in ", text) and key:
-            near = difflib.get_close_matches(key, _setting_names(each, key), n=3, cutoff=0.5)
+            section = key.rpartition(".")[0]
+            known = _setting_names(
+                getattr(each, "parent_node", None), f"{section}." if section else ""
+            )
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
             hint = f" (near: {', '.join(near)})" if near else ""
             return f"a setting must be one that --help lists, got {key!r}{hint}"
         if key and text.startswith("Missing mandatory value"):
@@ -186,6 +194,8 @@ def _compose(command: str) -> None:
     raised: list[BaseException] = []
 
     def job(config: DictConfig) -> None:
+        if raised and isinstance(raised[-1], KeyboardInterrupt):
+            return  # of several runs, those after the one that was stopped
         try:
             COMMANDS[command](config)
         except BaseException as error:  # kept from Hydra, which would print it
@@ -199,8 +209,10 @@ def _compose(command: str) -> None:
             run(job)()
         except (ValueError, KeyError) as error:  # of Hydra's own, before the command ran
             raise UserError(_first_line(error)) from error
+    for each in raised[:-1]:
+        print(f"autoquant: {_explain(each)[1]}", file=sys.stderr)
     if raised:
-        raise raised[0]
+        raise raised[-1]
 
 
 def _register_schemas() -> None:
@@ -250,21 +262,14 @@ def _mirror(settings: type) -> type:
     return make_dataclass(settings.__name__, made)
 
 
-def _setting_names(error: BaseException, key: str) -> list[str]:
-    """The names that a mistyped key may have meant: settings, and its would-be neighbours."""
-    from dataclasses import fields, is_dataclass
-
-    from autoquant.settings import Search
-
-    names = ["study", "task", "artifact", "split", "trial", "plan"]
-    for each in fields(Search):
-        names.append(each.name)
-        if is_dataclass(each.default):
-            names += [f"{each.name}.{inner.name}" for inner in fields(each.default)]
-    section = key.rpartition(".")[0]
-    beside = getattr(error, "parent_node", None) or ()
-    names += [f"{section}.{each}" if section else str(each) for each in beside]
-    return list(dict.fromkeys(names))
+def _setting_names(section: Any, prefix: str = "") -> list[str]:
+    """The full names of a configuration's settings, and of those of its sections."""
+    names: list[str] = []
+    for key, inner in section.items_ex(resolve=False) if section is not None else ():
+        names.append(f"{prefix}{key}")
+        if hasattr(inner, "items_ex") and key != "hydra":
+            names += _setting_names(inner, f"{prefix}{key}.")
+    return names
 
 
 def _settings(config: DictConfig) -> Any:
@@ -292,14 +297,17 @@ def _build_task(origin: dict[str, Any]) -> Task:
 
     A configuration is code: run only those you trust.
     """
+    from pathlib import Path
+
     from hydra.utils import instantiate
 
     from autoquant.task import Task
 
     if "_target_" not in origin:
         raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     task = instantiate(origin, _convert_="all")
     if not isinstance(task, Task):
         raise UserError(f"the task must follow autoquant.Task, got a {type(task).__name__}")
@@ -316,6 +324,14 @@ def _enclosing_study(path: str) -> Study:
         if (folder / "config.yaml").is_file() and (folder / "journal.log").is_file():
             return Study(folder)
     raise UserError(f"task must be given for a file outside a study, got artifact={path}")
+
+
+def _recorded(study: Study) -> dict[str, Any]:
+    """How a study's task was configured."""
+    origin = study.config().get("task")
+    if not isinstance(origin, dict):
+        raise UserError(f"'{study.config_file}' must name the task of the study, got {origin!r}")
+    return origin
 
 
 # --- commands ------------------------------------------------------------------------------------
@@ -356,7 +372,7 @@ def _apply(config: DictConfig) -> None:
     study = Study.open(config.study)
     plan = None if config.plan is None else Plan.read(config.plan)
     changes = {key: config[key] for key in ("epochs", "steps", "lr") if config[key] is not None}
-    task = _build_task(study.config()["task"])
+    task = _build_task(_recorded(study))
     from autoquant.applier import apply
 
     applied = apply(
@@ -375,7 +391,7 @@ def _evaluate(config: DictConfig) -> None:
     if not Path(config.artifact).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
     if config.task is None:
-        origin = _enclosing_study(config.artifact).config()["task"]
+        origin = _recorded(_enclosing_study(config.artifact))
     else:
         origin = _origin(config)
     task = _build_task(origin)

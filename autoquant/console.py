@@ -37,14 +37,16 @@ def print_profile(profile: Profile) -> None:
         numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
         table.add_row(layer.name, *numbers, *growth)
     console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        "x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n"
-    )
-    for layer in profile.layers:
-        verdict = "may grow" if layer.widenable else "stays"
-        what = f"{layer.name} ({layer.kind}, {layer.shape})"
-        console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
+    with console.capture() as captured:  # rich itself would end the process when a pipe breaks
+        console.print(table)
+        console.print(
+            "x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n"
+        )
+        for layer in profile.layers:
+            verdict = "may grow" if layer.widenable else "stays"
+            what = f"{layer.name} ({layer.kind}, {layer.shape})"
+            console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
+    print(captured.get(), end="")
 
 
 def print_search(result: SearchResult, figures: list[Path]) -> None:

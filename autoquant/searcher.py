@@ -18,7 +18,7 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from autoquant import cost
-from autoquant.baseline import float_baseline, measure
+from autoquant.baseline import float_baseline, load_weights, measure, weights_file
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
@@ -91,6 +91,8 @@ def search(
     space = build_space(network, profile.widenable, settings.space)
     _refuse_unreachable(space, network, settings, limit, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
+    if settings.pretrained is not None and not Study(Path(study)).baseline_record.is_file():
+        load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
     device = resolve_device(settings.device)
     folder = Study.create(study, config)
     try:

@@ -150,9 +150,12 @@ class Study:
         """The record of the trained float model."""
         if not self.baseline_record.is_file():
             raise UserError(f"the study must have a trained baseline, got none in '{self.path}'")
-        content = json.loads(self.baseline_record.read_text(encoding="utf-8"))
-        content["history"] = tuple(map(tuple, content["history"]))
-        return Baseline(**content)
+        try:
+            content = json.loads(self.baseline_record.read_text(encoding="utf-8"))
+            content["history"] = tuple(map(tuple, content["history"]))
+            return Baseline(**content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"'{self.baseline_record}' must be as a search wrote it") from error
 
     def write_baseline(self, record: Baseline) -> None:
         write_text(self.baseline_record, json.dumps(asdict(record), indent=2) + "\n")
@@ -161,7 +164,10 @@ class Study:
         """Every plan that was tried, in order; references first."""
         if not self.outcomes_file.is_file():
             return []
-        return from_csv(self.outcomes_file.read_text(encoding="utf-8"))
+        try:
+            return from_csv(self.outcomes_file.read_text(encoding="utf-8"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"'{self.outcomes_file}' must be as a search wrote it") from error
 
     def plan(self) -> Plan:
         """The plan that the search chose."""

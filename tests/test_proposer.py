@@ -198,8 +198,8 @@ def test_a_stop_in_between_changes_nothing(sampler: str) -> None:
 # --- learning -------------------------------------------------------------------------------------
 
 
-def later(proposer: Proposer, references: list[Outcome], failed: int = 0) -> list[Point | None]:
-    """What is proposed after the starts, were that many of the trials before it failures."""
+def later(proposer: Proposer, references: list[Outcome]) -> list[Point | None]:
+    """What is proposed after the starts and none, one, two, ... failures."""
     starts = run(proposer, 3)
     tried = {SPACE.plan(each) for each in starts}
     proposals = []
@@ -214,6 +214,11 @@ def later(proposer: Proposer, references: list[Outcome], failed: int = 0) -> lis
 def good_references() -> list[Outcome]:
     points = list(product((0, 1), (0, 1), (0,), (0, 1), (0, 1, 2, 3)))
     return [reference(SPACE.plan(point)) for point in points]
+
+
+def test_every_ended_trial_gives_fresh_samples() -> None:
+    """Failures too, though no sampler learns from them."""
+    assert len(set(later(proposer_of("random"), []))) > 1
 
 
 def test_references_that_fit_are_learned_from() -> None:

@@ -9,7 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from autoquant import candidate, cost, files, searcher
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph import describe, prepare
-from autoquant.outcome import Outcome, best
+from autoquant.outcome import best
 from autoquant.plan import Plan
 from autoquant.searcher import SearchResult, search
 from autoquant.settings import Scheme, Search, Space, Training, Widening
@@ -33,7 +33,7 @@ from tests.toys import language_task
 
 SETTINGS = Search(
     budget="3.6kB",  # of 2312 bytes of floats; the header is most of so small a file
-    trials=5,
+    trials=4,
     device="cpu",
     sampler="random",
     prune=False,
@@ -62,6 +62,14 @@ def proposals(outcomes: Any) -> list[tuple[Plan, str, float | None]]:
         for o in outcomes
         if o.role == "search" and o.state != "interrupted"
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_disk() -> Iterator[None]:
+    """Nothing here pulls the plug, so that no write needs to wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +192,11 @@ def test_same_seed_same_search(unbroken: SearchResult, tmp_path: Path) -> None:
 
 
 def test_another_seed_another_search(unbroken: SearchResult, tmp_path: Path) -> None:
-    other = run(tmp_path / "other", seed=1, trials=4)
+    other = run(tmp_path / "other", seed=1)
     assert other.baseline.score != unbroken.baseline.score
     assert [p for p, *_ in proposals(other.outcomes)] != [
         p for p, *_ in proposals(unbroken.outcomes)
-    ][:4]
+    ]
 
 
 def test_origin_is_written_down(tmp_path: Path) -> None:
@@ -206,8 +214,8 @@ def test_more_trials_continue(
 ) -> None:
     first = run(tmp_path / "study", trials=2)
     watcher = watched()
-    second = run(tmp_path / "study", trials=5)
-    assert len(watcher.plans) == 3
+    second = run(tmp_path / "study")
+    assert len(watcher.plans) == 2
     assert second.outcomes[: len(first.outcomes)] == first.outcomes
     assert proposals(second.outcomes) == proposals(unbroken.outcomes)
 
@@ -269,10 +277,9 @@ def test_ctrl_c(
     assert [o.state for o in left].count("complete") == call - 1
     assert [o.state for o in left].count("interrupted") == 1
     result = run(tmp_path / "study")
-    kept = [o.trial for o in left if o.state == "complete"]
-    assert [o.score for o in result.outcomes if o.trial in kept and o.state == "complete"][
-        : len(kept)
-    ] == [o.score for o in left if o.state == "complete"]
+    assert [o for o in left if o.state == "complete"] == [
+        replace(o, seconds=round(o.seconds, 2)) for o in result.outcomes if o.state == "complete"
+    ][: call - 1]
     assert proposals(result.outcomes) == proposals(unbroken.outcomes)
     assert [o.state for o in result.outcomes].count("interrupted") == 1
 
@@ -342,7 +349,7 @@ def test_a_diverged_trial_is_recorded_and_the_search_goes_on(
     watched(raising(Diverged("the training loss must be finite, got nan at step 20"), at=4))
     result = run(tmp_path / "study")
     ends = [o.state for o in result.outcomes if o.role == "search"]
-    assert ends == ["complete", "diverged", "complete", "complete", "complete"]
+    assert ends == ["complete", "diverged", "complete", "complete"]
     diverged = result.outcomes[3]
     assert (diverged.score, diverged.steps) == (None, 0)
     assert "nan" in diverged.reason
@@ -428,6 +435,32 @@ def test_a_sampler_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize("content", [None, b"not weights"], ids=["missing", "damaged"])
+def test_pretrained_weights_that_are_wrong_leave_no_folder(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    """Else the path would stand in its configuration, and the right one would be refused."""
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="safetensors file") as raised:
+        run(tmp_path / "study", pretrained=str(path))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_pretrained_weights_may_go_once_they_are_taken(
+    unbroken: SearchResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(unbroken.study.baseline_file.read_bytes())
+    result = run(tmp_path / "study", pretrained=str(path), trials=1)
+    assert proposals(result.outcomes) == proposals(unbroken.outcomes)[:1]
+    path.unlink()
+    result = run(tmp_path / "study", pretrained=str(path), trials=2)
+    assert proposals(result.outcomes) == proposals(unbroken.outcomes)[:2]
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["parent", "study"])
 def test_a_read_only_folder(inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated, for root may write anywhere."""
@@ -438,8 +471,12 @@ def test_a_read_only_folder(inside: bool, tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(path: Path, *args: Any, **options: Any) -> Any:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    for method in ("mkdir", "open", "write_text", "write_bytes"):
-        monkeypatch.setattr(files.Path, method, refuse)
+    def open_file(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        return real(path, mode, *args, **options) if mode == "r" else refuse(path)
+
+    real = Path.open
+    monkeypatch.setattr(files.Path, "open", open_file)
+    monkeypatch.setattr(files.Path, "mkdir", refuse)
     with pytest.raises(RunError) as raised:
         run(folder)
     assert "\n" not in str(raised.value)
@@ -457,16 +494,16 @@ def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(files.Path, "write_text", write_text)
     with pytest.raises(RunError) as raised:
-        run(tmp_path / "study", trials=1, references=(2,))
+        run(tmp_path / "study", trials=1, references=())
     assert "\n" not in str(raised.value)
     assert "No space left on device" in str(raised.value)
     monkeypatch.undo()
-    again = run(tmp_path / "study", trials=1, references=(2,))  # once there is room
+    again = run(tmp_path / "study", trials=1, references=())  # once there is room
     assert proposals(again.outcomes) != []
     assert {path.suffix for path in (tmp_path / "study").iterdir()}.isdisjoint({".tmp"})
 
 
-@pytest.mark.parametrize("limit", [3000, 9000, 16000], ids=["first", "second", "third"])
+@pytest.mark.parametrize("limit", [3000, 16000], ids=["baseline", "journal"])
 def test_files_that_may_not_grow(limit: int, unbroken: SearchResult, tmp_path: Path) -> None:
     """The same as a full disk, but real: writes stop in the middle of one file or another."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,0 +1,327 @@
+"""The float baseline: trained once, resumed, taken from elsewhere, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from autoquant import training
+from autoquant.baseline import (
+    float_baseline,
+    load_weights,
+    measure,
+    save_weights,
+    weights_file,
+)
+from autoquant.errors import Diverged, RunError, UserError
+from autoquant.settings import Search, Training
+from autoquant.study import Baseline, Study
+from autoquant.tasks.language import LanguageTask, Window
+from autoquant.training import score, seed_everything
+from tests.toys import language_model, language_task
+
+SETTINGS = Search(device="cpu", seed=3, baseline=Training(steps=8, scores=2))
+CPU = torch.device("cpu")
+OPTIONS: dict[str, Any] = {"batch_size": 50, "length": 4, "probe_tokens": 50}
+
+
+def tiny_task(hidden: int = 8) -> LanguageTask:
+    return language_task(10, 400, **OPTIONS, embedding=4, hidden=hidden, dropout=0.2)
+
+
+def study_of(path: Path, settings: Search = SETTINGS) -> Study:
+    return Study.create(path, {"task": {"name": "toy"}, **asdict(settings)})
+
+
+def baseline(
+    study: Study, settings: Search = SETTINGS, task: Any = None
+) -> tuple[nn.Module, Baseline]:
+    return float_baseline(task or tiny_task(), settings, study, CPU, progress=False)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, nn.Module, Baseline]:
+    study = study_of(tmp_path_factory.mktemp("trained") / "study")
+    return study, *baseline(study)
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        pytest.fail("there was nothing to train")
+
+    monkeypatch.setattr("autoquant.baseline.train", refuse)
+
+
+# --- trained here ---------------------------------------------------------------------------------
+
+
+def test_a_new_one_is_trained_and_recorded(trained: tuple[Study, nn.Module, Baseline]) -> None:
+    study, model, record = trained
+    assert record.score == score(model, tiny_task(), "valid")
+    assert (record.metric, record.direction) == ("perplexity", "minimize")
+    assert (record.steps, [step for step, _ in record.history]) == (8, [3, 5])
+    assert record.seconds > 0
+    assert study.baseline() == record
+    assert set(load_file(study.baseline_file)) == set(model.state_dict())
+    names = {path.name for path in study.path.iterdir()}
+    assert names == {"config.yaml", "baseline.safetensors", "baseline.json"}
+
+
+def test_it_did_learn(trained: tuple[Study, nn.Module, Baseline]) -> None:
+    seed_everything(SETTINGS.seed)
+    untrained = tiny_task().build_model()
+    assert trained[2].score < score(untrained, tiny_task(), "valid")
+    assert not same_weights(untrained, trained[1])
+
+
+def test_sizes_by_hand(trained: tuple[Study, nn.Module, Baseline]) -> None:
+    words, embedding, hidden = len(tiny_task().corpus.vocabulary), 4, 8
+    parameters = words * embedding + 4 * hidden * (embedding + hidden + 2) + words * (hidden + 1)
+    assert (trained[2].parameters, trained[2].size_bytes) == (parameters, 4 * parameters)
+
+
+def test_buffers_count_in_bytes_but_not_as_parameters() -> None:
+    assert measure(nn.BatchNorm1d(3)) == (4 * 3 * 4 + 8, 6)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_second_time_it_is_read(trained: tuple[Study, nn.Module, Baseline]) -> None:
+    study, model, record = trained
+    again, same = baseline(study)
+    assert same == record
+    assert same_weights(again, model)
+
+
+def test_same_seed_same_weights(trained: tuple[Study, nn.Module, Baseline], tmp_path: Path) -> None:
+    again, record = baseline(study_of(tmp_path / "again"))
+    assert same_weights(again, trained[1])
+    assert record.score == trained[2].score
+    other = replace(SETTINGS, seed=4)
+    assert not same_weights(baseline(study_of(tmp_path / "other", other), other)[0], trained[1])
+
+
+# --- interrupted ----------------------------------------------------------------------------------
+
+
+class Interrupted(LanguageTask):
+    """Its training is stopped before a certain step."""
+
+    stop = 5
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Window]:
+        for step, batch in enumerate(super().batches(seed, start), start=start):
+            if step == self.stop:
+                raise KeyboardInterrupt
+            yield batch
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_an_interrupted_one_goes_on(
+    stop: int,
+    trained: tuple[Study, nn.Module, Baseline],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after every step
+    study = study_of(tmp_path / "study")
+    task = Interrupted(tiny_task().corpus, **OPTIONS, embedding=4, hidden=8, dropout=0.2)
+    task.stop = stop
+    with pytest.raises(KeyboardInterrupt):
+        baseline(study, task=task)
+    assert not study.baseline_record.exists()
+
+    seen: list[int] = []
+    task = tiny_task()
+    real = task.batches
+    monkeypatch.setattr(
+        task, "batches", lambda seed, start=0: (seen.append(start), real(seed, start))[1]
+    )
+    model, record = baseline(study, task=task)
+    assert seen == [stop]
+    assert same_weights(model, trained[1])
+    assert (record.score, record.history) == (trained[2].score, trained[2].history)
+    assert not list(study.path.glob(".baseline*"))
+
+
+def test_stopped_between_weights_and_record(
+    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    study = study_of(tmp_path / "study")
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "write_baseline", stop)
+        with pytest.raises(KeyboardInterrupt):
+            baseline(study)
+    assert study.baseline_file.exists()
+    model, record = baseline(study)
+    assert same_weights(model, trained[1])
+    assert record.score == trained[2].score
+
+
+# --- taken from elsewhere -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("source", ["file", "study"])
+def test_pretrained(
+    source: str, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+) -> None:
+    origin = trained[0].baseline_file if source == "file" else trained[0].path
+    settings = replace(SETTINGS, pretrained=str(origin), seed=9)
+    study = study_of(tmp_path / "study", settings)
+    model, record = baseline(study, settings)
+    assert same_weights(model, trained[1])
+    assert record.score == trained[2].score
+    assert (record.steps, record.history) == (0, ())
+    origin = study.baseline_file
+    assert origin.read_bytes() == trained[0].baseline_file.read_bytes()  # a copy of its own
+    again, same = baseline(study, replace(settings, pretrained="gone"))
+    assert same == record
+    assert same_weights(again, trained[1])
+
+
+def missing(path: Path) -> None:
+    path.with_name("empty").mkdir()
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def not_safetensors(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 a pickle perhaps" * 20)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def another_models(path: Path) -> None:
+    save_weights(tiny_task(hidden=9).build_model(), path)
+
+
+def one_tensor_short(path: Path) -> None:
+    state = load_file(path)
+    del state["decoder.bias"]
+    save_file(state, path)
+
+
+def one_tensor_more(path: Path) -> None:
+    save_file(load_file(path) | {"extra": torch.zeros(2)}, path)
+
+
+DAMAGES = [truncated, not_safetensors, empty]
+STRANGERS = [another_models, one_tensor_short, one_tensor_more]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *STRANGERS], ids=lambda each: each.__name__)
+def test_files_that_are_refused(
+    damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(trained[0].baseline_file.read_bytes())
+    damage(path)
+    settings = replace(SETTINGS, pretrained=str(path))
+    study = study_of(tmp_path / "study", settings)
+    with pytest.raises(UserError) as raised:
+        baseline(study, settings)
+    words = str(raised.value)
+    assert "\n" not in words
+    assert str(path) in words
+    rule = "must be a safetensors file" if damage in DAMAGES else "must hold this task's model"
+    assert rule in words
+    assert not study.baseline_record.exists()
+    assert not study.baseline_file.exists()
+
+
+@pytest.mark.parametrize("damage", [truncated, another_models, Path.unlink], ids=str)
+def test_a_baseline_that_was_damaged_since(
+    damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+) -> None:
+    study = study_of(tmp_path / "study")
+    for name in ("baseline.json", "baseline.safetensors"):
+        (study.path / name).write_bytes((trained[0].path / name).read_bytes())
+    baseline(study)
+    damage(study.baseline_file)
+    with pytest.raises(UserError) as raised:
+        baseline(study)
+    assert "\n" not in str(raised.value)
+    assert str(study.baseline_file) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["nothing", "folder"])
+def test_weights_that_are_not_there(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="safetensors file or a study") as raised:
+        weights_file(tmp_path / name)
+    assert name in str(raised.value)
+
+
+# --- weights on disk ------------------------------------------------------------------------------
+
+
+def test_weights_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    model, other = language_model(seed=1), language_model(seed=2)
+    assert not same_weights(model, other)
+    save_weights(model, path)
+    load_weights(other, path)
+    assert same_weights(model, other)
+
+
+class Shared(nn.Module):
+    """Its decoder and its embedding are one tensor."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(5, 4)
+        self.decoder = nn.Linear(4, 5)
+        self.decoder.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.decoder(self.embedding(tokens))
+
+
+def test_shared_weights_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    model, other = Shared(1), Shared(2)
+    save_weights(model, path)
+    load_weights(other, path)
+    assert same_weights(model, other)
+    assert other.decoder.weight is other.embedding.weight
+
+
+def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as raised:
+        save_weights(language_model(), tmp_path / "nowhere" / "weights.safetensors")
+    assert "No such file or directory" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_baseline_that_diverges(tmp_path: Path) -> None:
+    class Explosive(LanguageTask):
+        def loss(self, model: nn.Module, batch: Window, carry: Any) -> tuple[Tensor, Any]:
+            loss, carry = super().loss(model, batch, carry)
+            return loss * float("nan"), carry
+
+    study = study_of(tmp_path / "study")
+    task = Explosive(tiny_task().corpus, **OPTIONS, embedding=4, hidden=8, dropout=0.0)
+    with pytest.raises(Diverged, match="must be finite"):
+        baseline(study, task=task)
+    assert not study.baseline_record.exists()

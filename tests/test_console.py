@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autoquant import console
+from autoquant.applier import Applied
+from autoquant.cost import Costs
+from autoquant.outcome import Outcome
+from autoquant.profiler import profile
+from autoquant.searcher import SearchResult
+from autoquant.settings import Widening
+from autoquant.study import Study
+from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS
+from tests.toys import language_task
+
+
+def result(best: Outcome | None, path: str = "runs/one") -> SearchResult:
+    budget = FLOAT_BYTES // 8
+    return SearchResult(Study(Path(path)), BASELINE, budget, (*REFERENCES, *TRIALS), best)
+
+
+def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    measured = profile(language_task(), Widening(max_share=1, max_growth=9))
+    console.print_profile(measured)
+    out = capsys.readouterr().out
+    assert out.startswith(f"{measured.parameters:,} parameters, largest layers first")
+    lines = out.splitlines()
+    for layer in measured.layers:
+        (row,) = (line for line in lines if line.split()[:1] == [layer.name] and "%" in line)
+        assert f"{layer.parameters:,}" in row
+        assert f"{layer.share:.1%}" in row
+        (verdict,) = (line for line in lines if line.startswith(f"{layer.name} ("))
+        assert (" may grow: " if layer.widenable else " stays: ") in verdict
+        assert verdict.endswith(layer.reason)
+    assert "rnn.l0 (lstm" in out.lower()
+    assert "MACs/token" in out
+
+
+def test_the_search_ends_with_its_results_and_the_next_command(capsys):
+    console.print_search(result(TRIALS[1]), [Path("runs/one/figures/pareto.png")])
+    assert capsys.readouterr().out.splitlines() == [
+        "  float baseline         perplexity 38           2.4 MB  (1.0000x)",
+        "  uniform 8-bit          perplexity 38.1         600 kB  (0.2500x)",
+        "  uniform 4-bit          perplexity 38.6         300 kB  (0.1250x)",
+        "  uniform 3-bit          perplexity 40           225 kB  (0.0938x)",
+        "  uniform 2-bit          perplexity 47           150 kB  (0.0625x)",
+        "  best plan, trial 1     perplexity 39           288 kB  (0.1200x)",
+        "  budget 300000 bytes; short training, validation split",
+        "Pareto plot: runs/one/figures/pareto.png",
+        "plan:        runs/one/plan.yaml",
+        "next:        autoquant apply study=runs/one",
+    ]
+
+
+def test_a_search_without_a_plan_proposes_no_next_command(capsys):
+    console.print_search(result(None), [])
+    out = capsys.readouterr().out
+    assert "next:" not in out
+    assert "plan:" not in out
+    assert "best plan" not in out
+
+
+@pytest.mark.parametrize("path", ["a b", "it's", "x$HOME", 'a"b', "ü"])
+def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
+    console.print_search(result(TRIALS[1], path), [])
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("next:"))
+    assert shlex.split(line)[1:] == ["autoquant", "apply", f"study={path}"]
+
+
+def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
+    costs = Costs(290_000, 1_200, 5_000_000, 80_000_000, 0.1234)
+    applied = Applied(
+        artifact=Path("runs/one/applied/plan-1/model.safetensors"),
+        plan=PLAN,
+        metric="perplexity",
+        valid=38.25,
+        test=37.5,
+        baseline_valid=38.0,
+        baseline_test=37.25,
+        costs=costs,
+        baseline_costs=replace(costs, size_bytes=FLOAT_BYTES, macs=4_000_000),
+        steps=10,
+        seconds=1.0,
+    )
+    console.print_applied(applied)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["float", "baseline", "packed", "plan"]
+    assert lines[1].split() == ["perplexity,", "valid", "38.0000", "38.2500"]
+    assert lines[2].split() == ["perplexity,", "test", "37.2500", "37.5000"]
+    assert lines[3].split() == ["size", "2.4", "MB", "290", "kB"]
+    assert lines[5].split() == ["MACs", "4,000,000", "5,000,000"]
+    assert len({len(line) for line in lines[:7]}) == 1  # in columns
+    assert "the file has 290000 bytes, 0.1208x" in lines[7]
+    assert lines[-2] == "packed file: runs/one/applied/plan-1/model.safetensors"
+    assert lines[-1].endswith("evaluate artifact=runs/one/applied/plan-1/model.safetensors")

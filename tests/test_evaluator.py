@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from autoquant import artifact
+from autoquant.errors import Diverged, UserError
+from autoquant.evaluator import evaluate
+from autoquant.plan import LayerChoice
+from autoquant.qat import build_candidate
+from autoquant.settings import Scheme
+from autoquant.task import SPLITS
+from autoquant.training import score
+from tests.toys import language_task, plan_of, prepared
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> tuple[Path, nn.Module]:
+    """A packed file and the fake-quantized model it was packed from."""
+    torch.manual_seed(0)
+    task, path = language_task(), tmp_path_factory.mktemp("packed") / "model.safetensors"
+    base, network = prepared(task.build_model())
+    plan = plan_of(network, LayerChoice(3, 8), rnn__l0=1.5)
+    model = build_candidate(base, network, plan, Scheme(), task, method="split", seed=0)
+    artifact.save(path, model, network, plan, Scheme())
+    return path, model
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_score_is_that_of_the_model_before_it_was_packed(packed, split):
+    path, model = packed
+    assert evaluate(path, language_task(), split=split, device="cpu") == score(
+        model, language_task(), split
+    )
+
+
+def test_the_test_split_is_the_default_and_nothing_is_written(packed):
+    path, _ = packed
+    before = path.read_bytes()
+    assert evaluate(str(path), language_task()) == evaluate(path, language_task(), split="test")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_initial_weights_of_the_task_do_not_matter(packed):
+    path, _ = packed
+    first = evaluate(path, language_task())
+    torch.manual_seed(99)
+    assert evaluate(path, language_task()) == first
+
+
+def test_what_is_refused(packed, tmp_path):
+    path, _ = packed
+    with pytest.raises(UserError, match="must be an existing packed file"):
+        evaluate(tmp_path / "no.safetensors", language_task())
+    with pytest.raises(UserError, match="is of another model"):
+        evaluate(path, language_task(hidden=13))
+    with pytest.raises(UserError, match="is of another model"):
+        evaluate(path, language_task(layers=2))
+    with pytest.raises(UserError, match="device must be one that torch has here, got 'tpu'"):
+        evaluate(path, language_task(), device="tpu")
+
+
+def test_a_score_that_is_not_finite(packed):
+    task = language_task()
+    task.score = lambda model, split: float("nan")
+    with pytest.raises(Diverged, match="perplexity must be finite, got nan"):
+        evaluate(packed[0], task)
