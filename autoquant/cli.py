@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoquant import console, manual
 from autoquant.errors import RunError, UserError
+from autoquant.mistakes import BAD_INPUT, STOPPED, explain, first_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autoquant.study import Study
     from autoquant.task import Task
 
-BAD_INPUT, FAILED, STOPPED = 2, 1, 130
 PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
 
 HELP = """\
@@ -92,7 +91,7 @@ def _guarded(command: str) -> int:
     except Exception as error:
         if os.environ.get("AUTOQUANT_TRACEBACK"):
             raise
-        code, line = _explain(error)
+        code, line = explain(error)
         print(f"autoquant: {line}", file=sys.stderr)
         return code
     return 0
@@ -101,84 +100,6 @@ def _guarded(command: str) -> int:
 def _fail(code: int, line: str) -> None:
     print(f"autoquant: {line}", file=sys.stderr)
     sys.exit(code)
-
-
-def _explain(error: BaseException) -> tuple[int, str]:
-    """The exit code and the one line of an error."""
-    chain: list[BaseException] = []
-    each: BaseException | None = error
-    while each is not None and each not in chain:
-        chain.append(each)
-        each = each.__cause__ or each.__context__
-    for each in chain:
-        if isinstance(each, UserError):
-            return BAD_INPUT, str(each)
-        if isinstance(each, RunError):
-            return FAILED, str(each)
-    if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
-        return BAD_INPUT, _explain_config(error, chain)
-    if isinstance(error, OSError):
-        return FAILED, f"{error.strerror}: '{error.filename}'"
-    return FAILED, f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
-    """What Hydra or OmegaConf says, in the words of a user's settings."""
-    for each in chain:
-        text, key = str(each), _full_key(each)
-        if re.search(r"Key '[^']*' (?:is )?not in ", text) and key:
-            section = key.rpartition(".")[0]
-            known = _setting_names(
-                getattr(each, "parent_node", None), f"{section}." if section else ""
-            )
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f" (near: {', '.join(near)})" if near else ""
-            return f"a setting must be one that --help lists, got {key!r}{hint}"
-        if key and text.startswith("Missing mandatory value"):
-            return f"{key} must be given, as in {key}=..."
-        group = re.search(r"Could not find '(\S+)/(\S+)'\s+Available options.*?:(.*)", text, re.S)
-        if group:
-            options = ", ".join(group.group(3).split("Config search path")[0].split())
-            return f"{group.group(1)} must be one of {options}, got {group.group(2)!r}"
-        if type(each).__name__ == "OverrideParseException":
-            rule = "a setting must look like key=value (odd text as 'key=\"...\"')"
-            return f"{rule}, got {getattr(each, 'override', '')!r}"
-        if text.startswith("Ambiguous value"):
-            return f"several values need -m: {_first_line(each)}"
-        if type(each).__name__ == "InstantiationException":
-            return f"the task could not be built: {_first_line(chain[-1])}"
-        if key:
-            return _explain_value(key, _first_line(each))
-    return _first_line(error)
-
-
-def _explain_value(key: str, text: str) -> str:
-    """What a setting must be, from OmegaConf's words for what it is not."""
-    for pattern, rule in _RULES.items():
-        found = re.search(pattern, text)
-        if found:
-            return f"{key} must be {rule}" + "".join(f", got '{each}'" for each in found.groups())
-    return f"{key}: {text}"
-
-
-_RULES = {
-    r"Value '(.*)' of type .* converted to Integer": "a whole number",
-    r"Value '(.*)' of type .* converted to Float": "a number",
-    r"Value '(.*)' is not a valid bool": "true or false",
-    r"is not a ListConfig": "a list, as in [2,4]",
-    r"not a subclass of \w+\. value: (.*)": "a section of settings, as in baseline.steps=100",
-    r"is not Optional": "given, not null",
-}
-
-
-def _full_key(error: BaseException) -> str:
-    found = re.search(r"full_key: (\S+)", str(error))
-    return found.group(1) if found else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 # --- configuration -------------------------------------------------------------------------------
@@ -208,9 +129,9 @@ def _compose(command: str) -> None:
         try:
             run(job)()
         except (ValueError, KeyError) as error:  # of Hydra's own, before the command ran
-            raise UserError(_first_line(error)) from error
+            raise UserError(first_line(error)) from error
     for each in raised[:-1]:
-        print(f"autoquant: {_explain(each)[1]}", file=sys.stderr)
+        print(f"autoquant: {explain(each)[1]}", file=sys.stderr)
     if raised:
         raise raised[-1]
 
@@ -260,16 +181,6 @@ def _mirror(settings: type) -> type:
         inner = _mirror(type(each.default))
         made.append((each.name, inner, field(default_factory=partial(inner, **vars(each.default)))))
     return make_dataclass(settings.__name__, made)
-
-
-def _setting_names(section: Any, prefix: str = "") -> list[str]:
-    """The full names of a configuration's settings, and of those of its sections."""
-    names: list[str] = []
-    for key, inner in section.items_ex(resolve=False) if section is not None else ():
-        names.append(f"{prefix}{key}")
-        if hasattr(inner, "items_ex") and key != "hydra":
-            names += _setting_names(inner, f"{prefix}{key}.")
-    return names
 
 
 def _settings(config: DictConfig) -> Any:

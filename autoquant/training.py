@@ -24,7 +24,7 @@ from autoquant.files import replacing
 from autoquant.settings import Training
 from autoquant.task import Split, Task
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 20.0
 FINITE_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
 OnScore = Callable[[int, float], None]
@@ -100,7 +100,7 @@ def train(
         label: name beside the progress bar.
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
-        checkpoint: file to resume from and to save to about once a minute; the caller deletes it.
+        checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
 
     Raises:
         Diverged: the loss or a score is not finite.

@@ -219,7 +219,7 @@ def test_profile(place):
     assert all(name in ran.out for name in ("embedding", "rnn.l0", "decoder", "may grow"))
 
 
-@pytest.mark.parametrize("name", ["a b", "ünïcode", "a=b", "quote's", "a,b", "(1)"])
+@pytest.mark.parametrize("name", ["ünï code", "a=b,c", "quote's"])
 def test_a_study_may_have_any_name(place, name):
     ran = run(place, "search", *TINY, "budget=0.01x", f"study={name}")
     assert refused(ran).startswith("budget must be at least")
