@@ -21,7 +21,8 @@ from autoquant.outcome import Outcome, Role, State
 from autoquant.plan import Plan
 from autoquant.task import Direction
 
-PRUNER_STARTUP = 4  # complete proposals before the median counts
+PRUNER_STARTUP = 4  # complete proposals before any is pruned
+KEPT = 75.0  # percent: short runs are noisy, so only the clearly bad ones are stopped
 
 _STUDIES: dict[Role, str] = {"reference": "references", "search": "search"}
 _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
@@ -39,7 +40,7 @@ class Journal:
         storage = JournalStorage(JournalFileBackend(str(path)))
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=PRUNER_STARTUP)
+            pruner = optuna.pruners.PercentilePruner(KEPT, n_startup_trials=PRUNER_STARTUP)
         self._studies = {
             role: optuna.create_study(
                 study_name=name,

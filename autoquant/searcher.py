@@ -36,6 +36,8 @@ from autoquant.study import Baseline, Study
 from autoquant.task import Task
 from autoquant.training import resolve_device
 
+PRUNED = "worse than three quarters of the trials"  # the reason that is recorded
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -237,7 +239,11 @@ class _Searching:
                 progress=self.progress,
             )
         except optuna.TrialPruned:
-            return {"state": "pruned", "steps": reached, "reason": "worse than the median"}
+            return {
+                "state": "pruned",
+                "steps": reached,
+                "reason": "worse than three quarters of the trials",
+            }
         except Diverged as error:
             return {"state": "diverged", "steps": reached, "reason": str(error)}
         return {"state": "complete", "steps": candidate.run.steps, "score": candidate.score}

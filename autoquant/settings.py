@@ -209,7 +209,7 @@ class Search:
     fill: bool = True
     """Raise the bits of proposals that leave budget unused, so that plans compare at equal size."""
     prune: bool = True
-    """Stop a trial whose intermediate score is worse than the median of the earlier ones."""
+    """Stop a trial whose intermediate score is worse than three quarters of the earlier ones."""
     references: tuple[int, ...] = (8, 4, 3, 2)
     """Weight bits of the uniform plans that are trained, unwidened, for comparison; their
     activations have the widest bits of the space."""

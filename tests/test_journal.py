@@ -212,7 +212,7 @@ def test_a_lock_left_by_a_killed_writer(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("direction", "bad", "good"), [("minimize", 20.0, 5.0), ("maximize", 5.0, 20.0)]
 )
-def test_worse_than_the_median_is_pruned(
+def test_worse_than_three_quarters_is_pruned(
     direction: Direction, bad: float, good: float, tmp_path: Path
 ) -> None:
     journal = open_journal(tmp_path, direction)

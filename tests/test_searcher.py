@@ -407,7 +407,7 @@ def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     pruned = [o for o in result.outcomes if o.score is not None and o.score > 1000]
     assert [o.state for o in pruned] == ["pruned"]
     assert (pruned[0].steps, len(pruned[0].history)) == (1, 1)
-    assert pruned[0].reason == "worse than the median"
+    assert pruned[0].reason == "worse than three quarters of the trials"
     assert len(proposals(result.outcomes)) == 6
 
 

@@ -15,11 +15,11 @@ from autoquant.figures.facts import Facts, Pair, View, points_of, view_of
 from autoquant.figures.style import (
     BLUE,
     GREEN,
-    GREY,
     LEGEND,
     ORANGE,
     RED,
     mark_beyond,
+    mark_unscored,
     scatter,
     score_axis,
 )
@@ -29,7 +29,6 @@ from autoquant.study import Baseline
 KINDS = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),
     "over": ("-D", 26, BLUE, "trial over the budget"),
-    "pruned": ("-v", 22, GREY, "pruned (scored on the probe split)"),
 }
 
 
@@ -40,6 +39,7 @@ class HistoryData:
     Attributes:
         baseline: the float model.
         trials: pairs of trial number and final score, by the keys of KINDS.
+        pruned: numbers of the pruned trials; they have no final score.
         lost: numbers of the trials that diverged or were interrupted.
         best: (trial number, best score within the budget so far).
         reference: name and score of the best uniform plan within the budget.
@@ -51,6 +51,7 @@ class HistoryData:
 
     baseline: Baseline
     trials: Mapping[str, tuple[Pair, ...]]
+    pruned: tuple[int, ...]
     lost: tuple[int, ...]
     best: tuple[Pair, ...]
     reference: tuple[str, float] | None
@@ -67,6 +68,7 @@ def history_data(facts: Facts) -> HistoryData:
     numbered = {int(o.trial) if o.trial.isdigit() else i: o for i, o in enumerate(search)}
     found = {kind: _of_kind(kind, numbered, facts.budget_bytes) for kind in KINDS}
     shown = [pair for pairs in found.values() for pair in pairs]
+    pruned = tuple(i for i, o in sorted(numbered.items()) if o.state == "pruned")
     pick = min if direction == "minimize" else max
     within = found["within"]
     steps = [(i, pick(s for _, s in within[: k + 1])) for k, (i, _) in enumerate(within)]
@@ -78,7 +80,8 @@ def history_data(facts: Facts) -> HistoryData:
     return HistoryData(
         baseline=baseline,
         trials=found,
-        lost=tuple(sorted(set(numbered) - {int(i) for i, _ in shown})),
+        pruned=pruned,
+        lost=tuple(sorted(set(numbered) - {int(i) for i, _ in shown} - set(pruned))),
         best=tuple(steps),
         reference=(named[0].name, named[0].score) if named else None,
         last=max(numbered, default=0),
@@ -120,6 +123,7 @@ def _draw_trials(axes: Axes, data: HistoryData) -> None:
     for kind, (marker, size, color, label) in KINDS.items():
         scatter(axes, data.trials[kind], marker, size, color, label)
     mark_beyond(axes, [pair for pairs in data.trials.values() for pair in pairs], data.view)
+    mark_unscored(axes, data.pruned, data.baseline)
     if data.lost:
         edge = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
         style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}

@@ -16,12 +16,12 @@ from autoquant.figures.facts import Facts, Pair, Point, View, finite, number, po
 from autoquant.figures.style import (
     BLUE,
     GREEN,
-    GREY,
     LEGEND,
     ORANGE,
     PINK,
     RED,
     mark_beyond,
+    mark_unscored,
     scatter,
     score_axis,
     write,
@@ -38,7 +38,7 @@ class ParetoData:
         baseline: the float model.
         search: complete proposals.
         references: complete uniform plans.
-        pruned: pruned proposals; their scores are on the probe split.
+        pruned: pruned proposals; they have no final score, only one on the probe split.
         front: the Pareto front over all that is complete.
         chosen: the best plan within the budget.
         budget: as a share of the float model.
@@ -80,7 +80,7 @@ def pareto_data(facts: Facts) -> ParetoData:
         budget=budget,
         budget_text=f"budget {facts.budget} = {readable(facts.budget_bytes)}",
         undrawn=_undrawn(facts.outcomes),
-        view=view_of([point.score for point in drawn], baseline.direction, keep),
+        view=view_of([each.score or 0.0 for each in scored], baseline.direction, keep),
         shares=(min(shares) / 1.15, max(shares) * 1.15),
     )
 
@@ -113,9 +113,8 @@ def draw_pareto(data: ParetoData) -> Figure:
         axes.step(x, y, where="post", color=GREEN, lw=1.6, label="Pareto front", zorder=2)
     scatter(axes, [p.at for p in data.search], "o", 34, BLUE, f"trials ({len(data.search)})")
     scatter(axes, [p.at for p in data.references], "s", 48, ORANGE, "uniform bits, not widened")
-    pruned = f"pruned ({len(data.pruned)}), scored on the probe split"
-    scatter(axes, [p.at for p in data.pruned], "-v", 22, GREY, pruned)
-    mark_beyond(axes, [p.at for p in (*data.search, *data.references, *data.pruned)], data.view)
+    mark_unscored(axes, [p.share for p in data.pruned], data.baseline)
+    mark_beyond(axes, [p.at for p in (*data.search, *data.references)], data.view)
     _draw_names(axes, data)
     if data.undrawn:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")

@@ -68,6 +68,16 @@ def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View) -> None:
             axes.plot(out, [edge] * len(out), marker, color=RED, ms=8, clip_on=False, label=label)
 
 
+def mark_unscored(axes: Axes, positions: Sequence[float], baseline: Baseline) -> None:
+    """Pruned trials, on the bad edge of the axes: their last score is on another split."""
+    edge, marker = (0.97, "v") if baseline.direction == "minimize" else (0.03, "^")
+    label = f"pruned ({len(positions)}), no final score"
+    style: dict[str, Any] = {"mfc": "none", "mec": GREY, "ms": 6, "label": label}
+    if positions:
+        heights = [edge] * len(positions)
+        axes.plot(positions, heights, marker, transform=axes.get_xaxis_transform(), **style)
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Round numbers on a logarithmic axis, written without exponents."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

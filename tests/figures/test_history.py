@@ -11,7 +11,7 @@ def test_history_data_follows_the_best_within_the_budget():
     data = history_data(facts([*REFERENCES, over, *TRIALS]))
     assert data.best == ((0, 41.0), (1, 39.0), (4, 39.0))
     assert data.trials["over"] == ((5, 38.2),)
-    assert data.trials["pruned"] == ((2, 45.0),)
+    assert data.pruned == (2,)
     assert data.lost == (3,)
     assert data.reference == ("3-bit", 40.0)
 

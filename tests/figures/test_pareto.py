@@ -57,7 +57,7 @@ def test_pareto_figure_says_what_it_shows():
         "chosen: trial 1, 0.12x = 288 kB, perplexity 39",
         "budget 0.124x = 298 kB",
         "float model: 38, 2.4 MB",
-        "pruned (1), scored on the probe split",
+        "pruned (1), no final score",
         "not drawn: 1 diverged",
         "4-bit",
     ):
