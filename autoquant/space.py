@@ -142,7 +142,7 @@ def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan
     for layer in network.layers:
         own = replace(choice, activation_bits=choice.activation_bits if layer.multiplies else 32)
         if f"{layer.name}.recurrent_bits" in names:
-            own = replace(own, recurrent_bits=own.weight_bits, hidden_bits=own.activation_bits)
+            own = replace(own, recurrent_bits=own.bits_of("recurrent"), hidden_bits=own.state_bits)
         choices[layer.name] = own
     return Plan(choices)
 
