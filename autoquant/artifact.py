@@ -150,7 +150,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         raise UserError(f"'{path}' is of another model: {error}") from error
     entries = cost.manifest(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
-    restored = resize(prepared, grown, original)
+    restored = resize(prepared, grown)
     restored.load_state_dict({e.name: tensors[e.name] for e in grown.leftovers}, strict=False)
     for layer in grown.layers:
         _restore_layer(restored.get_submodule(layer.name), layer, header, tensors)
@@ -218,7 +218,7 @@ def _restore_layer(
     prefix = f"{layer.name}." if layer.name else ""
     choice, scheme = header.plan[layer.name], header.scheme
     for parameter in layer.parameters:
-        bits = scheme.bias_bits if parameter.role == "bias" else choice.bits_of(parameter.role)
+        bits = scheme.bits_of(parameter.role, choice)
         values = _values(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
         target = getattr(module, parameter.name)
         target.data.copy_(values)

@@ -72,7 +72,7 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
     entries = []
     for parameter in layer.parameters:
         name = f"{layer.name}.{parameter.name}".removeprefix(".")
-        bits = scheme.bias_bits if parameter.role == "bias" else choice.bits_of(parameter.role)
+        bits = scheme.bits_of(parameter.role, choice)
         if bits > 8:
             entries.append(Entry(name, "F16" if bits == 16 else "F32", parameter.shape))
             continue

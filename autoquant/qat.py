@@ -56,7 +56,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     for layer in network.layers:
         module, choice = model.get_submodule(layer.name), plan[layer.name]
         for parameter in layer.parameters:
-            bits = scheme.bias_bits if parameter.role == "bias" else choice.bits_of(parameter.role)
+            bits = scheme.bits_of(parameter.role, choice)
             weight = getattr(module, parameter.name)
             rule = plain if parameter.role == "bias" else scheme
             if bits < 32 or rule.reparametrization != "none":

@@ -86,8 +86,9 @@ def search(
     budget = Budget.parse(settings.budget)
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     model = task.build_model()
-    profile = profile_model(prepare(model), task.example(), settings.widening)
-    network = describe(prepare(model))
+    prepared = prepare(model)
+    profile = profile_model(prepared, task.example(), settings.widening)
+    network = describe(prepared)
     float_bytes, parameters = measure(model)
     limit = budget.bytes(float_bytes=float_bytes, parameters=parameters)
     space = build_space(network, profile.widenable, settings.space)

@@ -107,6 +107,10 @@ class Scheme:
             self.granularity,
         )
 
+    def bits_of(self, role: str, choice: LayerChoice) -> int:
+        """Bits of a layer's "weight", "recurrent" or "bias" parameters."""
+        return self.bias_bits if role == "bias" else choice.bits_of(role)
+
     @classmethod
     def bit_rnn(cls, **changes: Any) -> Scheme:
         """Bit-RNN's quantizer (He et al. 2016, section 3; Kapur et al., section 3)."""

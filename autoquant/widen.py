@@ -77,7 +77,7 @@ def widen(
     return model, grown
 
 
-def resize(model: nn.Module, grown: Network, original: Network) -> nn.Module:
+def resize(model: nn.Module, grown: Network) -> nn.Module:
     """A copy of a prepared model with the parameters of ``grown``'s shapes, values unset."""
     model = copy.deepcopy(model)
     for new in grown.layers:

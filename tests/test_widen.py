@@ -219,7 +219,7 @@ def test_resize_makes_what_widen_makes(method: Any) -> None:
     model, network = prepared(toys.stack(cell="GRU", layers=2, bidirectional=True))
     plan = plan_of(network, front=2.0, rnn__l1=1.5)
     grown, promised = widen(model, network, plan, Scheme(), method, 0)
-    empty = resize(model, promised, network)
+    empty = resize(model, promised)
     kinds = {name: (t.shape, t.dtype) for name, t in grown.state_dict().items()}
     assert {name: (t.shape, t.dtype) for name, t in empty.state_dict().items()} == kinds
     empty.load_state_dict(grown.state_dict())

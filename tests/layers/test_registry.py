@@ -143,7 +143,7 @@ def test_an_added_kind_is_described_and_resized(model):
     grown = network.resized(PLAN)
     shapes = [[p.shape for p in layer.parameters] for layer in grown.layers]
     assert shapes == [[(10, 3, 4), (10,)], [(5, 10, 3), (5,)]]
-    resized = resize(model, grown, network)
+    resized = resize(model, grown)
     assert resized(INPUTS).shape == model(INPUTS).shape
     assert (resized[0].out_channels, resized[2].in_channels) == (10, 10)
 
