@@ -22,6 +22,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from autoquant import cost
+from autoquant.coding import Grid
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph import describe, prepare
@@ -30,7 +31,7 @@ from autoquant.network import Network
 from autoquant.packing import pack, unpack
 from autoquant.plan import Plan
 from autoquant.qat import attach_activation_quantizers, share_magnitude
-from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer, cast, decode, encode
+from autoquant.quantizer import ActivationQuantizer, WeightQuantizer, cast, decode, encode
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from autoquant.coding import coding_of, mark
 from autoquant.layers import LayerSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.network import Network
@@ -86,9 +87,14 @@ def _quantize_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]
     """Quantize as if before the dropout that precedes: in training it scales what it keeps."""
     quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
     keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
-    values = args[0] if keep == 1.0 else args[0] * keep
-    quantized = quantizer(values)
-    return (quantized if keep == 1.0 else quantized / keep, *args[1:])
+    if keep == 1.0:
+        return quantizer(args[0]), *args[1:]
+    quantized = quantizer(args[0] * keep)
+    coding = coding_of(quantized)
+    values = quantized / keep
+    if coding is not None:
+        mark(values, replace(coding, scale=coding.scale / keep))
+    return values, *args[1:]
 
 
 def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:

@@ -8,46 +8,17 @@ is the number as it was; both have no codes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from autoquant.coding import Coding, Grid, Rule, mark
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
 SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Integer codes from ``low`` to ``high``, shifted by ``offset`` (0 or 1/2)."""
-
-    low: int
-    high: int
-    offset: float
-
-    @classmethod
-    def signed(cls, bits: int, kind: str = "auto") -> Grid:
-        """2**bits levels around zero.
-
-        >>> Grid.signed(2)
-        Grid(low=-2, high=1, offset=0.5)
-        """
-        midrise = kind == "midrise" or bits == 1 or (kind == "auto" and bits <= 3)
-        return cls(-(1 << bits - 1), (1 << bits - 1) - 1, 0.5 if midrise else 0.0)
-
-    @classmethod
-    def unsigned(cls, bits: int) -> Grid:
-        """2**bits levels from zero up."""
-        return cls(0, (1 << bits) - 1, 0.0)
-
-    @property
-    def reach(self) -> float:
-        """The largest level, in steps."""
-        return max(self.high + self.offset, -self.low - self.offset)
 
 
 def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:
@@ -122,11 +93,11 @@ def fake_quantize(
     """Quantize and come back; gradients as in LSQ (see _FakeQuantize).
 
     Args:
-        clip: whether codes are held inside the grid.
+        clip: whether codes are held inside the grid; if so the result is marked with its codes.
         masked: whether the gradient of clipped values is stopped.
     """
     result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
-    return result
+    return mark(result, Coding(scale.detach(), grid)) if clip else result
 
 
 # --- scales ------------------------------------------------------------------------------------
@@ -266,19 +237,22 @@ class ActivationQuantizer(nn.Module):
         """The step size, a scalar."""
         return self.log_scale.exp()
 
+    def rule(self) -> Rule | None:
+        """What ``forward`` does to values, or None where it is not a quantization to codes."""
+        if self.bits > 8 or self.observed is not None:
+            return None
+        masked = self.scheme.clip_gradient == "mask"
+        return Rule(self.scale(), self.grid, self.scheme.activation_clip, masked)
+
     def forward(self, values: Tensor) -> Tensor:
         if self.bits > 8:
             return cast(values, self.bits)
         if self.observed is not None:
             self._observe(values.detach())
             return values
-        return fake_quantize(
-            values,
-            self.scale(),
-            self.grid,
-            clip=self.scheme.activation_clip,
-            masked=self.scheme.clip_gradient == "mask",
-        )
+        rule = self.rule()
+        assert rule is not None
+        return fake_quantize(values, rule.scale, rule.grid, clip=rule.clip, masked=rule.masked)
 
     def _observe(self, values: Tensor) -> None:
         assert self.observed is not None

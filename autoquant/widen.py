@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.coding import Grid
 from autoquant.errors import RunError
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
 from autoquant.network import Network
 from autoquant.plan import Plan
-from autoquant.quantizer import Grid, mse_scale
+from autoquant.quantizer import mse_scale
 from autoquant.settings import Scheme
 
 FRESH = -1

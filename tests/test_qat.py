@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from autoquant.coding import Grid
 from autoquant.errors import RunError, UserError
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate, calibrate, quantize, share_magnitude
-from autoquant.quantizer import ActivationQuantizer, Grid, WeightQuantizer
+from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import train
 from tests import toys

@@ -1,0 +1,86 @@
+"""Which codes a fake-quantized tensor stands for: what lets a kernel work on integers.
+
+A fake-quantized tensor is float, but every value is ``scale * (code + offset)``. ``fake_quantize``
+marks its result with that fact; a kernel that finds the mark takes the codes back out, exactly, and
+one that does not find it computes in float. Any operation on the tensor drops the mark, so a wrong
+one cannot travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_MARK = "_autoquant_coding"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Integer codes from ``low`` to ``high``, shifted by ``offset`` (0 or 1/2)."""
+
+    low: int
+    high: int
+    offset: float
+
+    @classmethod
+    def signed(cls, bits: int, kind: str = "auto") -> Grid:
+        """2**bits levels around zero.
+
+        >>> Grid.signed(2)
+        Grid(low=-2, high=1, offset=0.5)
+        """
+        midrise = kind == "midrise" or bits == 1 or (kind == "auto" and bits <= 3)
+        return cls(-(1 << bits - 1), (1 << bits - 1) - 1, 0.5 if midrise else 0.0)
+
+    @classmethod
+    def unsigned(cls, bits: int) -> Grid:
+        """2**bits levels from zero up."""
+        return cls(0, (1 << bits) - 1, 0.0)
+
+    @property
+    def reach(self) -> float:
+        """The largest level, in steps."""
+        return max(self.high + self.offset, -self.low - self.offset)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """The grid and the step size of a fake-quantized tensor.
+
+    Attributes:
+        scale: step sizes, detached; one number, or [rows, 1, ...] for each row of a weight.
+        grid: the codes.
+    """
+
+    scale: Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a tensor is fake-quantized; what a kernel needs to do it inside its loop.
+
+    Attributes:
+        scale: the step size, a scalar that may want a gradient.
+        grid: the codes.
+        clip: whether codes are held inside the grid.
+        masked: whether the gradient of clipped values is stopped.
+    """
+
+    scale: Tensor
+    grid: Grid
+    clip: bool = True
+    masked: bool = True
+
+
+def mark(values: Tensor, coding: Coding) -> Tensor:
+    """Say of a tensor which codes it stands for; returns it."""
+    setattr(values, _MARK, coding)
+    return values
+
+
+def coding_of(values: Tensor) -> Coding | None:
+    """The mark of a fake-quantized tensor, or None."""
+    coding: Coding | None = getattr(values, _MARK, None)
+    return coding
