@@ -15,23 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from autoquant import cost
-from autoquant.coding import Grid
+from autoquant.assembly import assemble
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph import describe, prepare
-from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers import ParameterSpec
 from autoquant.network import Network
-from autoquant.packing import pack, unpack
+from autoquant.packing import pack
 from autoquant.plan import Plan
-from autoquant.qat import attach_activation_quantizers, share_magnitude
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer, cast, decode, encode
+from autoquant.qat import share_magnitude
+from autoquant.quantizer import WeightQuantizer, cast, encode
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 
@@ -139,6 +138,8 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
 
     Returns:
         the model at the plan's widths, in eval mode, its weights frozen, its activations quantized.
+        Linear, embedding and recurrent layers stay packed in memory (see autoquant.runtime), other
+        layers are decoded.
 
     Raises:
         UserError: the file is missing, truncated, altered, of another version or model.
@@ -154,7 +155,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     restored = resize(prepared, grown)
     restored.load_state_dict({e.name: tensors[e.name] for e in grown.leftovers}, strict=False)
     for layer in grown.layers:
-        _restore_layer(restored.get_submodule(layer.name), layer, header, tensors)
+        restored = assemble(restored, layer, header.plan[layer.name], header.scheme, tensors)
     return restored.requires_grad_(False).eval()
 
 
@@ -211,36 +212,3 @@ def _check_same_model(
             )
     for name in tensors.keys() - {entry.name for entry in entries}:
         raise UserError(f"'{path}' is of another model: it also has a tensor {name}")
-
-
-def _restore_layer(
-    module: nn.Module, layer: LayerSpec, header: Header, tensors: Mapping[str, Tensor]
-) -> None:
-    prefix = f"{layer.name}." if layer.name else ""
-    choice, scheme = header.plan[layer.name], header.scheme
-    for parameter in layer.parameters:
-        bits = scheme.bits_of(parameter.role, choice)
-        values = _values(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
-        target = getattr(module, parameter.name)
-        target.data.copy_(values)
-    attach_activation_quantizers(module, layer, choice, scheme)
-    for name in cost.activation_quantizers(layer, choice):
-        quantizer: ActivationQuantizer = getattr(module, name)
-        log_scale, low = tensors[prefix + name].tolist()
-        quantizer.restore(log_scale, int(low))
-    if layer.recurrent and layer.grown:
-        module.unit_sources.copy_(tensors[prefix + "unit_sources"])  # type: ignore[operator]
-
-
-def _values(
-    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
-) -> Tensor:
-    """A parameter's float values: decoded codes, or what was stored."""
-    if bits > 8:
-        return tensors[name].float()
-    grid = Grid.signed(bits, scheme.grid)
-    count = int(np.prod(shape))
-    codes = unpack(tensors[f"{name}.codes"].numpy(), bits, count).astype(np.float32) + grid.low
-    scale = tensors[f"{name}.scale"].float()
-    scale = scale.view(-1, *[1] * (len(shape) - 1))
-    return decode(torch.from_numpy(codes).view(shape), scale, grid)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from autoquant.layers import LayerSpec
+from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.network import Network
 from autoquant.packing import packed_bytes
 from autoquant.plan import LayerChoice, Plan
@@ -180,11 +180,18 @@ def bit_ops(network: Network, plan: Plan) -> int:
             continue
         choice = plan[layer.name]
         for parameter in layer.parameters:
-            if parameter.role == "weight":
-                total += parameter.count * choice.weight_bits * choice.activation_bits
-            elif parameter.role == "recurrent":
-                total += parameter.count * choice.bits_of("recurrent") * choice.state_bits
+            if parameter.role != "bias":
+                bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
+                total += parameter.count * bits
     return total
+
+
+def _input_bits(parameter: ParameterSpec, choice: LayerChoice) -> int:
+    """The bits of what a weight is multiplied with."""
+    if parameter.role == "weight":
+        return choice.activation_bits
+    reads_units = any(axis.role == "hidden" for axis in parameter.axes)
+    return choice.state_bits if reads_units else 32  # a projection reads cells, as they are
 
 
 def neuron_share(network: Network, plan: Plan) -> float:

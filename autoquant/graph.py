@@ -9,19 +9,26 @@ from torch import nn
 
 from autoquant.errors import UserError
 from autoquant.layers import kind_of
-from autoquant.layers.recurrent import Recurrent
+from autoquant.layers.linear import IntegerLinear
+from autoquant.layers.stack import Recurrent
 from autoquant.network import Leftover, Network
 from autoquant.trace import Walk
 
 
 def prepare(model: nn.Module) -> nn.Module:
-    """A copy of a model in which recurrent modules can grow layer by layer; same function."""
+    """A copy of a model in which recurrent modules can grow layer by layer; same function.
+
+    Linear layers of the copy can run on integer codes, once they are quantized.
+    """
     model = copy.deepcopy(model)
-    if isinstance(model, _TORCH_RECURRENT) and not model.proj_size:
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            IntegerLinear.adopt(module)
+    if isinstance(model, _TORCH_RECURRENT):
         return Recurrent.from_torch(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, _TORCH_RECURRENT) and not child.proj_size:
+            if isinstance(child, _TORCH_RECURRENT):
                 setattr(parent, name, Recurrent.from_torch(child))
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -65,22 +66,30 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
                 parametrize.register_parametrization(module, parameter.name, quantizer)
         if scheme.joint_recurrent and layer.recurrent:
             module.register_forward_pre_hook(share_magnitude)
-        attach_activation_quantizers(module, layer, choice, scheme)
+        attach(module, activation_quantizers(layer, choice, scheme))
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
 
 
-def attach_activation_quantizers(
-    module: nn.Module, layer: LayerSpec, choice: LayerChoice, scheme: Scheme
-) -> None:
-    """Quantize a layer's input, and its hidden state if it has one."""
-    device = next(module.parameters()).device
+def activation_quantizers(
+    layer: LayerSpec, choice: LayerChoice, scheme: Scheme
+) -> dict[str, ActivationQuantizer]:
+    """New quantizers of a layer's input, and of its hidden state if it has one, by their names."""
+    bits = {}
     if layer.multiplies and choice.activation_bits < 32:
-        quantizer = ActivationQuantizer(choice.activation_bits, scheme).to(device)
-        module.input_quantizer = quantizer
-        module.register_forward_pre_hook(_quantize_input)
+        bits["input_quantizer"] = choice.activation_bits
     if layer.recurrent and choice.state_bits < 32:
-        module.hidden_quantizer = ActivationQuantizer(choice.state_bits, scheme).to(device)
+        bits["hidden_quantizer"] = choice.state_bits
+    return {name: ActivationQuantizer(each, scheme) for name, each in bits.items()}
+
+
+def attach(module: nn.Module, quantizers: Mapping[str, ActivationQuantizer]) -> None:
+    """Let a layer use its activation quantizers."""
+    device = next(module.parameters()).device
+    for name, quantizer in quantizers.items():
+        setattr(module, name, quantizer.to(device))
+    if "input_quantizer" in quantizers:
+        module.register_forward_pre_hook(_quantize_input)
 
 
 def _quantize_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.coding import Coding, Grid, Rule, mark
+from autoquant.native import pointwise
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
@@ -47,23 +48,47 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(
         ctx: Any, values: Tensor, scale: Tensor, grid: Grid, clip: bool, masked: bool
     ) -> Tensor:
-        result = decode(encode(values, scale, grid, clip=clip), scale, grid)
+        fast = clip and pointwise.by_rows(values, scale) and pointwise.suits(values, scale)
+        if fast:
+            result = pointwise.fake_quantize(values, scale, grid)
+        else:
+            result = decode(encode(values, scale, grid, clip=clip), scale, grid)
         ctx.save_for_backward(values, scale, result)
-        ctx.grid, ctx.masked = grid, masked and clip
+        ctx.grid, ctx.masked, ctx.fast = grid, masked and clip, fast
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
-        error = result - values
-        inside = (error.abs() <= 0.5001 * scale) if ctx.masked else None
-        grad_values = grad if inside is None else torch.where(inside, grad, 0.0)
-        if not ctx.needs_input_grad[1]:
+        differentiate = _slopes_fast if ctx.fast else _slopes
+        learned = ctx.needs_input_grad[1]
+        grad_values, slope = differentiate(grad, values, scale, result, ctx.masked, learned)
+        if slope is None:
             return grad_values, None, None, None, None
-        slope = error if inside is None else torch.where(inside, error, result)
-        grad_scale = (grad * slope).sum_to_size(scale.shape) / scale
         count = values.numel() / scale.numel()
-        return grad_values, grad_scale / math.sqrt(count * ctx.grid.reach), None, None, None
+        grad_scale = slope / (scale * math.sqrt(count * ctx.grid.reach))
+        return grad_values, grad_scale, None, None, None
+
+
+def _slopes(
+    grad: Tensor, values: Tensor, scale: Tensor, result: Tensor, masked: bool, learned: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradient of the values, and of the step size times the step size (not normalised)."""
+    error = result - values
+    inside = (error.abs() <= 0.5001 * scale) if masked else None
+    grad_values = grad if inside is None else torch.where(inside, grad, 0.0)
+    if not learned:
+        return grad_values, None
+    slope = error if inside is None else torch.where(inside, error, result)
+    return grad_values, (grad * slope).sum_to_size(scale.shape)
+
+
+def _slopes_fast(
+    grad: Tensor, values: Tensor, scale: Tensor, result: Tensor, masked: bool, learned: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same in one pass."""
+    grad = grad.contiguous()
+    return pointwise.fake_quantize_back(grad, values, result, scale, masked=masked, slopes=learned)
 
 
 class _Cast(torch.autograd.Function):

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
+from torch.nn.utils import rnn
 
 from autoquant.layers import LayerSpec, kind_of
-from autoquant.layers.recurrent import Recurrent
+from autoquant.layers.stack import Recurrent
 from autoquant.network import Layout, Segment
 
 _ELEMENTWISE_MODULES = (
@@ -47,6 +48,7 @@ _ELEMENTWISE_METHODS = {
     *("contiguous", "clone", "detach", "float"),
 }
 _CASTS = {"to", "type_as"}  # methods whose other arguments lend only a type
+_PACKING = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)  # move rows, keep the last axis
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class _States:
 
 
 class _Tracer(fx.Tracer):
+    """Known layers, and the functions that pack and pad sequences, are one node each."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=_PACKING)
+        self._autowrap_search.append(rnn)  # also where user code says rnn.pack_padded_sequence
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         known = kind_of(m) is not None or isinstance(m, Recurrent)
         return known or super().is_leaf_module(m, module_qualified_name)
@@ -163,6 +171,8 @@ class Walk:
     def _dropout_before(self, node: fx.Node) -> float:
         """The probability of the dropout whose output a layer reads."""
         source = node.args[0] if node.args else None
+        while isinstance(source, fx.Node) and _keeps_rows(source):
+            source = source.args[0]
         if not isinstance(source, fx.Node):
             return 0.0
         if source.op == "call_module":
@@ -186,6 +196,9 @@ class Walk:
             return self._elementwise(values)
         elif node.target in _CASTS:
             return values[0]
+        elif _keeps_rows(node) and not isinstance(values[0], _States):
+            self._stop(values[1:], "says how long sequences are")
+            return (values[0], None) if node.target is rnn.pad_packed_sequence else values[0]
         shown = getattr(node.target, "__name__", str(node.target))
         return self._stop(values, f"is read by '{shown}' in forward, not followed")
 
@@ -254,6 +267,13 @@ class Walk:
         order = list(self.layers)
         first, second = sorted((self._find(one), self._find(other)), key=order.index)
         self._parents[second] = first
+
+
+def _keeps_rows(node: fx.Node) -> bool:
+    """Whether a node packs, pads or takes the data of what it is given first."""
+    if not node.args or not isinstance(node.args[0], fx.Node):
+        return False
+    return node.target in _PACKING or (node.target is getattr and node.args[1] == "data")
 
 
 def _first_line(error: Exception) -> str:

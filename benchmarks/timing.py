@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import platform
+import gc
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
+Times = Mapping[str, list[float]]  # seconds a call, one for each round
 
 
 @dataclass(frozen=True)
@@ -22,33 +24,62 @@ class Ratio:
 
 
 def compare(
-    variants: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1
+    variants: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0
 ) -> list[Ratio]:
     """Time variants in turn; ratios are over the first one."""
-    for call in variants.values():  # warm up: allocations, thread pools
-        call()
+    times = measure(variants, rounds, seconds)
+    base = times[next(iter(times))]
+    return [ratio(name, taken, base) for name, taken in times.items()]
+
+
+def measure(
+    variants: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0
+) -> Times:
+    """Seconds a call of each variant in each round.
+
+    Args:
+        seconds: a variant is called as often in a round as it takes to last so long.
+    """
+    counts = {name: _count(call, seconds) for name, call in variants.items()}
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, call in variants.items():
-            started = time.perf_counter()
-            for _ in range(calls):
-                call()
-            times[name].append(time.perf_counter() - started)
-    base = times[next(iter(variants))]
-    return [_ratio(name, taken, base) for name, taken in times.items()]
+    names = list(variants)
+    with _little_garbage():
+        for turn in range(rounds if names else 0):
+            first = turn % len(names)  # nobody is always behind the same neighbour
+            gc.collect()
+            for name in names[first:] + names[:first]:
+                times[name].append(_seconds(variants[name], counts[name]))
+    return times
 
 
-def _ratio(name: str, taken: list[float], base: list[float]) -> Ratio:
+def _count(call: Callable[[], object], seconds: float) -> int:
+    """How many calls last ``seconds``; a call or two warm up allocations and thread pools."""
+    _seconds(call, 1)
+    return max(1, math.ceil(seconds / max(_seconds(call, 1), 1e-9)))
+
+
+def _seconds(call: Callable[[], object], count: int) -> float:
+    started = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - started) / count
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Python's garbage is collected when asked only, and what exists already is not looked at."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def ratio(name: str, taken: list[float], base: list[float]) -> Ratio:
+    """Time over another's in the same round."""
     ratios = [mine / other for mine, other in zip(taken, base, strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4)
     return Ratio(name, median, low, high)
-
-
-def machine() -> str:
-    """The machine and the versions that figures belong to."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return (
-        f"{platform.processor() or platform.machine()}, {capability}, "
-        f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )

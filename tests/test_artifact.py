@@ -58,6 +58,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: toys.stack(layers=2),
     "gru": lambda: toys.stack(cell="GRU", layers=2, bidirectional=True),
     "rnn": lambda: toys.stack(cell="RNN", bias=False),
+    "projected": lambda: toys.stack(layers=2, bidirectional=True, projection=3),
     "deep speech": lambda: toys.deep_speech(features=5),
     "bare": lambda: nn.LSTM(5, 4),
     "batch norm": lambda: Normed(),
@@ -171,6 +172,51 @@ def test_an_initial_state_reloads_too(tmp_path: Path) -> None:
     inputs, state = torch.randn(7, 2, 5), toys.stack_state(source, 2)
     assert torch.equal(output_of(loaded, inputs, state), output_of(model, inputs, state))
     assert not torch.equal(output_of(loaded, inputs, state), output_of(loaded, inputs))
+
+
+def test_an_initial_state_of_a_projected_lstm_reloads_too(tmp_path: Path) -> None:
+    source = toys.stack(layers=2, projection=3)
+    model, network, plan = candidate(source, LayerChoice(4, 8), Scheme())
+    assert model.rnn.l0.proj_size == 5
+    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
+    loaded = artifact.load(tmp_path / "packed", toys.stack(layers=2, projection=3))
+    inputs, state = torch.randn(7, 2, 5), toys.stack_state(source, 2)
+    with torch.no_grad():
+        (mine, (h, c)), (theirs, last) = loaded(inputs, state), model(inputs, state)
+    assert (h.shape, c.shape) == ((2, 2, 5), (2, 2, 6))
+    assert torch.equal(mine, theirs)
+    assert torch.equal(h, last[0])
+    assert torch.equal(c, last[1])
+
+
+TAGGERS: dict[str, dict[str, Any]] = {
+    "vectors packed": {},
+    "stack, two-way": {"num_layers": 2, "bidirectional": True},
+    "projected": {"proj_size": 3, "bidirectional": True},
+    "words packed, cannot be traced": {"packs_first": True},
+}
+
+
+@pytest.mark.parametrize("options", TAGGERS.values(), ids=TAGGERS)
+@pytest.mark.parametrize("scheme", ["lsq channel", "bit-rnn"])
+def test_a_model_that_packs(scheme: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """Prepared, described, widened where it can be, calibrated, trained, packed, loaded."""
+    source, words = toys.tagger(**options), toys.sentences()
+    model, network = prepared(source)
+    traced = not options.get("packs_first")
+    assert (network.why_fixed("rnn.l0") is None) == traced
+    choice = LayerChoice(3, 8, recurrent_bits=4, hidden_bits=6)
+    plan = Plan.uniform(network.names, choice)
+    plan = plan.with_choice("rnn.l0", width=2.0) if traced else plan
+    task, rule = RegressionTask(source, words), SCHEMES[scheme]
+    built = build_candidate(model, network, plan, rule, task, method="split", seed=0)
+    before = output_of(built, words)
+    train(built.train(), task, Training(steps=1, lr=1e-2), seed=0, progress=False)
+    assert not torch.equal(output_of(built, words), before)
+    artifact.save(tmp_path / "packed", built, network, plan, rule)
+    loaded = artifact.load(tmp_path / "packed", toys.tagger(seed=1, **options))
+    for other in (words, toys.sentences((2, 2), seed=5)):
+        assert torch.equal(output_of(loaded, other), output_of(built, other))
 
 
 def test_half_precision_clamps_as_training_did(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def small(model: str) -> nn.Module:
         "language": lambda: toys.language_model(),
         "deep speech": lambda: toys.deep_speech(),
         "gru": lambda: toys.stack(cell="GRU", layers=2, bidirectional=True),
+        "projected": lambda: toys.stack(layers=2, bidirectional=True, projection=4),
+        "packed": lambda: toys.tagger(),
         "rnn without bias": lambda: toys.stack(cell="RNN", bias=False),
         "odd": Odd,
         "bare": lambda: nn.LSTM(3, 4),
@@ -88,7 +90,10 @@ def plans(draw: st.DrawFn, network: Network) -> Plan:
 @settings(max_examples=60)
 @given(
     name=st.sampled_from(
-        ["language", "deep speech", "gru", "rnn without bias", "odd", "bare", "linear"]
+        [
+            *("language", "deep speech", "gru", "projected", "packed", "rnn without bias"),
+            *("odd", "bare", "linear"),
+        ]
     ),
     scheme=st.sampled_from(list(SCHEMES.values())),
     data=st.data(),
@@ -271,6 +276,29 @@ def test_lstm_by_hand(directions: int) -> None:
     assert cost.bit_ops(network, plan) == directions * (ih * 2 * 8 + hh * 3 * 6)
     # both directions read the one input; each reads its own hidden state
     assert cost.activation_bytes(network, plan) == (3 * 8 + directions * 5 * 6) / 8
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_projected_lstm_by_hand(directions: int) -> None:
+    """Input 3, 5 cells, projected to 2: the projection reads cells, which are not quantized."""
+    network, plan = of(
+        nn.LSTM(3, 5, proj_size=2, bidirectional=directions == 2),
+        weight_bits=2,
+        recurrent_bits=3,
+        activation_bits=8,
+        hidden_bits=6,
+    )
+    ih, hh, hr = 4 * 5 * 3, 4 * 5 * 2, 2 * 5
+    assert cost.macs(network, plan) == directions * (ih + hh + hr)
+    bit_ops = ih * 2 * 8 + hh * 3 * 6 + hr * 3 * 32
+    assert cost.bit_ops(network, plan) == directions * bit_ops
+    assert cost.activation_bytes(network, plan) == (3 * 8 + directions * 2 * 6) / 8
+    # each row of a weight has a scale of 2 bytes; biases are 2 bytes each
+    packed = sum(math.ceil(count * bits / 8) for count, bits in ((ih, 2), (hh, 3), (hr, 3)))
+    rows = packed + 2 * (20 + 20 + 2) + 2 * 20
+    quantizers = 2 * 8
+    by_layer = cost.layer_bytes(network, plan, Scheme())
+    assert by_layer == {"l0": directions * rows + quantizers}
 
 
 def test_stack_by_hand() -> None:

@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from autoquant.errors import UserError
 from autoquant.graph import describe, prepare
-from autoquant.layers.recurrent import Recurrent
+from autoquant.layers.stack import Recurrent
 from autoquant.network import Network, Segment
 from autoquant.plan import LayerChoice, Plan
-from autoquant.settings import Scheme
+from autoquant.profiler import profile_model
+from autoquant.settings import Scheme, Widening
+from autoquant.task import Example
 from autoquant.tasks.language import LanguageModel
 from autoquant.widen import check_same_function, widen
-from tests.toys import deep_speech, language_model, output_of, plan_of, prepared
+from tests import toys
+from tests.toys import deep_speech, language_model, output_of, plan_of, prepared, stack
 
 
 def read(model: nn.Module) -> Network:
@@ -75,10 +79,13 @@ def test_deep_speech() -> None:
     assert (lstm.kind, lstm.units, lstm.features, lstm.directions) == ("lstm", 8, 16, 2)
 
 
-@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
-def test_prepare_keeps_the_function_and_the_model(cell: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "options"), [("LSTM", {}), ("LSTM", {"proj_size": 3}), ("GRU", {}), ("RNN", {})]
+)
+def test_prepare_keeps_the_function_and_the_model(cell: str, options: dict[str, int]) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 4), getattr(nn, cell)(4, 6, 2, bidirectional=True))
+    rnn = getattr(nn, cell)(4, 6, 2, bidirectional=True, **options)
+    model = nn.Sequential(nn.Linear(5, 4), rnn)
     inputs = torch.randn(7, 3, 5)
     ready = prepare(model)
     assert isinstance(model[1], nn.RNNBase)
@@ -308,6 +315,86 @@ def test_a_layer_that_sets_an_initial_state_is_frozen() -> None:
     assert network.why_fixed("rnn.l0") is None
 
 
+# --- packed sequences -----------------------------------------------------------------------------
+
+LENGTHS = torch.tensor([4, 2, 1])
+
+
+def packs(model: Any, values: Tensor) -> Tensor:
+    packed = nn.utils.rnn.pack_padded_sequence(model.one(values), LENGTHS)
+    outputs, _ = model.rnn(packed)
+    padded, lengths = nn.utils.rnn.pad_packed_sequence(outputs, padding_value=0.5)
+    return model.last(padded), lengths
+
+
+def packs_by_name(model: Any, values: Tensor) -> Tensor:
+    packed = pack_padded_sequence(F.dropout(model.one(values), 0.25, model.training), LENGTHS)
+    return model.last(torch.tanh(pad_packed_sequence(model.rnn(packed)[0])[0]))
+
+
+def packs_by_keyword(model: Any, values: Tensor) -> Tensor:
+    packed = pack_padded_sequence(lengths=LENGTHS, input=model.one(values))
+    return model.last(pad_packed_sequence(model.rnn(packed)[0])[0])
+
+
+def reads_packed_data(model: Any, values: Tensor) -> Tensor:
+    packed = pack_padded_sequence(model.one(values), LENGTHS)
+    return model.last(F.dropout(model.rnn(packed)[0].data, 0.25, model.training))
+
+
+def packs_a_state(model: Any, values: Tensor) -> Tensor:
+    _, state = model.rnn(values)
+    return pack_padded_sequence(state, LENGTHS).data
+
+
+def reads_batch_sizes(model: Any, values: Tensor) -> Any:
+    packed = pack_padded_sequence(model.one(values), LENGTHS)
+    return model.last(packed.data), packed.batch_sizes
+
+
+@pytest.mark.parametrize(
+    ("forward", "frozen"),
+    [
+        (packs, {"last": "feeds the model's output"}),
+        (packs_by_name, {"last": "feeds the model's output"}),
+        (
+            packs_by_keyword,
+            {"one": "is read by 'pack_padded_sequence' in forward, not followed"},
+        ),
+        (reads_packed_data, {"last": "feeds the model's output"}),
+        (reads_batch_sizes, {"one": "is read by 'getattr' in forward, not followed"}),
+        (packs_a_state, {"rnn.l0": "is read by 'pack_padded_sequence' in forward, not followed"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_units_are_followed_through_packing(forward: Any, frozen: dict[str, str]) -> None:
+    network = read(Two(forward, rnn=nn.GRU(6, 6)))
+    assert network.frozen.items() >= frozen.items()
+    if set(frozen) == {"last"}:
+        assert network.why_fixed("one") is None
+        assert network.why_fixed("rnn.l0") is None
+        assert groups_read(network, "rnn.l0") == ["one"]
+        assert groups_read(network, "last") == ["rnn.l0"]
+
+
+def test_dropout_is_seen_through_packing() -> None:
+    assert dict(read(Two(packs_by_name, rnn=nn.GRU(6, 6))).dropouts) == {"rnn.l0": 0.25}
+    assert dict(read(Two(reads_packed_data, rnn=nn.GRU(6, 6))).dropouts) == {"last": 0.25}
+
+
+def test_packing_that_cannot_be_traced_freezes_in_words() -> None:
+    model = prepare(toys.tagger(packs_first=True)).eval()
+    network = describe(model)
+    reasons = {network.why_fixed(name) for name in network.names}
+    (reason,) = reasons
+    assert reason is not None
+    assert reason.startswith("the model could not be traced: ")
+    profile = profile_model(model, Example((toys.sentences(),), 1, "batch"), Widening())
+    assert profile.widenable == ()
+    assert {layer.reason for layer in profile.layers} == reasons
+    assert profile["rnn.l0"].macs == network.layers[1].macs() * 17  # words, without padding
+
+
 # --- dropout right before a layer -----------------------------------------------------------------
 
 
@@ -427,31 +514,25 @@ def test_bare_linear_model() -> None:
     assert network.leftovers == ()
 
 
-def test_projected_lstm_is_left_alone_and_counted() -> None:
-    model = nn.Sequential(nn.LSTM(4, 6, proj_size=3))
-    model.append(nn.Linear(3, 2))
-    ready = prepare(model)
-    assert type(ready[0]) is nn.LSTM
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.front = nn.Linear(4, 4)
-            self.rnn = nn.LSTM(4, 6, proj_size=3)
-            self.last = nn.Linear(3, 2)
-
-        def forward(self, values: Tensor) -> Tensor:
-            return self.last(self.rnn(self.front(values))[0])
-
-    whole = Model()
-    network = read(whole)
-    assert network.names == ("front", "last")
-    assert {each.name for each in network.leftovers} == {
-        f"rnn.{name}" for name, _ in whole.rnn.named_parameters()
+def test_units_of_a_projected_lstm_are_those_of_the_projection() -> None:
+    model = stack(layers=2, bidirectional=True, hidden=6, projection=3)
+    network = read(model)
+    assert network.names == ("front", "rnn.l0", "rnn.l1", "back")
+    assert network.inputs["rnn.l1"] == (Segment("rnn.l0", 3),) * 2
+    assert network.inputs["back"] == (Segment("rnn.l1", 3),) * 2
+    assert network.leftovers == ()
+    assert dict(network.frozen) == {"back": "feeds the model's output"}
+    twice = 2 * 2 * 4 * 6  # the second biases
+    assert network.parameters == sum(p.numel() for p in model.parameters()) - twice
+    grown = network.resized(plan_of(network, rnn__l0=2.4))
+    assert [layer.units for layer in grown.layers] == [4, 7, 3, 3]
+    shapes = {p.name: p.shape for p in grown.layers[1].parameters if "reverse" not in p.name}
+    assert shapes == {
+        "weight_ih": (24, 4),
+        "weight_hh": (24, 7),
+        "bias": (24,),
+        "weight_hr": (7, 6),
     }
-    assert network.parameters == sum(p.numel() for p in whole.parameters())
-    assert network.why_fixed("front") == "is read by rnn (LSTM), not followed"
-    assert network.inputs["last"] == (Segment(None, 3),)
 
 
 def twice_same(model: Any, values: Tensor) -> Tensor:
@@ -483,6 +564,7 @@ FORWARDS = [
     *(residual, softmax, view, norm, last_step, skip_from_input, gain, after_stop, output_too),
     *(casts, scaled, concatenate, twice_same, twice_other),
     *(state_to_linear, state_index, state_sum, state_out, state_dropped, state_set),
+    *(packs, packs_by_name, packs_by_keyword, reads_packed_data, reads_batch_sizes),
 ]
 
 
@@ -497,4 +579,4 @@ def test_whatever_may_grow_grows_without_changing_the_model(forward: Any, method
         {name: LayerChoice(width=1.0 if network.why_fixed(name) else 1.5) for name in network.names}
     )
     grown, _ = widen(model, network, plan, Scheme(), method, seed=0)
-    assert check_same_function(model, grown, (torch.randn(4, 4, 6)[:, :1],)) < 1e-5
+    assert check_same_function(model, grown, (torch.randn(4, 3, 6),)) < 1e-5

@@ -10,11 +10,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.coding import Grid
+from autoquant.compute import Compute, computing
 from autoquant.errors import RunError, UserError
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate, calibrate, quantize, share_magnitude
+from autoquant.qat import (
+    CALIBRATION_BATCHES,
+    build_candidate,
+    calibrate,
+    quantize,
+    share_magnitude,
+)
 from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import train
@@ -97,17 +104,20 @@ def test_recurrent_weights_have_bits_of_their_own() -> None:
     assert len(model.l0.weight_ih.unique()) > 16
 
 
-@pytest.mark.parametrize("model", ["stack", "deep speech", "language"])
+@pytest.mark.parametrize("model", ["stack", "projected", "packed", "deep speech", "language"])
 def test_32_bits_change_nothing(model: str) -> None:
     """No parametrization, no hook that computes: equal, bit for bit."""
     source = {
         "stack": lambda: toys.stack(cell="GRU", layers=2, bidirectional=True),
         "deep speech": lambda: toys.deep_speech(features=5),
         "language": toys.language_model,
+        "projected": lambda: toys.stack(layers=2, bidirectional=True, projection=3),
+        "packed": toys.tagger,
     }[model]()
     ready, network = prepared(source)
     scheme = Scheme(bias_bits=32)
-    inputs = torch.randint(15, (7, 3)) if model == "language" else torch.randn(7, 3, 5)
+    words = model in ("language", "packed")
+    inputs = torch.randint(1, 15, (7, 3)) if words else torch.randn(7, 3, 5)
     before = output_of(ready, inputs)
     quantize(ready, network, plan_of(network), scheme)
     assert torch.equal(output_of(ready, inputs), before)
@@ -254,7 +264,8 @@ def test_a_layer_reads_what_its_quantizer_gives() -> None:
 
     nn.functional.linear = spy
     try:
-        output_of(model, torch.randn(9, 3, 5))
+        with computing(Compute(kernel="torch")):
+            output_of(model, torch.randn(9, 3, 5))
     finally:
         nn.functional.linear = original
     scale = model.back.input_quantizer.scale().detach()
@@ -282,6 +293,30 @@ def test_calibration_is_of_the_training_batches() -> None:
     chosen = float(model.input_quantizer.scale().detach())
     best = min(error(scale) for scale in torch.linspace(0.05, 0.5, 400).tolist())
     assert error(chosen) <= 1.05 * best
+
+
+def test_calibration_sees_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of packed sentences of 4, 7, 1 and 5 words: 17 rows, longest sentence first, in each batch.
+
+    Dropout is off; hidden states are seen step by step, of as many sentences as are still read.
+    """
+    seen: dict[str, list[tuple[int, ...]]] = {}
+    observe = ActivationQuantizer._observe
+
+    def spy(quantizer: ActivationQuantizer, values: Tensor) -> None:
+        seen.setdefault(names[id(quantizer)], []).append(tuple(values.shape))
+        observe(quantizer, values)
+
+    monkeypatch.setattr(ActivationQuantizer, "_observe", spy)
+    source, words = toys.tagger(bidirectional=True), toys.sentences((4, 7, 1, 5))
+    model, network = prepared(source)
+    quantize(model, network, plan_of(network, LayerChoice(8, 8)), Scheme())
+    names = {id(each): name for name, each in quantizers(model).items()}
+    calibrate(model, RegressionTask(source, words), 0)
+    assert seen["rnn.l0.input_quantizer"] == [(17, 4)] * CALIBRATION_BATCHES
+    active = [4, 4, 3, 3, 3, 2, 1, 1]  # the initial state first
+    direction = [(count, 6) for count in active]
+    assert seen["rnn.l0.hidden_quantizer"] == direction * 2 * CALIBRATION_BATCHES
 
 
 def test_calibration_keeps_weights_and_gradients_alone() -> None:

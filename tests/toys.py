@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from autoquant.graph import describe, prepare
 from autoquant.network import Network
@@ -95,13 +96,21 @@ class Stack(nn.Module):
         hidden: int = 6,
         bias: bool = True,
         batch_first: bool = False,
+        projection: int = 0,
     ) -> None:
         super().__init__()
         self.front = nn.Linear(5, 4, bias=bias)
         self.rnn = getattr(nn, cell)(
-            4, hidden, layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first
+            4,
+            hidden,
+            layers,
+            bidirectional=bidirectional,
+            bias=bias,
+            batch_first=batch_first,
+            **({"proj_size": projection} if projection else {}),
         )
-        self.back = nn.Linear(hidden * (2 if bidirectional else 1), 3, bias=bias)
+        units = projection or hidden
+        self.back = nn.Linear(units * (2 if bidirectional else 1), 3, bias=bias)
 
     def forward(self, values: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         values, state = self.rnn(torch.tanh(self.front(values)), state)
@@ -117,8 +126,51 @@ def stack_state(model: Stack, batch: int, seed: int = 0) -> Any:
     """A random initial state as user code makes it for the unwidened model."""
     generator = torch.Generator().manual_seed(seed)
     rows = model.rnn.num_layers * (2 if model.rnn.bidirectional else 1)
-    parts = [torch.randn(rows, batch, model.rnn.hidden_size, generator=generator) for _ in "hc"]
+    widths = model.rnn.proj_size or model.rnn.hidden_size, model.rnn.hidden_size
+    parts = [torch.randn(rows, batch, width, generator=generator) for width in widths]
     return tuple(parts) if isinstance(model.rnn, nn.LSTM) else parts[0]
+
+
+class Tagger(nn.Module):
+    """Tags the words of sentences of several lengths, packed; word 0 is padding at their ends.
+
+    With ``packs_first`` the words are packed, else their vectors.
+    """
+
+    def __init__(
+        self, words: int = 15, hidden: int = 6, *, packs_first: bool = False, **options: Any
+    ) -> None:
+        super().__init__()
+        self.packs_first = packs_first
+        self.embedding = nn.Embedding(words, 4)
+        self.dropout = nn.Dropout(0.25)
+        self.rnn = nn.LSTM(4, hidden, **options)
+        units = self.rnn.proj_size or hidden
+        self.tag = nn.Linear(units * (2 if self.rnn.bidirectional else 1), 3)
+
+    def forward(self, words: Tensor) -> Tensor:  # [T, B] -> [T, B, 3]
+        lengths = (words != 0).sum(0).cpu()
+        if self.packs_first:
+            packed = pack_padded_sequence(words, lengths, enforce_sorted=False)
+            vectors = self.dropout(self.embedding(packed.data))
+            outputs, _ = self.rnn(PackedSequence(vectors, *packed[1:]))
+        else:
+            vectors = self.dropout(self.embedding(words))
+            outputs, _ = self.rnn(pack_padded_sequence(vectors, lengths, enforce_sorted=False))
+        padded, _ = pad_packed_sequence(outputs, total_length=words.shape[0])
+        return self.tag(padded)
+
+
+def tagger(seed: int = 0, **options: Any) -> Tagger:
+    torch.manual_seed(seed)
+    return Tagger(**options)
+
+
+def sentences(lengths: Sequence[int] = (4, 7, 1, 5), words: int = 15, seed: int = 0) -> Tensor:
+    """Random words [T, B], with zeros behind the end of each sentence."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(1, words, (length,), generator=generator) for length in lengths]
+    return nn.utils.rnn.pad_sequence(rows)
 
 
 class RegressionTask:

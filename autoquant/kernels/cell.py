@@ -12,7 +12,7 @@ from torch import Tensor
 CellKind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 GATES: dict[CellKind, int] = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
-State = tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each [B, H]
+State = tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each [B, H], a projected h [B, P]
 Quantize = Callable[[Tensor], Tensor]
 
 
@@ -41,13 +41,15 @@ class Cell:
 class Weights(NamedTuple):
     """Weights of one direction: input [G*H, I], recurrent [G*H, H], bias [G*H] or None.
 
-    A GRU has a second bias of its candidate [H], which stands inside the reset gate.
+    A GRU has a second bias of its candidate [H], which stands inside the reset gate. An LSTM may
+    have a projection [P, H] of its hidden state; its recurrent weight is then [4*H, P].
     """
 
     input: Tensor
     recurrent: Tensor
     bias: Tensor | None
     candidate_bias: Tensor | None = None
+    projection: Tensor | None = None
 
 
 def step(cell: Cell, projected: Tensor, weights: Weights, state: State) -> State:
@@ -55,7 +57,9 @@ def step(cell: Cell, projected: Tensor, weights: Weights, state: State) -> State
     hidden = state[0]
     if cell.kind == "lstm":
         gates = torch.addmm(projected, hidden, weights.recurrent.t())
-        return _lstm(cell, gates, state[1])
+        hidden, memory = _lstm(cell, gates, state[1])
+        projection = weights.projection
+        return hidden if projection is None else hidden @ projection.t(), memory
     if cell.kind == "gru":
         recurrent = hidden @ weights.recurrent.t()
         return (_gru(projected, recurrent, weights.candidate_bias, hidden),)
@@ -63,7 +67,7 @@ def step(cell: Cell, projected: Tensor, weights: Weights, state: State) -> State
     return (gates.tanh() if cell.kind == "rnn_tanh" else gates.relu(),)
 
 
-def _lstm(cell: Cell, gates: Tensor, memory: Tensor) -> State:
+def _lstm(cell: Cell, gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     i, f, g, o = gates.chunk(4, dim=1)
     squash = torch.tanh if cell.candidate == "tanh" else torch.sigmoid
     forget = f if cell.candidate == "tanh" else f + 1

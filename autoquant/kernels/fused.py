@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,19 +24,36 @@ def suits(cell: Cell, quantize: Quantize | None) -> bool:
 
 
 def recur(
-    cell: Cell, inputs: Tensor, weights: Weights, state: State, quantize: Quantize | None
+    cell: Cell,
+    inputs: Tensor,
+    sizes: Sequence[int],
+    weights: Weights,
+    state: State,
+    quantize: Quantize | None,
 ) -> tuple[Tensor, State]:
     """As kernels.reference.recur, without quantization of the hidden state."""
     assert suits(cell, quantize)
+    initial = tuple(part.unsqueeze(0) for part in state)
+    start = initial if cell.kind == "lstm" else initial[0]
+    # has_biases, layers, dropout, train, bidirectional
+    rest = (weights.bias is not None, 1, 0.0, False, False)
+    if sizes[0] == sizes[-1] and weights.projection is None:  # oneDNN's kernels, if it has them
+        padded = inputs.reshape(len(sizes), sizes[0], inputs.shape[1])
+        # the last argument is batch_first
+        outputs, *last = _FUSED[cell.kind](padded, start, _parameters(weights), *rest, False)
+        outputs = outputs.flatten(0, 1)
+    else:
+        packed = inputs, torch.tensor(sizes)  # lengths stay on the CPU
+        outputs, *last = _FUSED[cell.kind](*packed, start, _parameters(weights), *rest)
+    return outputs, tuple(part.squeeze(0) for part in last)
+
+
+def _parameters(weights: Weights) -> list[Tensor]:
+    """Weights in torch's order: input, recurrent, its two biases, projection."""
     parameters = [weights.input, weights.recurrent]
     if weights.bias is not None:
         parameters += [weights.bias, _second_bias(weights)]
-    initial = tuple(part.unsqueeze(0) for part in state)
-    start = initial if cell.kind == "lstm" else initial[0]
-    # has_biases, layers, dropout, train, bidirectional, batch_first
-    rest = (weights.bias is not None, 1, 0.0, False, False, False)
-    outputs, *last = _FUSED[cell.kind](inputs, start, parameters, *rest)
-    return outputs, tuple(part.squeeze(0) for part in last)
+    return parameters if weights.projection is None else [*parameters, weights.projection]
 
 
 def _second_bias(weights: Weights) -> Tensor:

@@ -1,6 +1,6 @@
 """The kinds of layer that autoquant quantizes and grows."""
 
-from autoquant.layers import embedding, linear, recurrent
+from autoquant.layers import embedding, linear, recurrent, stack
 from autoquant.layers.registry import LayerKind, kind_of, layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec, grown_units
 
@@ -15,4 +15,5 @@ __all__ = [
     "layer_kind",
     "linear",
     "recurrent",
+    "stack",
 ]

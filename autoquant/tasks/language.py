@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
+from autoquant.kernels import cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
 
@@ -133,7 +134,7 @@ class LanguageTask:
         device = next(model.parameters()).device
         logits, state = model(batch.inputs.to(device), None if batch.fresh else carry)
         targets = batch.targets.to(device)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), IGNORED)
         return loss, _detached(state)
 
     def score(self, model: nn.Module, split: Split) -> float:

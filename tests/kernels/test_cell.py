@@ -18,14 +18,16 @@ def sig(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def stepped(cell: Cell, projected, recurrent, *state, candidate_bias=None) -> list[np.ndarray]:
+def stepped(
+    cell: Cell, projected, recurrent, *state, candidate_bias=None, projection=None
+) -> list[np.ndarray]:
     """The next state, in float64."""
-    tensors = [torch.from_numpy(part) for part in state]
-    bias = None if candidate_bias is None else torch.from_numpy(candidate_bias)
-    weights = Weights(torch.empty(0), torch.from_numpy(recurrent), None, bias)
-    return [
-        part.numpy() for part in step(cell, torch.from_numpy(projected), weights, tuple(tensors))
-    ]
+    given = projected, recurrent, *state, candidate_bias, projection
+    projected, recurrent, *state, bias, projection = (
+        None if part is None else torch.from_numpy(part) for part in given
+    )
+    weights = Weights(torch.empty(0), recurrent, None, bias, projection)
+    return [part.numpy() for part in step(cell, projected, weights, tuple(state))]
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -61,6 +63,19 @@ def test_lstm_of_bit_rnn():
     np.testing.assert_allclose(ours[0], h_next, rtol=1e-12)
     np.testing.assert_allclose(ours[1], c_next, rtol=1e-12)
     assert ((ours[0] > 0) & (ours[0] < 1)).all()  # so that h suits an unsigned grid
+
+
+def test_a_projected_lstm():
+    """The state that goes around is the projected one; the memory is as wide as the cell."""
+    width = 2
+    P, U, R = numbers(B, 4 * H, seed=0), numbers(4 * H, width, seed=1), numbers(width, H, seed=4)
+    h, c = numbers(B, width, seed=2), numbers(B, H, seed=3)
+    i, f, g, o = np.split(P + h @ U.T, 4, axis=1)
+    c_next = sig(f) * c + sig(i) * np.tanh(g)
+    h_next = (sig(o) * np.tanh(c_next)) @ R.T
+    ours = stepped(Cell("lstm"), P, U, h, c, projection=R)
+    np.testing.assert_allclose(ours[0], h_next, rtol=1e-11)
+    np.testing.assert_allclose(ours[1], c_next, rtol=1e-12)
 
 
 @pytest.mark.parametrize("with_bias", [True, False], ids=["candidate-bias", "no-bias"])

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.kernels import Cell, Weights, reference
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.settings import Scheme
+from tests.kernels.cases import CELLS, alone, assert_same, case
 
 T, B, F, H = 6, 3, 4, 5
+SIZES = (B,) * T
+PACKED = (4, 4, 3, 1, 1)
 MODULES = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -32,8 +36,9 @@ def weights_of(module: nn.RNNBase, kind: str) -> Weights:
     return Weights(*pair, joined, second[2 * H :])
 
 
-def start_of(kind: str) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.randn(B, H, dtype=torch.float64) for _ in range(2 if kind == "lstm" else 1))
+def start_of(kind: str, batch: int = B) -> tuple[torch.Tensor, ...]:
+    parts = 2 if kind == "lstm" else 1
+    return tuple(torch.randn(batch, H, dtype=torch.float64) for _ in range(parts))
 
 
 @KINDS
@@ -45,7 +50,9 @@ def test_equals_torch_with_gradients(kind, bias):
     start = start_of(kind)
     given = tuple(part[None] for part in start)
     expected, last = module(inputs, given if kind == "lstm" else given[0])
-    ours, end = reference.recur(Cell(kind), inputs, weights_of(module, kind), start, None)
+    weights = weights_of(module, kind)
+    ours, end = reference.recur(Cell(kind), inputs.flatten(0, 1), SIZES, weights, start, None)
+    ours = ours.view_as(expected)
     torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
     for part, theirs in zip(end, last if kind == "lstm" else (last,), strict=True):
         torch.testing.assert_close(part, theirs[0], rtol=1e-10, atol=1e-12)
@@ -55,6 +62,61 @@ def test_equals_torch_with_gradients(kind, bias):
     mine = torch.autograd.grad(ours, sources, upstream)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@KINDS
+@BIASES
+def test_packed_sequences_equal_torch_with_gradients(kind, bias):
+    torch.manual_seed(0)
+    module = MODULES[kind](F, H, bias=bias).double()
+    inputs = torch.randn(sum(PACKED), F, dtype=torch.float64, requires_grad=True)
+    start = start_of(kind, PACKED[0])
+    given = tuple(part[None] for part in start)
+    packed = PackedSequence(inputs, torch.tensor(PACKED))
+    expected, last = module(packed, given if kind == "lstm" else given[0])
+    weights = weights_of(module, kind)
+    ours, end = reference.recur(Cell(kind), inputs, PACKED, weights, start, None)
+    torch.testing.assert_close(ours, expected.data, rtol=1e-10, atol=1e-12)
+    for part, theirs in zip(end, last if kind == "lstm" else (last,), strict=True):
+        torch.testing.assert_close(part, theirs[0], rtol=1e-10, atol=1e-12)
+    sources = [inputs, *module.parameters()]
+    mine = torch.autograd.grad(ours.square().sum() + end[-1].sum(), sources)
+    theirs = expected.data.square().sum() + (last[-1] if kind == "lstm" else last).sum()
+    for one, other in zip(mine, torch.autograd.grad(theirs, sources), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, PACKED], ids=["padded", "packed"])
+def test_a_projected_lstm_equals_torch(sizes):
+    torch.manual_seed(0)
+    module = nn.LSTM(F, H, proj_size=2).double()
+    inputs = torch.randn(sum(sizes), F, dtype=torch.float64)
+    expected, last = module(PackedSequence(inputs, torch.tensor(sizes)))
+    weights = weights_of(module, "lstm")._replace(projection=module.weight_hr_l0)
+    start = tuple(torch.zeros(sizes[0], width, dtype=torch.float64) for width in (2, H))
+    ours, end = reference.recur(Cell("lstm"), inputs, sizes, weights, start, None)
+    torch.testing.assert_close(ours, expected.data, rtol=1e-10, atol=1e-12)
+    for part, theirs in zip(end, last, strict=True):
+        torch.testing.assert_close(part, theirs[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_packed_sequence_runs_as_if_alone(name):
+    packed = case(name, PACKED, "signed")
+    outputs, last = reference.recur(*packed.arguments)
+    for sequence in range(PACKED[0]):
+        own, rows = alone(packed, sequence)
+        expected, end = reference.recur(*own.arguments)
+        assert_same([outputs[rows]], [expected])
+        assert_same([part[sequence : sequence + 1] for part in last], [*end])
+
+
+def test_what_is_projected_is_then_quantized():
+    made = case("lstm", PACKED, "signed", projection=2)
+    outputs, _ = reference.recur(*made.arguments)
+    codes = outputs / made.quantize.scale()
+    torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-9)
+    assert len(codes.round().unique()) > 2
 
 
 @KINDS
@@ -69,8 +131,9 @@ def test_quantizes_the_initial_and_every_later_hidden_state(kind):
 
     start = start_of(kind)
     inputs = torch.randn(T, B, F, dtype=torch.float64)
-    weights = weights_of(module, kind)
-    outputs, last = reference.recur(Cell(kind), inputs, weights, start, quantize)
+    weights, cell = weights_of(module, kind), Cell(kind)
+    flow, last = reference.recur(cell, inputs.flatten(0, 1), SIZES, weights, start, quantize)
+    outputs = flow.view(T, B, H)
     assert len(seen) == T + 1
     assert seen[0] is start[0]
     for before, after in zip(seen[1:], outputs, strict=True):
@@ -80,10 +143,8 @@ def test_quantizes_the_initial_and_every_later_hidden_state(kind):
     memory = start[1:]
     for t in range(T):
         hidden = quantize(start[0]) if t == 0 else outputs[t - 1]
-        one, (_, *memory) = reference.recur(
-            Cell(kind), inputs[t : t + 1], weights, (hidden, *memory), None
-        )
-        torch.testing.assert_close(one[0], seen[t + 1], rtol=1e-12, atol=1e-14)
+        one, (_, *memory) = reference.recur(cell, inputs[t], [B], weights, (hidden, *memory), None)
+        torch.testing.assert_close(one, seen[t + 1], rtol=1e-12, atol=1e-14)
     for mine, theirs in zip(last[1:], memory, strict=True):  # the cell is not quantized
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
@@ -93,10 +154,9 @@ def test_gradients_pass_through_the_quantized_state():
     weights = Weights(torch.randn(4 * H, F), torch.randn(4 * H, H), None)
     start = torch.rand(B, H, requires_grad=True), torch.zeros(B, H)
     quantizer = ActivationQuantizer(4, Scheme.bit_rnn())
-    outputs, _ = reference.recur(
-        Cell("lstm", "sigmoid"), torch.randn(T, B, F), weights, start, quantizer
-    )
-    outputs[-1].sum().backward()
+    inputs = torch.randn(T * B, F)
+    outputs, _ = reference.recur(Cell("lstm", "sigmoid"), inputs, SIZES, weights, start, quantizer)
+    outputs[-B:].sum().backward()
     assert float(start[0].grad.abs().min()) > 0
 
 
@@ -126,7 +186,8 @@ def test_bit_rnn_lstm_against_a_literal_loop(f):
     start = torch.from_numpy(h0), torch.from_numpy(c0)
     cell = Cell("lstm", "sigmoid")
     with torch.no_grad():
-        outputs, last = reference.recur(cell, torch.from_numpy(x), weights, start, quantizer)
-    np.testing.assert_allclose(outputs.numpy(), np.stack(expected), rtol=0, atol=1e-6)
+        flat = torch.from_numpy(x).flatten(0, 1)
+        outputs, last = reference.recur(cell, flat, SIZES, weights, start, quantizer)
+    np.testing.assert_allclose(outputs.numpy(), np.concatenate(expected), rtol=0, atol=1e-6)
     np.testing.assert_allclose(last[1].numpy(), c, rtol=0, atol=1e-6)
     assert 0 <= float(outputs.min()) <= float(outputs.max()) <= 1

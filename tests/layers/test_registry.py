@@ -18,8 +18,9 @@ from autoquant.settings import Scheme
 from autoquant.widen import check_same_function, resize, widen
 
 
-def recurrent(kind: str, *, bidirectional: bool, bias: bool) -> RecurrentLayer:
-    return RecurrentLayer(Cell(kind), 5, 6, bidirectional=bidirectional, bias=bias)
+def recurrent(kind: str, *, bidirectional: bool, bias: bool, projection: int = 0) -> RecurrentLayer:
+    options = {"bidirectional": bidirectional, "bias": bias, "projection": projection}
+    return RecurrentLayer(Cell(kind), 5, 6, **options)
 
 
 MODULES = {
@@ -32,6 +33,8 @@ MODULES = {
         for ways in ("one-way", "two-way")
         for name, bias in (("bias", True), ("no-bias", False))
     },
+    "lstm-projected": recurrent("lstm", bidirectional=False, bias=True, projection=3),
+    "lstm-projected-two-way": recurrent("lstm", bidirectional=True, bias=False, projection=3),
 }
 
 

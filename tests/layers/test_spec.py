@@ -50,6 +50,22 @@ def test_axes_follow_their_roles():
     assert [axis.copies for axis in parameter.axes] == [4, 1, 1, 1]
 
 
+def test_a_projection_grows_before_cells_that_stay():
+    with torch.device("meta"):
+        layer = RecurrentLayer(Cell("lstm"), 4, 6, bidirectional=False, bias=True, projection=3)
+    spec = described(layer)
+    assert (spec.units, spec.features, spec.shape) == (3, 4, "4 -> 3")
+    assert spec.macs() == 24 * 4 + 24 * 3 + 3 * 6
+    grown = spec.resized(5, 8)
+    assert {p.name: p.shape for p in grown.parameters} == {
+        "weight_ih": (24, 8),
+        "weight_hh": (24, 5),
+        "bias": (24,),
+        "weight_hr": (5, 6),
+    }
+    assert kind_of(layer).attributes(grown) == {"proj_size": 5, "input_size": 8}
+
+
 def test_resizing_makes_a_new_value():
     before = linear(10, 20)
     after = before.resized(24, 12)

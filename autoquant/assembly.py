@@ -1,0 +1,145 @@
+"""From a packed file's tensors to a model that runs, on packed codes where a layer can."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoquant.coding import Grid
+from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.packing import unpack
+from autoquant.plan import LayerChoice
+from autoquant.qat import activation_quantizers, attach
+from autoquant.quantizer import ActivationQuantizer, decode
+from autoquant.runtime import PackedEmbedding, PackedLinear, PackedRecurrentLayer, PackedWeight
+from autoquant.settings import Scheme
+
+Held = dict[str, Any]  # a layer's parameters by name: PackedWeight or Tensor
+Quantizers = dict[str, ActivationQuantizer]
+
+
+def assemble(
+    model: nn.Module,
+    layer: LayerSpec,
+    choice: LayerChoice,
+    scheme: Scheme,
+    tensors: Mapping[str, Tensor],
+) -> nn.Module:
+    """Give one layer of a model what was stored of it; returns the model.
+
+    Args:
+        model: at the plan's widths; changed in place unless it is the layer itself.
+        tensors: of the whole file.
+    """
+    module = model.get_submodule(layer.name)
+    prefix = f"{layer.name}." if layer.name else ""
+    quantizers = activation_quantizers(layer, choice, scheme)
+    for name, quantizer in quantizers.items():
+        if prefix + name in tensors:
+            log_scale, low = tensors[prefix + name].tolist()
+            quantizer.restore(log_scale, int(low))
+    build = _builder(module, choice)
+    if build is None:
+        _fill(module, layer, choice, scheme, tensors)
+        attach(module, quantizers)
+        return model
+    held: Held = {}
+    for parameter in layer.parameters:
+        bits = scheme.bits_of(parameter.role, choice)
+        held[parameter.name] = _held(tensors, prefix + parameter.name, parameter, bits, scheme)
+    like = next(module.parameters())
+    packed = build(module, held, quantizers).to("cpu" if like.is_meta else like.device, like.dtype)
+    if layer.recurrent and layer.grown:
+        packed.register_buffer("unit_sources", tensors[prefix + "unit_sources"].to(like.device))
+    return _replaced(model, layer.name, packed)
+
+
+def _builder(
+    module: nn.Module, choice: LayerChoice
+) -> Callable[[Any, Held, Quantizers], nn.Module] | None:
+    """What makes the packed layer that stands in for a module, if there is one."""
+    if isinstance(module, RecurrentLayer):
+        return _recurrent
+    if choice.weight_bits > 8:
+        return None
+    if isinstance(module, nn.Linear):
+        return _linear
+    return _embedding if isinstance(module, nn.Embedding) else None
+
+
+def _recurrent(module: RecurrentLayer, held: Held, quantizers: Quantizers) -> nn.Module:
+    names = ("input_quantizer", "hidden_quantizer")
+    return PackedRecurrentLayer(module, held, *(quantizers.get(name) for name in names))
+
+
+def _linear(module: nn.Linear, held: Held, quantizers: Quantizers) -> nn.Module:
+    return PackedLinear(held["weight"], held.get("bias"), quantizers.get("input_quantizer"))
+
+
+def _embedding(module: nn.Embedding, held: Held, quantizers: Quantizers) -> nn.Module:
+    return PackedEmbedding(module, held["weight"])
+
+
+def _replaced(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
+    packed.requires_grad_(False).eval()
+    if not name:
+        return packed
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, packed)
+    return model
+
+
+def _held(
+    tensors: Mapping[str, Tensor], name: str, parameter: ParameterSpec, bits: int, scheme: Scheme
+) -> PackedWeight | Tensor:
+    """A parameter as it is held in memory: packed where it has rows of codes."""
+    if bits > 8 or len(parameter.shape) != 2:
+        return values_of(tensors, name, bits, parameter.shape, scheme)
+    codes, scale, grid = _codes(tensors, name, bits, parameter.shape, scheme)
+    rows, columns = parameter.axes
+    if columns.role == "out":  # a table, whose rows are looked up
+        return PackedWeight(codes, scale, grid, bits, gates=None)
+    gates = rows.copies if columns.role == "hidden" else 1
+    return PackedWeight(codes, scale, grid, bits, gates=gates)
+
+
+def _fill(
+    module: nn.Module,
+    layer: LayerSpec,
+    choice: LayerChoice,
+    scheme: Scheme,
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Decode a layer that has no packed form into its own parameters."""
+    prefix = f"{layer.name}." if layer.name else ""
+    for parameter in layer.parameters:
+        bits = scheme.bits_of(parameter.role, choice)
+        values = values_of(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
+        getattr(module, parameter.name).data.copy_(values)
+
+
+def values_of(
+    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
+) -> Tensor:
+    """A parameter's float values: decoded codes, or what was stored."""
+    if bits > 8:
+        return tensors[name].float()
+    codes, scale, grid = _codes(tensors, name, bits, shape, scheme)
+    return decode(codes.float(), scale, grid)
+
+
+def _codes(
+    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
+) -> tuple[Tensor, Tensor, Grid]:
+    """Codes [shape] as int8, step sizes that broadcast against them, and the grid."""
+    grid = Grid.signed(bits, scheme.grid)
+    unsigned = unpack(tensors[f"{name}.codes"].numpy(), bits, math.prod(shape))
+    codes = (unsigned.astype(np.int16) + grid.low).astype(np.int8)
+    scale = tensors[f"{name}.scale"].float().view(-1, *[1] * (len(shape) - 1))
+    return torch.from_numpy(codes).view(shape), scale, grid

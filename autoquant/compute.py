@@ -1,0 +1,58 @@
+"""Which kernels run, and in which precision: asked for by name, for the length of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from autoquant.errors import UserError
+
+Kernel = Literal["auto", "reference", "torch", "native"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Kernels and precision.
+
+    Attributes:
+        kernel: "auto" (the fastest that suits), "reference", "torch" or "native".
+        precision: of the products of gradients: "float32" or "bfloat16".
+    """
+
+    kernel: str = "auto"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("kernel", self.kernel, get_args(Kernel)),
+            ("precision", self.precision, get_args(Precision)),
+        ):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+_CURRENT: ContextVar[Compute] = ContextVar("compute")
+
+
+def current() -> Compute:
+    """What is asked for here."""
+    return _CURRENT.get(Compute())
+
+
+@contextmanager
+def computing(compute: Compute) -> Iterator[None]:
+    """Ask for kernels and a precision within the block.
+
+    >>> with computing(Compute(kernel="reference")):
+    ...     current().kernel
+    'reference'
+    """
+    token = _CURRENT.set(compute)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,59 @@
+"""Mean cross-entropy over many classes, whose gradient takes the place of the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from autoquant.native import pointwise
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+    """Mean of -log softmax(logits)[target] over the targets that are not ignored, in nats.
+
+    With the compiled kernels and gradients on, the logits' memory is used up for their gradient, so
+    that no second matrix of this size is made: do not read the logits afterwards.
+
+    Args:
+        logits: [N, C].
+        targets: [N], class ids, or ``ignore_index``.
+
+    Raises:
+        IndexError: a target is not a class.
+    """
+    whole = logits.ndim == 2 and logits.numel() > 0 and targets.is_contiguous()
+    if not (whole and targets.dtype == torch.int64 and pointwise.suits(logits)):
+        return F.cross_entropy(logits, targets, ignore_index=ignore_index)
+    result: Tensor = _CrossEntropy.apply(logits, targets, ignore_index)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
+        count = int((targets != ignored).sum())
+        wanted = ctx.needs_input_grad[0]
+        weight = 1 / max(count, 1) if wanted else None
+        total = pointwise.cross_entropy(logits, targets, ignored, weight=weight)
+        if total != total:
+            _check_targets(targets, logits.shape[1], ignored)
+        ctx.gradient = logits.detach()  # of no use, and not used, where nothing wants a gradient
+        return logits.new_tensor(total / count if count else float("nan"))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            raise RuntimeError("the gradient of cross_entropy can be taken once, got a second call")
+        return gradient if float(grad) == 1.0 else gradient.mul_(grad), None, None
+
+
+def _check_targets(targets: Tensor, classes: int, ignored: int) -> None:
+    odd = targets[(targets != ignored) & ((targets < 0) | (targets >= classes))]
+    if len(odd):
+        raise IndexError(f"targets must be in [0, {classes}), got {int(odd[0])}")

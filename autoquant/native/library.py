@@ -1,0 +1,109 @@
+"""Finding, loading and calling the compiled kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoquant.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SETS = ("portable", "avx2", "avx512")  # in the order of machine.c
+VARIABLE = "AUTOQUANT_CPU"
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    spec = importlib.util.find_spec("autoquant.native._kernels")
+    if spec is None or spec.origin is None:
+        log.info("the C kernels were not built (no compiler at install?): torch's are used, slower")
+        return None
+    try:
+        return ctypes.CDLL(spec.origin)
+    except OSError as error:
+        log.warning("the C kernels could not be loaded, torch's are used: %s", error)
+        return None
+
+
+def available() -> bool:
+    """Whether the compiled kernels are there."""
+    return _library() is not None
+
+
+@cache
+def instruction_set() -> str:
+    """The instruction set that kernels run on: the processor's best, or what AUTOQUANT_CPU names.
+
+    Raises:
+        UserError: the variable names no set, or one that the processor does not have.
+    """
+    library = _library()
+    assert library is not None
+    best = library.best_set()
+    wanted = os.environ.get(VARIABLE, "") or SETS[best]
+    if wanted not in SETS[: best + 1]:
+        raise UserError(f"{VARIABLE} must be one of {', '.join(SETS[: best + 1])}, got {wanted!r}")
+    return wanted
+
+
+@cache
+def function(name: str, result: Any = ctypes.c_int) -> Callable[..., Any]:
+    """A kernel for this machine's instruction set; releases the interpreter lock while it runs."""
+    found: Any = getattr(_library(), f"{name}_{instruction_set()}")
+    found.restype = result
+    return found  # type: ignore[no-any-return]
+
+
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    """The address of a contiguous CPU tensor's data; NULL for None. The caller keeps it alive."""
+    if tensor is None:
+        return ctypes.c_void_p(None)
+    assert tensor.is_contiguous()
+    assert tensor.device.type == "cpu"
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def parallel(work: Callable[[int, int], int | None], count: int, least: int = 1) -> int:
+    """Call ``work(first, end)`` on shares of ``count`` items, on as many threads as torch has.
+
+    Args:
+        least: fewest items that are worth a thread of their own.
+
+    Returns:
+        the results (flags; None counts as 0) or-ed together.
+    """
+    shares = max(1, min(torch.get_num_threads(), count // max(1, least)))
+    if shares == 1:
+        return work(0, count) or 0
+    ends = [count * i // shares for i in range(shares + 1)]
+    pool = _pool(shares - 1)
+    others = [pool.submit(work, *ends[i : i + 2]) for i in range(1, shares)]
+    flag = work(0, ends[1]) or 0
+    for other in others:
+        flag |= other.result() or 0
+    return flag
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads, "autoquant")
+    return _pools[threads]
+
+
+def array(values: Sequence[int]) -> Any:
+    """Whole numbers as a C array of int64."""
+    return (ctypes.c_int64 * len(values))(*values)

@@ -1,0 +1,3 @@
+/* Any processor that the compiler knows. */
+#define AQ_SET portable
+#include "core.h"

@@ -1,0 +1,233 @@
+/* A recurrence over time, forward: integer products of the hidden state's codes with the recurrent
+ * weights, and all that follows them (gates, cell, rounding to the next codes) in registers.
+ *
+ * Rows are flat: step t has sizes[t] active rows, one after another, and sizes never rise.
+ */
+#ifndef RECURRENCE_H
+#define RECURRENCE_H
+
+#include "functions.h"
+#include "pack.h"
+#include "tile.h"
+
+enum { LSTM, LSTM_SIGMOID, GRU, RNN_TANH, RNN_RELU };
+enum { GROUP = 24, BLOCKS = 8 }; /* rows and blocks whose sums wait for the gate functions */
+
+/* Mirrored by kernels/native.py: RecurrenceJob. Arrays of N rows are [sum of sizes, ...]. */
+typedef struct {
+    int32_t cell, steps, batch, units;
+    int32_t row0, row1;    /* the rows of the batch that this call computes */
+    const int64_t *sizes;  /* [steps] */
+    const matrix *weight;  /* recurrent [G*H, H] */
+    const float *scales;   /* [G*H]: step of a row times step of the hidden state */
+    const float *candidate_bias; /* [H] or NULL: inside a GRU's reset gate */
+    float scale;           /* step size of the hidden state */
+    int32_t low, high, masked;
+    const float *projected; /* [N, G*H]: input product and bias */
+    float *gates;          /* kept for the way back, or NULL: [N, G*H], activated */
+    float *hidden;         /* out: [N, H], quantized */
+    float *h, *c;          /* in: initial state [B, H], h quantized; out: last state */
+    float *memory;         /* kept with them: an LSTM's c [N, H] */
+    float *squashed;       /*   its tanh(c) [N, H]; a GRU's recurrent part of n [N, H] */
+    int32_t *sums;         /* room for [B] */
+    uint8_t *codes;        /* room for two times [B, stride], zero */
+    int64_t stride;
+    /* the way back only */
+    const void *panel;     /* recurrent weights for products from the left, see backward.h */
+    int32_t bf16;
+    const float *panel_scales; /* bf16: [G*H], step of each row */
+    const float *h0, *c0;  /* [B, H] */
+    const float *grad_hidden; /* [N, H] */
+    float *grad_h, *grad_c;   /* in: of the last state [B, H]; out: of the initial one */
+    float *grad_gates;     /* out: [N, G*H], of the projected input */
+    float *grad_recurrent; /* out: [N, G*H], of the recurrent product; only a GRU's differs */
+    uint16_t *scaled;      /* bf16: room for [B, G*H] */
+    double *grad_step;     /* out: [1], or NULL */
+    float reach;           /* largest level in steps: scales grad_step */
+} recurrence;
+
+/* What stands in a register while V units of one row are computed. */
+typedef struct {
+    const recurrence *job;
+    int64_t at;  /* flat row */
+    int row;     /* row of the batch */
+    int unit, n; /* first unit and how many */
+} place;
+
+INLINE vf take(const float *p, int64_t row, int width, place at) {
+    return load_lanes(p + row * width + at.unit, at.n);
+}
+
+INLINE void put(float *p, int64_t row, int width, place at, vf v) {
+    store_lanes(p + row * width + at.unit, v, at.n);
+}
+
+/* Recurrent part of gate g. */
+INLINE vf recurrent_part(const recurrence *job, place at, int g, vi sum, float shift) {
+    vf scale = load_lanes(job->scales + g * job->units + at.unit, at.n);
+    return (to_float(sum) + shift) * scale;
+}
+
+INLINE int64_t gate_at(const recurrence *job, place at, int G, int g) {
+    return at.at * G * job->units + g * job->units + at.unit;
+}
+
+INLINE vf gate_of(const recurrence *job, place at, int G, int g) {
+    return load_lanes(job->gates + gate_at(job, at, G, g), at.n);
+}
+
+INLINE vf projected_of(const recurrence *job, place at, int G, int g) {
+    return load_lanes(job->projected + gate_at(job, at, G, g), at.n);
+}
+
+INLINE void keep_gate(const recurrence *job, place at, int G, int g, vf v) {
+    if (job->gates) store_lanes(job->gates + gate_at(job, at, G, g), v, at.n);
+}
+
+INLINE vf lstm_step(const recurrence *job, place at, const vi *sums, float shift) {
+    const int plain = job->cell == LSTM;
+    vf a[4];
+    for (int g = 0; g < 4; g++) {
+        vf x = projected_of(job, at, 4, g) + recurrent_part(job, at, g, sums[g], shift);
+        a[g] = g == 2 && plain ? hyperbolic(x) : sigmoid(g == 1 && !plain ? x + 1.0f : x);
+        keep_gate(job, at, 4, g, a[g]);
+    }
+    vf c = a[1] * take(job->c, at.row, job->units, at) + a[0] * a[2];
+    vf squashed = plain ? hyperbolic(c) : sigmoid(c);
+    put(job->c, at.row, job->units, at, c);
+    if (job->gates) {
+        put(job->memory, at.at, job->units, at, c);
+        put(job->squashed, at.at, job->units, at, squashed);
+    }
+    return a[3] * squashed;
+}
+
+INLINE vf gru_step(const recurrence *job, place at, const vi *sums, float shift) {
+    vf own[3], a[2];
+    for (int g = 0; g < 3; g++) own[g] = recurrent_part(job, at, g, sums[g], shift);
+    for (int g = 0; g < 2; g++) {
+        a[g] = sigmoid(projected_of(job, at, 3, g) + own[g]);
+        keep_gate(job, at, 3, g, a[g]);
+    }
+    if (job->candidate_bias) own[2] += load_lanes(job->candidate_bias + at.unit, at.n);
+    vf n = hyperbolic(projected_of(job, at, 3, 2) + a[0] * own[2]);
+    keep_gate(job, at, 3, 2, n);
+    if (job->gates) put(job->squashed, at.at, job->units, at, own[2]);
+    return n + a[1] * (take(job->h, at.row, job->units, at) - n);
+}
+
+INLINE vf rnn_step(const recurrence *job, place at, vi sum, float shift) {
+    vf x = projected_of(job, at, 1, 0) + recurrent_part(job, at, 0, sum, shift);
+    vf h = job->cell == RNN_TANH ? hyperbolic(x) : choose(x < 0.0f, (vf){0}, x);
+    keep_gate(job, at, 1, 0, h);
+    return h;
+}
+
+/* Round V units of h to codes; returns the lanes that are NaN. */
+INLINE vi emit(const recurrence *job, place at, vf h, uint8_t *codes) {
+    vf level = at_least(at_most(h / job->scale, splat((float)job->high)), splat((float)job->low));
+    level = nearest(level);
+    vf value = level * job->scale;
+    put(job->h, at.row, job->units, at, value);
+    put(job->hidden, at.at, job->units, at, value);
+    store_bytes(codes + at.unit, to_int(level) - job->low); /* past the last unit: weights of 0 */
+    return h != h;
+}
+
+/* The rows of step t that this call has, and where the first one lies in the flat arrays. */
+INLINE int active_rows(const recurrence *job, int t) {
+    int64_t end = job->sizes[t] < job->row1 ? job->sizes[t] : job->row1;
+    return end > job->row0 ? (int)(end - job->row0) : 0;
+}
+
+INLINE int32_t row_sum(const uint8_t *codes, int units, int low) {
+    int32_t sum = 0;
+    for (int k = 0; k < units; k++) sum += codes[k];
+    return sum + low * units;
+}
+
+/* The epilogue of one row and one block: gate functions, cell, next codes; lanes that are NaN. */
+INLINE vi finish(int G, const recurrence *job, int block, int64_t flat, int row, const vi *sums,
+                 uint8_t *next) {
+    const matrix *m = job->weight;
+    const float shift = m->offset * (float)job->sums[row];
+    if (G == 3 || job->cell <= LSTM_SIGMOID) {
+        place at = {job, flat, row, first_row(m, block, 0), rows_in(m, block, 0)};
+        vf h = G == 3 ? gru_step(job, at, sums, shift) : lstm_step(job, at, sums, shift);
+        return emit(job, at, h, next);
+    }
+    vi odd = {0};
+    for (int g = 0; g < 4; g++) { /* four groups of a plain network's units */
+        place at = {job, flat, row, first_row(m, block, g), rows_in(m, block, g)};
+        if (at.n) odd |= emit(job, at, rnn_step(job, at, sums[g], shift), next);
+    }
+    return odd;
+}
+
+/* Bring what `finish` will read and write into the cache while the products run. */
+INLINE void expect(int G, const recurrence *job, int block, int64_t flat, int row) {
+    const int unit = first_row(job->weight, block, 0), gates = G == 4 && job->cell > GRU ? 1 : G;
+    for (int g = 0; g < gates; g++) {
+        int64_t at = (flat * gates + g) * job->units + unit;
+        __builtin_prefetch(job->projected + at, 0);
+        if (job->gates) __builtin_prefetch(job->gates + at, 1);
+    }
+    int64_t at = flat * job->units + unit;
+    __builtin_prefetch(job->hidden + at, 1);
+    if (job->memory) __builtin_prefetch(job->memory + at, 1);
+    if (job->squashed) __builtin_prefetch(job->squashed + at, 1);
+    (void)row;
+}
+
+/* One step of `rows` rows from row0 on. Products of a few blocks are made before their epilogues, so
+ * that these walk along the memory. */
+INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const uint8_t *now,
+                    uint8_t *next) {
+    const matrix *m = job->weight;
+    const int burst = burst_of(m->reach, job->high - job->low);
+    vi sums[BLOCKS][GROUP * 4], odd = {0};
+    for (int b0 = 0; b0 < m->blocks; b0 += BLOCKS)
+        for (int r0 = 0; r0 < rows; r0 += GROUP) {
+            int some = rows - r0 < GROUP ? rows - r0 : GROUP;
+            int blocks = m->blocks - b0 < BLOCKS ? m->blocks - b0 : BLOCKS;
+            const int row = job->row0 + r0;
+            for (int b = 0; b < blocks; b++) {
+                for (int r = 0; r < some; r++) expect(G, job, b0 + b, first + r0 + r, row + r);
+                block_dots(G, m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
+                           job->low, burst, sums[b]);
+            }
+            for (int r = 0; r < some; r++)
+                for (int b = 0; b < blocks; b++)
+                    odd |= finish(G, job, b0 + b, first + r0 + r, row + r, sums[b] + r * G,
+                                  next + (row + r) * job->stride);
+        }
+    return odd;
+}
+
+/* All steps of rows row0 to row1. Returns not 0 where a hidden state became NaN: integers cannot
+ * carry it on, so the result is of no use then. */
+int NAME(forward)(const recurrence *job) {
+    int64_t start = 0;
+    uint8_t *codes[2] = {job->codes, job->codes + job->batch * job->stride};
+    int odd = 0;
+    for (int r = job->row0; r < job->row1; r++) {
+        odd |= encode_row(job->h + (int64_t)r * job->units, job->units, job->scale, 0.0f, job->low,
+                          job->high, job->low, (int8_t *)codes[0] + r * job->stride);
+        job->sums[r] = row_sum(codes[0] + r * job->stride, job->units, job->low);
+    }
+    for (int t = 0; t < job->steps; start += job->sizes[t++]) {
+        int rows = active_rows(job, t);
+        const uint8_t *now = codes[t & 1];
+        uint8_t *next = codes[~t & 1];
+        vi nan = job->weight->gates == 3
+                     ? step_rows(3, job, start + job->row0, rows, now, next)
+                     : step_rows(4, job, start + job->row0, rows, now, next);
+        odd |= any(nan);
+        if (job->weight->offset != 0.0f)
+            for (int r = job->row0; r < job->row0 + rows; r++)
+                job->sums[r] = row_sum(next + r * job->stride, job->units, job->low);
+    }
+    return odd;
+}
+
+#endif

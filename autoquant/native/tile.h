@@ -1,0 +1,203 @@
+/* The two inner products: integer codes (forward) and floats (backward), a few rows at a time.
+ *
+ * A tile is R rows of the left factor times one block of the right one; all its sums are in
+ * registers. R and G are constants where a tile is called, so the loops over them unroll away.
+ */
+#ifndef TILE_H
+#define TILE_H
+
+#include "matrix.h"
+
+#ifdef AQ_AVX512
+enum { MOST_ROWS = 6, SPAN = 4 }; /* of 32 registers: 24 sums */
+#else
+enum { MOST_ROWS = 2, SPAN = 2 }; /* of 16 registers: 8 integer sums; 3 rows were slower */
+#endif
+enum { FLOAT_ROWS = 6 };
+
+/* How many products of pairs fit into 16 bits one after another; 0: not even one does. */
+INLINE int burst_of(int reach, int top) {
+    int burst = reach && top ? 32767 / (2 * reach * top) : 1 << 14;
+    return burst;
+}
+
+#ifndef AQ_AVX2 /* the sum of four products in one go */
+
+INLINE void dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
+                 int burst, vi *sums) {
+    (void)burst;
+    vi sum[MOST_ROWS][4];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < G; g++) sum[r][g] = sums[r * G + g];
+    for (int k = 0; k < groups; k++, w += G * 4 * V) {
+        UNROLL for (int r = 0; r < R; r++) {
+            int32_t four;
+            memcpy(&four, a + r * stride + 4 * k, 4);
+            vc codes = (vc)splat_int(four);
+            UNROLL for (int g = 0; g < G; g++)
+                sum[r][g] = dot(sum[r][g], codes, (vc)load_int(w + g * 4 * V));
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < G; g++) sums[r * G + g] = sum[r][g];
+}
+
+#else /* AVX2 adds pairs in 16 bits; a burst of these is widened to 32 bits at once */
+
+INLINE void burst_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
+                       vi *sums) {
+    vs sum[MOST_ROWS][4];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < G; g++) sum[r][g] = (vs){0};
+    for (int k = 0; k < groups; k++, w += G * 4 * V) {
+        UNROLL for (int r = 0; r < R; r++) {
+            int32_t four;
+            memcpy(&four, a + r * stride + 4 * k, 4);
+            vc codes = (vc)splat_int(four);
+            UNROLL for (int g = 0; g < G; g++)
+                sum[r][g] += pairs(codes, (vc)load_int(w + g * 4 * V));
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < G; g++)
+            sums[r * G + g] += add_pairs(sum[r][g], (vs){0} + 1);
+}
+
+/* Codes of 8 and 8 bits: a pair may not fit into 16 bits, so even and odd codes are widened. */
+INLINE void wide_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
+                      vi *sums) {
+    for (int k = 0; k < groups; k++, w += G * 4 * V) {
+        UNROLL for (int g = 0; g < G; g++) {
+            vs held = (vs)load_int(w + g * 4 * V);
+            vs even = (held << 8) >> 8, odd = held >> 8;
+            UNROLL for (int r = 0; r < R; r++) {
+                int32_t four;
+                memcpy(&four, a + r * stride + 4 * k, 4);
+                vs codes = (vs)splat_int(four);
+                sums[r * G + g] += add_pairs(codes & 0xff, even)
+                                   + add_pairs((codes >> 8) & 0xff, odd);
+            }
+        }
+    }
+}
+
+INLINE void dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
+                 int burst, vi *sums) {
+    vi own[MOST_ROWS * 4];
+    UNROLL for (int i = 0; i < R * G; i++) own[i] = sums[i];
+    if (burst == 0) wide_dots(G, R, w, a, stride, groups, own);
+    else
+        for (int k = 0; k < groups; k += burst) {
+            int some = groups - k < burst ? groups - k : burst;
+            burst_dots(G, R, w + (size_t)k * G * 4 * V, a + 4 * k, stride, some, own);
+        }
+    UNROLL for (int i = 0; i < R * G; i++) sums[i] = own[i];
+}
+
+#endif
+
+/* sums[row][G] += codes of any number of rows times one panel of int8 codes. */
+INLINE void panel_dots(int G, const uint8_t *w, const uint8_t *a, size_t stride, int rows,
+                       int groups, int burst, vi *sums) {
+    while (rows > 0) {
+        int tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, R = (rows + tiles - 1) / tiles;
+        switch (R) {
+        case 1: dots(G, 1, w, a, stride, groups, burst, sums); break;
+        case 2: dots(G, 2, w, a, stride, groups, burst, sums); break;
+#if V == 16
+        case 3: dots(G, 3, w, a, stride, groups, burst, sums); break;
+        case 4: dots(G, 4, w, a, stride, groups, burst, sums); break;
+        case 5: dots(G, 5, w, a, stride, groups, burst, sums); break;
+        case 6: dots(G, 6, w, a, stride, groups, burst, sums); break;
+#endif
+        }
+        rows -= R, a += R * stride, sums += R * G;
+    }
+}
+
+/* The same for a block of a matrix in any number of bits, into sums that start at `low_a` times the
+ * rows' own sums: the codes of the left factor are unsigned, and stand for code + low_a. */
+INLINE void block_dots(int G, const matrix *m, int block, const uint8_t *a, size_t stride, int rows,
+                       int low_a, int burst, vi *sums) {
+    const uint8_t *w = m->codes + (size_t)block * panel_bytes(m);
+    const int32_t *own = m->sums + (size_t)block * G * V;
+    for (int g = 0; g < G; g++) {
+        vi start = load_int(own + g * V) * low_a;
+        for (int r = 0; r < rows; r++) sums[r * G + g] = start;
+    }
+    int groups = groups_of(m);
+    if (m->bits == 8) {
+        panel_dots(G, w, a, stride, rows, groups, burst, sums);
+        return;
+    }
+    uint8_t codes[CHUNK * 4 * 4 * V] __attribute__((aligned(64)));
+    for (int k = 0; k < groups; k += CHUNK, w += (size_t)m->bits * G * 4 * V) {
+        switch (m->bits) { /* a constant for each, so that its loops unroll */
+        case 1: unpack(w, codes, G, 1, m->low); break;
+        case 2: unpack(w, codes, G, 2, m->low); break;
+        case 3: unpack(w, codes, G, 3, m->low); break;
+        case 4: unpack(w, codes, G, 4, m->low); break;
+        case 5: unpack(w, codes, G, 5, m->low); break;
+        case 6: unpack(w, codes, G, 6, m->low); break;
+        default: unpack(w, codes, G, 7, m->low); break;
+        }
+        panel_dots(G, codes, a + 4 * k, stride, rows, CHUNK, burst, sums);
+    }
+}
+
+/* --- floats ------------------------------------------------------------------------------------ */
+
+/* sums[r][SPAN] = left [R, depth] times panel [depth, SPAN * V]. */
+INLINE void products(int R, const float *panel, const float *left, size_t stride, int depth,
+                     vf *sums) {
+    vf sum[FLOAT_ROWS][SPAN];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int s = 0; s < SPAN; s++) sum[r][s] = (vf){0};
+    for (int k = 0; k < depth; k++, panel += SPAN * V) {
+        vf w[SPAN];
+        UNROLL for (int s = 0; s < SPAN; s++) w[s] = load(panel + s * V);
+        UNROLL for (int r = 0; r < R; r++) {
+            vf x = splat(left[r * stride + k]);
+            UNROLL for (int s = 0; s < SPAN; s++) sum[r][s] += x * w[s];
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int s = 0; s < SPAN; s++) sums[r * SPAN + s] = sum[r][s];
+}
+
+/* The same in bfloat16: pairs along the depth stand together in left [R, depth] and in the panel. */
+INLINE void products_bf16(int R, const uint16_t *panel, const uint16_t *left, size_t stride,
+                          int depth, vf *sums) {
+    vf sum[FLOAT_ROWS][SPAN];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int s = 0; s < SPAN; s++) sum[r][s] = (vf){0};
+    for (int k = 0; k < depth; k += 2, panel += 2 * SPAN * V) {
+        UNROLL for (int r = 0; r < R; r++) {
+            int32_t pair;
+            memcpy(&pair, left + r * stride + k, 4);
+            UNROLL for (int s = 0; s < SPAN; s++)
+                sum[r][s] = dot_bf16(sum[r][s], splat_int(pair), load_int(panel + 2 * s * V));
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int s = 0; s < SPAN; s++) sums[r * SPAN + s] = sum[r][s];
+}
+
+#define EACH_FLOAT_TILE(function)                                                        \
+    switch (R) {                                                                         \
+    case 1: function(1, panel, left, stride, depth, sums); break;                        \
+    case 2: function(2, panel, left, stride, depth, sums); break;                        \
+    case 3: function(3, panel, left, stride, depth, sums); break;                        \
+    case 4: function(4, panel, left, stride, depth, sums); break;                        \
+    case 5: function(5, panel, left, stride, depth, sums); break;                        \
+    case 6: function(6, panel, left, stride, depth, sums); break;                        \
+    }
+
+/* Not inlined: one copy of the tiles serves every cell. */
+static __attribute__((noinline)) void float_tile(int R, const void *panel, const void *left,
+                                                 size_t stride, int depth, int bf16, vf *sums) {
+    if (bf16) EACH_FLOAT_TILE(products_bf16)
+    else EACH_FLOAT_TILE(products)
+}
+
+#endif

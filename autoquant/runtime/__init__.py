@@ -1,0 +1,8 @@
+"""Layers that run from packed codes: what a packed file becomes when it is loaded."""
+
+from autoquant.runtime.embedding import PackedEmbedding
+from autoquant.runtime.linear import PackedLinear
+from autoquant.runtime.recurrent import PackedRecurrentLayer
+from autoquant.runtime.weight import PackedWeight
+
+__all__ = ["PackedEmbedding", "PackedLinear", "PackedRecurrentLayer", "PackedWeight"]

@@ -1,0 +1,92 @@
+"""y = x W^T + b from floats to floats with a packed weight, in one call of a kernel."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoquant import native
+from autoquant.coding import Coding, Rule
+from autoquant.compute import current
+from autoquant.kernels.affine import WORTH_A_THREAD, AffineJob, integer_product, stride_of
+from autoquant.native.matrix import Pointer
+from autoquant.quantizer import ActivationQuantizer
+from autoquant.runtime.weight import PackedWeight
+
+
+class AffineCall(ctypes.Structure):
+    """infer.h: affine_call."""
+
+    _fields_ = [
+        ("job", AffineJob),
+        ("inputs", Pointer),
+        ("rows", ctypes.c_int64),
+        ("scale", ctypes.c_float),
+    ]
+
+
+class Affine:
+    """The product with one packed weight, with all that does not change from call to call.
+
+    Args:
+        rule: of the inputs; its codes are held inside the grid.
+        bias: [rows of the weight] or None.
+    """
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None, rule: Rule) -> None:
+        assert weight.matrix is not None
+        self.matrix = weight.matrix
+        self.coding = Coding(rule.scale.detach(), rule.grid)
+        self.scales = (weight.scale * self.coding.scale).float().reshape(-1)
+        self.scales = self.scales.expand(weight.rows).contiguous()
+        self.bias = None if bias is None else bias.float().contiguous()
+        self.columns, self.stride = weight.columns, stride_of(weight.columns)
+        job = AffineJob(self.matrix.address, self.scales.data_ptr())
+        job.bias = None if self.bias is None else self.bias.data_ptr()
+        job.stride, job.block1 = self.stride, self.matrix.struct.blocks
+        job.low, job.high = rule.grid.low, rule.grid.high
+        self._call = AffineCall(job=job, scale=float(self.coding.scale))
+
+    def __call__(self, inputs: Tensor) -> Tensor | None:
+        """inputs [N, columns] -> [N, rows]; None where an input is NaN, which codes cannot be."""
+        struct = self.matrix.struct
+        work = len(inputs) * struct.rows * struct.columns
+        if torch.get_num_threads() > 1 and work > 2 * WORTH_A_THREAD:
+            return integer_product(inputs, self.matrix, self.coding, self.scales, self.bias)
+        out = torch.empty(len(inputs), struct.rows)
+        call, room = self.into(inputs, out)
+        flag = native.function("affine")(ctypes.byref(call))
+        del room  # until here the kernel used it
+        return None if flag else out
+
+    def into(self, inputs: Tensor, out: Tensor) -> tuple[AffineCall, Tensor]:
+        """The call that computes ``out``, and the memory that it works in."""
+        rows = len(inputs)
+        room = torch.empty(rows * (self.stride + 4), dtype=torch.uint8)
+        call = AffineCall.from_buffer_copy(self._call)
+        call.inputs, call.rows = inputs.data_ptr(), rows
+        job = call.job
+        job.codes = room.data_ptr()
+        job.sums = room.data_ptr() + rows * self.stride
+        job.out, job.row1 = out.data_ptr(), rows
+        return call, room
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies of a module make their own: this one is full of addresses."""
+        return type(None), ()
+
+
+def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rule | None:
+    """The rule of a quantizer, if products of its codes with the weight's can be integers."""
+    rule = None if quantizer is None else quantizer.rule()
+    return rule if rule is not None and rule.clip and weight.matrix is not None else None
+
+
+def plain(inputs: Tensor) -> bool:
+    """Whether inputs suit the kernels, and nothing asks for gradients or for other kernels."""
+    wanted = torch.is_grad_enabled() and inputs.requires_grad
+    on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
+    return on_cpu and not wanted and current().kernel in ("auto", "native")

@@ -1,0 +1,131 @@
+"""A recurrent layer whose weights stay packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoquant import native
+from autoquant.kernels import State, Weights
+from autoquant.layers.packed import mirrored
+from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
+from autoquant.quantizer import ActivationQuantizer
+from autoquant.runtime.affine import plain, rule_for
+from autoquant.runtime.direction import Direction
+from autoquant.runtime.weight import PackedWeight
+
+NAMES = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
+
+
+class PackedRecurrentLayer(RecurrentLayer):
+    """A RecurrentLayer from packed weights; the same states, inputs and outputs.
+
+    Products run on integers where weights, input and hidden state have at most 8 bits; else the
+    weights are decoded for the length of the call, one direction at a time.
+
+    Args:
+        like: the layer whose cell and sizes it takes.
+        parameters: by the names of ``like``'s; packed, or float tensors.
+    """
+
+    def __init__(
+        self,
+        like: RecurrentLayer,
+        parameters: Mapping[str, PackedWeight | Tensor],
+        input_quantizer: ActivationQuantizer | None,
+        hidden_quantizer: ActivationQuantizer | None,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.cell = like.cell
+        self.input_size, self.hidden_size = like.input_size, like.hidden_size
+        self.proj_size, self.bidirectional = like.proj_size, like.bidirectional
+        self.has_bias = like.has_bias
+        self.input_quantizer = input_quantizer
+        self.hidden_quantizer = hidden_quantizer
+        self.packed = nn.ModuleDict()
+        for name, held in parameters.items():
+            if isinstance(held, PackedWeight):
+                self.packed[name] = held
+            else:
+                self.register_buffer(name, held, persistent=False)
+        self._directions: list[Direction | None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """A packed weight by its parameter's name, decoded at each call."""
+        packed = self.__dict__.get("_modules", {}).get("packed")
+        if packed is not None and name in packed:
+            return packed[name].values()
+        return super().__getattr__(name)
+
+    def weights(self, suffix: str) -> Weights:
+        """The weights of one direction, decoded."""
+        return Weights(*(getattr(self, name + suffix, None) for name in NAMES))  # type: ignore[arg-type]
+
+    def forward(
+        self, inputs: Tensor, sizes: Sequence[int], states: list[State]
+    ) -> tuple[Tensor, list[State]]:
+        """See RecurrentLayer; the input is quantized here."""
+        prepared = self._prepared() if plain(inputs) and inputs.numel() else [None]
+        results: list[Any] = [None] * self.directions
+        if None not in prepared:
+            inputs = inputs.contiguous()
+
+            def share(first: int, end: int) -> None:
+                for i in range(first, end):
+                    results[i] = self._run(prepared[i], inputs, sizes, i, states[i])
+
+            native.parallel(share, self.directions)
+        if None in results:
+            return self._decoded(inputs, sizes, states)
+        outputs = [out for out, _ in results]
+        return torch.cat(outputs, -1) if self.bidirectional else outputs[0], [
+            last for _, last in results
+        ]
+
+    def _run(
+        self,
+        direction: Direction | None,
+        inputs: Tensor,
+        sizes: Sequence[int],
+        index: int,
+        state: State,
+    ) -> tuple[Tensor, State] | None:
+        assert direction is not None
+        assert self.hidden_quantizer is not None
+        start = (self.hidden_quantizer(state[0]), *state[1:])
+        result = direction(mirrored(inputs, sizes) if index else inputs, sizes, start)
+        if result is None or not index:
+            return result
+        return mirrored(result[0], sizes), result[1]
+
+    def _decoded(
+        self, inputs: Tensor, sizes: Sequence[int], states: list[State]
+    ) -> tuple[Tensor, list[State]]:
+        if self.input_quantizer is not None:
+            inputs = self.input_quantizer(inputs)
+        return super().forward(inputs, sizes, states)
+
+    def _prepared(self) -> list[Direction | None]:
+        if self._directions is None:
+            self._directions = [self._direction(s) for s in SUFFIXES[: self.directions]]
+        return self._directions
+
+    def _direction(self, suffix: str) -> Direction | None:
+        names = ["weight_ih" + suffix, "weight_hh" + suffix]
+        if self.proj_size or not all(name in self.packed for name in names):
+            return None
+        first, second = (self.packed[name] for name in names)
+        inputs = rule_for(self.input_quantizer, first)  # type: ignore[arg-type]
+        state = rule_for(self.hidden_quantizer, second)  # type: ignore[arg-type]
+        if inputs is None or state is None:
+            return None
+        bias, candidate_bias = (getattr(self, name + suffix, None) for name in ("bias", "bias_hn"))
+        return Direction(self.cell, first, second, bias, candidate_bias, inputs, state)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> PackedRecurrentLayer:
+        self._directions = None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self

@@ -1,0 +1,160 @@
+"""Group ``inference``: low-bit models at work, over torch in float32."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autoquant import artifact
+from autoquant.plan import LayerChoice
+from autoquant.settings import Scheme
+from benchmarks.case import Call, Case, Over, Variant
+from benchmarks.checks import close_to
+from benchmarks.kernels import REFERENCE, under
+from benchmarks.peers import onnx, torch_ao
+from benchmarks.quantized import Quantized, first
+
+GROUP = "inference"
+ABOUT = "a linear layer, an LSTM and a wide BiLSTM at work, over torch float32"
+
+WEIGHT_BITS = (8, 4, 2)
+FOUR_BITS = tuple((block, accuracy) for block in (32, 128) for accuracy in (0, 4))
+OVER = (
+    Over("ONNX Runtime int8", "ONNX Runtime int8"),
+    Over("ONNX Runtime's best 4-bit", "ONNX Runtime 4-bit"),
+)
+
+# Largest relative errors: the same numbers, 8-bit ones, 4-bit weights rounded to nearest.
+FLOAT, INT8, INT4, DECODED = 1e-4, 0.05, 0.15, 0.02
+
+BUILD: dict[str, Callable[[], nn.Module]] = {
+    "Linear 2048": lambda: nn.Linear(2048, 2048),
+    "LSTM 300": lambda: nn.LSTM(300, 300),
+    "BiLSTM 2048": lambda: nn.LSTM(2048, 2048, bidirectional=True),
+}
+SHAPES: dict[str, list[tuple[int, ...]]] = {
+    "Linear 2048": [(1, 2048), (32, 2048)],
+    "LSTM 300": [(1, 1, 300), (35, 1, 300), (35, 32, 300)],
+    "BiLSTM 2048": [(1, 1, 2048), (35, 1, 2048), (35, 32, 2048)],
+}
+
+
+class Subject:
+    """A float module, and its quantized files in a folder."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self._quantized: dict[int, nn.Module] = {}
+
+    @cached_property
+    def module(self) -> nn.Module:
+        torch.manual_seed(0)
+        return BUILD[self.name]().eval()
+
+    def inputs(self, shape: tuple[int, ...]) -> Tensor:
+        torch.manual_seed(1)
+        return torch.randn(shape)
+
+    def quantized(self, bits: int) -> nn.Module:
+        """Fake-quantized: the weights at some bits, activations at 8; its file is written."""
+        if bits not in self._quantized:
+            inputs = self.inputs(SHAPES[self.name][-1])
+            built = Quantized(self.module, LayerChoice(bits, 8), Scheme(), inputs)
+            built.pack(self.packed(bits))
+            self._quantized[bits] = built.module.eval()
+        return self._quantized[bits]
+
+    def packed(self, bits: int) -> Path:
+        return self.folder / f"w{bits}.safetensors"
+
+    def loaded(self, bits: int) -> nn.Module:
+        """What autoquant.load makes of the packed file."""
+        self.quantized(bits)
+        torch.manual_seed(0)
+        return artifact.load(self.packed(bits), BUILD[self.name]())
+
+
+def cases() -> Iterator[Case]:
+    for name, shapes in SHAPES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            subject = Subject(name, Path(folder))
+            for shape in shapes:
+                label = f"{name}, {_size(shape)}"
+                title = f"{label}: time of a forward pass"
+                notes = () if name == "Linear 2048" else ("ONNX Runtime has no 4-bit LSTM kernel",)
+                yield Case(
+                    GROUP, title, label, tuple(variants(subject, shape)), over=OVER, notes=notes
+                )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    if len(shape) == 2:
+        return f"batch {shape[0]}"
+    return f"{shape[0]} step{'s' if shape[0] > 1 else ''}, batch {shape[1]}"
+
+
+def variants(subject: Subject, shape: tuple[int, ...]) -> Iterator[Variant]:
+    inputs = subject.inputs(shape)
+    right = close_to(lambda: _inferring(subject.module, inputs)(), FLOAT)
+    near = close_to(lambda: _inferring(subject.module, inputs)(), INT8)
+    yield Variant("torch float32", lambda: _inferring(subject.module, inputs), right)
+    yield Variant(
+        "torch dynamic int8",
+        lambda: _inferring(torch_ao.dynamic_int8(subject.module), inputs),
+        near,
+    )
+    float_path, folder = subject.folder / "float32.onnx", subject.folder
+    yield Variant(
+        "ONNX Runtime float32",
+        lambda: onnx.runner(onnx.export(subject.module, float_path), inputs),
+        right,
+    )
+    yield Variant(
+        "ONNX Runtime int8",
+        lambda: onnx.runner(onnx.dynamic_int8(subject.module, folder), inputs),
+        near,
+    )
+    yield from _four_bits(subject, inputs)
+    for bits in WEIGHT_BITS:
+        yield _ours(subject, bits, inputs)
+
+
+def _four_bits(subject: Subject, inputs: Tensor) -> Iterator[Variant]:
+    if subject.name != "Linear 2048":
+        return
+    check = close_to(lambda: _inferring(subject.module, inputs)(), INT4)
+    for block, accuracy in FOUR_BITS:
+        make = partial(_four_bit_call, subject, inputs, block, accuracy)
+        name = f"ONNX Runtime 4-bit, block {block}, accuracy level {accuracy}"
+        yield Variant(name, make, check)
+
+
+def _four_bit_call(subject: Subject, inputs: Tensor, block: int, accuracy: int) -> Call:
+    assert isinstance(subject.module, nn.Linear)
+    return onnx.runner(onnx.four_bits(subject.module, subject.folder, block, accuracy), inputs)
+
+
+def _ours(subject: Subject, bits: int, inputs: Tensor) -> Variant:
+    """A packed file that was loaded; it must give what the fake-quantized model gives."""
+
+    def expected() -> dict[str, Tensor]:
+        return under(REFERENCE, _inferring(subject.quantized(bits), inputs))()
+
+    return Variant(
+        f"autoquant w{bits}a8",
+        lambda: _inferring(subject.loaded(bits), inputs),
+        close_to(expected, DECODED),
+    )
+
+
+def _inferring(module: nn.Module, inputs: Tensor) -> Callable[[], dict[str, Tensor]]:
+    def call() -> dict[str, Tensor]:
+        with torch.inference_mode():
+            return {"output": first(module(inputs))}
+
+    return call

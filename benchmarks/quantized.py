@@ -1,0 +1,78 @@
+"""autoquant's side: a module quantized by a uniform plan, its packed file, and that file loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoquant import artifact
+from autoquant.graph import describe, prepare
+from autoquant.network import Network
+from autoquant.plan import LayerChoice, Plan
+from autoquant.qat import build_candidate
+from autoquant.settings import Scheme
+from autoquant.task import Example
+
+
+class Fixed:
+    """A task that is one batch for ever: enough to calibrate on."""
+
+    name = metric = "fixed"
+    direction = "minimize"
+
+    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
+        self._module = module
+        self._inputs = inputs.detach()
+
+    def build_model(self) -> nn.Module:
+        return self._module
+
+    def steps_per_epoch(self) -> int:
+        return 1
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Tensor]:
+        while True:
+            yield self._inputs
+
+    def loss(self, model: nn.Module, batch: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        return first(model(batch)).sum(), None
+
+    def score(self, model: nn.Module, split: str) -> float:
+        return float(self.loss(model, self._inputs, None)[0])
+
+    def example(self) -> Example:
+        return Example((self._inputs,), 1)
+
+
+def first(output: Any) -> Tensor:
+    """The output of a module that may return its state too."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class Quantized:
+    """A module with quantizers, calibrated; ``module`` is what trains.
+
+    Args:
+        float_module: is not changed.
+        choice: of every layer.
+        inputs: to calibrate on.
+    """
+
+    def __init__(
+        self, float_module: nn.Module, choice: LayerChoice, scheme: Scheme, inputs: Tensor
+    ) -> None:
+        prepared = prepare(float_module)
+        self.network: Network = describe(prepared)
+        self.plan = Plan.uniform(self.network.names, choice)
+        self.scheme = scheme
+        task: Any = Fixed(float_module, inputs)
+        self.module = build_candidate(
+            prepared, self.network, self.plan, scheme, task, method="split", seed=0
+        )
+
+    def pack(self, path: Path) -> int:
+        """Write the packed file; returns its bytes."""
+        return artifact.save(path, self.module, self.network, self.plan, self.scheme)

@@ -1,0 +1,132 @@
+"""A case's outcome: what is timed, what is skipped and said, what is wrong and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.case import Absent, Call, Case, Options, Over, Variant
+from benchmarks.checks import close_to, relative_error
+from benchmarks.peers import need
+from benchmarks.table import Outcome
+
+QUICK = Options(rounds=3, seconds=0.0)
+
+
+def case(*variants: Variant, **fields: Any) -> Case:
+    return Case("group", "a title", "label", variants, **fields)
+
+
+def quantities(outcome: Outcome, variant: str) -> list[str]:
+    return [figure.quantity for figure in outcome.figures if figure.variant == variant]
+
+
+def nothing() -> Call:
+    return lambda: None
+
+
+def absent() -> Call:
+    raise Absent("it is not installed")
+
+
+def test_every_variant_has_a_ratio_and_a_time() -> None:
+    outcome = case(Variant("base", nothing), Variant("other", nothing)).measure(QUICK)
+    assert quantities(outcome, "base") == ["over base", "ms"]
+    assert quantities(outcome, "other") == ["over base", "ms"]
+    assert not outcome.notes
+    assert not outcome.wrong
+
+
+def test_absent_variants_are_skipped_with_one_line_for_each_reason() -> None:
+    outcome = case(
+        Variant("base", nothing), Variant("one", absent), Variant("two", absent)
+    ).measure(QUICK)
+    assert outcome.notes == ("skipped, it is not installed: one; two",)
+    assert quantities(outcome, "one") == []
+
+
+def test_a_peer_that_is_not_installed_is_absent() -> None:
+    need("torch")
+    with pytest.raises(Absent, match="no_such_package is not installed"):
+        need("torch", "no_such_package")
+
+
+def test_a_wrong_result_is_not_timed() -> None:
+    right = {"output": torch.ones(3)}
+
+    def giving(value: float) -> Callable[[], Call]:
+        return lambda: lambda: {"output": torch.full((3,), value)}
+
+    check = close_to(lambda: right, 0.1)
+    outcome = case(
+        Variant("base", giving(1.0), check),
+        Variant("near", giving(1.05), check),
+        Variant("far", giving(1.2), check),
+        Variant("not a number", giving(float("nan")), check),
+    ).measure(QUICK)
+    assert {figure.variant for figure in outcome.figures} == {"base", "near"}
+    far, broken = outcome.wrong
+    assert far == "WRONG, not timed: far: output must be within 0.1 of what it should be, got 0.2"
+    assert broken.startswith("WRONG, not timed: not a number")
+
+
+def test_a_variant_that_breaks_does_not_end_the_others() -> None:
+    def broken() -> Call:
+        raise ValueError("no such kernel\nand more")
+
+    outcome = case(Variant("base", nothing), Variant("broken", broken)).measure(QUICK)
+    assert outcome.wrong == ("FAILED: broken: ValueError: no such kernel",)
+
+
+def test_without_its_base_nothing_is_timed() -> None:
+    outcome = case(Variant("base", absent), Variant("other", nothing)).measure(QUICK)
+    assert outcome.figures == ()
+    assert outcome.notes == ("skipped, it is not installed: base",)
+    assert outcome.wrong == ("nothing timed: the base is base, which is missing",)
+
+
+def test_a_further_base_is_the_fastest_of_its_kind() -> None:
+    import time
+
+    def sleeping(seconds: float) -> Callable[[], Call]:
+        return lambda: lambda: time.sleep(seconds)
+
+    outcome = case(
+        Variant("base", sleeping(0.001)),
+        Variant("rival, slow", sleeping(0.004)),
+        Variant("rival, quick", sleeping(0.002)),
+        over=(Over("best rival", "rival"), Over("nobody", "nobody")),
+    ).measure(QUICK)
+    medians = {
+        figure.variant: figure.median
+        for figure in outcome.figures
+        if figure.quantity == "over best rival"
+    }
+    assert medians["rival, quick"] == 1.0
+    assert medians["rival, slow"] > 1
+    assert quantities(outcome, "base") == ["over base", "over best rival", "ms"]
+
+
+def test_long_cases_have_fewer_rounds_and_say_so() -> None:
+    calls: list[None] = []
+    variant = Variant("base", lambda: lambda: calls.append(None))
+    outcome = case(variant, most_rounds=2).measure(QUICK)
+    assert outcome.notes == ("2 rounds",)
+    assert len(calls) == 1 + 2 + 2  # checked, warmed up, timed
+
+
+@pytest.mark.parametrize(
+    ("results", "fine"),
+    [({"output": torch.ones(2)}, True), ({"other": torch.zeros(5)}, True)],
+    ids=["same", "nothing in common"],
+)
+def test_checks_compare_what_both_have(results: Mapping[str, torch.Tensor], fine: bool) -> None:
+    close_to(lambda: {"output": torch.ones(2)}, 1e-6)(results)
+    assert fine
+
+
+def test_relative_errors_are_over_all_values() -> None:
+    assert relative_error(torch.tensor([3.0, 5.0]), torch.tensor([3.0, 4.0])) == pytest.approx(0.2)

@@ -1,0 +1,138 @@
+"""The engine in torch's operations against the reference loop, with all gradients."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from autoquant.compute import Compute, computing
+from autoquant.kernels import Weights, looped, reference
+from autoquant.kernels.engine import Job
+from tests.kernels.cases import (
+    CELLS,
+    RULES,
+    all_of,
+    alone,
+    assert_same,
+    case,
+    cases,
+    looping,
+)
+
+SIZES = {"padded": (3, 3, 3), "packed": (4, 3, 3, 1), "one-step": (3,), "one-sequence": (1,) * 4}
+
+
+@settings(max_examples=300)
+@given(cases(), st.sampled_from(["outputs", "last", "all"]))
+def test_equals_the_reference(recurrence, through):
+    ours = all_of(looping, recurrence, through=through)
+    assert_same(ours, all_of(reference.recur, recurrence, through=through))
+
+
+@given(cases(dtype=torch.float32))
+def test_equals_the_reference_in_single_precision(recurrence):
+    seen = []
+    if recurrence.quantize is not None:
+        recurrence.quantize.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    expected = all_of(reference.recur, recurrence)
+    for hidden in seen:  # the last bit of a value must not decide on which side it is rounded
+        steps = (hidden / recurrence.quantize.scale()).detach()
+        assume(bool(((steps % 1 - 0.5).abs() > 1e-4).all()))
+        assume(float(steps.abs().max()) < 1e3)
+    assert_same(all_of(looping, recurrence), expected, 1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", CELLS)
+def test_equals_the_reference_on_one_unit(name, rule):
+    one = case(name, (1,), rule, features=1, units=1)
+    assert_same(all_of(looping, one), all_of(reference.recur, one))
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_those_of_finite_differences(name, sizes):
+    made = case(name, sizes, features=2, units=2)
+    parts = len(made.state)
+
+    def run(inputs, *rest):
+        weights, state = Weights(*rest[:-parts]), rest[-parts:]
+        outputs, last = looping(made.cell, inputs, made.sizes, weights, state, None)
+        return outputs, *last
+
+    weights = made.weights[: 4 if name == "gru" else 3]
+    assert torch.autograd.gradcheck(run, (made.inputs, *weights, *made.state))
+
+
+@pytest.mark.parametrize("rule", ["float", "signed"])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_packed_sequence_runs_as_if_alone(name, rule):
+    packed = case(name, (4, 3, 3, 1, 1), rule)
+    outputs, last = looping(*packed.arguments)
+    for sequence in range(4):
+        own, rows = alone(packed, sequence)
+        expected, end = looping(*own.arguments)
+        assert_same([outputs[rows]], [expected])
+        assert_same([part[sequence : sequence + 1] for part in last], [*end])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_value_that_is_not_finite_spreads_as_in_the_reference(name, rule, value):
+    made = case(name, (3, 3, 2), rule)
+    with torch.no_grad():
+        made.inputs[4, 1] = value
+    results = []
+    for run in (looping, reference.recur):
+        outputs, last = run(*made.arguments)
+        (grad,) = torch.autograd.grad(outputs.sum(), made.weights.input)
+        assert not grad.isfinite().all()
+        results.append([outputs, *last])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_no_sequences(name):
+    outputs, last = looping(*case(name, (0, 0)).arguments)
+    assert outputs.shape == (0, 5)
+    assert {part.shape for part in last} == {(0, 5)}
+
+
+@pytest.mark.parametrize("rule", ["float", "signed"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("name", CELLS)
+def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(name, sizes, rule):
+    made = case(name, sizes, rule)
+    expected, end = looping(*made.arguments)
+    with torch.no_grad():
+        outputs, last = looping(*made.arguments)
+        job = Job(made.cell, made.sizes, training=False)
+        projected = made.inputs @ made.weights.input.t()
+        *_, tape = looped.LOOPED.forward(
+            job, projected, made.weights.recurrent, None, made.state, None
+        )
+    assert torch.equal(outputs, expected)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(last, end, strict=True))
+    assert outputs.grad_fn is None
+    assert tape == ()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_of_bfloat16_products_are_near(name):
+    made = case(name, (4, 4, 2), "signed", units=16, dtype=torch.float32)
+    expected = all_of(looping, made)
+    with computing(Compute(precision="bfloat16")):
+        ours = all_of(looping, made)
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert mine.dtype == torch.float32
+        assert float((mine - theirs).detach().norm()) <= 0.02 * float(theirs.detach().norm())
+    assert not all(torch.equal(*pair) for pair in zip(ours, expected, strict=True))
+
+
+def test_takes_numbers_of_one_type_only():
+    made = case(dtype=torch.float32)
+    job = Job(made.cell, made.sizes)
+    given = made.inputs, made.weights.recurrent
+    assert looped.engine_for(job, *given, made.state) is looped.LOOPED
+    assert looped.engine_for(job, *given, tuple(part.double() for part in made.state)) is None

@@ -1,0 +1,55 @@
+"""Rounding by hand against fake_quantize and autograd."""
+
+import pytest
+import torch
+
+from autoquant.coding import Grid
+from autoquant.kernels import Cell
+from autoquant.kernels.engine import Job
+from autoquant.kernels.rounding import Rounding
+from autoquant.kernels.steps import Steps
+from autoquant.quantizer import fake_quantize
+
+GRIDS = {
+    "signed": Grid.signed(3, "midtread"),
+    "half-steps": Grid.signed(2, "midrise"),
+    "unsigned": Grid.unsigned(3),
+}
+HOW = {"masked": (True, True), "unmasked": (True, False), "unclipped": (False, False)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_the_same_numbers_and_gradients(grid, how, dtype):
+    torch.manual_seed(0)
+    steps = Steps((4, 3, 3, 1))
+    exact = torch.randn(11, 6, dtype=dtype, requires_grad=True)
+    scale = torch.tensor(0.3, dtype=dtype, requires_grad=True)
+    clip, masked = how
+    pieces = steps.split(exact)
+    rounded = torch.cat(
+        [fake_quantize(each, scale, grid, clip=clip, masked=masked) for each in pieces]
+    )
+    grad = torch.randn_like(rounded)
+    by_values, by_scale = torch.autograd.grad(rounded, (exact, scale), grad)
+
+    rounding = Rounding(grid, clip, masked, scale.detach())
+    values = exact.detach().clone()
+    rounding.round_(values)
+    assert torch.equal(values, rounded)
+    inside = rounding.inside(exact.detach(), values)
+    assert (inside is None) is not masked
+    assert torch.equal(grad if inside is None else grad * inside, by_values)
+    ours = rounding.scale_gradient(grad, exact.detach(), values, inside, steps)
+    torch.testing.assert_close(ours, by_scale)
+
+
+def test_a_job_without_a_grid_rounds_nothing():
+    assert Rounding.of(Job(Cell("gru"), (1,)), None) is None
+
+
+def test_a_job_says_how():
+    grid, scale = Grid.unsigned(2), torch.tensor(0.5)
+    job = Job(Cell("gru"), (1,), grid=grid, clip=False, masked=False)
+    assert Rounding.of(job, scale) == Rounding(grid, False, False, scale)
