@@ -7,9 +7,10 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-# Two stamps: what a search needs, and the developer's tools on top of it.
-RUN_STAMP := $(VENV)/.run.stamp
-DEV_STAMP := $(VENV)/.dev.stamp
+# Stamps: what a search needs, and on top of it the developer's tools or the benchmarks' peers.
+RUN_STAMP   := $(VENV)/.run.stamp
+DEV_STAMP   := $(VENV)/.dev.stamp
+BENCH_STAMP := $(VENV)/.bench.stamp
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -35,7 +36,7 @@ lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(RUN_STAMP) ## Run the benchmarks; ARGS="..." goes to them
+bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(DEV_STAMP) ## Build the wheel into dist/
@@ -60,4 +61,9 @@ $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
 $(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing autoquant and the developer's tools into $(VENV) ..." >&2
 	@$(PIP) -e '.[dev]'
+	@touch $(RUN_STAMP) $@
+
+$(BENCH_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing autoquant and the benchmarks' peers into $(VENV) ..." >&2
+	@$(PIP) -e '.[bench]'
 	@touch $(RUN_STAMP) $@

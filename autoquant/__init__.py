@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from autoquant.applier import Applied, apply
     from autoquant.artifact import load
     from autoquant.budget import Budget
+    from autoquant.compute import Compute, computing
     from autoquant.errors import RunError, UserError
     from autoquant.evaluator import evaluate
+    from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.outcome import Outcome
     from autoquant.plan import LayerChoice, Plan
@@ -27,8 +29,10 @@ _HOMES = {
     "applier": ("Applied", "apply"),
     "artifact": ("load",),
     "budget": ("Budget",),
+    "compute": ("Compute", "computing"),
     "errors": ("RunError", "UserError"),
     "evaluator": ("evaluate",),
+    "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "outcome": ("Outcome",),
     "plan": ("LayerChoice", "Plan"),
@@ -45,6 +49,7 @@ __version__ = version("autoquant")
 __all__ = [
     "Applied",
     "Budget",
+    "Compute",
     "Example",
     "LayerChoice",
     "Outcome",
@@ -61,6 +66,8 @@ __all__ = [
     "UserError",
     "Widening",
     "apply",
+    "computing",
+    "cross_entropy",
     "evaluate",
     "layer_kind",
     "load",

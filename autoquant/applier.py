@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autoquant import artifact, cost
 from autoquant.baseline import float_baseline
 from autoquant.candidate import Base, train_candidate
+from autoquant.compute import Compute, computing
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
@@ -105,7 +106,8 @@ def apply(
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / "plan.yaml", plan.to_yaml())
         checkpoint = place / f".{_identity(plan)}.checkpoint"
-        applied = _train_and_pack(base, plan, training, place, checkpoint, progress)
+        with computing(Compute(settings.kernel)):
+            applied = _train_and_pack(base, plan, training, place, checkpoint, progress)
         result = replace(
             applied,
             baseline_valid=record.score,

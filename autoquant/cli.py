@@ -308,7 +308,8 @@ def _evaluate(config: DictConfig) -> None:
     task = _build_task(origin)
     from autoquant.evaluator import evaluate
 
-    score = evaluate(config.artifact, task, split=config.split, device=config.device)
+    where = {"device": config.device, "kernel": config.kernel}
+    score = evaluate(config.artifact, task, split=config.split, **where)
     size = Path(config.artifact).stat().st_size
     print(f"{task.metric} {score:.4f} on the {config.split} split, {size} bytes")
 

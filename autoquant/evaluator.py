@@ -5,15 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoquant import artifact
+from autoquant.compute import Compute, computing
 from autoquant.task import Split, Task
 from autoquant.training import resolve_device, score
 
 
-def evaluate(path: str | Path, task: Task, *, split: Split = "test", device: str = "auto") -> float:
+def evaluate(
+    path: str | Path,
+    task: Task,
+    *,
+    split: Split = "test",
+    device: str = "auto",
+    kernel: str = "auto",
+) -> float:
     """The task's metric of a packed model on a split.
+
+    Args:
+        kernel: what computes it: auto, native, torch or reference.
 
     Raises:
         UserError: the file is missing, damaged, or of another model than the task's.
     """
     model = artifact.load(path, task.build_model()).to(resolve_device(device))
-    return score(model, task, split)
+    with computing(Compute(kernel)):
+        return score(model, task, split)

@@ -44,6 +44,7 @@ OWN_SETTINGS = {
         "split": "test, valid or probe (default test).",
         "task": "The task that scores it; that of the enclosing study where none is given.",
         "device": "auto, cpu, cuda, mps (default auto).",
+        "kernel": "auto, native, torch or reference (default auto): what computes the layers.",
     },
 }
 SHARED = {"search": None, "profile": ("widening",)}

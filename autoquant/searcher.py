@@ -21,6 +21,7 @@ from autoquant import cost
 from autoquant.baseline import float_baseline, load_weights, measure, weights_file
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
+from autoquant.compute import Compute, computing
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import describe, prepare
@@ -99,7 +100,7 @@ def search(
     device = resolve_device(settings.device)
     folder = Study.create(study, config)
     try:
-        with folder.locked():
+        with folder.locked(), computing(Compute(settings.kernel)):
             write_text(folder.profile_file, profile.to_json())
             trained, record = float_baseline(task, settings, folder, device, progress=progress)
             base = Base(task, prepare(trained), network, settings)

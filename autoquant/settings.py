@@ -43,8 +43,13 @@ class Training:
     """Largest L2 norm of the gradient; larger ones are scaled down."""
     scores: int = 0
     """How many intermediate scores are taken on the probe split, evenly spaced."""
+    precision: str = "float32"
+    """Of the products of gradients in quantized layers: float32, or bfloat16, which is faster on
+    processors that have it."""
 
     def __post_init__(self) -> None:
+        rule = "precision must be float32 or bfloat16"
+        require(self.precision in ("float32", "bfloat16"), rule, self.precision)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
         require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
@@ -208,6 +213,9 @@ class Search:
     """Of every random source."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    kernel: str = "auto"
+    """What computes quantized layers: native (C, on the CPU), torch (no compiler, any device),
+    reference (slow, obvious), or auto, the fastest that suits."""
     sampler: str = "tpe"
     """How Optuna proposes: tpe is quick, gp better and slower (seconds a proposal; needs scipy)."""
     fill: bool = True
@@ -238,6 +246,8 @@ class Search:
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
+        rule = "kernel must be one of auto, native, torch, reference"
+        require(self.kernel in ("auto", "native", "torch", "reference"), rule, self.kernel)
         rule = "sampler must be one of tpe, gp, random"
         require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)
 

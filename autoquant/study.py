@@ -18,7 +18,7 @@ from autoquant.outcome import Outcome, from_csv
 from autoquant.plan import Plan
 from autoquant.task import Direction
 
-FREE_KEYS = frozenset({"trials", "device", "study"})
+FREE_KEYS = frozenset({"trials", "device", "kernel", "study"})
 """Settings that may change between two runs of one study."""
 
 

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 from tqdm import tqdm
 
+from autoquant.compute import computing, current
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
@@ -117,7 +118,7 @@ def train(
     bar = tqdm(
         total=total, initial=run.steps, desc=label, unit="step", leave=False, disable=not progress
     )
-    with bar:
+    with bar, computing(replace(current(), precision=settings.precision)):
         batches = islice(task.batches(seed, start=run.steps), total - run.steps)
         for batch in batches:
             loss, carry = _step(model, task, optimizer, batch, carry, settings.clip_norm)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 
 Times = Mapping[str, list[float]]  # seconds a call, one for each round
 
@@ -59,10 +59,10 @@ def _count(call: Callable[[], object], seconds: float) -> int:
 
 
 def _seconds(call: Callable[[], object], count: int) -> float:
-    started = time.perf_counter()
+    started = perf_counter()
     for _ in range(count):
         call()
-    return (time.perf_counter() - started) / count
+    return (perf_counter() - started) / count
 
 
 @contextmanager

@@ -64,7 +64,7 @@ INLINE int32_t total_int(vi x) {
 INLINE int any(vi mask) { return total_int(mask) != 0; } /* of at most 2^31 lanes */
 
 /* The first n lanes; the others are zero, and their memory is not touched. */
-#if defined(AQ_AVX512)
+#if defined(AQ_AVX512) && !defined(AQ_EMULATED)
 INLINE vf load_some(const float *p, int n) {
     return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
@@ -97,9 +97,10 @@ INLINE void store_lanes(float *p, vf v, int n) {
 }
 
 /* The lowest byte of each lane; writes V bytes. */
-#if defined(AQ_AVX512)
+#if defined(AQ_AVX512) && !defined(AQ_EMULATED)
 INLINE void store_bytes(void *p, vi x) {
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x));
+    __m128i bytes = _mm512_cvtepi32_epi8((__m512i)x);
+    memcpy(p, &bytes, V);
 }
 #elif defined(AQ_AVX2)
 INLINE void store_bytes(void *p, vi x) {

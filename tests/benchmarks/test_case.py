@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.case import Absent, Call, Case, Options, Over, Variant
 from benchmarks.checks import close_to, relative_error
 from benchmarks.peers import need
 from benchmarks.table import Outcome
+from tests.benchmarks.clock import Clock
 
 QUICK = Options(rounds=3, seconds=0.0)
 
@@ -88,16 +90,11 @@ def test_without_its_base_nothing_is_timed() -> None:
     assert outcome.wrong == ("nothing timed: the base is base, which is missing",)
 
 
-def test_a_further_base_is_the_fastest_of_its_kind() -> None:
-    import time
-
-    def sleeping(seconds: float) -> Callable[[], Call]:
-        return lambda: lambda: time.sleep(seconds)
-
+def test_a_further_base_is_the_fastest_of_its_kind(clock: Clock) -> None:
     outcome = case(
-        Variant("base", sleeping(0.001)),
-        Variant("rival, slow", sleeping(0.004)),
-        Variant("rival, quick", sleeping(0.002)),
+        Variant("base", partial(clock.lasting, 1.0)),
+        Variant("rival, slow", partial(clock.lasting, 4.0)),
+        Variant("rival, quick", partial(clock.lasting, 2.0)),
         over=(Over("best rival", "rival"), Over("nobody", "nobody")),
     ).measure(QUICK)
     medians = {
@@ -105,8 +102,7 @@ def test_a_further_base_is_the_fastest_of_its_kind() -> None:
         for figure in outcome.figures
         if figure.quantity == "over best rival"
     }
-    assert medians["rival, quick"] == 1.0
-    assert medians["rival, slow"] > 1
+    assert medians == {"base": 0.5, "rival, slow": 2.0, "rival, quick": 1.0}
     assert quantities(outcome, "base") == ["over base", "over best rival", "ms"]
 
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Callable
 
 import pytest
 
 from benchmarks.timing import compare, measure, ratio
+from tests.benchmarks.clock import Clock
 
 
-def sleeping(seconds: float) -> Callable[[], None]:
-    return lambda: time.sleep(seconds)
-
-
-def test_ratios_are_over_the_first_variant_of_the_same_round() -> None:
-    one, two = compare({"base": sleeping(0.002), "slow": sleeping(0.006)}, rounds=5)
+def test_ratios_are_over_the_first_variant(clock: Clock) -> None:
+    one, two = compare({"base": clock.lasting(2.0), "slow": clock.lasting(6.0)}, rounds=5)
     assert (one.name, one.median, one.low, one.high) == ("base", 1.0, 1.0, 1.0)
-    assert two.name == "slow"
-    assert 2 < two.median < 4
-    assert two.low <= two.median <= two.high
+    assert (two.name, two.median, two.low, two.high) == ("slow", 3.0, 3.0, 3.0)
 
 
 def test_a_ratio_is_of_times_in_the_same_round() -> None:
@@ -36,16 +29,12 @@ def test_variants_take_turns_and_each_is_first_in_some_round() -> None:
     assert [rounds[i : i + 3] for i in (0, 3, 6)] == [list("abc"), list("bca"), list("cab")]
 
 
-def test_a_quick_variant_is_called_until_its_turn_is_long_enough() -> None:
-    calls = {"quick": 0}
-
-    def quick() -> None:
-        calls["quick"] += 1
-        time.sleep(0.001)
-
-    times = measure({"quick": quick, "long": sleeping(0.02)}, rounds=2, seconds=0.01)
-    assert 6 <= calls["quick"] <= 2 + 2 * 10
-    assert all(0.001 <= each < 0.005 for each in times["quick"])  # of one call
+def test_a_quick_variant_is_called_until_its_turn_is_long_enough(clock: Clock) -> None:
+    times = measure(
+        {"quick": clock.lasting(1.0), "long": clock.lasting(50.0)}, rounds=2, seconds=9.5
+    )
+    assert times == {"quick": [1.0, 1.0], "long": [50.0, 50.0]}  # of one call
+    assert clock.now == 2 * (1 + 50) + 2 * (10 * 1 + 50)  # warm-up, then ten quick calls a turn
 
 
 def test_garbage_is_not_collected_within_a_round() -> None:
