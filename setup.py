@@ -1,5 +1,7 @@
 """The compiled kernels; everything else about the package stands in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -15,18 +17,15 @@ class BuildKernels(build_ext):
         return extension.export_symbols
 
 
-SOURCES = ("machine", "portable", "avx2", "avx512")
-HEADERS = (
-    "backward core functions infer lanes linear matrix pack pointwise recurrence tile"  # in no order
-).split()
+NATIVE = Path("autoquant/native")
 
 setup(
     ext_modules=[
         Extension(
             "autoquant.native._kernels",
-            sources=[f"autoquant/native/{name}.c" for name in SOURCES],
-            depends=[f"autoquant/native/{name}.h" for name in HEADERS],
-            extra_compile_args=["-O3", "-std=gnu11", "-Wno-psabi"],
+            sources=sorted(map(str, NATIVE.glob("*.c"))),
+            depends=sorted(map(str, NATIVE.glob("*.h"))),
+            extra_compile_args=["-O3", "-g0", "-std=gnu11", "-Wno-psabi"],
             optional=True,
         )
     ],

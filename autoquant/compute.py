@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
+
 from autoquant.errors import UserError
 
 Kernel = Literal["auto", "reference", "torch", "native"]
@@ -20,7 +22,7 @@ class Compute:
 
     Attributes:
         kernel: "auto" (the fastest that suits), "reference", "torch" or "native".
-        precision: of the products of gradients: "float32" or "bfloat16".
+        precision: of the products of gradients: "float32" or "bfloat16" (where the device has it).
     """
 
     kernel: str = "auto"
@@ -33,6 +35,18 @@ class Compute:
         ):
             if value not in known:
                 raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+    def precision_on(self, device: torch.device) -> str:
+        """The precision, or "float32" where the device would only imitate bfloat16, slowly."""
+        return self.precision if has_bfloat16(device) else "float32"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 numbers faster than float32 ones."""
+    if device.type != "cpu":
+        return True
+    capable: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capable.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 _CURRENT: ContextVar[Compute] = ContextVar("compute")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from benchmarks.table import Figure, Outcome
-from benchmarks.timing import Times, measure, ratio
+from benchmarks.timing import Times, measure, quartiles, ratio
 
 Call = Callable[[], Any]
 
@@ -169,7 +169,7 @@ def _figures(case: Case, times: Times) -> Iterator[Figure]:
         for quantity, base in bases.items():
             found = ratio(name, taken, times[base])
             yield Figure(name, quantity, found.median, found.low, found.high)
-        low, median, high = (1e3 * each for each in statistics.quantiles(taken, n=4))
+        low, median, high = quartiles([1e3 * each for each in taken])
         yield Figure(name, "ms", median, low, high)
 
 

@@ -81,5 +81,11 @@ def _little_garbage() -> Iterator[None]:
 def ratio(name: str, taken: list[float], base: list[float]) -> Ratio:
     """Time over another's in the same round."""
     ratios = [mine / other for mine, other in zip(taken, base, strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4)
+    low, median, high = quartiles(ratios)
     return Ratio(name, median, low, high)
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; never outside the values, however few."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high

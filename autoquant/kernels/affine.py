@@ -90,7 +90,7 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
-        wanted, precision = ctx.needs_input_grad, ctx.compute.precision
+        wanted, precision = ctx.needs_input_grad, ctx.compute.precision_on(grad.device)
         left = right = None
         if wanted[0]:
             left = product(grad, narrowed(weight, precision))

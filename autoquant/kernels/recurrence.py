@@ -85,7 +85,8 @@ def recur(
     projected = linear(inputs, weights.input, weights.bias)
     tensors = projected, weights.recurrent, weights.candidate_bias, rule.scale if rule else None
     state = (first, *state[1:])
-    job = _job(cell, sizes, rule, coding_of(weights.recurrent), (*tensors, *state))
+    precision = current().precision_on(projected.device)
+    job = _job(cell, sizes, rule, coding_of(weights.recurrent), precision, (*tensors, *state))
     found = (engine_for(job, projected, weights.recurrent, state) for engine_for in engines)
     engine = next(filter(None, found), None)
     if engine is None:
@@ -102,6 +103,7 @@ def _job(
     sizes: Sequence[int],
     rule: Rule | None,
     coding: Coding | None,
+    precision: str,
     tensors: tuple[Tensor | None, ...],
 ) -> Job:
     """``tensors`` are projected, recurrent, candidate bias, scale and the state."""
@@ -114,7 +116,7 @@ def _job(
         clip=rule.clip if rule else True,
         masked=rule.clip and rule.masked if rule else True,
         coding=coding,
-        precision=current().precision,
+        precision=precision,
         training=any(wanted),
         scale_gradient=wanted[3],
         state_gradient=any(wanted[4:]),

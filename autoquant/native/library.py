@@ -20,13 +20,25 @@ log = logging.getLogger(__name__)
 
 SETS = ("portable", "avx2", "avx512")  # in the order of machine.c
 VARIABLE = "AUTOQUANT_CPU"
+FILE_VARIABLE = "AUTOQUANT_KERNELS"
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
+    """The library that AUTOQUANT_KERNELS names (one built for a sanitizer, say), or the package's.
+
+    Raises:
+        UserError: the variable names a file that is no library.
+    """
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        try:
+            return ctypes.CDLL(named)
+        except OSError as error:
+            raise UserError(f"{FILE_VARIABLE} must name a library, got {error}") from error
     spec = importlib.util.find_spec("autoquant.native._kernels")
     if spec is None or spec.origin is None:
-        log.info("the C kernels were not built (no compiler at install?): torch's are used, slower")
+        log.warning("the C kernels were not built (no compiler at install?): torch is used, slower")
         return None
     try:
         return ctypes.CDLL(spec.origin)

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from benchmarks.timing import compare, measure, ratio
+from benchmarks.timing import compare, measure, quartiles, ratio
 from tests.benchmarks.clock import Clock
 
 
@@ -19,6 +19,11 @@ def test_ratios_are_over_the_first_variant(clock: Clock) -> None:
 def test_a_ratio_is_of_times_in_the_same_round() -> None:
     found = ratio("twice", [2.0, 20.0, 200.0], [1.0, 10.0, 100.0])  # a machine that slows down
     assert (found.median, found.low, found.high) == (2.0, 2.0, 2.0)
+
+
+def test_quartiles_stay_within_the_values() -> None:
+    assert quartiles([1.0, 2.0]) == (1.25, 1.5, 1.75)
+    assert quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == (2.0, 3.0, 4.0)
 
 
 def test_variants_take_turns_and_each_is_first_in_some_round() -> None:
