@@ -21,7 +21,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from autoquant import cost
-from autoquant.assembly import assemble
+from autoquant.assembly import assemble, home_of
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph import describe, prepare
@@ -134,7 +134,9 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
 
     Args:
         path: a file that ``save`` wrote.
-        model: a fresh float instance of the class that was packed; it is not changed.
+        model: a fresh float instance of the class that was packed; it is not changed. Built under
+            ``with torch.device("meta")`` it takes no memory; what it holds beside its state_dict
+            must then not be tensors.
 
     Returns:
         the model at the plan's widths, in eval mode, its weights frozen, its activations quantized.
@@ -153,10 +155,25 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     entries = cost.manifest(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
-    restored.load_state_dict({e.name: tensors[e.name] for e in grown.leftovers}, strict=False)
+    _fill_leftovers(restored, {e.name: tensors[e.name] for e in grown.leftovers})
     for layer in grown.layers:
         restored = assemble(restored, layer, header.plan[layer.name], header.scheme, tensors)
+    _refuse_unset(restored)
     return restored.requires_grad_(False).eval()
+
+
+def _fill_leftovers(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies, since a tensor may be the file itself, mapped into memory."""
+    held = model.state_dict()
+    copies = {name: tensor.to(home_of(held[name]), copy=True) for name, tensor in tensors.items()}
+    model.load_state_dict(copies, strict=False, assign=True)
+
+
+def _refuse_unset(model: nn.Module) -> None:
+    """Whether something still has no memory: it came on the meta device and no file holds it."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise UserError(f"a model on the meta device must have {name} in its state_dict")
 
 
 def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:

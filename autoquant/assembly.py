@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from mmap import mmap
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoquant.coding import Grid
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.packing import unpack
+from autoquant.packing import packed_bytes, unpack
 from autoquant.plan import LayerChoice
 from autoquant.qat import activation_quantizers, attach
 from autoquant.quantizer import ActivationQuantizer, decode
 from autoquant.runtime import PackedEmbedding, PackedLinear, PackedRecurrentLayer, PackedWeight
 from autoquant.settings import Scheme
+
+CHUNK = 1 << 17  # codes at a time: a multiple of 8, so that chunks end on whole bytes
 
 Held = dict[str, Any]  # a layer's parameters by name: PackedWeight or Tensor
 Quantizers = dict[str, ActivationQuantizer]
@@ -54,23 +59,26 @@ def assemble(
         bits = scheme.bits_of(parameter.role, choice)
         held[parameter.name] = _held(tensors, prefix + parameter.name, parameter, bits, scheme)
     like = next(module.parameters())
-    packed = build(module, held, quantizers).to("cpu" if like.is_meta else like.device, like.dtype)
+    packed = build(module, held, quantizers)
     if layer.recurrent and layer.grown:
-        packed.register_buffer("unit_sources", tensors[prefix + "unit_sources"].to(like.device))
-    return _replaced(model, layer.name, packed)
+        packed.register_buffer("unit_sources", tensors[prefix + "unit_sources"].clone())
+    return _replaced(model, layer.name, packed.to(home_of(like), like.dtype))
 
 
 def _builder(
     module: nn.Module, choice: LayerChoice
 ) -> Callable[[Any, Held, Quantizers], nn.Module] | None:
-    """What makes the packed layer that stands in for a module, if there is one."""
-    if isinstance(module, RecurrentLayer):
+    """What makes the packed layer that stands in for a module, if there is one.
+
+    A module that computes something else (a subclass, a hook) stays as it is.
+    """
+    if type(module) is RecurrentLayer:
         return _recurrent
-    if choice.weight_bits > 8:
+    if choice.weight_bits > 8 or module._forward_hooks or module._forward_pre_hooks:
         return None
-    if isinstance(module, nn.Linear):
+    if type(module) in (nn.Linear, IntegerLinear):
         return _linear
-    return _embedding if isinstance(module, nn.Embedding) else None
+    return _embedding if type(module) is nn.Embedding else None
 
 
 def _recurrent(module: RecurrentLayer, held: Held, quantizers: Quantizers) -> nn.Module:
@@ -121,15 +129,26 @@ def _fill(
     for parameter in layer.parameters:
         bits = scheme.bits_of(parameter.role, choice)
         values = values_of(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
-        getattr(module, parameter.name).data.copy_(values)
+        like = getattr(module, parameter.name)
+        setattr(module, parameter.name, nn.Parameter(values.to(home_of(like), like.dtype)))
+
+
+def home_of(tensor: Tensor) -> torch.device:
+    """Where values for a tensor belong: on its device, or on the CPU where that is meta."""
+    return torch.device("cpu") if tensor.is_meta else tensor.device
+
+
+def _room(count: int) -> NDArray[np.int8]:
+    """Memory that goes back to the system as soon as it is free: malloc would keep some of it."""
+    return np.frombuffer(mmap(-1, max(1, count)), np.int8)[:count]
 
 
 def values_of(
     tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
 ) -> Tensor:
     """A parameter's float values: decoded codes, or what was stored."""
-    if bits > 8:
-        return tensors[name].float()
+    if bits > 8:  # a copy: the tensor may be the file itself, mapped into memory
+        return tensors[name].to(torch.float32, copy=True)
     codes, scale, grid = _codes(tensors, name, bits, shape, scheme)
     return decode(codes.float(), scale, grid)
 
@@ -138,8 +157,13 @@ def _codes(
     tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
 ) -> tuple[Tensor, Tensor, Grid]:
     """Codes [shape] as int8, step sizes that broadcast against them, and the grid."""
-    grid = Grid.signed(bits, scheme.grid)
-    unsigned = unpack(tensors[f"{name}.codes"].numpy(), bits, math.prod(shape))
-    codes = (unsigned.astype(np.int16) + grid.low).astype(np.int8)
-    scale = tensors[f"{name}.scale"].float().view(-1, *[1] * (len(shape) - 1))
+    grid, count = Grid.signed(bits, scheme.grid), math.prod(shape)
+    packed, codes = tensors[f"{name}.codes"].numpy(), _room(count)
+    for first in range(0, count, CHUNK):
+        some = min(CHUNK, count - first)
+        start = first * bits // 8
+        unsigned = unpack(packed[start : start + packed_bytes(some, bits)], bits, some)
+        np.subtract(unsigned, np.uint8(-grid.low), out=codes[first : first + some].view(np.uint8))
+    scale = tensors[f"{name}.scale"].to(torch.float32, copy=True)
+    scale = scale.view(-1, *[1] * (len(shape) - 1))
     return torch.from_numpy(codes).view(shape), scale, grid

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import torch
+
 from benchmarks.case import Absent
 
 P = ParamSpec("P")
@@ -53,6 +55,8 @@ def _context(kernel: Kernel) -> Callable[[], AbstractContextManager[Any]]:
         raise Absent("this autoquant has no autoquant.kernels.computing") from error
     if kernel.name == "native" and not _built():
         raise Absent("the compiled kernels are not built")
+    if kernel.precision == "bfloat16" and not _has_bfloat16():
+        raise Absent("without bfloat16 products in the CPU autoquant computes in float32")
     return lambda: computing(Compute(kernel=kernel.name, precision=kernel.precision))
 
 
@@ -60,6 +64,14 @@ def _built() -> bool:
     from autoquant import native
 
     return native.available()
+
+
+def _has_bfloat16() -> bool:
+    try:
+        from autoquant.compute import has_bfloat16
+    except ImportError:
+        return True  # as far as one can ask
+    return has_bfloat16(torch.device("cpu"))
 
 
 def instruction_set() -> str:

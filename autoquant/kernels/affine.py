@@ -15,9 +15,11 @@ from autoquant.coding import Coding, coding_of
 from autoquant.compute import Compute, current
 from autoquant.kernels.products import narrowed, product
 from autoquant.native.matrix import Int, Matrix, Pointer
+from autoquant.native.pointwise import by_rows
 
 Int64 = ctypes.c_int64
 WORTH_A_THREAD = 1 << 18  # multiplications
+DEEPEST = 1 << 16  # columns whose products of 8-bit codes add up to less than 2^31
 
 
 class AffineJob(ctypes.Structure):
@@ -48,7 +50,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     compute = current()
     codings = coding_of(inputs), coding_of(weight)
-    if not _suits(inputs, weight, *codings, compute):
+    if not _suits(inputs, weight, bias, *codings, compute):
         return F.linear(inputs, weight, bias)
     flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
     result: Tensor = _Linear.apply(flat, weight, bias, *codings, compute)  # type: ignore[no-untyped-call]
@@ -56,14 +58,26 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _suits(
-    inputs: Tensor, weight: Tensor, first: Coding | None, second: Coding | None, compute: Compute
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    first: Coding | None,
+    second: Coding | None,
+    compute: Compute,
 ) -> bool:
     if first is None or second is None or compute.kernel not in ("auto", "native"):
         return False
-    floats = inputs.dtype == weight.dtype == torch.float32
-    on_cpu = inputs.device.type == weight.device.type == "cpu"
-    whole = weight.ndim == 2 and first.scale.numel() == 1 and first.grid.offset == 0
-    return floats and on_cpu and whole and inputs.numel() > 0 and native.available()
+    tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
+    plain = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in tensors)
+    whole = first.scale.numel() == 1 and first.grid.offset == 0 and by_rows(weight, second.scale)
+    return plain and whole and _fit(inputs, weight, bias) and native.available()
+
+
+def _fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether shapes are what they must be; torch has words for those that are not."""
+    if weight.ndim != 2 or inputs.numel() == 0 or weight.shape[1] >= DEEPEST:
+        return False
+    return inputs.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
 
 
 class _Linear(torch.autograd.Function):
@@ -117,7 +131,7 @@ def integer_product(
     codes, sums, finite = native.encode(values, float(coding.scale), coding.grid, stride)
     if not (finite and matrix.finite):
         return None
-    out = torch.empty(values.shape[0], struct.rows)
+    out = values.new_empty(values.shape[0], struct.rows)
     scales = scales.expand(struct.rows).contiguous()
     bias = None if bias is None else bias.detach().float().contiguous()
     job = AffineJob(

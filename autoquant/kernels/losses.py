@@ -25,20 +25,28 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> 
     Raises:
         IndexError: a target is not a class.
     """
-    whole = logits.ndim == 2 and logits.numel() > 0 and targets.is_contiguous()
-    if not (whole and targets.dtype == torch.int64 and pointwise.suits(logits)):
+    if not (_suits(logits, targets) and pointwise.suits(logits)):
         return F.cross_entropy(logits, targets, ignore_index=ignore_index)
-    result: Tensor = _CrossEntropy.apply(logits, targets, ignore_index)  # type: ignore[no-untyped-call]
+    wanted = torch.is_grad_enabled() and logits.requires_grad
+    result: Tensor = _CrossEntropy.apply(logits, targets, ignore_index, wanted)  # type: ignore[no-untyped-call]
     return result
+
+
+def _suits(logits: Tensor, targets: Tensor) -> bool:
+    """Whether targets are classes of rows; torch takes more, and has words for what is wrong."""
+    if logits.ndim != 2 or logits.numel() == 0 or targets.shape != logits.shape[:1]:
+        return False
+    return targets.dtype == torch.int64 and targets.device.type == "cpu" and targets.is_contiguous()
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, ignored: int, wanted: bool) -> Tensor:
         count = int((targets != ignored).sum())
-        wanted = ctx.needs_input_grad[0]
         weight = 1 / max(count, 1) if wanted else None
         total = pointwise.cross_entropy(logits, targets, ignored, weight=weight)
+        if wanted:  # let autograd notice where someone else has kept the logits for a gradient
+            torch.autograd.graph.increment_version(logits)
         if total != total:
             _check_targets(targets, logits.shape[1], ignored)
         ctx.gradient = logits.detach()  # of no use, and not used, where nothing wants a gradient
@@ -46,11 +54,11 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             raise RuntimeError("the gradient of cross_entropy can be taken once, got a second call")
-        return gradient if float(grad) == 1.0 else gradient.mul_(grad), None, None
+        return gradient if float(grad) == 1.0 else gradient.mul_(grad), None, None, None
 
 
 def _check_targets(targets: Tensor, classes: int, ignored: int) -> None:

@@ -14,11 +14,15 @@ from torch import Tensor
 
 from autoquant import native
 from autoquant.coding import Grid
+from autoquant.compute import current
+from autoquant.errors import UserError
+from autoquant.kernels.affine import DEEPEST
 from autoquant.kernels.cell import Cell, State
 from autoquant.kernels.engine import Engine, Gradients, Job, Tape
 from autoquant.kernels.looped import Looped
 from autoquant.native.library import array
 from autoquant.native.matrix import Int, Matrix, Pointer
+from autoquant.native.pointwise import by_rows
 
 CELLS = {"lstm": 0, "gru": 2, "rnn_tanh": 3, "rnn_relu": 4}
 SIGMOID_LSTM = 1
@@ -70,29 +74,48 @@ class RecurrenceJob(ctypes.Structure):
     ]
 
 
-def suits(job: Job, projected: Tensor) -> str | None:
+def obstacle(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> str | None:
     """Why this engine cannot do a job, or None where it can."""
     if not native.available():
         return "the C kernels were not built"
-    if projected.device.type != "cpu" or projected.dtype != torch.float32:
-        return f"it needs float32 on the CPU, got {projected.dtype} on {projected.device.type}"
-    if job.coding is None or job.grid is None:
+    for each in (projected, recurrent, *state):
+        if each.device.type != "cpu" or each.dtype != torch.float32:
+            return f"it needs float32 on the CPU, got {each.dtype} on {each.device.type}"
+    if not _fit(job, projected, recurrent, state):
+        return "it needs weights and states of one width"
+    if job.coding is None or job.grid is None or not by_rows(recurrent, job.coding.scale):
         return "it needs recurrent weights and a hidden state of at most 8 bits"
+    if job.grid.offset:
+        return "it needs a hidden state with a level at zero"
     if not job.clip and not _bounded(job):
         return "it needs a hidden state that is clipped to its grid"
     return None
 
 
+def _fit(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> bool:
+    """Whether shapes are what they must be; torch has words for those that are not."""
+    rows, units = recurrent.shape
+    states = all(part.shape == (job.sizes[0], units) for part in state)
+    return states and rows == projected.shape[1] == job.cell.gates * units and units < DEEPEST
+
+
 def _bounded(job: Job) -> bool:
-    """Whether an unclipped state stays on the grid by itself: Bit-RNN's sigmoid cell on [0, 1]."""
-    return False if job.grid is None else job.cell.candidate == "sigmoid" and job.grid.low == 0
+    """Whether an unclipped state may stay on the grid by itself: Bit-RNN's sigmoid cell."""
+    return job.grid is not None and job.cell.candidate == "sigmoid" and job.grid.low == 0
+
+
+def _stays(job: Job, first: Tensor, scale: Tensor) -> bool:
+    """Whether the grid reaches to 1, and the first hidden state lies on it."""
+    assert job.grid is not None
+    end = (job.grid.high + 0.5) * float(scale)
+    return end >= 1 and not bool(((first < 0) | (first > end)).any())
 
 
 class Native:
     """One pass forward and, if wanted, back."""
 
     def __init__(self) -> None:
-        self._instead: Engine | None = None  # set where a NaN came
+        self._instead: Engine | None = None  # set where a NaN, or a code outside the grid, came
 
     def forward(
         self,
@@ -110,7 +133,7 @@ class Native:
         matrix = native.pack_values(recurrent, job.coding, gates if gates > 1 else 1)
         given = projected.contiguous(), tuple(part.contiguous() for part in state)
         result = None
-        if matrix.finite:
+        if matrix.finite and (job.clip or _stays(job, state[0], scale)):
             result = run(job, given[0], matrix, _scales(job), candidate_bias, given[1], scale)
         if result is None:
             self._instead = Looped()
@@ -187,8 +210,8 @@ def run(
     steps = (scales * scale).expand(width).contiguous()
     bias = None if candidate_bias is None else candidate_bias.detach().contiguous()
     last = tuple(part.clone() for part in state)
-    hidden = torch.empty(rows, units)
-    kept = _room(job, rows, width, units)
+    hidden = projected.new_empty(rows, units)
+    kept = _room(job, projected, units)
     room = torch.zeros(2 * batch * stride, dtype=torch.uint8), torch.empty(batch, dtype=torch.int32)
     struct.sizes, struct.weight = ctypes.addressof(sizes), matrix.address
     struct.scales, struct.candidate_bias = _address(steps), _address(bias)
@@ -201,14 +224,14 @@ def run(
     return hidden, last, tuple(part for part in kept if part is not None)
 
 
-def _room(job: Job, rows: int, width: int, units: int) -> tuple[Tensor | None, ...]:
+def _room(job: Job, projected: Tensor, units: int) -> tuple[Tensor | None, ...]:
     """Memory for what the way back needs: gates, an LSTM's c, its tanh or a GRU's n."""
     if not job.training:
         return None, None, None
-    kind = job.cell.kind
-    memory = torch.empty(rows, units) if kind == "lstm" else None
-    squashed = torch.empty(rows, units) if kind in ("lstm", "gru") else None
-    return torch.empty(rows, width), memory, squashed
+    kind, shape = job.cell.kind, (len(projected), units)
+    memory = projected.new_empty(shape) if kind == "lstm" else None
+    squashed = projected.new_empty(shape) if kind in ("lstm", "gru") else None
+    return torch.empty_like(projected), memory, squashed
 
 
 def _on_threads(name: str, struct: RecurrenceJob, rows: int, slopes: Any = None) -> int:
@@ -246,8 +269,8 @@ def _back(
     sizes, slopes = array(job.sizes), (ctypes.c_double * batch)()
     grads = tuple(part.clone(memory_format=torch.contiguous_format) for part in grad_last)
     grad_hidden = grad_hidden.contiguous()
-    out = torch.empty(rows, width)
-    product = torch.empty(rows, width) if is_gru else out
+    out = torch.empty_like(gates)
+    product = torch.empty_like(gates) if is_gru else out
     bf16 = job.precision == "bfloat16"
     panel, panel_scales = _panel(job, recurrent, bf16)
     scaled = torch.empty(batch * (width + 1), dtype=torch.int16) if bf16 else None
@@ -284,8 +307,19 @@ def _panel(job: Job, recurrent: Tensor, bf16: bool) -> tuple[Tensor, Tensor | No
 
 
 def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> Engine | None:
-    """This engine, where it suits."""
-    return Native() if suits(job, projected) is None else None
+    """This engine, where it suits.
+
+    Raises:
+        UserError: it does not, and was asked for by name.
+    """
+    problem = obstacle(job, projected, recurrent, state)
+    if problem is None:
+        return Native()
+    if current().kernel == "native":
+        raise UserError(
+            f"kernel must be 'auto', 'torch' or 'reference' here ({problem}), got 'native'"
+        )
+    return None
 
 
 def cell_of(cell: Cell) -> int:

@@ -207,7 +207,7 @@ void NAME(backward)(const recurrence *job) {
         step now = step_at(job, t, first, next);
         step_back(job, &now, &slope);
         /* each step is one call of the quantizer: LSQ's factor 1 / sqrt(values * reach) */
-        double values = (double)job->sizes[t] * job->units * job->reach;
+        double values = (double)(job->sizes[t] > 0 ? job->sizes[t] : 1) * job->units * job->reach;
         slopes += total(slope) / (job->scale * __builtin_sqrt(values));
     }
     if (job->steps) {

@@ -10,7 +10,7 @@
  *
  * Below 8 bits, 32 columns form a chunk, and each bit-plane of a chunk (of 4, 2 or 1 bits: 5 bits are
  * planes of 4 and 1) packs the vectors of 8 / width column groups into one. A chunk has exactly
- * `bits` vectors for each gate. The codes in planes are unsigned; `low` is added after unpacking.
+ * `bits` vectors for each gate. The codes in planes are unsigned, code - low.
  */
 #ifndef MATRIX_H
 #define MATRIX_H
@@ -28,7 +28,7 @@ typedef struct {
     int32_t blocks;
     int32_t bits;         /* 8: int8 codes; below: bit-planes */
     int32_t low;          /* smallest code */
-    int32_t reach;        /* largest magnitude of a code */
+    int32_t reach;        /* largest magnitude of a code as it is held */
     float offset;         /* weight = scale * (code + offset) */
     uint8_t *codes;
     int32_t *sums;        /* sum of a row's codes, [block][gate][V] */
@@ -54,7 +54,7 @@ INLINE int rows_in(const matrix *m, int block, int gate) {
     return left < 0 ? 0 : left > V ? V : left;
 }
 
-/* One chunk of bit-planes -> int8 codes, CHUNK * gates vectors. */
+/* One bit-plane of a chunk: written where shift < 0, else added `shift` bits higher. */
 INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width, int shift) {
     const int each = 8 / width;
     const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
@@ -69,7 +69,8 @@ INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width,
         }
 }
 
-INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits, int low) {
+/* One chunk of bit-planes -> unsigned codes, CHUNK * gates vectors. */
+INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits) {
     int shift = -1; /* the first plane is written, the others are added */
     for (int width = 4; width; width /= 2) {
         if (!(bits & width)) continue;
@@ -77,9 +78,6 @@ INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits, int lo
         shift = shift < 0 ? width : shift + width;
         from += (size_t)width * gates * 4 * V;
     }
-    const vc start = (int8_t)low + (vc){0};
-    for (int i = 0; i < CHUNK * gates; i++)
-        store_int(to + (size_t)i * 4 * V, (vi)((vc)load_int(to + (size_t)i * 4 * V) + start));
 }
 
 #endif

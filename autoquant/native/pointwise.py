@@ -26,8 +26,10 @@ def suits(*tensors: Tensor) -> bool:
 
 def by_rows(values: Tensor, scale: Tensor) -> bool:
     """Whether there is one step size, or one for each row of the first axis."""
+    if values.numel() == 0 or values.ndim == 0:
+        return False
     rows = scale.ndim == values.ndim and scale.shape[0] == scale.numel() == values.shape[0]
-    return values.numel() > 0 and values.ndim > 0 and (scale.numel() == 1 or rows)
+    return scale.numel() == 1 or rows
 
 
 def _offset(tensor: Tensor, items: int) -> ctypes.c_void_p:
@@ -67,7 +69,7 @@ def fake_quantize_back(
     grad_values = torch.empty_like(values)
     kernel, scales = function("fake_quantize_back", None), scale.reshape(-1)
     each, rows, columns = _layout(values, scales)
-    sums = torch.empty(rows) if slopes else None
+    sums = values.new_empty(rows) if slopes else None
 
     def share(first: int, end: int) -> None:
         at = first * columns

@@ -194,7 +194,7 @@ INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const
             for (int b = 0; b < blocks; b++) {
                 for (int r = 0; r < some; r++) expect(G, job, b0 + b, first + r0 + r, row + r);
                 block_dots(G, m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
-                           job->low, burst, sums[b]);
+                           job->low, job->sums + row, burst, sums[b]);
             }
             for (int r = 0; r < some; r++)
                 for (int b = 0; b < blocks; b++)
@@ -223,7 +223,7 @@ int NAME(forward)(const recurrence *job) {
                      ? step_rows(3, job, start + job->row0, rows, now, next)
                      : step_rows(4, job, start + job->row0, rows, now, next);
         odd |= any(nan);
-        if (job->weight->offset != 0.0f)
+        if (job->weight->offset != 0.0f || job->weight->bits < 8)
             for (int r = job->row0; r < job->row0 + rows; r++)
                 job->sums[r] = row_sum(next + r * job->stride, job->units, job->low);
     }

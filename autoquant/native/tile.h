@@ -115,31 +115,81 @@ INLINE void panel_dots(int G, const uint8_t *w, const uint8_t *a, size_t stride,
     }
 }
 
-/* The same for a block of a matrix in any number of bits, into sums that start at `low_a` times the
- * rows' own sums: the codes of the left factor are unsigned, and stand for code + low_a. */
-INLINE void block_dots(int G, const matrix *m, int block, const uint8_t *a, size_t stride, int rows,
-                       int low_a, int burst, vi *sums) {
-    const uint8_t *w = m->codes + (size_t)block * panel_bytes(m);
-    const int32_t *own = m->sums + (size_t)block * G * V;
-    for (int g = 0; g < G; g++) {
-        vi start = load_int(own + g * V) * low_a;
-        for (int r = 0; r < rows; r++) sums[r * G + g] = start;
+/* The same from one bit-plane, unpacked in registers: for a row or two, where storing the unpacked
+ * codes would cost more than using them. Half a chunk of products of 4-bit codes fits into 16 bits. */
+INLINE void plane_dots(int G, int R, int width, const uint8_t *w, const uint8_t *a, size_t stride,
+                       int chunks, vi *sums) {
+    const int each = 8 / width;
+    const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
+    vi sum[2][4];
+    UNROLL for (int i = 0; i < R * G; i++) sum[i / G][i % G] = sums[i];
+    for (int k = 0; k < chunks; k++, w += (size_t)width * G * 4 * V, a += CHUNK * 4)
+        UNROLL for (int half = 0; half < 2; half++) {
+            vs part[2][4];
+            UNROLL for (int group = half * 4; group < half * 4 + 4; group++)
+                UNROLL for (int g = 0; g < G; g++) {
+                    vu held = (vu)load_int(w + (size_t)(group / each * G + g) * 4 * V);
+                    vc codes = (vc)((vi)(held >> (width * (group % each))) & mask);
+                    UNROLL for (int r = 0; r < R; r++) {
+                        int32_t four;
+                        memcpy(&four, a + r * stride + 4 * group, 4);
+#ifdef AQ_AVX2
+                        vs own = pairs((vc)splat_int(four), codes);
+                        part[r][g] = group % 4 ? part[r][g] + own : own;
+#else
+                        (void)part;
+                        sum[r][g] = dot(sum[r][g], (vc)splat_int(four), codes);
+#endif
+                    }
+                }
+#ifdef AQ_AVX2
+            UNROLL for (int i = 0; i < R * G; i++)
+                sum[i / G][i % G] += add_pairs(part[i / G][i % G], (vs){0} + 1);
+#endif
+        }
+    UNROLL for (int i = 0; i < R * G; i++) sums[i] = sum[i / G][i % G];
+}
+
+#define PLANES(R)                                                                          \
+    switch (m->bits) {                                                                     \
+    case 1: plane_dots(G, R, 1, w, a, stride, groups / CHUNK, sums); return;               \
+    case 2: plane_dots(G, R, 2, w, a, stride, groups / CHUNK, sums); return;               \
+    case 4: plane_dots(G, R, 4, w, a, stride, groups / CHUNK, sums); return;               \
     }
-    int groups = groups_of(m);
+
+/* Where the sums of a block start, so that they end as sums of code * (a + low_a): the codes of the
+ * left factor are unsigned, and below 8 bits those of the matrix are too. row_sums: of a + low_a. */
+INLINE void start_sums(int G, const matrix *m, int block, int rows, int low_a,
+                       const int32_t *row_sums, vi *sums) {
+    const int32_t *own = m->sums + (size_t)block * G * V;
+    for (int r = 0; r < rows; r++) {
+        int32_t rest = m->bits == 8 ? 0 : m->low * (row_sums[r] - low_a * m->columns);
+        for (int g = 0; g < G; g++) sums[r * G + g] = load_int(own + g * V) * low_a + rest;
+    }
+}
+
+/* Exact sums [rows][G] of a block of a matrix in any number of bits times rows of codes. */
+INLINE void block_dots(int G, const matrix *m, int block, const uint8_t *a, size_t stride, int rows,
+                       int low_a, const int32_t *row_sums, int burst, vi *sums) {
+    const uint8_t *w = m->codes + (size_t)block * panel_bytes(m);
+    const int groups = groups_of(m);
+    start_sums(G, m, block, rows, low_a, row_sums, sums);
     if (m->bits == 8) {
         panel_dots(G, w, a, stride, rows, groups, burst, sums);
         return;
     }
+    if (rows == 1) PLANES(1)
+    if (rows == 2) PLANES(2)
     uint8_t codes[CHUNK * 4 * 4 * V] __attribute__((aligned(64)));
     for (int k = 0; k < groups; k += CHUNK, w += (size_t)m->bits * G * 4 * V) {
         switch (m->bits) { /* a constant for each, so that its loops unroll */
-        case 1: unpack(w, codes, G, 1, m->low); break;
-        case 2: unpack(w, codes, G, 2, m->low); break;
-        case 3: unpack(w, codes, G, 3, m->low); break;
-        case 4: unpack(w, codes, G, 4, m->low); break;
-        case 5: unpack(w, codes, G, 5, m->low); break;
-        case 6: unpack(w, codes, G, 6, m->low); break;
-        default: unpack(w, codes, G, 7, m->low); break;
+        case 1: unpack(w, codes, G, 1); break;
+        case 2: unpack(w, codes, G, 2); break;
+        case 3: unpack(w, codes, G, 3); break;
+        case 4: unpack(w, codes, G, 4); break;
+        case 5: unpack(w, codes, G, 5); break;
+        case 6: unpack(w, codes, G, 6); break;
+        default: unpack(w, codes, G, 7); break;
         }
         panel_dots(G, codes, a + 4 * k, stride, rows, CHUNK, burst, sums);
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,10 +73,6 @@ class Affine:
         job.out, job.row1 = out.data_ptr(), rows
         return call, room
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copies of a module make their own: this one is full of addresses."""
-        return type(None), ()
-
 
 def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rule | None:
     """The rule of a quantizer, if products of its codes with the weight's can be integers."""
@@ -85,8 +80,13 @@ def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rul
     return rule if rule is not None and rule.clip and weight.matrix is not None else None
 
 
-def plain(inputs: Tensor) -> bool:
+def plain(*given: Tensor) -> bool:
     """Whether inputs suit the kernels, and nothing asks for gradients or for other kernels."""
-    wanted = torch.is_grad_enabled() and inputs.requires_grad
-    on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
-    return on_cpu and not wanted and current().kernel in ("auto", "native")
+    suit = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in given)
+    wanted = torch.is_grad_enabled() and any(each.requires_grad for each in given)
+    return (
+        suit
+        and not wanted
+        and current().kernel in ("auto", "native")
+        and not torch.is_autocast_enabled("cpu")
+    )

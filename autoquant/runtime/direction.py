@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,7 +92,3 @@ class Direction:
         flag = native.function("layer")(ctypes.byref(call))
         del room
         return None if flag else (hidden, last)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copies of a module make their own: this one is full of addresses."""
-        return type(None), ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +32,8 @@ class PackedEmbedding(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """words [...] -> vectors [..., units]."""
-        if self.max_norm is not None:  # torch shortens the rows in the table itself
-            return F.embedding(words, self.weight, None, self.max_norm, self.norm_type)
-        return self.table.lookup(words)
+        if self.max_norm is None:
+            return self.table.lookup(words)
+        known, places = torch.unique(words, return_inverse=True)
+        rows = self.table.lookup(known)
+        return F.embedding(places, rows, None, self.max_norm, self.norm_type)

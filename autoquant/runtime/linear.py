@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from autoquant.kernels import linear
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime.affine import Affine, plain, rule_for
+from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(Prepared):
     """nn.Linear with a packed weight [out, in]; a float bias and an input quantizer may be None.
 
     The product runs on integers where the input is quantized to at most 8 bits and lies, in
     float32, on the CPU; else the weight is decoded for the length of the call.
     """
+
+    _ready: Affine | None
 
     bias: Tensor | None
 
@@ -28,9 +29,8 @@ class PackedLinear(nn.Module):
         self.out_features = packed.rows
         self.in_features = packed.columns
         self.packed = packed
-        self.register_buffer("bias", bias, persistent=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.input_quantizer = quantizer
-        self._affine: Affine | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -45,15 +45,10 @@ class PackedLinear(nn.Module):
             if result is not None:
                 return result.view(*inputs.shape[:-1], self.out_features)
         quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
-        return F.linear(quantized, self.weight, self.bias)
+        return linear(quantized, self.weight, self.bias)
 
     def _prepared(self) -> Affine | None:
-        if self._affine is None:
+        if self._ready is None:
             rule = rule_for(self.input_quantizer, self.packed)
-            self._affine = Affine(self.packed, self.bias, rule) if rule else None
-        return self._affine
-
-    def _apply(self, fn: Any, recurse: bool = True) -> PackedLinear:
-        self._affine = None
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+            self._ready = Affine(self.packed, self.bias, rule) if rule else None
+        return self._ready

@@ -15,12 +15,13 @@ from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime.affine import plain, rule_for
 from autoquant.runtime.direction import Direction
+from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight
 
 NAMES = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
 
 
-class PackedRecurrentLayer(RecurrentLayer):
+class PackedRecurrentLayer(Prepared, RecurrentLayer):
     """A RecurrentLayer from packed weights; the same states, inputs and outputs.
 
     Products run on integers where weights, input and hidden state have at most 8 bits; else the
@@ -30,6 +31,8 @@ class PackedRecurrentLayer(RecurrentLayer):
         like: the layer whose cell and sizes it takes.
         parameters: by the names of ``like``'s; packed, or float tensors.
     """
+
+    _ready: list[Direction | None] | None
 
     def __init__(
         self,
@@ -50,8 +53,7 @@ class PackedRecurrentLayer(RecurrentLayer):
             if isinstance(held, PackedWeight):
                 self.packed[name] = held
             else:
-                self.register_buffer(name, held, persistent=False)
-        self._directions: list[Direction | None] | None = None
+                self.register_parameter(name, nn.Parameter(held, requires_grad=False))
 
     def __getattr__(self, name: str) -> Any:
         """A packed weight by its parameter's name, decoded at each call."""
@@ -68,38 +70,33 @@ class PackedRecurrentLayer(RecurrentLayer):
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
     ) -> tuple[Tensor, list[State]]:
         """See RecurrentLayer; the input is quantized here."""
-        prepared = self._prepared() if plain(inputs) and inputs.numel() else [None]
-        results: list[Any] = [None] * self.directions
-        if None not in prepared:
-            inputs = inputs.contiguous()
-
-            def share(first: int, end: int) -> None:
-                for i in range(first, end):
-                    results[i] = self._run(prepared[i], inputs, sizes, i, states[i])
-
-            native.parallel(share, self.directions)
+        parts = [part for state in states for part in state]
+        prepared = self._prepared() if inputs.numel() and plain(inputs, *parts) else [None]
+        if None in prepared:
+            return self._decoded(inputs, sizes, states)
+        results = self._directed(prepared, inputs.contiguous(), sizes, states)
         if None in results:
             return self._decoded(inputs, sizes, states)
-        outputs = [out for out, _ in results]
-        return torch.cat(outputs, -1) if self.bidirectional else outputs[0], [
-            last for _, last in results
-        ]
+        outputs, last = zip(*results, strict=True)
+        return torch.cat(outputs, -1) if self.bidirectional else outputs[0], [*last]
 
-    def _run(
-        self,
-        direction: Direction | None,
-        inputs: Tensor,
-        sizes: Sequence[int],
-        index: int,
-        state: State,
-    ) -> tuple[Tensor, State] | None:
-        assert direction is not None
+    def _directed(
+        self, prepared: list[Any], inputs: Tensor, sizes: Sequence[int], states: list[State]
+    ) -> list[Any]:
+        """What each direction gives, on a thread of its own; None where a number is NaN."""
         assert self.hidden_quantizer is not None
-        start = (self.hidden_quantizer(state[0]), *state[1:])
-        result = direction(mirrored(inputs, sizes) if index else inputs, sizes, start)
-        if result is None or not index:
-            return result
-        return mirrored(result[0], sizes), result[1]
+        starts = [(self.hidden_quantizer(hidden), *rest) for hidden, *rest in states]
+        results: list[Any] = [None] * self.directions
+
+        def share(first: int, end: int) -> None:  # in a thread that must not wait for others
+            for i in range(first, end):
+                result = prepared[i](mirrored(inputs, sizes) if i else inputs, sizes, starts[i])
+                if result is not None and i:
+                    result = mirrored(result[0], sizes), result[1]
+                results[i] = result
+
+        native.parallel(share, self.directions)
+        return results
 
     def _decoded(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -109,9 +106,9 @@ class PackedRecurrentLayer(RecurrentLayer):
         return super().forward(inputs, sizes, states)
 
     def _prepared(self) -> list[Direction | None]:
-        if self._directions is None:
-            self._directions = [self._direction(s) for s in SUFFIXES[: self.directions]]
-        return self._directions
+        if self._ready is None:
+            self._ready = [self._direction(suffix) for suffix in SUFFIXES[: self.directions]]
+        return self._ready
 
     def _direction(self, suffix: str) -> Direction | None:
         names = ["weight_ih" + suffix, "weight_hh" + suffix]
@@ -124,8 +121,3 @@ class PackedRecurrentLayer(RecurrentLayer):
             return None
         bias, candidate_bias = (getattr(self, name + suffix, None) for name in ("bias", "bias_hn"))
         return Direction(self.cell, first, second, bias, candidate_bias, inputs, state)  # type: ignore[arg-type]
-
-    def _apply(self, fn: Any, recurse: bool = True) -> PackedRecurrentLayer:
-        self._directions = None
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoquant import native
-from autoquant.coding import Grid
+from autoquant.coding import Coding, Grid, mark
 from autoquant.native import Matrix
 from autoquant.quantizer import decode
 from autoquant.runtime.rows import pack_rows, unpack_rows
@@ -18,7 +19,8 @@ class PackedWeight(nn.Module):
     """Codes [rows, columns] and a step size for each row, or one.
 
     On the CPU with the compiled kernels the codes of a factor lie in the kernels' order, elsewhere
-    row by row; never in both, and never as floats.
+    row by row; never in both, and never as floats. Row by row is also how copies, pickles and a
+    state_dict have them.
 
     Args:
         codes: int8, inside the grid.
@@ -28,7 +30,7 @@ class PackedWeight(nn.Module):
     """
 
     scale: Tensor
-    packed: Tensor
+    packed: Tensor | None
 
     def __init__(
         self, codes: Tensor, scale: Tensor, grid: Grid, bits: int, *, gates: int | None = 1
@@ -39,19 +41,25 @@ class PackedWeight(nn.Module):
         self.bits = bits
         self.gates = gates
         self._matrix: Matrix | None = None
-        self.register_buffer("scale", scale, persistent=False)
+        self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_buffer("packed", None, persistent=False)
         self._settle(codes)
 
     def _settle(self, codes: Tensor) -> None:
         """Keep codes in the order that suits where they are."""
-        factor = self.gates is not None and codes.device.type == "cpu"
-        if factor and self.scale.dtype == torch.float32 and native.available():
+        if self._suits_kernels():
             self._matrix = native.pack_codes(codes, self.grid, self.bits, self.gates or 1)
-            self.packed = None  # type: ignore[assignment]
-            return
-        unsigned = (codes.to(torch.int16) - self.grid.low).to(torch.uint8)
-        self._matrix, self.packed = None, pack_rows(unsigned, self.bits)
+            self.packed = None
+        else:
+            self._matrix, self.packed = None, self._in_rows(codes)
+
+    def _suits_kernels(self) -> bool:
+        scale = self.scale
+        suits = scale.device.type == "cpu" and scale.dtype == torch.float32
+        return suits and self.gates is not None and native.available()
+
+    def _in_rows(self, codes: Tensor) -> Tensor:
+        return pack_rows((codes.to(torch.int16) - self.grid.low).to(torch.uint8), self.bits)
 
     @property
     def matrix(self) -> Matrix | None:
@@ -61,40 +69,59 @@ class PackedWeight(nn.Module):
     @property
     def nbytes(self) -> int:
         """Bytes that the weight takes in memory."""
-        held = (self.packed,) if self._matrix is None else (self._matrix.codes, self._matrix.sums)
-        return sum(each.numel() * each.element_size() for each in (*held, self.scale))
+        matrix = self._matrix
+        held = (self.packed,) if matrix is None else (matrix.codes, matrix.sums)
+        return sum(each.nbytes for each in (*held, self.scale) if each is not None)
 
     def codes(self) -> Tensor:
         """Codes [rows, columns], int8."""
-        return self._unpacked(self.packed) if self._matrix is None else self._matrix.unpacked()
+        if self._matrix is not None:
+            return self._matrix.unpacked()
+        assert self.packed is not None
+        return self._unpacked(self.packed)
 
     def _unpacked(self, packed: Tensor) -> Tensor:
         unsigned = unpack_rows(packed, self.bits, self.columns)
         return (unsigned.to(torch.int16) + self.grid.low).to(torch.int8)
 
     def values(self) -> Tensor:
-        """Decoded [rows, columns], in the step sizes' dtype; a new tensor at each call."""
-        return decode(self.codes().to(self.scale.dtype), self.scale, self.grid)
+        """Decoded [rows, columns], in the step sizes' dtype; a new tensor at each call.
+
+        It is marked with its codes: whatever computes with it does what it would do with the
+        fake-quantized weight.
+        """
+        values = decode(self.codes().to(self.scale.dtype), self.scale, self.grid)
+        return mark(values, Coding(self.scale.detach(), self.grid))
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Decoded rows of a table by their numbers: [...] -> [..., columns]."""
-        codes = self._unpacked(self.packed[rows]).to(self.scale.dtype)
-        scale = self.scale if self.scale.numel() == 1 else self.scale[rows]
-        return decode(codes, scale.view(-1) if self.scale.numel() == 1 else scale, self.grid)
+        assert self.packed is not None
+        codes = self._unpacked(F.embedding(rows, self.packed)).to(self.scale.dtype)
+        scale = self.scale[0] if self.scale.numel() == 1 else F.embedding(rows, self.scale)
+        return decode(codes, scale, self.grid)
 
     def _apply(self, fn: Any, recurse: bool = True) -> PackedWeight:
         """Move: the codes settle again where they arrive."""
-        codes = self.codes()
+        before = self.scale.device, self.scale.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._settle(codes.to(self.scale.device))
+        if (self.scale.device, self.scale.dtype) != before:
+            self._settle(self.codes().to(self.scale.device))
         return self
 
+    def get_extra_state(self) -> Tensor:
+        """The codes row by row, for a state_dict."""
+        return self._in_rows(self.codes()) if self.packed is None else self.packed
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the codes of a weight of the same shape and bits."""
+        self._settle(self._unpacked(state.to(self.scale.device)))
+
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: a matrix has addresses in it, so its codes go instead."""
-        held = None if self._matrix is None else self._matrix.unpacked()
-        return self.__dict__ | {"_matrix": held}
+        """For copies and pickles: a matrix has addresses in it."""
+        buffers = self._buffers | {"packed": self.get_extra_state()}
+        return self.__dict__ | {"_matrix": None, "_buffers": buffers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        if self._matrix is not None:
-            self._settle(self._matrix)  # type: ignore[arg-type]
+        if self._suits_kernels():
+            self._settle(self.codes())

@@ -142,7 +142,7 @@ def _refuse_float(path: Path) -> None:
 
 
 def four_bits(module: nn.Linear, folder: Path, block: int, accuracy: int) -> Path:
-    """A Linear as MatMulNBits: symmetric 4-bit codes, a step size for each block of inputs.
+    """A Linear as MatMulNBits.
 
     Args:
         accuracy: 0 computes in float32, 4 on int8 activations.
@@ -152,10 +152,7 @@ def four_bits(module: nn.Linear, folder: Path, block: int, accuracy: int) -> Pat
     from onnx import helper
 
     rows, columns = module.weight.shape
-    blocks = module.weight.detach().reshape(rows, columns // block, block)
-    scales = blocks.abs().amax(2, keepdim=True) / 7.5
-    codes = (blocks / scales).round().add(8).clamp(0, 15).to(torch.uint8)
-    packed = codes[..., 0::2] | (codes[..., 1::2] << 4)  # [rows, blocks, block / 2]
+    codes, scales = _blockwise(module.weight.detach(), block)
     node = helper.make_node(
         "MatMulNBits",
         ["x", "codes", "scales", "", "", "bias"],
@@ -168,10 +165,18 @@ def four_bits(module: nn.Linear, folder: Path, block: int, accuracy: int) -> Pat
         block_size=block,
         accuracy_level=accuracy,
     )
-    tensors = {"codes": packed, "scales": scales.reshape(rows, -1), "bias": module.bias}
+    tensors = {"codes": codes, "scales": scales, "bias": module.bias}
     path = folder / f"4-bit-{block}-{accuracy}.onnx"
     onnx.save(_model([node], tensors, ["B", columns], ["B", rows]), path)
     return path
+
+
+def _blockwise(weight: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Symmetric 4-bit codes, two a byte, [N, K/block, block/2], and step sizes [N, K/block]."""
+    blocks = weight.unflatten(1, (-1, block))
+    scales = blocks.abs().amax(2, keepdim=True) / 7.5
+    codes = (blocks / scales).round().add(8).clamp(0, 15).to(torch.uint8)
+    return codes[..., 0::2] | (codes[..., 1::2] << 4), scales.squeeze(2)
 
 
 # --- running -------------------------------------------------------------------------------------

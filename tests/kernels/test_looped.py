@@ -119,7 +119,8 @@ def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(name, si
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_gradients_of_bfloat16_products_are_near(name):
+def test_gradients_of_bfloat16_products_are_near(name, monkeypatch):
+    monkeypatch.setattr("autoquant.compute.has_bfloat16", lambda _: True)  # it may be slow here
     made = case(name, (4, 4, 2), "signed", units=16, dtype=torch.float32)
     expected = all_of(looping, made)
     with computing(Compute(precision="bfloat16")):
@@ -128,6 +129,25 @@ def test_gradients_of_bfloat16_products_are_near(name):
         assert mine.dtype == torch.float32
         assert float((mine - theirs).detach().norm()) <= 0.02 * float(theirs.detach().norm())
     assert not all(torch.equal(*pair) for pair in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", CELLS)
+def test_never_waits_for_a_number(name, rule, sizes):
+    """On tensors without numbers; on a GPU each look at one would stop the stream."""
+    made = case(name, sizes, rule)
+    grid = made.quantize.grid if made.quantize else None
+    job = Job(made.cell, made.sizes, grid=grid, clip=rule != "unclipped", masked=rule == "signed")
+    empty = [each.detach().to("meta") for each in (made.weights.recurrent, *made.state)]
+    weight, *state = empty
+    projected = torch.empty(sum(sizes), weight.shape[0], dtype=weight.dtype, device="meta")
+    scale = torch.empty((), device="meta") if made.quantize else None
+    outputs, last, tape = looped.LOOPED.forward(job, projected, weight, None, tuple(state), scale)
+    grads = looped.LOOPED.backward(job, tape, weight, None, scale, outputs, last)
+    assert grads.projected.shape == grads.recurrent_product.shape == projected.shape
+    assert [part.shape for part in grads.state] == [part.shape for part in made.state]
+    assert (grads.scale is None) == (made.quantize is None)
 
 
 def test_takes_numbers_of_one_type_only():

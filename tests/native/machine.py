@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant import native
+from autoquant import compute, native
 from autoquant.native import library
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +54,14 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def bfloat16_everywhere() -> Iterator[None]:
+    """Products in bfloat16 within the block, also where the processor only imitates them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute, "has_bfloat16", lambda device: True)
+        yield
 
 
 def process(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,15 +1,15 @@
 """Quantized recurrences at random, run by any kernel, and compared code by code.
 
 Where a hidden state lies on the border between two codes, the last bit of a sum decides, and all
-that follows is different. So the reference is made to follow: `Followed` gives it the code that the
-kernel chose, and remembers how near the border it was.
+that follows is different. So the reference is made to follow: `Followed` gives it the codes that
+the kernel chose, and remembers how near the border those were that it would not have chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from hypothesis import strategies as st
@@ -29,8 +29,11 @@ CELLS = {
     "rnn_relu": Cell("rnn_relu"),
 }
 NATIVE, REFERENCE = Compute(kernel="native"), Compute(kernel="reference")
-NEAR = 1e-3  # of a step: so wide is the border between two codes
+NEAR = 2e-4  # of a step: so wide is the border between two codes
 EDGE = 2e-4  # of a step: so wide is that between values whose gradient is stopped or not
+
+
+# --- recurrences ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,35 @@ class Plan:
     signed: bool = True
     bias: bool = True
     scheme: Scheme = field(default_factory=Scheme)
-    range: float = 0.8  # the largest level of the hidden state
+    largest: float = 0.8  # level of the hidden state
     seed: int = 0
 
 
-def plans(**fixed: object) -> st.SearchStrategy[Plan]:
-    """Any plan, but for what is fixed."""
-    schemes = st.builds(
-        Scheme,
-        granularity=st.sampled_from(["channel", "tensor"]),
-        grid=st.sampled_from(["auto", "midrise", "midtread"]),
-        reparametrization=st.sampled_from(["none", "tanh"]),
-        clip_gradient=st.sampled_from(["mask", "pass"]),
-        scale_bits=st.sampled_from([16, 32]),
-    )
+SCHEMES = st.builds(
+    Scheme,
+    granularity=st.sampled_from(["channel", "tensor"]),
+    grid=st.sampled_from(["auto", "midrise", "midtread"]),
+    reparametrization=st.sampled_from(["none", "tanh"]),
+    clip_gradient=st.sampled_from(["mask", "pass"]),
+    scale_bits=st.sampled_from([16, 32]),
+)
+
+
+@st.composite
+def packed(draw: st.DrawFn) -> tuple[int, ...]:
+    """Active sequences of 1 to 12 steps: as many in each, or fewer and fewer."""
+    steps, batch = draw(st.integers(1, 12)), draw(st.integers(1, 40))
+    if draw(st.booleans()):
+        return (batch,) * steps
+    rest = draw(st.lists(st.integers(1, batch), min_size=steps - 1, max_size=steps - 1))
+    return batch, *sorted(rest, reverse=True)
+
+
+def plans(**narrowed: st.SearchStrategy) -> st.SearchStrategy[Plan]:
+    """Any plan, or what is left of them."""
     drawn: dict[str, st.SearchStrategy] = {
         "cell": st.sampled_from([*CELLS]),
-        "sizes": _sizes(),
+        "sizes": packed(),
         "units": st.integers(1, 70),
         "features": st.integers(1, 40),
         "weight_bits": st.integers(1, 8),
@@ -71,21 +86,42 @@ def plans(**fixed: object) -> st.SearchStrategy[Plan]:
         "input_bits": st.integers(2, 8),
         "signed": st.booleans(),
         "bias": st.booleans(),
-        "scheme": schemes,
-        "range": st.sampled_from([0.3, 0.8, 1.2]),
+        "scheme": SCHEMES,
+        "largest": st.sampled_from([0.3, 0.8, 1.2]),
         "seed": st.integers(0, 999),
     }
-    return st.builds(Plan, **(drawn | {name: st.just(value) for name, value in fixed.items()}))
+    # without a bias a relu's argument can be 0 but for rounding, which then decides on its slope
+    return st.builds(Plan, **(drawn | narrowed)).filter(
+        lambda plan: plan.bias or plan.cell != "rnn_relu"
+    )
 
 
-@st.composite
-def _sizes(draw: st.DrawFn) -> tuple[int, ...]:
-    """Active sequences of 1 to 12 steps: as many in each, or fewer and fewer."""
-    steps, batch = draw(st.integers(1, 12)), draw(st.integers(1, 40))
-    if draw(st.booleans()):
-        return (batch,) * steps
-    rest = draw(st.lists(st.integers(1, batch), min_size=steps - 1, max_size=steps - 1))
-    return batch, *sorted(rest, reverse=True)
+class Run:
+    """Outputs and last state of a recurrence, and what its gradients are made of.
+
+    Attributes:
+        masses: for each quantizer, the sum of the magnitudes that the gradient of its step size is
+            summed from; terms of both signs nearly cancel each other, and only this bounds the
+            error of the sum.
+    """
+
+    outputs: Tensor
+    last: State
+
+    def __init__(self) -> None:
+        self.masses: dict[str, float] = {}
+
+    def watch(self, name: str, result: Tensor, scale: Tensor, reach: float) -> Tensor:
+        """Weigh the gradient of a quantized tensor on its way back."""
+        parts = result.detach().abs() + scale.detach()
+        parts /= math.sqrt(max(1, result.numel()) / scale.numel() * reach)
+
+        def weigh(grad: Tensor) -> None:
+            self.masses[name] = self.masses.get(name, 0.0) + float((grad.abs() * parts).sum())
+
+        if result.requires_grad:
+            result.register_hook(weigh)
+        return result
 
 
 @dataclass(frozen=True)
@@ -106,35 +142,44 @@ class Recurrence:
         """All that gets a gradient."""
         quantizers = {**self.weights, "inputs": self.inputs, "hidden": self.hidden}
         scales = {
-            f"{name}.scale": each.log_scale
-            for name, each in quantizers.items()
-            if getattr(each, "log_scale", None) is not None and each.log_scale.requires_grad
+            f"{name}.scale": getattr(each, "log_scale", None) for name, each in quantizers.items()
         }
-        return self.leaves | scales
+        learned = {name: each for name, each in scales.items() if each is not None}
+        return self.leaves | {name: each for name, each in learned.items() if each.requires_grad}
 
-    def run(
-        self, compute: Compute, quantize: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[Tensor, State]:
-        """Outputs and last state, by a kernel."""
+    def run(self, compute: Compute = NATIVE, follower: Followed | None = None) -> Run:
+        """Forward, by a kernel."""
+        run = Run() if follower is None else follower.run
         with computing(compute):
-            weights = Weights(
-                *(self.weights[name](self.leaves[name]) for name in ("input", "recurrent")),
-                self.leaves.get("bias"),
-                self.leaves.get("candidate_bias"),
-            )
-            inputs = self.inputs(self.leaves["inputs"])
-            cell = CELLS[self.plan.cell]
-            chosen = quantize or self.hidden
-            return recur(cell, inputs, self.plan.sizes, weights, self.state, chosen)
+            arguments = self._arguments(run)
+            run.outputs, run.last = recur(*arguments, follower or self.hidden)
+        return run
 
-    def gradients(self, outputs: Tensor, last: State, compute: Compute) -> dict[str, Tensor]:
+    def followed(self, kernel: Run) -> tuple[Run, Followed]:
+        """Forward, by the reference with the codes that another kernel chose."""
+        follower = Followed(self.hidden, kernel.outputs, self.plan.sizes)
+        return self.run(REFERENCE, follower), follower
+
+    def _arguments(self, run: Run) -> tuple:
+        cell, quantized = CELLS[self.plan.cell], {}
+        for name, quantizer in self.weights.items():
+            weight = quantizer(self.leaves[name])
+            scale = quantizer.scale(quantizer.effective(self.leaves[name]))
+            quantized[name] = run.watch(name, weight, scale, quantizer.grid.reach)
+        inputs = self.inputs(self.leaves["inputs"])
+        run.watch("inputs", inputs, self.inputs.scale(), self.inputs.grid.reach)
+        biases = self.leaves.get("bias"), self.leaves.get("candidate_bias")
+        weights = Weights(quantized["input"], quantized["recurrent"], *biases)
+        return cell, inputs, self.plan.sizes, weights, self.state
+
+    def gradients(self, run: Run, compute: Compute = NATIVE) -> dict[str, Tensor]:
         """Of a random mixture of all outputs."""
         generator = torch.Generator().manual_seed(7)
-        parts = (outputs, *last)
+        parts = (run.outputs, *run.last)
         loss = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in parts)
         sources = self.sources()
         with computing(compute):
-            grads = torch.autograd.grad(loss, [*sources.values()])
+            grads = torch.autograd.grad(loss, [*sources.values()], retain_graph=True)
         return dict(zip(sources, grads, strict=True))
 
 
@@ -145,14 +190,16 @@ def made(plan: Plan) -> Recurrence:
     def leaf(*shape: int, spread: float = 1.0) -> Tensor:
         return (torch.randn(shape, generator=generator) * spread).requires_grad_()
 
-    cell, units = CELLS[plan.cell], plan.units
-    rows, batch = cell.gates * units, plan.sizes[0]
+    cell, units, batch = CELLS[plan.cell], plan.units, plan.sizes[0]
+    rows = cell.gates * units
     leaves = {
         "inputs": leaf(sum(plan.sizes), plan.features),
         "input": leaf(rows, plan.features, spread=plan.features**-0.5),
         "recurrent": leaf(rows, units, spread=units**-0.5),
         "h": leaf(batch, units, spread=0.5),
     }
+    if not plan.scheme.activation_clip:  # nothing holds it on the grid
+        leaves["h"] = leaves["h"].detach().abs().clamp(max=1).requires_grad_()
     if plan.bias:
         leaves["bias"] = leaf(rows)
     if plan.bias and cell.kind == "gru":
@@ -163,60 +210,57 @@ def made(plan: Plan) -> Recurrence:
         name: WeightQuantizer(leaves[name].detach(), plan.weight_bits, plan.scheme)
         for name in ("input", "recurrent")
     }
-    inputs = _activations(plan.input_bits, plan.scheme, signed=True, largest=2.5)
-    hidden = _activations(plan.hidden_bits, plan.scheme, signed=plan.signed, largest=plan.range)
+    inputs = activations(plan.input_bits, plan.scheme, signed=True, largest=2.5)
+    hidden = activations(plan.hidden_bits, plan.scheme, signed=plan.signed, largest=plan.largest)
     return Recurrence(plan, leaves, weights, inputs, hidden)
 
 
-def _activations(
-    bits: int, scheme: Scheme, *, signed: bool, largest: float
-) -> ActivationQuantizer:
+def activations(bits: int, scheme: Scheme, *, signed: bool, largest: float) -> ActivationQuantizer:
+    """A quantizer whose largest level is this; Bit-RNN's is what it is."""
     quantizer = ActivationQuantizer(bits, scheme)
     if not quantizer.unit:
-        quantizer.restore(0.0, -(1 << bits - 1) if signed else 0)
-        quantizer.restore(math.log(largest / quantizer.grid.reach), quantizer.grid.low)
+        low = -(1 << bits - 1) if signed else 0
+        quantizer.restore(math.log(largest / max(-low, (1 << bits) - 1 + low)), low)
     return quantizer
+
+
+# --- following -----------------------------------------------------------------------------------
 
 
 class Followed:
     """The quantizer of the hidden state, made to choose the codes that a kernel chose.
 
     Attributes:
-        borders: of values that had another code, how far they were from the border, in steps.
+        borders: of values that would have had another code, how far they were from the border
+            between two codes, in steps.
         doubtful: whether a value is so near the edge of the grid that the last bits decide whether
             its gradient is stopped.
-        mass: sum of the magnitudes of what the gradient of log_scale is summed from.
     """
 
     def __init__(self, quantizer: ActivationQuantizer, outputs: Tensor, sizes: Sequence[int]):
         levels = (outputs.detach() / quantizer.scale().detach()).round()
         self._chosen = iter([None, *torch.split(levels, list(sizes))])  # first, the initial state
         self._quantizer = quantizer
+        self.run = Run()
         self.borders: list[float] = []
         self.doubtful = False
-        self.mass = 0.0
 
     def __call__(self, values: Tensor) -> Tensor:
         rule = self._quantizer.rule()
         assert rule is not None
-        steps = values.detach() / rule.scale.detach()
-        own = encode(values.detach(), rule.scale.detach(), rule.grid, clip=rule.clip)
+        scale, grid = rule.scale.detach(), rule.grid
+        steps = values.detach() / scale
+        own = encode(values.detach(), scale, grid, clip=rule.clip)
         chosen = next(self._chosen)
         codes = own if chosen is None else chosen
         differs = own != codes
         self.borders += ((steps % 1)[differs] - 0.5).abs().tolist()
-        error = codes - steps
         if rule.clip and rule.masked:
-            outward = (steps > rule.grid.high) | (steps < rule.grid.low)
-            self.doubtful |= bool((outward & ((error.abs() - 0.5001).abs() < EDGE)).any())
+            outward = (steps > grid.high) | (steps < grid.low)
+            near = ((codes - steps).abs() - 0.5001).abs() < EDGE
+            self.doubtful |= bool((outward & near).any())
         result = _forced(values, codes, differs, rule) if differs.any() else self._quantizer(values)
-        root = math.sqrt(max(1, values.numel()) * rule.grid.reach)
-        slope = (torch.where(error.abs() <= 0.5001, error, codes) * rule.scale).detach() / root
-        result.register_hook(lambda grad: self._add(grad * slope))
-        return result
-
-    def _add(self, parts: Tensor) -> None:
-        self.mass += float(parts.abs().sum())
+        return self.run.watch("hidden", result, scale, grid.reach)
 
 
 def _forced(values: Tensor, codes: Tensor, differs: Tensor, rule: Rule) -> Tensor:
@@ -229,3 +273,57 @@ def _forced(values: Tensor, codes: Tensor, differs: Tensor, rule: Rule) -> Tenso
         inside = differs | ((codes - steps).detach().abs() <= 0.5001)
         passing = torch.where(inside, passing, codes)
     return passing * scale
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def assert_forward(kernel: Run, reference: Run, follower: Followed) -> None:
+    """Equal codes but for ties, which are few; numbers to the last bits."""
+    assert max(follower.borders, default=0.0) < NEAR
+    assert len(follower.borders) <= 1 + 1e-4 * kernel.outputs.numel()
+    for ours, theirs in zip(
+        (kernel.outputs, *kernel.last), (reference.outputs, *reference.last), strict=True
+    ):
+        assert ours.shape == theirs.shape
+        assert not ours.numel() or float((ours - theirs).detach().abs().max()) < 5e-6
+
+
+def assert_gradients(
+    ours: dict[str, Tensor], theirs: dict[str, Tensor], run: Run, tolerance: float, share: float
+) -> None:
+    """Within a tolerance of the norm; for step sizes, or a share of what was summed up."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        bound = tolerance * float(expected.norm()) + 1e-9
+        if name.endswith(".scale"):
+            bound += share * run.masses[name.removesuffix(".scale")]
+        error = float((ours[name] - expected).norm())
+        assert error <= bound, f"{name}: off by {error:.1e}, at most {bound:.1e} expected"
+
+
+def compare(plan: Plan, precision: str = "float32") -> bool:
+    """The native kernel against the reference, forward and all gradients.
+
+    Measured over 1500 plans: outputs are off by 1.4e-6 at most, gradients by 5.5e-6 of their norm,
+    by 6.1e-3 with products in bfloat16 of 16 and more units (fewer terms do not average out).
+
+    Returns:
+        whether gradients were compared; they are not where the last bits decide on them.
+    """
+    recurrence, compute = made(plan), Compute("native", precision)
+    ours = recurrence.run(compute)
+    theirs, follower = recurrence.followed(ours)
+    assert_forward(ours, theirs, follower)
+    if follower.doubtful:
+        return False
+    grads = recurrence.gradients(ours, compute)
+    expected = recurrence.gradients(theirs, REFERENCE)
+    tolerances = (2e-5, 1e-6) if precision == "float32" else (1.5e-2, 2e-3)
+    assert_gradients(grads, expected, theirs, *tolerances)
+    return True
+
+
+def compare_fixed(plan: Plan, precision: str = "float32") -> None:
+    """The same with the first numbers on whose gradients the last bits do not decide."""
+    assert any(compare(replace(plan, seed=seed), precision) for seed in range(5))

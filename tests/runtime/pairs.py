@@ -1,0 +1,117 @@
+"""A fake-quantized model and what becomes of it in a packed file: the two must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoquant import artifact, native
+from autoquant.network import Network
+from autoquant.plan import LayerChoice, Plan
+from autoquant.qat import build_candidate
+from autoquant.runtime import PackedWeight
+from autoquant.settings import Scheme
+from tests.toys import RegressionTask, plan_of, prepared
+
+NEEDS_KERNELS = pytest.mark.skipif(
+    not native.available(), reason="the C kernels were not built (no compiler at install)"
+)
+WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
+ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+SCHEMES = {
+    "learned, channel": Scheme(),
+    "learned, tensor": Scheme(granularity="tensor", scale_bits=32, bias_bits=8),
+    "midrise": Scheme(grid="midrise", scale="fixed", bias_bits=32, scale_bits=32),
+    "midtread": Scheme(grid="midtread", bias_bits=4),
+    "bit-rnn": Scheme.bit_rnn(),
+}
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model before and after it went through a file; the file; how an instance is built."""
+
+    fake: nn.Module
+    loaded: nn.Module
+    path: Path
+    build: Build
+
+    def again(self) -> nn.Module:
+        """Load the file once more."""
+        return artifact.load(self.path, self.build())
+
+
+def seeded(build: Build, seed: int = 0) -> Build:
+    """An instance with the same weights at each call."""
+
+    def built() -> nn.Module:
+        torch.manual_seed(seed)
+        return build().eval()
+
+    return built
+
+
+def pair(
+    folder: Path,
+    build: Build,
+    choice: LayerChoice,
+    inputs: Any,
+    scheme: Scheme | None = None,
+    **widths: float,
+) -> Pair:
+    """Quantize, calibrate on the inputs, save and load; ``widths`` as in toys.plan_of."""
+    build, scheme = seeded(build), scheme or Scheme()
+    task = RegressionTask(build(), inputs)
+    model, network = prepared(build())
+    plan = plan_of(network, choice, **widths)
+    fake = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
+    return saved(folder, fake.eval(), network, plan, scheme, build)
+
+
+@torch.no_grad()
+def saved(
+    folder: Path, fake: nn.Module, network: Network, plan: Plan, scheme: Scheme, build: Build
+) -> Pair:
+    path = folder / "packed"
+    artifact.save(path, fake, network, plan, scheme)
+    return Pair(fake, artifact.load(path, build()), path, build)
+
+
+def noise(*shape: int, seed: int = 1) -> Tensor:
+    """Normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def flat(output: Any) -> list[Tensor]:
+    """All tensors of an output, in order: of tuples and of packed sequences too."""
+    if isinstance(output, Tensor):
+        return [output]
+    return [] if output is None else [tensor for part in output for tensor in flat(part)]
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    """Bit for bit, with no tolerance; a NaN equals a NaN."""
+    left, right = flat(ours), flat(theirs)
+    assert len(left) == len(right)
+    for mine, other in zip(left, right, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0, equal_nan=True)
+
+
+def assert_same(both: Pair, *inputs: Any) -> None:
+    """The loaded model gives what the fake-quantized one gives, and it is no trivial output."""
+    with torch.no_grad():
+        ours, theirs = both.loaded(*inputs), both.fake(*inputs)
+    assert_equal(ours, theirs)
+    assert float(flat(ours)[0].nan_to_num().abs().max()) > 0
+
+
+def weights_of(model: nn.Module) -> list[PackedWeight]:
+    """Everything that is packed in a model."""
+    return [each for each in model.modules() if isinstance(each, PackedWeight)]

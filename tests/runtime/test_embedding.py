@@ -1,0 +1,144 @@
+"""PackedEmbedding: the rows of the fake-quantized table, decoded only where they are looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from autoquant.coding import Grid
+from autoquant.plan import LayerChoice
+from autoquant.runtime import PackedEmbedding, PackedWeight
+from autoquant.runtime import weight as weight_module
+from tests.runtime.pairs import SCHEMES, WEIGHT_BITS, Pair, assert_same, noise, pair, weights_of
+
+WORDS, UNITS = 23, 13
+SOME = torch.tensor([[0, 5, 22], [5, 5, 1]])
+
+
+def embedding(folder: Path, bits: int, scheme: str = "learned, channel", **options: Any) -> Pair:
+    def build() -> nn.Module:
+        return nn.Embedding(WORDS, UNITS, **options)
+
+    inputs = torch.arange(WORDS - 1).view(11, 2)
+    return pair(folder, build, LayerChoice(bits, 8), inputs, SCHEMES[scheme])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("bits", WEIGHT_BITS, ids="w{}".format)
+def test_equals_the_fake_quantized_table(bits: int, scheme: str, tmp_path: Path) -> None:
+    both = embedding(tmp_path, bits, scheme)
+    assert isinstance(both.loaded, PackedEmbedding)
+    assert_same(both, torch.arange(WORDS))
+    assert torch.equal(both.loaded.weight, both.fake.weight)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_float_table_is_decoded_once(bits: int, tmp_path: Path) -> None:
+    both = embedding(tmp_path, bits)
+    assert isinstance(both.loaded, nn.Embedding)
+    assert_same(both, SOME)
+
+
+def test_padding(tmp_path: Path) -> None:
+    """Its row is looked up like any other; the index is there for code that reads it."""
+    both = embedding(tmp_path, 4, padding_idx=5)
+    assert both.loaded.padding_idx == 5
+    assert_same(both, SOME)
+
+
+@pytest.mark.parametrize("norm", [1.0, 2.0, float("inf")], ids="norm {}".format)
+@pytest.mark.parametrize("bits", [1, 4, 8], ids="w{}".format)
+def test_vectors_longer_than_max_norm_are_shortened(bits: int, norm: float, tmp_path: Path) -> None:
+    both = embedding(tmp_path, bits, max_norm=0.7, norm_type=norm)
+    full = both.loaded.weight.norm(norm, 1)
+    assert bool((full > 0.7).any())
+    with torch.no_grad():
+        lengths = both.loaded(torch.arange(WORDS)).norm(norm, 1)
+    torch.testing.assert_close(lengths, full.clamp(max=0.7))
+    assert_same(both, SOME)
+    assert torch.equal(both.loaded.weight.norm(norm, 1), full)  # the table stays as it was
+
+
+@pytest.mark.usefixtures("undecoded")
+@pytest.mark.parametrize("max_norm", [None, 1.5])
+def test_only_rows_that_are_looked_up_are_decoded(
+    max_norm: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = embedding(tmp_path, 4, max_norm=max_norm).loaded
+    seen: list[int] = []
+    unpack = weight_module.unpack_rows
+
+    def spy(packed: Tensor, bits: int, columns: int) -> Tensor:
+        seen.append(packed.shape[:-1].numel())
+        return unpack(packed, bits, columns)
+
+    monkeypatch.setattr(weight_module, "unpack_rows", spy)
+    assert loaded(SOME[:1]).shape == (1, 3, UNITS)
+    assert seen == [3]
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.5])
+@pytest.mark.parametrize("shape", [(), (0,), (4,), (2, 0), (1, 2, 3)], ids=str)
+def test_indices_of_any_shape(
+    shape: tuple[int, ...], max_norm: float | None, tmp_path: Path
+) -> None:
+    both = embedding(tmp_path, 3, max_norm=max_norm)
+    words = torch.randint(WORDS, shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, theirs = both.loaded(words), both.fake(words)
+    assert ours.shape == (*shape, UNITS)
+    assert torch.equal(ours, theirs)
+
+
+def test_indices_of_32_bits(tmp_path: Path) -> None:
+    assert_same(embedding(tmp_path, 3), SOME.int())
+
+
+@pytest.mark.parametrize("word", [-1, WORDS], ids="word {}".format)
+def test_a_word_that_is_none_is_refused(word: int, tmp_path: Path) -> None:
+    """A negative one too: it is not counted from the end."""
+    both = embedding(tmp_path, 3)
+    for model in (both.fake, both.loaded):
+        with pytest.raises(IndexError, match="out of range"):
+            model(torch.tensor([0, word]))
+
+
+def test_indices_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
+    both = embedding(tmp_path, 3)
+    for words in (torch.tensor([1.0]), torch.tensor([True] * WORDS)):
+        with pytest.raises(RuntimeError, match="indices"):
+            both.loaded(words)
+
+
+@given(
+    words=st.integers(1, 40),
+    units=st.integers(1, 40),
+    bits=st.integers(1, 8),
+    each=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_lookup_is_a_row_of_the_whole_table(
+    words: int, units: int, bits: int, each: bool, seed: int
+) -> None:
+    grid = Grid.signed(bits)
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(
+        grid.low, grid.high + 1, (words, units), generator=generator, dtype=torch.int8
+    )
+    scale = noise(words if each else 1, 1, seed=seed).abs() + 0.01
+    table = PackedWeight(codes, scale, grid, bits, gates=None)
+    asked = torch.randint(words, (7,), generator=generator)
+    assert torch.equal(table.codes(), codes)
+    assert torch.equal(table.lookup(asked), table.values()[asked])
+    assert torch.equal(table.values(), (codes + grid.offset) * scale)
+
+
+def test_a_table_has_no_matrix(tmp_path: Path) -> None:
+    (table,) = weights_of(embedding(tmp_path, 4).loaded)
+    assert table.matrix is None
