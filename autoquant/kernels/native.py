@@ -212,14 +212,14 @@ def run(
     last = tuple(part.clone() for part in state)
     hidden = projected.new_empty(rows, units)
     kept = _room(job, projected, units)
-    room = torch.zeros(2 * batch * stride, dtype=torch.uint8), torch.empty(batch, dtype=torch.int32)
+    room = torch.empty(2 * batch * stride, dtype=torch.uint8), torch.empty(batch, dtype=torch.int32)
     struct.sizes, struct.weight = ctypes.addressof(sizes), matrix.address
     struct.scales, struct.candidate_bias = _address(steps), _address(bias)
     struct.projected, struct.hidden = _address(projected), _address(hidden)
     struct.gates, struct.memory, struct.squashed = (_address(part) for part in kept)
     struct.h, struct.c = _address(last[0]), _address(last[1] if len(last) > 1 else None)
     struct.codes, struct.sums, struct.stride = _address(room[0]), _address(room[1]), stride
-    if _on_threads("forward", struct, rows):
+    if on_threads("forward", struct, rows):
         return None
     return hidden, last, tuple(part for part in kept if part is not None)
 
@@ -234,7 +234,7 @@ def _room(job: Job, projected: Tensor, units: int) -> tuple[Tensor | None, ...]:
     return torch.empty_like(projected), memory, squashed
 
 
-def _on_threads(name: str, struct: RecurrenceJob, rows: int, slopes: Any = None) -> int:
+def on_threads(name: str, struct: RecurrenceJob, rows: int, slopes: Any = None) -> int:
     """Run a kernel for shares of the batch's rows, which do not depend on one another."""
     kernel = native.function(name, ctypes.c_int if name == "forward" else None)
 
@@ -282,7 +282,7 @@ def _back(
     struct.grad_hidden, struct.grad_h = _address(grad_hidden), _address(grads[0])
     struct.grad_c = _address(grads[1] if is_lstm else None)
     struct.grad_gates, struct.grad_recurrent = _address(out), _address(product)
-    _on_threads("backward", struct, rows, slopes)
+    on_threads("backward", struct, rows, slopes)
     slope = torch.tensor(sum(slopes), dtype=scale.dtype) if job.scale_gradient else None
     return Gradients(out, product, grads, slope)
 

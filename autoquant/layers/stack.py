@@ -65,7 +65,7 @@ class Recurrent(nn.Module):
 
     @property
     def layers(self) -> list[RecurrentLayer]:
-        return [self.get_submodule(f"l{i}") for i in range(self.num_layers)]  # type: ignore[misc]
+        return [*self._modules.values()]  # type: ignore[list-item]
 
     def flatten_parameters(self) -> None:
         """torch's modules have it; nothing to do here."""

@@ -89,9 +89,14 @@ class StateLayout:
     def joined(self, states: Sequence[State]) -> State:
         """The state of each layer and direction -> parts [L*D, B, W]."""
         return tuple(
-            torch.stack([F.pad(part, (0, width - part.shape[-1])) for part in parts])
+            torch.stack([_padded(part, width) for part in parts])
             for width, parts in zip(self._widest, zip(*states, strict=True), strict=True)
         )
+
+
+def _padded(part: Tensor, width: int) -> Tensor:
+    missing = width - part.shape[-1]
+    return F.pad(part, (0, missing)) if missing else part
 
 
 def _shown(hx: Any) -> str:

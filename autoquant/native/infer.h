@@ -33,8 +33,6 @@ typedef struct {
 } layer_call;
 
 int NAME(layer)(layer_call *call) {
-    memset(call->recurrence.codes, 0,
-           (size_t)(2 * call->recurrence.batch * call->recurrence.stride));
     return NAME(affine)(&call->affine) || NAME(forward)(&call->recurrence);
 }
 

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
@@ -104,7 +104,10 @@ def parallel(work: Callable[[int, int], int | None], count: int, least: int = 1)
     ends = [count * i // shares for i in range(shares + 1)]
     pool = _pool(shares - 1)
     others = [pool.submit(work, *ends[i : i + 2]) for i in range(1, shares)]
-    flag = work(0, ends[1]) or 0
+    try:
+        flag = work(0, ends[1]) or 0
+    finally:  # an error must not free the memory that they still write to
+        wait(others)
     for other in others:
         flag |= other.result() or 0
     return flag

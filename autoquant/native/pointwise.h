@@ -19,6 +19,8 @@ void NAME(fake_quantize)(const float *x, const float *scales, int each, int64_t 
     }
 }
 
+enum { SHORT = 4096 }; /* columns whose sum in float32 is exact enough; a multiple of V */
+
 /* The gradients of that, see quantizer._FakeQuantize. slopes [rows]: sums over a row of gradient
  * times (y - x), or times y where clipped; the caller divides by the step size and normalises. */
 void NAME(fake_quantize_back)(const float *grad, const float *x, const float *y,
@@ -26,16 +28,18 @@ void NAME(fake_quantize_back)(const float *grad, const float *x, const float *y,
                               int masked, float *grad_x, float *slopes) {
     for (int64_t r = 0; r < rows; r++) {
         vf slope = {0}, near = splat(0.5001f * scales[each ? r : 0]);
+        double whole = 0;
         for (int64_t k = 0; k < columns; k += V) {
             int n = columns - k < V ? (int)(columns - k) : V;
             int64_t at = r * columns + k;
+            if (k % SHORT == 0) whole += total(slope), slope = (vf){0};
             vf g = load_lanes(grad + at, n), rounded = load_lanes(y + at, n);
             vf error = rounded - load_lanes(x + at, n);
             vi inside = masked ? absolute(error) <= near : splat_int(-1);
             slope += g * choose(inside, error, rounded);
             store_lanes(grad_x + at, choose(inside, g, (vf){0}), n);
         }
-        if (slopes) slopes[r] = total(slope);
+        if (slopes) slopes[r] = (float)(whole + total(slope));
     }
 }
 

@@ -26,11 +26,11 @@ typedef struct {
     const float *projected; /* [N, G*H]: input product and bias */
     float *gates;          /* kept for the way back, or NULL: [N, G*H], activated */
     float *hidden;         /* out: [N, H], quantized */
-    float *h, *c;          /* in: initial state [B, H], h quantized; out: last state */
+    float *h, *c;          /* in: initial state [B, H], h quantized or not; out: last state */
     float *memory;         /* kept with them: an LSTM's c [N, H] */
     float *squashed;       /*   its tanh(c) [N, H]; a GRU's recurrent part of n [N, H] */
     int32_t *sums;         /* room for [B] */
-    uint8_t *codes;        /* room for two times [B, stride], zero */
+    uint8_t *codes;        /* room for two times [B, stride] */
     int64_t stride;
     /* the way back only */
     const void *panel;     /* recurrent weights for products from the left, see backward.h */
@@ -204,17 +204,23 @@ INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const
     return odd;
 }
 
+/* Codes of the initial state of one row, which is quantized in place; not 0 where it is NaN. */
+INLINE int start_row(const recurrence *job, int row, uint8_t *codes) {
+    float *h = job->h + (int64_t)row * job->units;
+    int odd = encode_row(h, job->units, job->scale, 0.0f, job->low, job->high, job->low,
+                         (int8_t *)codes);
+    for (int k = 0; k < job->units; k++) h[k] = (float)(codes[k] + job->low) * job->scale;
+    job->sums[row] = row_sum(codes, job->units, job->low);
+    return odd;
+}
+
 /* All steps of rows row0 to row1. Returns not 0 where a hidden state became NaN: integers cannot
  * carry it on, so the result is of no use then. */
 int NAME(forward)(const recurrence *job) {
     int64_t start = 0;
     uint8_t *codes[2] = {job->codes, job->codes + job->batch * job->stride};
     int odd = 0;
-    for (int r = job->row0; r < job->row1; r++) {
-        odd |= encode_row(job->h + (int64_t)r * job->units, job->units, job->scale, 0.0f, job->low,
-                          job->high, job->low, (int8_t *)codes[0] + r * job->stride);
-        job->sums[r] = row_sum(codes[0] + r * job->stride, job->units, job->low);
-    }
+    for (int r = job->row0; r < job->row1; r++) odd |= start_row(job, r, codes[0] + r * job->stride);
     for (int t = 0; t < job->steps; start += job->sizes[t++]) {
         int rows = active_rows(job, t);
         const uint8_t *now = codes[t & 1];

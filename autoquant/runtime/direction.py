@@ -12,7 +12,7 @@ from autoquant import native
 from autoquant.coding import Rule
 from autoquant.kernels.affine import stride_of
 from autoquant.kernels.cell import Cell, State
-from autoquant.kernels.native import RecurrenceJob, describe
+from autoquant.kernels.native import RecurrenceJob, describe, on_threads
 from autoquant.native.library import array
 from autoquant.runtime.affine import Affine, AffineCall
 from autoquant.runtime.weight import PackedWeight
@@ -63,32 +63,43 @@ class Direction:
         self._job = job
 
     def __call__(
-        self, inputs: Tensor, sizes: Sequence[int], state: State
+        self, inputs: Tensor, sizes: Sequence[int], state: State, *, alone: bool
     ) -> tuple[Tensor, State] | None:
         """Run over time.
 
         Args:
             inputs: [N, I], not quantized.
-            state: (h,) or (h, c), h quantized.
+            state: (h,) or (h, c), not quantized.
+            alone: whether all of torch's threads are free for this direction.
 
         Returns:
             hidden states [N, H] and the last state; None where a number is NaN.
         """
         rows, batch = len(inputs), len(state[0])
-        projected = torch.empty(rows, self.rows)
         hidden = torch.empty(rows, self.units)
         last = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
-        call = LayerCall(recurrence=self._job)
-        call.affine, room = self.affine.into(inputs, projected)
         codes = torch.empty(batch * (2 * self.stride + 4), dtype=torch.uint8)
         steps = array(sizes)
-        job = call.recurrence
+        job = RecurrenceJob.from_buffer_copy(self._job)
         job.steps, job.batch, job.row1 = len(sizes), batch, batch
-        job.sizes, job.projected = ctypes.addressof(steps), projected.data_ptr()
-        job.hidden, job.h = hidden.data_ptr(), last[0].data_ptr()
-        job.c = last[1].data_ptr() if len(last) > 1 else None
+        job.sizes, job.hidden = ctypes.addressof(steps), hidden.data_ptr()
+        job.h, job.c = last[0].data_ptr(), last[1].data_ptr() if len(last) > 1 else None
         job.codes = codes.data_ptr()
         job.sums = codes.data_ptr() + 2 * batch * self.stride
-        flag = native.function("layer")(ctypes.byref(call))
-        del room
-        return None if flag else (hidden, last)
+        run = self._on_threads if alone and batch > 1 < torch.get_num_threads() else self._at_once
+        return (hidden, last) if run(inputs, job) else None
+
+    def _at_once(self, inputs: Tensor, job: RecurrenceJob) -> bool:
+        projected = torch.empty(len(inputs), self.rows)
+        affine, room = self.affine.into(inputs, projected)
+        job.projected = projected.data_ptr()
+        flag = native.function("layer")(ctypes.byref(LayerCall(affine, job)))
+        del room  # until here the kernel used it
+        return not flag
+
+    def _on_threads(self, inputs: Tensor, job: RecurrenceJob) -> bool:
+        projected = self.affine(inputs)
+        if projected is None:
+            return False
+        job.projected = projected.data_ptr()
+        return not on_threads("forward", job, len(inputs))

@@ -84,13 +84,13 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
         self, prepared: list[Any], inputs: Tensor, sizes: Sequence[int], states: list[State]
     ) -> list[Any]:
         """What each direction gives, on a thread of its own; None where a number is NaN."""
-        assert self.hidden_quantizer is not None
-        starts = [(self.hidden_quantizer(hidden), *rest) for hidden, *rest in states]
+        alone = self.directions == 1
         results: list[Any] = [None] * self.directions
 
         def share(first: int, end: int) -> None:  # in a thread that must not wait for others
             for i in range(first, end):
-                result = prepared[i](mirrored(inputs, sizes) if i else inputs, sizes, starts[i])
+                flowing = mirrored(inputs, sizes) if i else inputs
+                result = prepared[i](flowing, sizes, states[i], alone=alone)
                 if result is not None and i:
                     result = mirrored(result[0], sizes), result[1]
                 results[i] = result

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from autoquant import native
 from autoquant.coding import Coding, Grid, mark
+from autoquant.errors import UserError
 from autoquant.native import Matrix
+from autoquant.packing import packed_bytes
 from autoquant.quantizer import decode
 from autoquant.runtime.rows import pack_rows, unpack_rows
 
@@ -113,7 +115,11 @@ class PackedWeight(nn.Module):
         return self._in_rows(self.codes()) if self.packed is None else self.packed
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the codes of a weight of the same shape and bits."""
+        """Take the codes of a weight of the same shape, bits and grid."""
+        shape = [self.rows, packed_bytes(self.columns, self.bits)]
+        if [*state.shape] != shape or state.dtype != torch.uint8:
+            found = f"{state.dtype} {[*state.shape]}"
+            raise UserError(f"packed codes must be torch.uint8 {shape}, got {found}")
         self._settle(self._unpacked(state.to(self.scale.device)))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -171,6 +171,23 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
 
 
 @EVERY_SET
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, rows, instructions):
+    grid, depth = Grid.signed(bits, "midtread"), 301
+    with running_on(instructions):
+        for inputs in (Grid.unsigned(8), Grid.signed(8)):
+            for w in (grid.low, grid.high):
+                weight = torch.full((9, depth), w, dtype=torch.int8)
+                matrix, one = native.pack_codes(weight, grid, bits), torch.ones(1)
+                for x in (inputs.low, inputs.high):
+                    left = torch.full((rows, depth), float(x))
+                    ours = affine.integer_product(left, matrix, Coding(ONE, inputs), one, None)
+                    whole = depth * x * (w + grid.offset)
+                    assert torch.equal(ours, torch.full((rows, 9), float(whole)))
+
+
+@EVERY_SET
 @pytest.mark.parametrize(("x", "w", "grid"), WORST.values(), ids=WORST)
 def test_sums_of_the_deepest_layer_fit(x, w, grid, instructions, integers):
     """255 * 128 * 65535 is below 2^31, and so is everything on the way there."""

@@ -224,6 +224,16 @@ def activations(bits: int, scheme: Scheme, *, signed: bool, largest: float) -> A
     return quantizer
 
 
+def code_sums() -> dict[str, int]:
+    """The sum of all codes of the hidden state, for each cell: a fingerprint of the kernels."""
+    sums = {}
+    for cell in CELLS:
+        recurrence = made(Plan(cell, (5, 5, 3, 1), units=33))
+        levels = recurrence.run().outputs / recurrence.hidden.scale()
+        sums[cell] = int(levels.round().sum())
+    return sums
+
+
 # --- following -----------------------------------------------------------------------------------
 
 

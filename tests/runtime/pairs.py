@@ -48,7 +48,7 @@ class Pair:
         return artifact.load(self.path, self.build())
 
 
-def seeded(build: Build, seed: int = 0) -> Build:
+def seeded(build: Build, seed: int) -> Build:
     """An instance with the same weights at each call."""
 
     def built() -> nn.Module:
@@ -64,10 +64,12 @@ def pair(
     choice: LayerChoice,
     inputs: Any,
     scheme: Scheme | None = None,
+    *,
+    seed: int = 0,
     **widths: float,
 ) -> Pair:
     """Quantize, calibrate on the inputs, save and load; ``widths`` as in toys.plan_of."""
-    build, scheme = seeded(build), scheme or Scheme()
+    build, scheme = seeded(build, seed), scheme or Scheme()
     task = RegressionTask(build(), inputs)
     model, network = prepared(build())
     plan = plan_of(network, choice, **widths)
@@ -79,6 +81,7 @@ def pair(
 def saved(
     folder: Path, fake: nn.Module, network: Network, plan: Plan, scheme: Scheme, build: Build
 ) -> Pair:
+    folder.mkdir(exist_ok=True)
     path = folder / "packed"
     artifact.save(path, fake, network, plan, scheme)
     return Pair(fake, artifact.load(path, build()), path, build)
@@ -104,12 +107,17 @@ def assert_equal(ours: Any, theirs: Any) -> None:
         torch.testing.assert_close(mine, other, rtol=0, atol=0, equal_nan=True)
 
 
-def assert_same(both: Pair, *inputs: Any) -> None:
-    """The loaded model gives what the fake-quantized one gives, and it is no trivial output."""
+def equal_on(both: Pair, *inputs: Any) -> list[Tensor]:
+    """The loaded model gives what the fake-quantized one gives; returns it."""
     with torch.no_grad():
         ours, theirs = both.loaded(*inputs), both.fake(*inputs)
     assert_equal(ours, theirs)
-    assert float(flat(ours)[0].nan_to_num().abs().max()) > 0
+    return flat(ours)
+
+
+def assert_same(both: Pair, *inputs: Any) -> None:
+    """The same, and there is something to be seen."""
+    assert float(equal_on(both, *inputs)[0].nan_to_num().abs().max()) > 0
 
 
 def weights_of(model: nn.Module) -> list[PackedWeight]:

@@ -1,0 +1,427 @@
+"""A whole loaded model in other hands: copied, stored, moved, trained through, run in threads."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoquant import native
+from autoquant.compute import Compute, computing
+from autoquant.native import pointwise
+from autoquant.plan import LayerChoice
+from tests import toys
+from tests.runtime.pairs import (
+    NEEDS_KERNELS,
+    Pair,
+    assert_equal,
+    assert_same,
+    equal_on,
+    noise,
+    pair,
+    weights_of,
+)
+
+W4A8 = LayerChoice(4, 8)
+CHOICES = {
+    "w4 a8": W4A8,
+    "w2 a32": LayerChoice(2, 32),
+    "w4 r32 a8": LayerChoice(4, 8, recurrent_bits=32),
+    "w32 a8": LayerChoice(32, 8),
+}
+Ways = dict[str, Callable[[nn.Module], nn.Module]]
+
+
+class Speller(nn.Module):
+    """Each kind of layer: an embedding, a stack in both directions, and linear ones."""
+
+    def __init__(self, cell: str = "LSTM") -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(17, 5)
+        self.rnn = getattr(nn, cell)(5, 11, 2, bidirectional=True)
+        self.hidden = nn.Linear(22, 9)
+        self.out = nn.Linear(9, 4, bias=False)
+
+    def forward(self, words: Tensor) -> Tensor:
+        values, _ = self.rnn(self.embedding(words))
+        return self.out(torch.relu(self.hidden(values)))
+
+
+WORDS = torch.arange(34).view(17, 2) % 17
+
+
+@pytest.fixture(params=CHOICES)
+def both(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    return pair(tmp_path, Speller, CHOICES[request.param], WORDS)
+
+
+@pytest.fixture
+def speller(tmp_path: Path) -> Pair:
+    return pair(tmp_path, Speller, W4A8, WORDS)
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def through_torch(model: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES: Ways = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "torch.save": through_torch,
+}
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("way", COPIES.values(), ids=COPIES)
+def test_copies_are_the_same_model(way: Any, used: bool, both: Pair) -> None:
+    """They stand by themselves: the first one is changed, then gone."""
+    expected = equal_on(both, WORDS) if used else both.again()(WORDS)
+    copied = way(both.loaded)
+    with torch.no_grad():
+        for parameter in both.loaded.parameters():
+            parameter.zero_()
+        for weight in weights_of(both.loaded):
+            (weight.packed if weight.matrix is None else weight.matrix.codes).zero_()
+    assert_equal(copied(WORDS), expected)
+    assert_equal(way(copied)(WORDS), expected)
+
+
+@NEEDS_KERNELS
+@pytest.mark.usefixtures("undecoded")
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("way", COPIES.values(), ids=COPIES)
+def test_copies_run_on_integers_too(way: Any, used: bool, speller: Pair) -> None:
+    if used:
+        speller.loaded(WORDS)
+    copied = way(speller.loaded)
+    assert_same(Pair(speller.fake, copied, speller.path, speller.build), WORDS)
+
+
+def test_a_stored_model_is_about_as_large_as_its_file(tmp_path: Path) -> None:
+    both = pair(tmp_path, lambda: nn.LSTM(300, 200, bidirectional=True), W4A8, noise(3, 2, 300))
+    file = io.BytesIO()
+    torch.save(both.loaded, file)
+    assert file.tell() < 1.1 * both.path.stat().st_size
+
+
+# --- moves ----------------------------------------------------------------------------------------
+
+STAYS: Ways = {
+    "to cpu": lambda model: model.to("cpu"),
+    "cpu": lambda model: model.cpu(),
+    "float": lambda model: model.float(),
+    "double and back": lambda model: model.double().float(),
+    "eval": lambda model: model.eval(),
+    "train and back": lambda model: model.train().eval(),
+    "requires_grad_": lambda model: model.requires_grad_(False),
+}
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("way", STAYS.values(), ids=STAYS)
+def test_moves_that_end_where_they_began(way: Any, used: bool, both: Pair) -> None:
+    if used:
+        both.loaded(WORDS)
+    assert way(both.loaded) is both.loaded
+    assert_same(both, WORDS)
+
+
+@NEEDS_KERNELS
+@pytest.mark.usefixtures("undecoded")
+def test_integers_again_after_a_move_and_back(speller: Pair) -> None:
+    speller.loaded(WORDS)
+    speller.loaded.half().double().float()
+    assert speller.loaded(WORDS).isfinite().all()
+
+
+def test_double_is_the_same_function(tmp_path: Path) -> None:
+    """By hand: decoded codes, the input quantizer, a product of doubles."""
+    both = pair(tmp_path, lambda: nn.Linear(37, 21), W4A8, noise(6, 3, 37))
+    both.loaded(noise(2, 37))
+    model, inputs = both.loaded.double(), noise(5, 37).double()
+    (weight,) = weights_of(model)
+    values = (weight.codes() + weight.grid.offset) * weight.scale
+    assert values.dtype == torch.float64
+    expected = model.input_quantizer(inputs) @ values.t() + model.bias
+    torch.testing.assert_close(model(inputs), expected, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(expected, expected.float().double())
+
+
+NARROW = {torch.float64: 1e-5, torch.float16: 0.03, torch.bfloat16: 0.2}
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_other_dtypes_are_near(cell: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    loaded = pair(tmp_path, lambda: Speller(cell), LayerChoice(4, 32), WORDS).loaded
+    expected = loaded(WORDS)
+    ours = loaded.to(dtype)(WORDS)
+    assert ours.dtype == dtype
+    tolerance = NARROW[dtype] * float(expected.abs().max())
+    torch.testing.assert_close(ours.float(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_on_a_gpu_and_back(choice: LayerChoice, tmp_path: Path) -> None:
+    both = pair(tmp_path, Speller, choice, WORDS)
+    expected = both.loaded(WORDS)
+    near = both.loaded.to("cuda")(WORDS.to("cuda"))
+    torch.testing.assert_close(near.cpu(), expected, rtol=0, atol=0.05)
+    assert_equal(both.loaded.cpu()(WORDS), expected)
+
+
+def test_a_parameter_says_where_a_model_is_and_of_which_type(both: Pair) -> None:
+    """The usual idiom: there is always one, frozen, and it follows a move."""
+    for layer in both.loaded.children():
+        first = next(layer.parameters())
+        assert (first.dtype, first.device.type) == (torch.float32, "cpu")
+        assert not any(each.requires_grad for each in layer.parameters())
+        assert next(layer.double().parameters()).dtype == torch.float64
+
+
+# --- state_dict -----------------------------------------------------------------------------------
+
+
+def test_a_state_dict_is_the_whole_model(tmp_path: Path) -> None:
+    """Loaded into another model of the plan, used or not, strictly: codes, steps, biases."""
+    one, other = (pair(tmp_path / str(seed), Speller, W4A8, WORDS, seed=seed) for seed in range(2))
+    assert not torch.allclose(one.loaded(WORDS), other.loaded(WORDS))
+    state = one.loaded.state_dict()
+    assert all(isinstance(each, Tensor) for each in state.values())
+    for target in (other.loaded, other.again()):
+        target.load_state_dict(state)
+        assert_equal(target(WORDS), one.fake(WORDS))
+
+
+def test_a_state_dict_survives_torch_save(both: Pair) -> None:
+    """Also as it is loaded by default, without pickled code."""
+    file = io.BytesIO()
+    torch.save(both.loaded.state_dict(), file)
+    file.seek(0)
+    fresh = both.again()
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    assert_equal(fresh(WORDS), both.fake(WORDS))
+
+
+def test_a_float_model_refuses_a_packed_state_dict(speller: Pair) -> None:
+    with pytest.raises(RuntimeError, match=r"Missing key.*embedding\.weight"):
+        Speller().load_state_dict(speller.loaded.state_dict())
+
+
+# --- modes and gradients --------------------------------------------------------------------------
+
+
+def test_training_mode_only_switches_dropout(tmp_path: Path) -> None:
+    both = pair(tmp_path, lambda: toys.Tagger(), W4A8, toys.sentences())
+    words = toys.sentences()
+    expected = both.loaded(words)
+    both.loaded.train()
+    torch.manual_seed(0)
+    assert not torch.equal(both.loaded(words), expected)
+    both.loaded.dropout.eval()
+    assert_equal(both.loaded(words), expected)
+    both.loaded.eval()
+    assert_same(both, words)
+
+
+def gradients(model: nn.Module, inputs: Tensor, state: Any) -> list[Tensor]:
+    """Outputs, and gradients of the inputs and of the initial state."""
+    leaves = [part.clone().requires_grad_() for part in (inputs, *state)]
+    outputs, last = model(leaves[0], tuple(leaves[1:]))
+    loss = (outputs * noise(*outputs.shape, seed=9)).sum() + sum(part.sum() for part in last)
+    return [outputs.detach(), *torch.autograd.grad(loss, leaves)]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both ways"])
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_gradients_are_those_of_the_fake_quantized_model(
+    choice: LayerChoice, bidirectional: bool, tmp_path: Path
+) -> None:
+    """Of inputs and of states, through clipping and rounding; the outputs stay the same, too."""
+
+    def build() -> nn.Module:
+        return nn.LSTM(21, 19, 2, bidirectional=bidirectional)
+
+    both = pair(tmp_path, build, choice, noise(6, 3, 21))
+    rows = 4 if bidirectional else 2
+    state = noise(rows, 3, 19, seed=5), noise(rows, 3, 19, seed=6)
+    inputs = noise(6, 3, 21, seed=7) * 2
+    ours, theirs = (gradients(model, inputs, state) for model in (both.loaded, both.fake))
+    assert_equal(ours, theirs)
+    assert all(float(each.abs().max()) > 0 for each in ours)
+
+
+@pytest.mark.parametrize("activation", [4, 8, 16, 32], ids="a{}".format)
+@pytest.mark.parametrize("weight", [1, 4, 8, 32], ids="w{}".format)
+def test_gradients_of_a_linear_layers_inputs(weight: int, activation: int, tmp_path: Path) -> None:
+    both = pair(
+        tmp_path, lambda: nn.Linear(64, 21), LayerChoice(weight, activation), noise(6, 3, 64)
+    )
+    results = []
+    for model in (both.loaded, both.fake):
+        inputs = (noise(9, 64, seed=2) * 3).requires_grad_()
+        outputs = model(inputs)
+        (outputs * noise(9, 21, seed=4)).sum().backward()
+        results.append([outputs.detach(), inputs.grad])
+    assert_equal(*results)
+
+
+def test_gradients_of_the_state_alone(tmp_path: Path) -> None:
+    both = pair(tmp_path, lambda: nn.GRU(5, 11), W4A8, noise(6, 3, 5))
+    results = []
+    for model in (both.loaded, both.fake):
+        state = noise(1, 3, 11).requires_grad_()
+        model(noise(4, 3, 5), state)[0].sum().backward()
+        results.append(state.grad)
+    assert_equal(*results)
+    assert float(results[0].abs().max()) > 0
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(mode: Any, both: Pair) -> None:
+    """The first call under any mode, a second one outside."""
+    with mode():
+        inside = both.loaded(WORDS).clone()
+    outside = both.loaded(WORDS)
+    assert_equal(inside, outside)
+    assert not outside.requires_grad
+    assert_same(both, WORDS)
+
+
+def test_autocast_is_obeyed_as_in_the_fake_quantized_model(both: Pair) -> None:
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        ours, theirs = both.loaded(WORDS), both.fake(WORDS)
+    assert ours.dtype == theirs.dtype
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kernel", ["reference", "torch", "auto"])
+def test_kernels_by_name(kernel: str, both: Pair) -> None:
+    with computing(Compute(kernel)):
+        assert_same(both, WORDS)
+
+
+# --- odd numbers ----------------------------------------------------------------------------------
+
+ODD = {"nan": torch.nan, "inf": torch.inf, "-inf": -torch.inf, "huge": 3e38, "tiny": 1e-42}
+
+
+def spoilt(value: float, *shape: int) -> Tensor:
+    inputs = noise(*shape)
+    inputs[1, ..., 2] = value
+    return inputs
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_odd_inputs_of_a_linear_layer(choice: LayerChoice, value: float, tmp_path: Path) -> None:
+    both = pair(tmp_path, lambda: nn.Linear(37, 21), choice, noise(6, 3, 37))
+    (ours,) = equal_on(both, spoilt(value, 4, 37))
+    assert ours[0].isfinite().all()
+    assert bool(ours[1].isnan().all()) or value == value
+
+
+@pytest.mark.parametrize("where", ["inputs", "hidden state", "cell state"])
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_odd_inputs_of_a_recurrent_layer(
+    choice: LayerChoice, value: float, where: str, tmp_path: Path
+) -> None:
+    """One number of one sequence is odd; the other sequence does not notice."""
+    both = pair(tmp_path, lambda: nn.LSTM(21, 19, bidirectional=True), choice, noise(6, 3, 21))
+    inputs, state = noise(5, 2, 21), [noise(2, 2, 19), noise(2, 2, 19)]
+    if where == "inputs":
+        inputs[2, 1, 2] = value
+    else:
+        state[where == "cell state"][0, 1, 2] = value
+    outputs, *_ = equal_on(both, inputs, tuple(state))
+    assert outputs[:, 0].isfinite().all()
+    assert bool(outputs[:, 1].isnan().any()) or value == value
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_callers_at_once(speller: Pair) -> None:
+    """From the very first call on, which makes what the later ones keep."""
+    together = threading.Barrier(2, timeout=30)
+    inputs = [torch.randint(17, (9, 2 + i), generator=torch.manual_seed(i)) for i in range(2)]
+    expected = [speller.again()(words) for words in inputs]
+
+    def call(i: int) -> list[Tensor]:
+        together.wait()
+        return [speller.loaded(inputs[i]) for _ in range(100)]
+
+    with ThreadPoolExecutor(2) as pool:
+        for results, right in zip(pool.map(call, range(2)), expected, strict=True):
+            assert len(results) == 100
+            assert all(torch.equal(each, right) for each in results)
+
+
+@NEEDS_KERNELS
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("rows", [1, 8, 600])
+def test_a_linear_layer_on_two_threads(rows: int, tmp_path: Path) -> None:
+    """Few rows are shared out by units, many by rows; one call would be too small for two."""
+    both = pair(tmp_path, lambda: nn.Linear(700, 800), W4A8, noise(6, 3, 700))
+    inputs = noise(rows, 700)
+    ours = both.loaded(inputs)
+    torch.set_num_threads(1)
+    assert torch.equal(ours, both.loaded(inputs))
+
+
+@NEEDS_KERNELS
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_directions_on_two_threads(choice: LayerChoice, tmp_path: Path) -> None:
+    both = pair(tmp_path, lambda: nn.LSTM(21, 64, 2, bidirectional=True), choice, noise(6, 3, 21))
+    inputs = noise(9, 25, 21)
+    ours = both.loaded(inputs)
+    torch.set_num_threads(1)
+    assert_equal(ours, both.loaded(inputs))
+
+
+@NEEDS_KERNELS
+@pytest.mark.usefixtures("two_threads")
+def test_a_thread_of_the_pool_never_waits_for_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two of them wait for each other for ever: a large state is shared out as well."""
+    loaded = pair(tmp_path, lambda: nn.LSTM(5, 64, bidirectional=True), W4A8, noise(6, 3, 5)).loaded
+    shared: list[str] = []
+    parallel = native.parallel
+
+    def watched(*given: Any) -> int:
+        assert threading.current_thread() is threading.main_thread()
+        shared.append("")
+        return parallel(*given)
+
+    for module in (native, pointwise):
+        monkeypatch.setattr(module, "parallel", watched)
+    monkeypatch.setattr(pointwise, "WORTH_A_THREAD", 1)
+    loaded(noise(3, 40, 5))
+    assert len(shared) >= 3  # two states, two directions
