@@ -11,6 +11,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-co
 RUN_STAMP   := $(VENV)/.run.stamp
 DEV_STAMP   := $(VENV)/.dev.stamp
 BENCH_STAMP := $(VENV)/.bench.stamp
+SOURCES     := pyproject.toml setup.py constraints.txt $(wildcard autoquant/native/*.[ch])
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -53,17 +54,17 @@ $(BIN)/pip:
 	  || { echo "error: autoquant needs Python 3.11 to 3.13, which '$(PYTHON)' is not; name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+$(RUN_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant into $(VENV) ..." >&2
 	@$(PIP) -e .
 	@touch $@
 
-$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+$(DEV_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant and the developer's tools into $(VENV) ..." >&2
 	@$(PIP) -e '.[dev]'
 	@touch $(RUN_STAMP) $@
 
-$(BENCH_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+$(BENCH_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant and the benchmarks' peers into $(VENV) ..." >&2
 	@$(PIP) -e '.[bench]'
 	@touch $(RUN_STAMP) $@
