@@ -44,7 +44,7 @@ void NAME(linear)(const linear_job *job) {
             int rows = job->row1 - row < ROW_GROUP ? (int)(job->row1 - row) : ROW_GROUP;
             int end = first + BLOCK_GROUP < job->block1 ? first + BLOCK_GROUP : job->block1;
             for (int block = first; block < end; block++) {
-                block_dots(4, m, block, job->codes + row * job->stride, (size_t)job->stride, rows,
+                block_dots(m, block, job->codes + row * job->stride, (size_t)job->stride, rows,
                            job->low, job->sums + row, burst, sums);
                 linear_store(job, block, row, rows, sums);
             }

@@ -28,7 +28,7 @@ typedef struct {
     int32_t blocks;
     int32_t bits;         /* 8: int8 codes; below: bit-planes */
     int32_t low;          /* smallest code */
-    int32_t reach;        /* largest magnitude of a code as it is held */
+    int32_t reach;        /* largest magnitude of a code */
     float offset;         /* weight = scale * (code + offset) */
     uint8_t *codes;
     int32_t *sums;        /* sum of a row's codes, [block][gate][V] */
@@ -54,8 +54,8 @@ INLINE int rows_in(const matrix *m, int block, int gate) {
     return left < 0 ? 0 : left > V ? V : left;
 }
 
-/* One bit-plane of a chunk: written where shift < 0, else added `shift` bits higher. */
-INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width, int shift) {
+/* One bit-plane of a chunk: `shift` bits up, added to what is there if that is not 0, and to `low`. */
+INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width, int shift, vc low) {
     const int each = 8 / width;
     const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
     for (int q = 0; q < width; q++)
@@ -63,19 +63,21 @@ INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width,
             vu held = (vu)load_int(from + (size_t)(q * gates + g) * 4 * V);
             for (int i = 0; i < each; i++) {
                 uint8_t *slot = to + (size_t)((q * each + i) * gates + g) * 4 * V;
-                vi part = (vi)(held >> (width * i)) & mask;
-                store_int(slot, shift < 0 ? part : load_int(slot) | (part << shift));
+                vi part = ((vi)(held >> (width * i)) & mask) << shift;
+                if (shift) part |= load_int(slot);
+                store_int(slot, (vi)((vc)part + low));
             }
         }
 }
 
-/* One chunk of bit-planes -> unsigned codes, CHUNK * gates vectors. */
-INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits) {
-    int shift = -1; /* the first plane is written, the others are added */
+/* One chunk of bit-planes -> int8 codes, CHUNK * gates vectors. */
+INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits, int low) {
+    int shift = 0;
     for (int width = 4; width; width /= 2) {
         if (!(bits & width)) continue;
-        unpack_plane(from, to, gates, width, shift);
-        shift = shift < 0 ? width : shift + width;
+        const int last = shift + width == bits;
+        unpack_plane(from, to, gates, width, shift, (vc){0} + (int8_t)(last ? low : 0));
+        shift += width;
         from += (size_t)width * gates * 4 * V;
     }
 }

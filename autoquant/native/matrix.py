@@ -157,7 +157,7 @@ def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> tuple[MatrixStruc
     else:
         gate_stride, block_stride, blocks = rows // gates, width, math.ceil(rows / gates / width)
     struct = MatrixStruct(rows, columns, gates, gate_stride, block_stride, blocks, bits, grid.low)
-    struct.reach = max(-grid.low, grid.high) if bits == 8 else (1 << bits) - 1  # as they are held
+    struct.reach = max(-grid.low, grid.high)
     struct.offset = grid.offset
     size = function("packed_size", ctypes.c_int64)(ctypes.byref(struct))
     codes = torch.empty(size, dtype=torch.uint8)

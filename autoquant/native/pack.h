@@ -56,7 +56,7 @@ INLINE int place_row(matrix *m, const source *from, int block, int gate, int lan
     else
         odd = encode_row(from->values + start, m->columns, from->scales[from->scales_each ? row : 0],
                          m->offset, m->low, from->high, 0, from->row);
-    /* what pads the columns must be held as 0: the left factor may have anything there */
+    /* held as 0 in any number of bits */
     memset(from->row + columns, m->bits == 8 ? 0 : m->low, (size_t)groups * 4 - columns);
     int32_t sum = 0;
     for (int k = 0; k < m->columns; k++) sum += from->row[k];

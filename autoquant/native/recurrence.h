@@ -130,7 +130,7 @@ INLINE vi emit(const recurrence *job, place at, vf h, uint8_t *codes) {
     vf value = level * job->scale;
     put(job->h, at.row, job->units, at, value);
     put(job->hidden, at.at, job->units, at, value);
-    store_bytes(codes + at.unit, to_int(level) - job->low); /* past the last unit: weights of 0 */
+    store_bytes(codes + at.unit, to_int(level) - job->low); /* close_row clears what is too much */
     return h != h;
 }
 
@@ -140,10 +140,12 @@ INLINE int active_rows(const recurrence *job, int t) {
     return end > job->row0 ? (int)(end - job->row0) : 0;
 }
 
-INLINE int32_t row_sum(const uint8_t *codes, int units, int low) {
+/* The sum of a row of codes; what pads them becomes 0. */
+INLINE int32_t close_row(const recurrence *job, uint8_t *codes) {
     int32_t sum = 0;
-    for (int k = 0; k < units; k++) sum += codes[k];
-    return sum + low * units;
+    memset(codes + job->units, 0, (size_t)(job->stride - job->units));
+    for (int k = 0; k < job->units; k++) sum += codes[k];
+    return sum + job->low * job->units;
 }
 
 /* The epilogue of one row and one block: gate functions, cell, next codes; lanes that are NaN. */
@@ -193,7 +195,7 @@ INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const
             const int row = job->row0 + r0;
             for (int b = 0; b < blocks; b++) {
                 for (int r = 0; r < some; r++) expect(G, job, b0 + b, first + r0 + r, row + r);
-                block_dots(G, m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
+                block_dots(m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
                            job->low, job->sums + row, burst, sums[b]);
             }
             for (int r = 0; r < some; r++)
@@ -210,7 +212,7 @@ INLINE int start_row(const recurrence *job, int row, uint8_t *codes) {
     int odd = encode_row(h, job->units, job->scale, 0.0f, job->low, job->high, job->low,
                          (int8_t *)codes);
     for (int k = 0; k < job->units; k++) h[k] = (float)(codes[k] + job->low) * job->scale;
-    job->sums[row] = row_sum(codes, job->units, job->low);
+    job->sums[row] = close_row(job, codes);
     return odd;
 }
 
@@ -229,9 +231,8 @@ int NAME(forward)(const recurrence *job) {
                      ? step_rows(3, job, start + job->row0, rows, now, next)
                      : step_rows(4, job, start + job->row0, rows, now, next);
         odd |= any(nan);
-        if (job->weight->offset != 0.0f || job->weight->bits < 8)
-            for (int r = job->row0; r < job->row0 + rows; r++)
-                job->sums[r] = row_sum(next + r * job->stride, job->units, job->low);
+        for (int r = job->row0; r < job->row0 + rows; r++)
+            job->sums[r] = close_row(job, next + r * job->stride);
     }
     return odd;
 }

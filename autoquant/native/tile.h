@@ -157,42 +157,64 @@ INLINE void plane_dots(int G, int R, int width, const uint8_t *w, const uint8_t 
     case 4: plane_dots(G, R, 4, w, a, stride, groups / CHUNK, sums); return;               \
     }
 
-/* Where the sums of a block start, so that they end as sums of code * (a + low_a): the codes of the
- * left factor are unsigned, and below 8 bits those of the matrix are too. row_sums: of a + low_a. */
-INLINE void start_sums(int G, const matrix *m, int block, int rows, int low_a,
+/* Where the sums of a block start, so that they end as sums of code * (a + low_a): the codes `a` of
+ * the left factor are unsigned. Where those of the matrix are used unsigned too, `low` is its lowest
+ * code, else 0. row_sums: of a + low_a. */
+INLINE void start_sums(int G, const matrix *m, int block, int rows, int low_a, int low,
                        const int32_t *row_sums, vi *sums) {
     const int32_t *own = m->sums + (size_t)block * G * V;
     for (int r = 0; r < rows; r++) {
-        int32_t rest = m->bits == 8 ? 0 : m->low * (row_sums[r] - low_a * m->columns);
+        int32_t rest = low ? low * (row_sums[r] - low_a * m->columns) : 0;
         for (int g = 0; g < G; g++) sums[r * G + g] = load_int(own + g * V) * low_a + rest;
     }
 }
 
+enum { SOME = 8 }; /* chunks that are unpacked at once: they stay in the nearest cache */
+
+/* Unpack chunks; returns what follows them. Bits and gates are constants in each case, so that the
+ * loops unroll. */
+static __attribute__((noinline)) const uint8_t *unpack_some(const matrix *m, const uint8_t *w,
+                                                            int chunks, uint8_t *codes) {
+    const int G = m->gates;
+    for (int k = 0; k < chunks; k++, codes += CHUNK * G * 4 * V, w += (size_t)m->bits * G * 4 * V)
+        switch (m->bits * 2 + (G == 3)) {
+#define EACH(bits)                                                                         \
+    case bits * 2: unpack(w, codes, 4, bits, m->low); break;                               \
+    case bits * 2 + 1: unpack(w, codes, 3, bits, m->low); break;
+            EACH(1) EACH(2) EACH(3) EACH(4) EACH(5) EACH(6) EACH(7)
+#undef EACH
+        }
+    return w;
+}
+
 /* Exact sums [rows][G] of a block of a matrix in any number of bits times rows of codes. */
-INLINE void block_dots(int G, const matrix *m, int block, const uint8_t *a, size_t stride, int rows,
-                       int low_a, const int32_t *row_sums, int burst, vi *sums) {
+INLINE void any_dots(int G, const matrix *m, int block, const uint8_t *a, size_t stride, int rows,
+                     int low_a, const int32_t *row_sums, int burst, vi *sums) {
     const uint8_t *w = m->codes + (size_t)block * panel_bytes(m);
     const int groups = groups_of(m);
-    start_sums(G, m, block, rows, low_a, row_sums, sums);
+    const int plane = m->bits == 1 || m->bits == 2 || m->bits == 4;
+    const int direct = plane && rows <= 2;
+    start_sums(G, m, block, rows, low_a, direct ? m->low : 0, row_sums, sums);
     if (m->bits == 8) {
         panel_dots(G, w, a, stride, rows, groups, burst, sums);
         return;
     }
-    if (rows == 1) PLANES(1)
-    if (rows == 2) PLANES(2)
-    uint8_t codes[CHUNK * 4 * 4 * V] __attribute__((aligned(64)));
-    for (int k = 0; k < groups; k += CHUNK, w += (size_t)m->bits * G * 4 * V) {
-        switch (m->bits) { /* a constant for each, so that its loops unroll */
-        case 1: unpack(w, codes, G, 1); break;
-        case 2: unpack(w, codes, G, 2); break;
-        case 3: unpack(w, codes, G, 3); break;
-        case 4: unpack(w, codes, G, 4); break;
-        case 5: unpack(w, codes, G, 5); break;
-        case 6: unpack(w, codes, G, 6); break;
-        default: unpack(w, codes, G, 7); break;
-        }
-        panel_dots(G, codes, a + 4 * k, stride, rows, CHUNK, burst, sums);
+    if (direct && rows == 1) PLANES(1)
+    if (direct) PLANES(2)
+    uint8_t codes[SOME * CHUNK * 4 * 4 * V] __attribute__((aligned(64)));
+    for (int k = 0; k < groups; k += SOME * CHUNK) {
+        int some = groups - k < SOME * CHUNK ? groups - k : SOME * CHUNK;
+        w = unpack_some(m, w, some / CHUNK, codes);
+        panel_dots(G, codes, a + 4 * k, stride, rows, some, burst, sums);
     }
+}
+
+/* Not inlined: one copy for each number of gates serves every caller. */
+static __attribute__((noinline)) void block_dots(const matrix *m, int block, const uint8_t *a,
+                                                 size_t stride, int rows, int low_a,
+                                                 const int32_t *row_sums, int burst, vi *sums) {
+    if (m->gates == 3) any_dots(3, m, block, a, stride, rows, low_a, row_sums, burst, sums);
+    else any_dots(4, m, block, a, stride, rows, low_a, row_sums, burst, sums);
 }
 
 /* --- floats ------------------------------------------------------------------------------------ */

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact, native
+from autoquant import artifact
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
@@ -19,9 +18,6 @@ from autoquant.runtime import PackedWeight
 from autoquant.settings import Scheme
 from tests.toys import RegressionTask, plan_of, prepared
 
-NEEDS_KERNELS = pytest.mark.skipif(
-    not native.available(), reason="the C kernels were not built (no compiler at install)"
-)
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 SCHEMES = {

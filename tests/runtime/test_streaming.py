@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from autoquant.plan import LayerChoice
 from tests import toys
-from tests.runtime.pairs import NEEDS_KERNELS, Pair, assert_equal, flat, noise, pair
+from tests.native.machine import NEEDS_KERNELS
+from tests.runtime.pairs import Pair, assert_equal, flat, noise, pair
 
 pytestmark = NEEDS_KERNELS  # integer sums are exact in any order; a product of floats is not
 

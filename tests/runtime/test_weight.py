@@ -19,7 +19,8 @@ from autoquant.native import library
 from autoquant.native.matrix import lanes
 from autoquant.packing import packed_bytes
 from autoquant.runtime import PackedWeight
-from tests.runtime.pairs import NEEDS_KERNELS, WEIGHT_BITS, noise
+from tests.native.machine import NEEDS_KERNELS
+from tests.runtime.pairs import WEIGHT_BITS, noise
 
 GATES = {"one gate": 1, "three gates": 3, "four gates": 4}
 
