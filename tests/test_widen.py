@@ -119,12 +119,7 @@ def test_a_state_of_the_widened_model_carries_on(cell: str, method: Any) -> None
     ("width", "units"),
     [
         (1.25, 4),
-        pytest.param(
-            *(1.5, 6),
-            marks=pytest.mark.xfail(
-                strict=True, reason="torch's fused LSTM sees no projection where P is H"
-            ),
-        ),
+        (1.5, 6),
         (2.0, 8),
     ],
 )

@@ -52,7 +52,7 @@ def recur(
     given = cell, inputs, sizes, weights, state, quantize
     if name == "reference" or _observes(quantize):
         return reference.recur(*given)
-    if name != "native" and fused.suits(cell, quantize):
+    if name != "native" and fused.suits(cell, quantize, weights.projection):
         return fused.recur(*given)
     problem = recurrence.obstacle(inputs, weights, quantize)
     if problem is None:

@@ -18,9 +18,13 @@ _FUSED: dict[str, Any] = {
 }
 
 
-def suits(cell: Cell, quantize: Quantize | None) -> bool:
-    """Whether ``recur`` computes what is asked for."""
-    return quantize is None and cell.candidate == "tanh"
+def suits(cell: Cell, quantize: Quantize | None, projection: Tensor | None = None) -> bool:
+    """Whether ``recur`` computes what is asked for.
+
+    torch knows a projection by h and c of different widths: not one that keeps the width.
+    """
+    square = projection is not None and projection.shape[0] == projection.shape[1]
+    return quantize is None and cell.candidate == "tanh" and not square
 
 
 def recur(
@@ -32,7 +36,7 @@ def recur(
     quantize: Quantize | None,
 ) -> tuple[Tensor, State]:
     """As kernels.reference.recur, without quantization of the hidden state."""
-    assert suits(cell, quantize)
+    assert suits(cell, quantize, weights.projection)
     initial = tuple(part.unsqueeze(0) for part in state)
     start = initial if cell.kind == "lstm" else initial[0]
     # has_biases, layers, dropout, train, bidirectional

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ class Pair:
         """Load the file once more."""
         return artifact.load(self.path, self.build())
 
+    def afresh(self) -> Pair:
+        """The same pair, its file loaded once more."""
+        return replace(self, loaded=self.again())
+
+
+class Once(RegressionTask):
+    """One batch: enough to calibrate on."""
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Tensor]:
+        yield self._inputs
+
 
 def seeded(build: Build, seed: int) -> Build:
     """An instance with the same weights at each call."""
@@ -66,7 +77,7 @@ def pair(
 ) -> Pair:
     """Quantize, calibrate on the inputs, save and load; ``widths`` as in toys.plan_of."""
     build, scheme = seeded(build, seed), scheme or Scheme()
-    task = RegressionTask(build(), inputs)
+    task = Once(build(), inputs)
     model, network = prepared(build())
     plan = plan_of(network, choice, **widths)
     fake = build_candidate(model, network, plan, scheme, task, method="split", seed=0)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,24 @@ from tests.toys import plan_of
 W4A8 = LayerChoice(4, 8)
 
 
-def floats_of(*sizes: int) -> list[Tensor]:
-    """Float tensors that are alive and have as many numbers as one of these."""
+@pytest.fixture
+def since() -> Iterator[None]:
+    """The collector looks only at what was made since."""
     gc.collect()
-    alive = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
-    return [each for each in alive if each.is_floating_point() and each.numel() in sizes]
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def alive(*sizes: int) -> list[Tensor]:
+    """Tensors that are alive and have as many numbers as one of these."""
+    gc.collect()
+    tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+    return [each for each in tensors if each.numel() in sizes]
+
+
+def float_count(*sizes: int) -> int:
+    return sum(each.is_floating_point() for each in alive(*sizes))
 
 
 BUILDS = {  # models whose weights have sizes that nothing else has, and these sizes
@@ -48,31 +62,22 @@ BUILDS = {  # models whose weights have sizes that nothing else has, and these s
 
 
 @NEEDS_KERNELS
-@pytest.mark.usefixtures("undecoded")
+@pytest.mark.usefixtures("undecoded", "since")
 @pytest.mark.parametrize("name", BUILDS)
-def test_no_floats_of_a_weights_size(name: str, tmp_path: Path) -> None:
-    """Neither after loading nor after running; the search itself finds those of a float model."""
+def test_nothing_of_a_weights_size(name: str, tmp_path: Path) -> None:
+    """No floats, no codes of a byte each: neither after loading nor after running.
+
+    The search finds those of a float instance.
+    """
     build, sizes, inputs = BUILDS[name]
     path, fresh = pair(tmp_path, build, W4A8, inputs).path, build()
-    assert len(floats_of(*sizes)) >= len(sizes)
+    assert float_count(*sizes) >= len(sizes)
     loaded = artifact.load(path, fresh)
     del fresh
-    assert floats_of(*sizes) == []
+    assert alive(*sizes) == []
     for _ in range(2):
         loaded(inputs)
-        assert floats_of(*sizes) == []
-
-
-@NEEDS_KERNELS
-@pytest.mark.parametrize("name", BUILDS)
-def test_no_codes_of_a_byte_each(name: str, tmp_path: Path) -> None:
-    """Nor whole numbers: what was unpacked on the way is gone."""
-    build, sizes, inputs = BUILDS[name]
-    loaded = pair(tmp_path, build, W4A8, inputs).loaded
-    loaded(inputs)
-    gc.collect()
-    alive = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
-    assert not [each.dtype for each in alive if each.numel() in sizes]
+        assert alive(*sizes) == []
 
 
 class Watch(TorchDispatchMode):

@@ -143,7 +143,7 @@ def test_every_scheme(weight: int, scheme: str, tmp_path: Path) -> None:
 def test_at_8_bits_and_fewer_all_products_are_of_integers(
     cell: str, weight: int, tmp_path: Path
 ) -> None:
-    both = recurrent(tmp_path, cell, LayerChoice(weight, 8), num_layers=2, bidirectional=True)
+    both = recurrent(tmp_path, cell, LayerChoice(weight, 8), bidirectional=True)
     assert_same(both, noise(4, 2, FEATURES))
     assert_same(both, packed(3, 1, 4))
 
@@ -155,10 +155,10 @@ BUILDS = [(cell, name) for cell in CELLS for name in STACKS] + [
 ]
 
 
-@pytest.fixture(params=BUILDS, ids="{0[0]}, {0[1]}".format)
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+@pytest.fixture(params=BUILDS, ids="{0[0]}, {0[1]}".format, scope="module")
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     cell, name = request.param
-    return recurrent(tmp_path, cell, **(STACKS | PROJECTED)[name])
+    return recurrent(tmp_path_factory.mktemp("both"), cell, **(STACKS | PROJECTED)[name])
 
 
 def test_padded_and_unbatched_inputs(both: Pair) -> None:

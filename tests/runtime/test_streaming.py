@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +27,7 @@ CHOICES = {
 }
 
 
+@torch.no_grad()
 def streamed(model: nn.Module, inputs: Tensor, cuts: list[int], state: Any = None) -> Any:
     """Outputs of the pieces between cuts, one after the other, and the last state."""
     outputs = []
@@ -38,20 +37,22 @@ def streamed(model: nn.Module, inputs: Tensor, cuts: list[int], state: Any = Non
     return torch.cat(outputs), state
 
 
-@pytest.fixture(params=["LSTM", "GRU", "RNN"])
+@pytest.fixture(scope="module", params=["LSTM", "GRU", "RNN"])
 def cell(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=CHOICES)
-def both(cell: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=CHOICES)
+def both(
+    cell: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Pair:
     """Two layers between linear ones; the first recurrent layer is the wider one."""
 
     def build() -> nn.Module:
         return toys.Stack(cell, 2, hidden=19)
 
-    with torch.no_grad():
-        yield pair(tmp_path, build, CHOICES[request.param], noise(9, 3, 5), rnn__l0=1.5)
+    folder = tmp_path_factory.mktemp("streamed")
+    return pair(folder, build, CHOICES[request.param], noise(9, 3, 5), rnn__l0=1.5)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
