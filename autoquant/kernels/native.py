@@ -208,7 +208,9 @@ def run(
     sizes = array(job.sizes)
     stride = -(-units // 32) * 32
     steps = (scales * scale).expand(width).contiguous()
-    bias = None if candidate_bias is None else candidate_bias.detach().contiguous()
+    bias = None
+    if candidate_bias is not None:
+        bias = candidate_bias.detach().to(projected.dtype).expand(units).contiguous()
     last = tuple(part.clone() for part in state)
     hidden = projected.new_empty(rows, units)
     kept = _room(job, projected, units)

@@ -26,7 +26,7 @@ def suits(*tensors: Tensor) -> bool:
 
 def by_rows(values: Tensor, scale: Tensor) -> bool:
     """Whether there is one step size, or one for each row of the first axis."""
-    if values.numel() == 0 or values.ndim == 0:
+    if values.numel() == 0 or values.ndim == 0 or scale.ndim > values.ndim:
         return False
     rows = scale.ndim == values.ndim and scale.shape[0] == scale.numel() == values.shape[0]
     return scale.numel() == 1 or rows

@@ -55,7 +55,7 @@ class Affine:
         work = len(inputs) * struct.rows * struct.columns
         if torch.get_num_threads() > 1 and work > 2 * WORTH_A_THREAD:
             return integer_product(inputs, self.matrix, self.coding, self.scales, self.bias)
-        out = torch.empty(len(inputs), struct.rows)
+        out = inputs.new_empty(len(inputs), struct.rows)
         call, room = self.into(inputs, out)
         flag = native.function("affine")(ctypes.byref(call))
         del room  # until here the kernel used it
@@ -64,7 +64,7 @@ class Affine:
     def into(self, inputs: Tensor, out: Tensor) -> tuple[AffineCall, Tensor]:
         """The call that computes ``out``, and the memory that it works in."""
         rows = len(inputs)
-        room = torch.empty(rows * (self.stride + 4), dtype=torch.uint8)
+        room = inputs.new_empty(rows * (self.stride + 4), dtype=torch.uint8)
         call = AffineCall.from_buffer_copy(self._call)
         call.inputs, call.rows = inputs.data_ptr(), rows
         job = call.job

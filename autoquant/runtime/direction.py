@@ -55,7 +55,7 @@ class Direction:
             None if candidate_bias is None else candidate_bias.float().contiguous()
         )
         self.stride = stride_of(self.units)
-        job = describe(cell, state.grid, state.scale, masked=False)
+        job = describe(cell, state.grid, self.state_scale, masked=False)
         job.units, job.stride = self.units, self.stride
         job.weight, job.scales = self.matrix.address, self.scales.data_ptr()
         if self.candidate_bias is not None:
@@ -76,9 +76,9 @@ class Direction:
             hidden states [N, H] and the last state; None where a number is NaN.
         """
         rows, batch = len(inputs), len(state[0])
-        hidden = torch.empty(rows, self.units)
+        hidden = inputs.new_empty(rows, self.units)
         last = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)
-        codes = torch.empty(batch * (2 * self.stride + 4), dtype=torch.uint8)
+        codes = inputs.new_empty(batch * (2 * self.stride + 4), dtype=torch.uint8)
         steps = array(sizes)
         job = RecurrenceJob.from_buffer_copy(self._job)
         job.steps, job.batch, job.row1 = len(sizes), batch, batch
@@ -90,7 +90,7 @@ class Direction:
         return (hidden, last) if run(inputs, job) else None
 
     def _at_once(self, inputs: Tensor, job: RecurrenceJob) -> bool:
-        projected = torch.empty(len(inputs), self.rows)
+        projected = inputs.new_empty(len(inputs), self.rows)
         affine, room = self.affine.into(inputs, projected)
         job.projected = projected.data_ptr()
         flag = native.function("layer")(ctypes.byref(LayerCall(affine, job)))

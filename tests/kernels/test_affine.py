@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -80,10 +81,10 @@ def assert_exact(
 def integers(monkeypatch) -> list[int]:
     """Grows by the result's rows at each integer product that succeeds."""
     calls: list[int] = []
-    product = affine.integer_product
+    multiply = affine.integer_product
 
     def watched(*given):
-        out = product(*given)
+        out = multiply(*given)
         calls.extend([] if out is None else [len(out)])
         return out
 
@@ -142,18 +143,16 @@ def test_the_largest_codes_do_not_saturate(x, w, grid, depth, instructions):
 
 @EVERY_SET
 @pytest.mark.parametrize("second", range(2, 9), ids="inputs{}".format)
-@pytest.mark.parametrize("first", range(1, 9), ids="weights{}".format)
-def test_the_largest_codes_of_any_bits_do_not_saturate(first, second, instructions):
+def test_the_largest_codes_of_any_bits_do_not_saturate(second, instructions):
     """16-bit sums of a few products are what could overflow: the more bits, the fewer."""
     depth, grids = 301, (Grid.unsigned(second), Grid.signed(second, "midtread"))
-    weight = Grid.signed(first, "midtread")
+    weights = [Grid.signed(first, "midtread") for first in range(1, 9)]
     with running_on(instructions):
-        for grid in grids:
-            for x in (grid.low, grid.high):
-                for w in (weight.low, weight.high):
-                    left, right = torch.full((3, depth), float(x)), torch.full((9, depth), float(w))
-                    ours = linear(coded(left, grid), coded(right, weight), None)
-                    assert torch.equal(ours, torch.full((3, 9), depth * x * (w + weight.offset)))
+        for grid, weight in product(grids, weights):
+            for x, w in product((grid.low, grid.high), (weight.low, weight.high)):
+                left, right = torch.full((3, depth), float(x)), torch.full((9, depth), float(w))
+                ours = linear(coded(left, grid), coded(right, weight), None)
+                assert torch.equal(ours, torch.full((3, 9), depth * x * (w + weight.offset)))
 
 
 @EVERY_SET
@@ -171,20 +170,18 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
 
 
 @EVERY_SET
-@pytest.mark.parametrize("rows", [1, 2, 3, 7])
 @pytest.mark.parametrize("bits", range(1, 8))
-def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, rows, instructions):
-    grid, depth = Grid.signed(bits, "midtread"), 301
+def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, instructions):
+    grid, depth, one = Grid.signed(bits, "midtread"), 301, torch.ones(1)
     with running_on(instructions):
-        for inputs in (Grid.unsigned(8), Grid.signed(8)):
-            for w in (grid.low, grid.high):
-                weight = torch.full((9, depth), w, dtype=torch.int8)
-                matrix, one = native.pack_codes(weight, grid, bits), torch.ones(1)
-                for x in (inputs.low, inputs.high):
-                    left = torch.full((rows, depth), float(x))
-                    ours = affine.integer_product(left, matrix, Coding(ONE, inputs), one, None)
-                    whole = depth * x * (w + grid.offset)
-                    assert torch.equal(ours, torch.full((rows, 9), float(whole)))
+        for inputs, w in product((Grid.unsigned(8), Grid.signed(8)), (grid.low, grid.high)):
+            weight = torch.full((9, depth), w, dtype=torch.int8)
+            matrix = native.pack_codes(weight, grid, bits)
+            for x, rows in product((inputs.low, inputs.high), (1, 2, 3, 7)):
+                left = torch.full((rows, depth), float(x))
+                ours = affine.integer_product(left, matrix, Coding(ONE, inputs), one, None)
+                whole = depth * x * (w + grid.offset)
+                assert torch.equal(ours, torch.full((rows, 9), float(whole)))
 
 
 @EVERY_SET

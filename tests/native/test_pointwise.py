@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ GRIDS = {
     **{f"unsigned{bits}": Grid.unsigned(bits) for bits in BITS[1:]},
 }
 SHAPES = [(1,), (7,), (8,), (33,), (1, 1), (5, 1), (1, 5), (9, 17), (3, 4, 5), (2, 3, 4, 9)]
+LAYOUTS = ["scalar", "tensor", "rows"]
 NATIVE, TORCH = Compute(), Compute(kernel="torch")
 
 
@@ -85,22 +87,21 @@ def assert_same(values: Tensor, scale: Tensor, grid: Grid, *, masked: bool = Tru
 
 
 @EVERY_SET
-@pytest.mark.parametrize("layout", ["scalar", "tensor", "rows"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_equals_torch(grid, layout, instructions, passes):
+def test_equals_torch(grid, instructions, passes):
     with running_on(instructions):
-        for shape in SHAPES:
+        for shape, layout in product(SHAPES, LAYOUTS):
             values = randn(*shape) * 0.5 * grid.reach
             for masked in (True, False):
                 assert_same(values, scale_of(values, layout), grid, masked=masked)
-    assert passes == BOTH_WAYS * 2 * len(SHAPES)
+    assert passes == BOTH_WAYS * 2 * len(SHAPES) * len(LAYOUTS)
 
 
 @settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=4),
     st.sampled_from([*GRIDS]),
-    st.sampled_from(["scalar", "tensor", "rows"]),
+    st.sampled_from(LAYOUTS),
     st.floats(-20, 20),
     st.booleans(),
     st.integers(0, 99),
@@ -128,14 +129,13 @@ def test_ties_and_zeros_are_rounded_as_torch_rounds_them(grid, instructions):
 
 @EVERY_SET
 @pytest.mark.parametrize("masked", [True, False], ids=["masked", "passed"])
-@pytest.mark.parametrize("layout", ["scalar", "rows"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38, -3e38], ids=str)
-def test_odd_numbers(value, layout, masked, instructions):
-    values = randn(4, 21)
+def test_odd_numbers(value, masked, instructions):
+    values, grids = randn(4, 21), (Grid.signed(2), Grid.signed(4), Grid.unsigned(3))
     with running_on(instructions):
         for place in ((0, 0), (1, 20), (3, 7)):
             values[place] = value
-            for grid in (Grid.signed(2), Grid.signed(4), Grid.unsigned(3)):
+            for grid, layout in product(grids, ("scalar", "rows")):
                 assert_same(values, scale_of(values, layout), grid, masked=masked)
 
 
@@ -190,13 +190,17 @@ def test_one_row_with_a_step_size_of_its_own():
     assert_same(randn(9), torch.rand(9) + 0.1, Grid.signed(4))
 
 
+def test_a_step_size_with_more_axes_gives_the_result_as_many():
+    assert_same(randn(9), torch.tensor([[0.3]]), Grid.signed(4))
+
+
 @pytest.mark.parametrize("shape", [(1, 9), (9,)], ids=str)
 def test_a_step_size_for_each_column_is_torchs(shape, passes):
     assert_same(randn(4, 9), torch.rand(shape) + 0.1, Grid.signed(4))
     assert passes == []
 
 
-@pytest.mark.parametrize("layout", ["scalar", "tensor", "rows"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_values_with_gaps_in_memory(layout, passes):
     for values in (
         randn(9, 5).t(),

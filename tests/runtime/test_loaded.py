@@ -387,6 +387,20 @@ def test_odd_inputs_of_a_recurrent_layer(
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_torchs_defaults_do_not_matter(cell: str, tmp_path: Path) -> None:
+    """Neither the type nor the device of tensors that are made without saying which."""
+    loaded = pair(tmp_path, lambda: Speller(cell), W4A8, WORDS).loaded
+    expected = loaded(WORDS)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_equal(loaded(WORDS), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        assert_equal(loaded(WORDS), expected)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("bits", [1, 3, 8], ids="w{}".format)
 def test_what_was_in_memory_before_does_not_matter(bits: int, cell: str, tmp_path: Path) -> None:
     """Memory that is not set is full of NaN and of the largest numbers, from loading on."""
@@ -435,10 +449,11 @@ def test_a_linear_layer_on_two_threads(rows: int, tmp_path: Path) -> None:
 
 
 @NEEDS_KERNELS
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both ways"])
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
-def test_directions_on_two_threads(choice: LayerChoice, tmp_path: Path) -> None:
+def test_a_stack_on_two_threads(choice: LayerChoice, bidirectional: bool, tmp_path: Path) -> None:
     def build() -> nn.Module:
-        return nn.LSTM(21, 64, 2, bidirectional=True)
+        return nn.LSTM(21, 64, 2, bidirectional=bidirectional)
 
     loaded, inputs = pair(tmp_path, build, choice, noise(6, 3, 21)).loaded, noise(9, 25, 21)
     assert_equal(on_two_threads(loaded, inputs), loaded(inputs))

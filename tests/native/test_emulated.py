@@ -1,0 +1,62 @@
+"""AVX-512's kernels on any x86-64 processor with AVX2: their layout and logic, not their speed.
+
+They are built with SIMDe's emulation of the two dot products (``apt-get install libsimde-dev``).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoquant.native import library
+from tests.native.builds import NEEDS_GCC, build, includes, kernel_names, run_on
+from tests.native.machine import instruction_sets
+
+pytestmark = [
+    pytest.mark.slow,
+    NEEDS_GCC,
+    pytest.mark.skipif("avx2" not in instruction_sets(), reason="needs AVX2"),
+]
+
+SUITES = {
+    "codes": ["tests/native/test_matrix.py"],
+    "engine": ["tests/kernels/test_native.py"],
+    "linear": ["tests/kernels/test_affine.py"],
+    "pointwise": ["tests/native/test_pointwise.py", "tests/kernels/test_losses.py"],
+    "packed": ["tests/runtime", "tests/test_assembly.py"],
+}
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not includes("simde/x86/avx512.h"):
+        pytest.skip("needs SIMDe's headers")
+    return build(tmp_path_factory.mktemp("emulated"), ["-O2"], emulated=True)
+
+
+def test_every_kernel(kernels: Path) -> None:
+    ran = run_on(kernels, ["-m", "tests.native.every_kernel"])
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    report = json.loads(ran.stdout)
+    assert report["set"] == "avx512"
+    assert report["kernels"] == kernel_names()
+
+
+def test_16_lanes(kernels: Path) -> None:
+    """It is AVX-512's code that runs: twice as many units in a vector as elsewhere."""
+    asked = "from autoquant.native.matrix import lanes; print(lanes())"
+    for instructions, lanes in [("avx512", "16"), ("avx2", "8"), ("portable", "8")]:
+        ran = run_on(kernels, ["-c", asked], **{library.VARIABLE: instructions})
+        assert ran.stdout.strip() == lanes, ran.stderr
+
+
+@pytest.mark.parametrize("paths", SUITES.values(), ids=SUITES)
+def test_suite(paths: list[str], kernels: Path) -> None:
+    """What is tested on this processor's own kernels passes on these, too."""
+    options = ["-m", "pytest", "-q", "--no-cov", "-p", "no:cacheprovider"]
+    chosen = ["-m", "not slow and not gpu", "-k", "not portable and not avx2"]
+    ran = run_on(kernels, [*options, *chosen, *paths])
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+    print(ran.stdout.splitlines()[-1])
