@@ -147,6 +147,35 @@ def test_the_largest_codes_do_not_saturate(start, instructions):
     assert torch.equal(hidden, torch.full((5, 70), 77 * 2.0**-8))
 
 
+def activated(cell: str, x: Tensor) -> Tensor:
+    """What the gates of a cell make of numbers [N], [N, G]; nothing comes from the state."""
+    gates = CELLS[cell].gates
+    coding = Coding(torch.tensor(1.0), Grid.signed(8))
+    job = Job(CELLS[cell], (len(x),), Grid.signed(8), coding=coding)
+    projected = x[:, None].repeat(1, gates)
+    state = tuple(torch.zeros(len(x), 1) for _ in range(2 if cell == "lstm" else 1))
+    recurrent = torch.zeros(gates, 1)
+    *_, tape = Native().forward(job, projected, recurrent, None, state, torch.tensor(0.01))
+    return tape[1]
+
+
+@EVERY_SET
+def test_gate_functions_are_right_to_the_last_bits(instructions):
+    """Measured, over the value and the distance of 1 from the next number: 1.2 and 1.0."""
+    ends = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 200.0, -200.0, 1e30, -1e30])
+    x = torch.cat([torch.linspace(-20, 20, 100_001), torch.linspace(-1, 1, 10_001), ends])
+    with running_on(instructions):
+        tanh, gates = activated("rnn_tanh", x)[:, 0], activated("lstm", x)
+    for ours, exact in (
+        (tanh, x.double().tanh()),
+        (gates[:, 2], x.double().tanh()),
+        (gates[:, 0], x.double().sigmoid()),
+    ):
+        unit = torch.finfo(torch.float32).eps * exact.abs().clamp_min(2.0**-126)
+        assert float(((ours - exact).abs() / unit)[exact.abs() > 1e-37].max()) < 1.5
+        assert float((ours - exact).abs().max()) < 1.5e-7
+
+
 def test_bfloat16_is_no_luxury_copy_of_float32():
     """The test above would not see a precision that is not used."""
     recurrence = made(Plan(units=20))
