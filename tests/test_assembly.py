@@ -182,6 +182,14 @@ KEPT = {
 }
 
 
+def overwrite(path: Path) -> None:
+    """In place: a new file would leave the mapped one alone."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\xff" * size)
+    assert path.read_bytes() == b"\xff" * size
+
+
 @pytest.mark.parametrize("choice", KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 @pytest.mark.parametrize("meta", [False, True], ids=["float", "meta"])
@@ -191,11 +199,16 @@ def test_the_file_may_change_afterwards(
     """Its tensors are the file itself, mapped into memory: what is kept must be a copy."""
     both = pair(tmp_path, build, choice, INPUTS, FLOAT32)
     loaded = autoquant.load(both.path, on_meta(build) if meta else build())
-    data = both.path.read_bytes()
-    with both.path.open("r+b") as file:  # in place: a new file would leave the mapped one alone
-        file.write(b"\xff" * len(data))
-    assert both.path.read_bytes() != data
+    overwrite(both.path)
     assert_same(Pair(both.fake, loaded, both.path, build), INPUTS)
+
+
+def test_the_file_of_a_widened_model_may_change(tmp_path: Path) -> None:
+    """Where its units came from is kept as well."""
+    both = pair(tmp_path, lambda: toys.Stack("GRU"), W4A8, INPUTS, rnn__l0=2.0)
+    state = toys.stack_state(both.build(), 3)
+    overwrite(both.path)
+    assert_same(both, INPUTS, state)
 
 
 # --- which layers are packed ----------------------------------------------------------------------

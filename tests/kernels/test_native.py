@@ -19,7 +19,7 @@ from autoquant.kernels import looped
 from autoquant.kernels.engine import Job
 from autoquant.kernels.native import Native, engine_for
 from autoquant.kernels.native import run as run_packed
-from autoquant.quantizer import fake_quantize
+from autoquant.quantizer import decode, fake_quantize
 from autoquant.settings import Scheme
 from tests.native.machine import (
     EVERY_SET,
@@ -174,6 +174,28 @@ def test_gate_functions_are_right_to_the_last_bits(instructions):
         unit = torch.finfo(torch.float32).eps * exact.abs().clamp_min(2.0**-126)
         assert float(((ours - exact).abs() / unit)[exact.abs() > 1e-37].max()) < 1.5
         assert float((ours - exact).abs().max()) < 1.5e-7
+
+
+@EVERY_SET
+@pytest.mark.parametrize("units", [1, 6, 37])
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_products_in_bfloat16_are_of_rounded_gradients_and_exact_codes(bits, units, instructions):
+    """One step of a relu that is open everywhere, so that the product stands alone."""
+    grid, generator = Grid.signed(bits), torch.Generator().manual_seed(0)
+    codes = torch.randint(grid.low, grid.high + 1, (units, units), generator=generator)
+    scale = torch.rand(units, 1, generator=generator) + 0.5
+    recurrent = decode(codes.float(), scale, grid)
+    hidden, step = Grid.unsigned(8), torch.tensor(0.01)
+    job = Job(CELLS["rnn_relu"], (5,), hidden, coding=Coding(scale, grid), precision="bfloat16")
+    zeros, grad = torch.zeros(5, units), torch.randn(5, units, generator=generator)
+    with running_on(instructions):
+        engine = Native()
+        projected = torch.ones(5, units)
+        *_, tape = engine.forward(job, projected, recurrent, None, (zeros,), step)
+        back = engine.backward(job, tape, recurrent, None, step, grad, (zeros,))
+    assert torch.equal(back.projected, grad)
+    expected = (grad * scale.t()).bfloat16().double() @ (codes + grid.offset).double()
+    torch.testing.assert_close(back.state[0].double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_is_no_luxury_copy_of_float32():
