@@ -76,11 +76,16 @@ class Rule:
 
 def mark(values: Tensor, coding: Coding) -> Tensor:
     """Say of a tensor which codes it stands for; returns it."""
-    setattr(values, _MARK, coding)
+    setattr(values, _MARK, (coding, _version(values)))
     return values
 
 
 def coding_of(values: Tensor) -> Coding | None:
-    """The mark of a fake-quantized tensor, or None."""
-    coding: Coding | None = getattr(values, _MARK, None)
-    return coding
+    """The mark of a fake-quantized tensor, or None; none where it was changed in place since."""
+    coding, version = getattr(values, _MARK, (None, 0))
+    return coding if version == _version(values) else None
+
+
+def _version(values: Tensor) -> int:
+    """How often a tensor was changed in place; inference tensors do not count."""
+    return 0 if values.is_inference() else values._version

@@ -10,7 +10,7 @@ from torch import Tensor
 from autoquant import native
 from autoquant.coding import Coding, Rule
 from autoquant.compute import current
-from autoquant.kernels.affine import WORTH_A_THREAD, AffineJob, integer_product, stride_of
+from autoquant.kernels.affine import DEEPEST, WORTH_A_THREAD, AffineJob, integer_product, stride_of
 from autoquant.native.matrix import Pointer
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime.weight import PackedWeight
@@ -77,7 +77,8 @@ class Affine:
 def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rule | None:
     """The rule of a quantizer, if products of its codes with the weight's can be integers."""
     rule = None if quantizer is None else quantizer.rule()
-    return rule if rule is not None and rule.clip and weight.matrix is not None else None
+    suits = weight.matrix is not None and weight.columns < DEEPEST
+    return rule if suits and rule is not None and rule.clip else None
 
 
 def plain(*given: Tensor) -> bool:

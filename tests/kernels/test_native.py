@@ -226,7 +226,8 @@ def test_two_thousand_steps():
 @pytest.mark.parametrize("units", [1, 50])
 @EVERY_CELL
 def test_two_thousand_steps_of_every_cell(cell, units):
-    compare_fixed(Plan(cell, (2,) * 2000, units=units, largest=1.2))  # few are at its edge
+    largest = 9.0 if cell == "rnn_relu" else 1.2  # so that nothing is near the edge of the grid
+    compare_fixed(Plan(cell, (2,) * 2000, units=units, largest=largest))
 
 
 @pytest.mark.parametrize("sizes", [(0,), (0, 0), (3, 0), (3, 0, 0)], ids=str)
