@@ -215,9 +215,12 @@ def test_widened_layers(cell: str, state: bool, tmp_path: Path) -> None:
     assert_same(both, noise(4, 2, 5), given)
 
 
-def test_widened_projections(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cells", [5, 6, 9])
+def test_widened_projections(cells: int, tmp_path: Path) -> None:
+    """From 4 to 6 units: more than there are cells, as many, and fewer."""
+
     def build() -> nn.Module:
-        return toys.Stack(projection=4, hidden=9)
+        return toys.Stack(projection=4, hidden=cells)
 
     both = pair(tmp_path, build, W4A8, noise(6, 3, 5), rnn__l0=1.5)
     assert both.loaded.rnn.layers[0].units == 6
