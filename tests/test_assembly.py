@@ -191,12 +191,13 @@ def overwrite(path: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", KEPT.values(), ids=KEPT)
-@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+@pytest.mark.parametrize("name", ["linear", "lstm", "leftovers"])
 @pytest.mark.parametrize("meta", [False, True], ids=["float", "meta"])
 def test_the_file_may_change_afterwards(
-    meta: bool, build: Callable[[], nn.Module], choice: LayerChoice, tmp_path: Path
+    meta: bool, name: str, choice: LayerChoice, tmp_path: Path
 ) -> None:
     """Its tensors are the file itself, mapped into memory: what is kept must be a copy."""
+    build = BUILDS[name]
     both = pair(tmp_path, build, choice, INPUTS, FLOAT32)
     loaded = autoquant.load(both.path, on_meta(build) if meta else build())
     overwrite(both.path)

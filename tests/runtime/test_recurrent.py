@@ -94,8 +94,8 @@ def test_every_number_of_bits(weight: int, activation: int, tmp_path: Path) -> N
     assert_same(both, noise(4, 2, FEATURES, seed=2) * 2)
 
 
-@pytest.mark.parametrize("activation", [2, 5, 8, 16, 32], ids="a{}".format)
-@pytest.mark.parametrize("weight", [1, 3, 6, 8], ids="w{}".format)
+@pytest.mark.parametrize("activation", [2, 8, 16, 32], ids="a{}".format)
+@pytest.mark.parametrize("weight", [1, 3, 8], ids="w{}".format)
 @pytest.mark.parametrize("cell", ["gru", "rnn", "relu"])
 def test_every_cell(cell: str, weight: int, activation: int, tmp_path: Path) -> None:
     both = recurrent(tmp_path, cell, LayerChoice(weight, activation), bidirectional=True)
@@ -138,7 +138,7 @@ def test_every_scheme(weight: int, scheme: str, tmp_path: Path) -> None:
 
 @NEEDS_KERNELS
 @pytest.mark.usefixtures("undecoded")
-@pytest.mark.parametrize("weight", WEIGHT_BITS, ids="w{}".format)
+@pytest.mark.parametrize("weight", [1, 3, 5, 8], ids="w{}".format)
 @pytest.mark.parametrize("cell", CELLS)
 def test_at_8_bits_and_fewer_all_products_are_of_integers(
     cell: str, weight: int, tmp_path: Path
@@ -188,7 +188,7 @@ def test_batches_about_the_kernels_groups(cell: str, batch: int, tmp_path: Path)
     assert_same(both, noise(3, batch, FEATURES))
 
 
-SIZES = [(1, 1), (3, 8), (32, 16), (33, 17), (31, 31), (40, 32), (64, 65), (5, 300)]
+SIZES = [(1, 1), (32, 16), (33, 17), (31, 32), (64, 65), (5, 300)]
 
 
 @pytest.mark.parametrize(("features", "units"), SIZES, ids="{}".format)
