@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant import artifact, cost
-from autoquant.baseline import float_baseline
+from autoquant.baseline import float_baseline, float_model
 from autoquant.candidate import Base, train_candidate
 from autoquant.compute import Compute, computing
 from autoquant.cost import Costs
@@ -26,7 +26,7 @@ from autoquant.plan import Plan
 from autoquant.settings import Search, Training, from_dict
 from autoquant.study import Study
 from autoquant.task import Task
-from autoquant.training import resolve_device, score
+from autoquant.training import check_autocast, resolve_device, score
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,14 @@ def apply(
     settings = _settings(folder)
     training = _training(settings, dict(changes or {}))
     name, plan = _choose(folder, trial, plan)
-    network = describe(prepare(task.build_model()))
+    network = describe(prepare(float_model(task)), task.example().inputs)
     cost.size_bytes(network, plan, settings.quantizer)  # refuses a plan of another model
     place = folder.applied(name)
     done = _read_result(place, plan, training)
     if done is not None:
         return done
     target = resolve_device(device or settings.device)
+    check_autocast(training, target)
     trained, record = float_baseline(task, settings, folder, target, progress=progress)
     base = Base(task, prepare(trained), network, settings)
     try:
@@ -184,12 +185,14 @@ def _identity(plan: Plan) -> str:
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load what was packed; refuse a file that does not compute what was trained, bit for bit."""
     device = next(model.parameters()).device
-    loaded = artifact.load(path, task.build_model()).to(device)
+    loaded = artifact.load(path, float_model(task)).to(device)
     inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
     first, second = model.eval()(*inputs), loaded(*inputs)
     while not isinstance(first, Tensor):
         first, second = first[0], second[0]
-    if not torch.equal(first, second):
+    double = first.dtype == torch.float64  # whose step sizes the file keeps in float32
+    alike = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
+    if not alike:
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 

@@ -24,7 +24,7 @@ from autoquant import cost
 from autoquant.assembly import assemble, home_of
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare, stored
 from autoquant.layers import ParameterSpec
 from autoquant.network import Network
 from autoquant.packing import pack
@@ -43,6 +43,7 @@ class Header:
 
     plan: Plan
     scheme: Scheme
+    sizes: Mapping[str, tuple[int, int, int, int]]
     checksums: Mapping[str, str]
 
 
@@ -64,7 +65,7 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
     entries = cost.manifest(grown, plan, scheme)
     _check_promise(tensors, entries)
     checksums = {entry.name: _checksum(tensors[entry.name]) for entry in entries}
-    data = to_bytes(tensors, metadata=cost.metadata(plan, scheme, checksums))
+    data = to_bytes(tensors, metadata=cost.metadata(grown, plan, scheme, checksums))
     promised = cost.size_bytes(network, plan, scheme)
     if len(data) != promised:
         raise RunError(f"the packed file must have {promised} bytes, got {len(data)}")
@@ -80,12 +81,18 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
     """The tensors of the packed file, on the CPU, by name."""
     state = model.state_dict()
     tensors = {each.name: state[each.name] for each in network.leftovers}
+    for norm in network.norms:
+        for parameter in norm.parameters:
+            name = f"{norm.name}.{parameter.name}".removeprefix(".")
+            tensors[name] = state[name].float()
     for layer in network.layers:
         module = model.get_submodule(layer.name)
         prefix = f"{layer.name}." if layer.name else ""
         if scheme.joint_recurrent and layer.recurrent:
             share_magnitude(module)  # of the weights as they are now, not of the last step
         for parameter in layer.parameters:
+            if parameter.shared:
+                continue
             for suffix, tensor in _stored(module, parameter).items():
                 tensors[prefix + parameter.name + suffix] = tensor
         for name in cost.activation_quantizers(layer, plan[layer.name]):
@@ -147,23 +154,39 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         UserError: the file is missing, truncated, altered, of another version or model.
     """
     header, tensors = read(path)
-    original = describe(prepared := prepare(model))
-    try:
-        grown = original.resized(header.plan)
-    except UserError as error:
-        raise UserError(f"'{path}' is of another model: {error}") from error
+    original = stored(prepared := prepare(model))
+    _check_network(path, header, original)
+    grown = original.with_sizes({name: sizes[:2] for name, sizes in header.sizes.items()})
     entries = cost.manifest(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
-    _fill_leftovers(restored, {e.name: tensors[e.name] for e in grown.leftovers})
+    plain = [each.name for each in grown.leftovers]
+    plain += [f"{n.name}.{p.name}".removeprefix(".") for n in grown.norms for p in n.parameters]
+    _fill_plain(restored, {name: tensors[name] for name in plain})
     for layer in grown.layers:
         restored = assemble(restored, layer, header.plan[layer.name], header.scheme, tensors)
     _refuse_unset(restored)
     return restored.requires_grad_(False).eval()
 
 
-def _fill_leftovers(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copies, since a tensor may be the file itself, mapped into memory."""
+def _check_network(path: str | Path, header: Header, original: Network) -> None:
+    """Whether a file is of a model with these layers."""
+    try:
+        header.plan.check(original.names)
+    except UserError as error:
+        raise UserError(f"'{path}' is of another model: {error}") from error
+    for layer in original.known:
+        before = header.sizes.get(layer.name, (0, 0, layer.units, layer.features))[2:]
+        if before != (layer.units, layer.features):
+            came = f"{before[1]} -> {before[0]}"
+            raise UserError(
+                f"'{path}' is of another model: {layer.name} must be "
+                f"{layer.features} -> {layer.units}, got {came}"
+            )
+
+
+def _fill_plain(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Tensors stored as they are: copies, since one may be the file itself, mapped into memory."""
     held = model.state_dict()
     copies = {name: tensor.to(home_of(held[name]), copy=True) for name, tensor in tensors.items()}
     model.load_state_dict(copies, strict=False, assign=True)
@@ -210,8 +233,11 @@ def _parse_header(path: str | Path, text: str) -> Header:
         if content.pop("digest") != cost.digest(content):
             raise UserError(f"'{path}' must be as it was written, got an altered header")
         plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
-        return Header(plan, Scheme(**content["scheme"]), content["sha256"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        sizes = {name: (a, b, c, d) for name, (a, b, c, d) in content["sizes"].items()}
+        return Header(plan, Scheme(**content["scheme"]), sizes, content["sha256"])
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"'{path}' must have a readable header, got: {error}") from error
 
 

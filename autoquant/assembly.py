@@ -16,11 +16,18 @@ from autoquant.coding import Grid
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.layers.stack import Recurrent
 from autoquant.packing import packed_bytes, unpack
 from autoquant.plan import LayerChoice
 from autoquant.qat import activation_quantizers, attach
 from autoquant.quantizer import ActivationQuantizer, decode
-from autoquant.runtime import PackedEmbedding, PackedLinear, PackedRecurrentLayer, PackedWeight
+from autoquant.runtime import (
+    PackedEmbedding,
+    PackedLinear,
+    PackedRecurrent,
+    PackedRecurrentLayer,
+    PackedWeight,
+)
 from autoquant.settings import Scheme
 
 CHUNK = 1 << 17  # codes at a time: a multiple of 8, so that chunks end on whole bytes
@@ -57,7 +64,7 @@ def assemble(
     held: Held = {}
     for parameter in layer.parameters:
         bits = scheme.bits_of(parameter.role, choice)
-        held[parameter.name] = _held(tensors, prefix + parameter.name, parameter, bits, scheme)
+        held[parameter.name] = _held(tensors, _stored_as(layer, parameter), parameter, bits, scheme)
     like = next(module.parameters())
     packed = build(module, held, quantizers)
     if layer.recurrent and layer.grown:
@@ -98,8 +105,13 @@ def _replaced(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
     packed.requires_grad_(False).eval()
     if not name:
         return packed
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, packed)
+    old = model.get_submodule(name)
+    for parent in [*model.modules()]:
+        for own, child in [*parent._modules.items()]:
+            if child is old:  # it may be there under several names
+                setattr(parent, own, packed)
+                if type(parent) is Recurrent:
+                    PackedRecurrent.adopt(parent)
     return model
 
 
@@ -125,12 +137,17 @@ def _fill(
     tensors: Mapping[str, Tensor],
 ) -> None:
     """Decode a layer that has no packed form into its own parameters."""
-    prefix = f"{layer.name}." if layer.name else ""
     for parameter in layer.parameters:
         bits = scheme.bits_of(parameter.role, choice)
-        values = values_of(tensors, prefix + parameter.name, bits, parameter.shape, scheme)
+        name = _stored_as(layer, parameter)
+        values = values_of(tensors, name, bits, parameter.shape, scheme)
         like = getattr(module, parameter.name)
         setattr(module, parameter.name, nn.Parameter(values.to(home_of(like), like.dtype)))
+
+
+def _stored_as(layer: LayerSpec, parameter: ParameterSpec) -> str:
+    """The name of a parameter's tensors in the file."""
+    return parameter.shared or f"{layer.name}.{parameter.name}".removeprefix(".")
 
 
 def home_of(tensor: Tensor) -> torch.device:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
@@ -18,18 +22,61 @@ from autoquant.study import Baseline, Study
 from autoquant.task import Task
 from autoquant.training import Run, score, seed_everything, train
 
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def float_model(task: Task, *, progress: bool = False) -> nn.Module:
+    """A task's model, in float32 where it comes in half precision; its inputs may stay in that.
+
+    Training adds up steps that half precision would round away.
+
+    Args:
+        progress: whether to say so.
+    """
+    model = task.build_model()
+    half = _half(model.parameters())
+    if half is None:
+        return model
+    if progress:
+        tqdm.write(f"the model is in {half}: it is trained, and counted, in float32")
+    model = copy.deepcopy(model)  # a task may build the same one again
+    model._apply(_widened)  # type: ignore[no-untyped-call]
+    model.register_forward_pre_hook(_widen_inputs, with_kwargs=True)
+    return model
+
+
+def _half(tensors: Iterable[Tensor]) -> str | None:
+    """The name of the half precision that some of the tensors have."""
+    found = next((each.dtype for each in tensors if each.dtype in HALVES), None)
+    return None if found is None else str(found).removeprefix("torch.")
+
+
+def _widened(value: Any) -> Any:
+    """Half-precision tensors in float32, also inside tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in HALVES else value
+    if type(value) in (tuple, list):
+        return type(value)(map(_widened, value))
+    return {k: _widened(v) for k, v in value.items()} if type(value) is dict else value
+
+
+def _widen_inputs(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    return _widened(args), _widened(kwargs)
+
 
 def float_baseline(
     task: Task, settings: Search, study: Study, device: torch.device, *, progress: bool
 ) -> tuple[nn.Module, Baseline]:
     """The study's float model: read where it is there, else trained (resuming) and recorded."""
     seed_everything(settings.seed)
-    model = task.build_model().to(device)
+    model = float_model(task, progress=progress).to(device)
     if study.baseline_record.is_file():
         load_weights(model, study.baseline_file)
         return model, study.baseline()
     if settings.pretrained is not None:
-        load_weights(model, weights_file(settings.pretrained))
+        half = load_weights(model, weights_file(settings.pretrained))
+        if half is not None and progress:
+            tqdm.write(f"the weights in '{settings.pretrained}' are in {half}: made float32")
         started, run = time.monotonic(), Run()
     else:
         checkpoint = study.path / ".baseline.checkpoint"
@@ -88,8 +135,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
         raise RunError(f"'{path}' could not be written: {error.strerror}") from error
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read a float model's state.
+def load_weights(model: nn.Module, path: Path) -> str | None:
+    """Read a float model's state; the name of the half precision that the file has, if any.
 
     Raises:
         UserError: the file is damaged, or of another model.
@@ -103,3 +150,4 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"'{path}' must hold this task's model, got: {reason}") from error
+    return _half(state.values())

@@ -65,16 +65,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _quoted(arguments: Sequence[str]) -> Iterator[str]:
-    """Arguments, paths with signs that mean something to Hydra, or nothing, in Hydra's quotes."""
+    """Arguments in Hydra's grammar: odd paths in its quotes, rules as additions to a mapping."""
     comma = "," if {"-m", "--multirun"} & set(arguments) else ""  # there it parts values
     plain = rf"[A-Za-z0-9_./:+{comma}-]*|['\"\[{{].*|.*\$\{{.*"
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key in PATHS and not re.fullmatch(plain, value):
+        if key.lstrip("+").partition(".")[0] == "rules":
+            yield _rules(key.lstrip("+"), value)
+        elif key in PATHS and not re.fullmatch(plain, value):
             value = value.replace('"', '\\"')
             yield f'{key}="{value}"'
         else:
             yield argument
+
+
+def _rules(key: str, value: str) -> str:
+    """``rules={"a.*": {...}}`` or ``rules.a.*.width=...`` as Hydra takes it: keys unquoted."""
+    pattern, _, field = key.removeprefix("rules").removeprefix(".").rpartition(".")
+    if pattern:
+        return f"++rules={{{_hydra_key(pattern)}: {{{field}: {value}}}}}"
+    value = re.sub(r"""(["'])(.*?)\1\s*:""", lambda found: _hydra_key(found[2]) + ":", value)
+    return f"++{key}={value}"
+
+
+def _hydra_key(text: str) -> str:
+    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", text)
 
 
 def _guarded(command: str) -> int:
@@ -169,12 +184,15 @@ def _register_schemas() -> None:
 
 def _mirror(settings: type) -> type:
     """A copy of a settings class that OmegaConf may fill in: it cannot write to frozen ones."""
-    from dataclasses import field, fields, is_dataclass, make_dataclass
+    from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
     from typing import get_type_hints
 
     hints = get_type_hints(settings)
     made: list[Any] = []
     for each in fields(settings):
+        if each.default is MISSING:  # a mapping, whose keys OmegaConf leaves as they are
+            made.append((each.name, dict[Any, Any], field(default_factory=dict)))
+            continue
         if not is_dataclass(each.default):
             made.append((each.name, hints[each.name], field(default=each.default)))
             continue
@@ -213,12 +231,14 @@ def _build_task(origin: dict[str, Any]) -> Task:
     from hydra.utils import instantiate
 
     from autoquant.task import Task
+    from autoquant.training import seed_everything
 
     if "_target_" not in origin:
         raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
+    seed_everything(0)  # a task may draw data, or a model's weights, while it is built
     task = instantiate(origin, _convert_="all")
     if not isinstance(task, Task):
         raise UserError(f"the task must follow autoquant.Task, got a {type(task).__name__}")
@@ -249,10 +269,17 @@ def _recorded(study: Study) -> dict[str, Any]:
 
 
 def _profile(config: DictConfig) -> None:
-    from autoquant.profiler import profile
-
     settings = _settings(config)
-    console.print_profile(profile(_build_task(_origin(config)), settings.widening))
+    task = _build_task(_origin(config))
+    from autoquant.baseline import float_model
+    from autoquant.graph import describe, prepare
+    from autoquant.profiler import profile_model
+    from autoquant.rules import resolve
+
+    model, example = prepare(float_model(task)), task.example()
+    network = describe(model, example.inputs)
+    profile = profile_model(model, network, example, settings.widening)
+    console.print_profile(profile, resolve(network, settings.rules))
 
 
 def _search(config: DictConfig) -> None:

@@ -11,16 +11,18 @@ from autoquant.budget import readable
 if TYPE_CHECKING:
     from autoquant.applier import Applied
     from autoquant.profiler import Profile
+    from autoquant.rules import Rulings
     from autoquant.searcher import SearchResult
 
 
-def print_profile(profile: Profile) -> None:
-    """The layer table, and for each layer whether it may grow and why."""
+def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
+    """The layer table; for each layer whether it may grow and why, and what rules leave it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from autoquant.profiler import GROWTHS
+    from autoquant.rules import STAYS
 
     table = Table(
         title=f"{profile.parameters:,} parameters, largest layers first",
@@ -43,9 +45,18 @@ def print_profile(profile: Profile) -> None:
             "x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n"
         )
         for layer in profile.layers:
-            verdict = "may grow" if layer.widenable else "stays"
+            verdict, reason = "may grow" if layer.widenable else "stays", layer.reason
+            ruled = (rulings or {}).get(layer.name, {})
+            if "width" in ruled:
+                width = ruled["width"]
+                verdict = "stays" if width.choices == STAYS else "may grow"
+                reason = f"rules.{width.pattern}.width"
             what = f"{layer.name} ({layer.kind}, {layer.shape})"
-            console.print(f"{what} {verdict}: {layer.reason}", soft_wrap=True)
+            console.print(f"{what} {verdict}: {reason}", soft_wrap=True, markup=False)
+            for field, ruling in ruled.items():
+                choices = ", ".join(f"{value:g}" for value in ruling.choices)
+                line = f"  {field}: {choices} (rules.{ruling.pattern})"
+                console.print(line, soft_wrap=True, markup=False)
     print(captured.get(), end="")
 
 

@@ -21,7 +21,7 @@ from autoquant.packing import packed_bytes
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "autoquant"
 CHECKSUM = "0" * 64  # stands for a SHA-256 in hexadecimal
 
@@ -64,6 +64,8 @@ def manifest(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
     entries = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.leftovers]
     for layer in network.layers:
         entries += _layer_entries(layer, plan[layer.name], scheme)
+    for norm in network.norms:
+        entries += [Entry(_full(norm, p.name), "F32", p.shape) for p in norm.parameters]
     return tuple(sorted(entries, key=lambda entry: (-_RANKS[entry.dtype], entry.name)))
 
 
@@ -71,7 +73,9 @@ def manifest(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
 def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tuple[Entry, ...]:
     entries = []
     for parameter in layer.parameters:
-        name = f"{layer.name}.{parameter.name}".removeprefix(".")
+        if parameter.shared:  # stored with its other layer
+            continue
+        name = _full(layer, parameter.name)
         bits = scheme.bits_of(parameter.role, choice)
         if bits > 8:
             entries.append(Entry(name, "F16" if bits == 16 else "F32", parameter.shape))
@@ -82,13 +86,17 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
         entries.append(Entry(f"{name}.codes", "U8", (packed_bytes(parameter.count, bits),)))
         entries.append(Entry(f"{name}.scale", scale_type, (scales,)))
     entries += [
-        Entry(f"{layer.name}.{name}".removeprefix("."), "F32", (2,))
-        for name in activation_quantizers(layer, choice)
+        Entry(_full(layer, name), "F32", (2,)) for name in activation_quantizers(layer, choice)
     ]
     if layer.recurrent and layer.grown:
         dtype = "I16" if layer.units < 1 << 15 else "I32"
-        entries.append(Entry(f"{layer.name}.unit_sources".removeprefix("."), dtype, (layer.units,)))
+        entries.append(Entry(_full(layer, "unit_sources"), dtype, (layer.units,)))
     return tuple(entries)
+
+
+def _full(layer: LayerSpec, name: str) -> str:
+    """A tensor's name in the whole model."""
+    return f"{layer.name}.{name}".removeprefix(".")
 
 
 def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, int]:
@@ -104,11 +112,18 @@ def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, in
 # --- bytes ---------------------------------------------------------------------------------------
 
 
-def metadata(plan: Plan, scheme: Scheme, checksums: Mapping[str, str]) -> dict[str, str]:
-    """The packed file's metadata: one JSON string. Its length does not depend on the checksums."""
+def metadata(
+    network: Network, plan: Plan, scheme: Scheme, checksums: Mapping[str, str]
+) -> dict[str, str]:
+    """The packed file's metadata: one JSON string. Its length does not depend on the checksums.
+
+    Args:
+        network: at the plan's widths.
+    """
     content: dict[str, Any] = {
         "version": FORMAT_VERSION,
         "plan": plan.to_dict(),
+        "sizes": {name: list(sizes) for name, sizes in network.sizes().items()},
         "scheme": asdict(scheme),
         "sha256": dict(checksums),
     }
@@ -139,8 +154,9 @@ def size_bytes(network: Network, plan: Plan, scheme: Scheme) -> int:
     Args:
         network: the original network; the plan's widths are applied here.
     """
-    entries = manifest(network.resized(plan), plan, scheme)
-    meta = metadata(plan, scheme, {entry.name: CHECKSUM for entry in entries})
+    grown = network.resized(plan)
+    entries = manifest(grown, plan, scheme)
+    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM for entry in entries})
     return header_bytes(entries, meta) + sum(entry.bytes for entry in entries)
 
 
@@ -180,7 +196,7 @@ def bit_ops(network: Network, plan: Plan) -> int:
             continue
         choice = plan[layer.name]
         for parameter in layer.parameters:
-            if parameter.role != "bias":
+            if parameter.role in ("weight", "recurrent"):
                 bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
                 total += parameter.count * bits
     return total

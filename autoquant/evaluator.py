@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoquant import artifact
+from autoquant.baseline import float_model
 from autoquant.compute import Compute, computing
 from autoquant.task import Split, Task
 from autoquant.training import resolve_device, score
@@ -26,6 +27,6 @@ def evaluate(
     Raises:
         UserError: the file is missing, damaged, or of another model than the task's.
     """
-    model = artifact.load(path, task.build_model()).to(resolve_device(device))
+    model = artifact.load(path, float_model(task)).to(resolve_device(device))
     with computing(Compute(kernel)):
         return score(model, task, split)

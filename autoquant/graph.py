@@ -3,76 +3,226 @@
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
-from autoquant.layers import kind_of
+from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers.attention import Attention
+from autoquant.layers.cells import RecurrentCell
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.stack import Recurrent
-from autoquant.network import Leftover, Network
-from autoquant.trace import Walk
+from autoquant.network import Layout, Leftover, Network, Segment
+from autoquant.proof import proven
+from autoquant.tracing.layouts import Widths, widths_of
+from autoquant.tracing.record import record
+from autoquant.tracing.walk import follow
+
+log = logging.getLogger(__name__)
+
+NO_EXAMPLE = "no example inputs were given"
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 
 
 def prepare(model: nn.Module) -> nn.Module:
-    """A copy of a model in which recurrent modules can grow layer by layer; same function.
+    """A copy of a model whose recurrent and attention modules are made of layers; same function.
 
-    Linear layers of the copy can run on integer codes, once they are quantized.
+    Linear layers of the copy can run on integer codes, once they are quantized. Weights that a
+    known layer computes from others (weight norm, say) are plain weights in the copy.
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model, _computed(model))
+    if baked := [name for name, module in model.named_modules() if _baked(module)]:
+        log.info("what these compute their weights from is baked into them: %s", ", ".join(baked))
+    if (own := _stand_in(model)) is not None:
+        model = own
+    made: dict[nn.Module, nn.Module] = {}  # a module may be there under several names
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is None:
+                continue
+            if child not in made and (own := _stand_in(child)) is not None:
+                made[child] = own
+            if child in made:
+                setattr(parent, name, made[child])
     for module in model.modules():
         if type(module) is nn.Linear:
             IntegerLinear.adopt(module)
-    if isinstance(model, _TORCH_RECURRENT):
-        return Recurrent.from_torch(model)
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, _TORCH_RECURRENT):
-                setattr(parent, name, Recurrent.from_torch(child))
     return model
 
 
-_TORCH_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+def _computed(model: nn.Module) -> dict[int, Tensor]:
+    """What takes the place of tensors that deepcopy refuses: those that weight_norm computed."""
+    held = [vars(module) for module in model.modules()]
+    leaves = (each for each in pytree.tree_leaves(held) if isinstance(each, Tensor))
+    return {id(each): each.detach().clone() for each in leaves if not each.is_leaf}
 
 
-def describe(model: nn.Module) -> Network:
-    """Read the network of a prepared model.
+@torch.no_grad()
+def _baked(module: nn.Module) -> bool:
+    """Make plain weights, as they are in eval mode, of those that a layer computes; in place."""
+    known = (*RECURRENT, *CELLS, nn.MultiheadAttention)
+    if kind_of(module) is None and not any(_runs_as(module, each) for each in known):
+        return False
+    hooks: list[Any] = [*module._forward_pre_hooks.values()]
+    found = False
+    for hook in hooks:
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(module, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(module, hook.name)
+        found |= isinstance(hook, WeightNorm | SpectralNorm)
+    if parametrize.is_parametrized(module):
+        held: Any = module.eval().parametrizations
+        values = {name: getattr(module, name) for name in held}
+        # not remove_parametrizations: it changes the class, which the user's own model has too
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        for name, value in values.items():
+            module.register_parameter(name, nn.Parameter(value))
+        found = True
+    return found
+
+
+def _stand_in(module: nn.Module) -> nn.Module | None:
+    """The module of ours that takes a torch module's place, if there is one."""
+    if any(_runs_as(module, each) for each in RECURRENT):
+        return Recurrent.from_torch(module)  # type: ignore[arg-type]
+    if any(_runs_as(module, each) for each in CELLS):
+        return RecurrentCell.from_torch(module)  # type: ignore[arg-type]
+    if _runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
+        return Attention.from_torch(module)  # type: ignore[arg-type]
+    return None
+
+
+def _runs_as(module: nn.Module, known: type[nn.Module]) -> bool:
+    """Whether a module is of a class, or of a subclass that has no forward of its own."""
+    return isinstance(module, known) and type(module).forward is known.forward
+
+
+def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:
+    """Every layer and norm of a prepared model that autoquant knows, in the model's order.
 
     Raises:
-        UserError: the model has no layer that autoquant knows, or shares a weight between layers.
+        UserError: there is none.
     """
-    layers = tuple(
+    layers = [
         kind.describe(name, module)
         for name, module in model.named_modules()
         if (kind := kind_of(module)) is not None
-    )
-    if not layers:
+    ]
+    if not any(not layer.follows for layer in layers):
         raise UserError("a model must have at least one layer that autoquant knows, got none")
-    _refuse_shared(model)
-    walk = Walk(model, layers)
-    walk.run()
-    owned = {f"{layer.name}.{p.name}" for layer in layers for p in layer.parameters}
-    leftovers = tuple(
-        Leftover(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-        for name, tensor in model.state_dict().items()
-        if name.removeprefix(".") not in {o.removeprefix(".") for o in owned}
-    )
-    return Network(
-        layers,
-        MappingProxyType(walk.inputs),
-        MappingProxyType(walk.groups()),
-        MappingProxyType(walk.frozen_groups()),
-        leftovers,
-        MappingProxyType(walk.dropouts),
-    )
+    return tuple(_with_shared(model, layers))
 
 
-def _refuse_shared(model: nn.Module) -> None:
+def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[LayerSpec]:
+    """The layers, with a note where a parameter belongs to an earlier one too."""
     first: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if first.setdefault(id(parameter), name) != name:
-            raise UserError(
-                f"every layer must have its own weights, got {first[id(parameter)]} shared "
-                f"with {name}"
-            )
+    for layer in layers:
+        module, parameters = model.get_submodule(layer.name), []
+        for parameter in layer.parameters:
+            name = f"{layer.name}.{parameter.name}".removeprefix(".")
+            owner = first.setdefault(id(getattr(module, parameter.name)), name)
+            shared = "" if owner == name else owner
+            parameters.append(replace(parameter, shared=shared))
+        yield replace(layer, parameters=tuple(parameters))
+
+
+def leftovers_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[Leftover, ...]:
+    """Tensors of the model's state_dict that belong to no layer."""
+    owned = {
+        f"{layer.name}.{p.name}".removeprefix(".") for layer in layers for p in layer.parameters
+    }
+    state = model.state_dict(keep_vars=True)
+    seen = {id(state[name]) for name in owned if name in state}
+    leftovers = []
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or name in owned or id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        leftovers.append(Leftover(name, dtype, tuple(tensor.shape)))
+    return tuple(leftovers)
+
+
+def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
+    """Read the network of a prepared model.
+
+    Args:
+        inputs: of one forward pass, on the model's device. Without them nothing can grow.
+
+    Raises:
+        UserError: the model has no layer that autoquant knows.
+    """
+    layers = layers_of(model)
+    widths, dropouts = _fixed(layers, NO_EXAMPLE), dict[str, float]()
+    if inputs is not None:
+        leaves = {
+            name: module
+            for name, module in model.named_modules()
+            if kind_of(module) is not None or isinstance(module, Recurrent)
+        }
+        walk = follow(model, layers, record(model, inputs, leaves))
+        _freeze_shared(walk, layers)
+        widths, dropouts = widths_of(walk, layers), walk.dropouts
+    network = _network(model, layers, widths, dropouts)
+    return network if inputs is None else proven(model, network, inputs)
+
+
+def stored(model: nn.Module) -> Network:
+    """The network of a prepared model without running it; nothing of it can grow by a plan."""
+    layers = layers_of(model)
+    return _network(model, layers, _fixed(layers, NO_EXAMPLE), {})
+
+
+def _network(
+    model: nn.Module, layers: Sequence[LayerSpec], widths: Widths, dropouts: dict[str, float]
+) -> Network:
+    return Network(
+        tuple(layer for layer in layers if not layer.follows),
+        tuple(layer for layer in layers if layer.follows),
+        MappingProxyType(widths.inputs),
+        MappingProxyType(widths.outputs),
+        MappingProxyType(widths.groups),
+        MappingProxyType(widths.frozen),
+        leftovers_of(model, layers),
+        MappingProxyType(dropouts),
+    )
+
+
+def _fixed(layers: Sequence[LayerSpec], reason: str) -> Widths:
+    """Widths of layers of which none can grow."""
+    own = [layer for layer in layers if not layer.follows]
+    inputs: dict[str, Layout] = {
+        layer.name: (Segment(None, layer.features),) for layer in own if layer.multiplies
+    }
+    outputs: dict[str, Layout] = {layer.name: (Segment(None, layer.units),) for layer in layers}
+    names = [layer.name for layer in own]
+    return Widths(
+        inputs, outputs, dict(zip(names, names, strict=True)), dict.fromkeys(names, reason)
+    )
+
+
+def _freeze_shared(walk: Any, layers: Sequence[LayerSpec]) -> None:
+    """A shared weight grows only where all of its layers read and write the same units."""
+    specs = {f"{layer.name}.{p.name}": (layer, p) for layer in layers for p in layer.parameters}
+    for name, (layer, parameter) in specs.items():
+        if not parameter.shared:
+            continue
+        owner, _ = specs[parameter.shared]
+        for each in (owner, layer):
+            for side in (walk.rows, walk.columns):
+                if each.name in side:
+                    reason = f"{name} is the weight of {owner.name} too"
+                    walk.units.freeze(side[each.name], reason)

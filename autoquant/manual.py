@@ -9,7 +9,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 
 from autoquant.settings import Search
 
@@ -23,10 +23,10 @@ SUMMARIES = {
     "evaluate": "Score a packed file.",
 }
 OWN_SETTINGS = {
-    "profile": {"task": "stdlib, ptb or one of yours (--config-dir FOLDER)."},
+    "profile": {"task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER)."},
     "search": {
-        "task": "stdlib, ptb or one of yours (--config-dir FOLDER); its own settings follow as "
-        "task.hidden=..., see --cfg job.",
+        "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER); its own settings "
+        "follow as task.hidden=..., see --cfg job.",
         "study": "Folder of the search (default runs/TASK-BUDGET). An existing one is continued.",
     },
     "report": {"study": "Folder of a search."},
@@ -43,11 +43,11 @@ OWN_SETTINGS = {
         "artifact": "The packed file.",
         "split": "test, valid or probe (default test).",
         "task": "The task that scores it; that of the enclosing study where none is given.",
-        "device": "auto, cpu, cuda, mps (default auto).",
+        "device": "auto, cpu, cuda, cuda:1, mps (default auto).",
         "kernel": "auto, native, torch or reference (default auto): what computes the layers.",
     },
 }
-SHARED = {"search": None, "profile": ("widening",)}
+SHARED = {"search": None, "profile": ("widening", "rules")}
 """Commands that take the search's settings: all of them, or some sections."""
 
 
@@ -83,7 +83,8 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
                 value = getattr(each.default, inner.removeprefix(f"{name}."))
                 yield inner, _shown(value), text
         else:
-            yield name, _shown(each.default), texts[each.name]
+            default = {} if each.default is MISSING else each.default
+            yield name, _shown(default), texts[each.name]
 
 
 def _field_texts(settings: type) -> dict[str, str]:

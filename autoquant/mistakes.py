@@ -78,6 +78,7 @@ _RULES = {
     r"Value '(.*)' is not a valid bool": "true or false",
     r"is not a ListConfig": "a list, as in [2,4]",
     r"not a subclass of \w+\. value: (.*)": "a section of settings, as in baseline.steps=100",
+    r"Cannot assign (\w+) to Dict": "a mapping, as in {decoder: {weight_bits: [4,8]}}",
     r"is not Optional": "given, not null",
 }
 

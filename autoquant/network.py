@@ -9,18 +9,38 @@ from types import MappingProxyType
 
 from autoquant.errors import UserError
 from autoquant.layers import LayerSpec, grown_units
-from autoquant.plan import Plan
+from autoquant.plan import LayerChoice, Plan
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a last axis: the units of one group of layers, or of none."""
+    """A stretch of an axis: the units of one group of layers, or of none.
+
+    Attributes:
+        group: whose width it has; None where it never changes.
+        size: how many units it holds. A unit is the least that can be duplicated: a neuron, a
+            channel, or a whole attention head.
+        run: entries of the axis that each unit takes, one after the other (an attention head's
+            size, or the pixels of a flattened channel).
+        part: which of a group's sets of units, where it has several.
+    """
 
     group: str | None
     size: int
+    run: int = 1
+    part: int = 0
+
+    @property
+    def entries(self) -> int:
+        return self.size * self.run
 
 
 Layout = tuple[Segment, ...]
+
+
+def entries_of(layout: Layout) -> int:
+    """How long an axis of this layout is."""
+    return sum(segment.entries for segment in layout)
 
 
 @dataclass(frozen=True)
@@ -37,8 +57,11 @@ class Network:
     """A model's layers and how their widths hang together. Values only; no tensors.
 
     Attributes:
-        layers: every known layer, in the order of the model.
+        layers: every layer that a plan chooses for, in the order of the model.
+        norms: layers that have no width of their own and keep their precision; each follows the
+            units that it is given.
         inputs: the layout of each layer's input features.
+        outputs: the layout of each layer's output units (of one direction), and of each norm's.
         groups: the group of each layer: layers of a group have one width. A group has the name of
             its first layer.
         frozen: groups that cannot grow, and why.
@@ -47,7 +70,9 @@ class Network:
     """
 
     layers: tuple[LayerSpec, ...]
+    norms: tuple[LayerSpec, ...]
     inputs: Mapping[str, Layout]
+    outputs: Mapping[str, Layout]
     groups: Mapping[str, str]
     frozen: Mapping[str, str]
     leftovers: tuple[Leftover, ...]
@@ -58,19 +83,42 @@ class Network:
         return tuple(layer.name for layer in self.layers)
 
     @property
+    def known(self) -> tuple[LayerSpec, ...]:
+        """Layers and norms."""
+        return (*self.layers, *self.norms)
+
+    @property
     def parameters(self) -> int:
-        """Number of weights and biases, of layers that autoquant does not know too."""
-        return sum(layer.count for layer in self.layers) + sum(
+        """Number of weights and biases, of layers that autoquant does not know too.
+
+        A weight that several layers share counts once.
+        """
+        return sum(layer.count for layer in self.known) + sum(
             math.prod(each.shape) for each in self.leftovers
         )
 
     def consumers(self, layer: str) -> tuple[str, ...]:
-        """Layers that read the units of a layer."""
+        """Layers that read the units of a layer's group."""
+        group = self.groups[layer]
         return tuple(
             name
             for name in self.names
-            if any(segment.group == layer for segment in self.inputs[name])
+            if any(segment.group == group for segment in self.inputs[name])
         )
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """Layers whose units belong to a group."""
+        return tuple(name for name in self.names if self.groups[name] == group)
+
+    @property
+    def shares(self) -> dict[str, str]:
+        """Layers whose weight is another layer's too, and that layer."""
+        return {
+            layer.name: parameter.shared.rpartition(".")[0]
+            for layer in self.layers
+            for parameter in layer.parameters
+            if parameter.shared and parameter.role != "bias"
+        }
 
     def why_fixed(self, layer: str) -> str | None:
         """Why a layer cannot grow, or None where it can."""
@@ -83,19 +131,48 @@ class Network:
             UserError: the plan names other layers, or grows what cannot grow.
         """
         plan.check(self.names)
-        units = {layer.name: self._grown(layer, plan) for layer in self.layers}
-        layers, inputs = [], {}
         for layer in self.layers:
-            layout = tuple(
-                segment if segment.group is None else Segment(segment.group, units[segment.group])
-                for segment in self.inputs[layer.name]
-            )
-            features = sum(segment.size for segment in layout) or layer.features
-            layers.append(layer.resized(units[layer.name], features))
-            inputs[layer.name] = layout
-        return replace(self, layers=tuple(layers), inputs=MappingProxyType(inputs))
+            self._check_width(layer, plan)
+        for name, owner in self.shares.items():
+            bits = plan[name].weight_bits, plan[owner].weight_bits
+            if bits[0] != bits[1]:
+                raise UserError(
+                    f"layers that share a weight must have one weight_bits: {owner} has {bits[1]}, "
+                    f"{name} has {bits[0]}"
+                )
+        inputs = {name: _grown(layout, plan) for name, layout in self.inputs.items()}
+        outputs = {name: _grown(layout, plan) for name, layout in self.outputs.items()}
 
-    def _grown(self, layer: LayerSpec, plan: Plan) -> int:
+        sizes = {
+            layer.name: (
+                entries_of(outputs[layer.name]),
+                entries_of(inputs.get(layer.name, ())) or layer.features,
+            )
+            for layer in self.known
+        }
+        resized = self.with_sizes(sizes)
+        return replace(resized, inputs=MappingProxyType(inputs), outputs=MappingProxyType(outputs))
+
+    def with_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> Network:
+        """The same network with other numbers of units and features of some layers."""
+
+        def resize(layer: LayerSpec) -> LayerSpec:
+            given = sizes.get(layer.name)
+            return layer if given is None else layer.resized(*given)
+
+        return replace(
+            self, layers=tuple(map(resize, self.layers)), norms=tuple(map(resize, self.norms))
+        )
+
+    def sizes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Of layers that are not as they were: units and features, and what they were before."""
+        return {
+            layer.name: (layer.units, layer.features, *layer.original)
+            for layer in self.known
+            if layer.original is not None
+        }
+
+    def _check_width(self, layer: LayerSpec, plan: Plan) -> None:
         width = plan[layer.name].width
         reason = self.why_fixed(layer.name)
         if reason is not None and width != 1.0:
@@ -106,4 +183,21 @@ class Network:
                 f"layers that share their units must have one width: {first} has "
                 f"{plan[first].width}, {layer.name} has {width}"
             )
-        return grown_units(layer.units, width)
+
+    def at_width(self, group: str, width: float) -> Plan:
+        """A plan in float that grows one group."""
+        return Plan(
+            {
+                name: LayerChoice(width=width if self.groups[name] == group else 1.0)
+                for name in self.names
+            }
+        )
+
+
+def _grown(layout: Layout, plan: Plan) -> Layout:
+    return tuple(
+        segment
+        if segment.group is None
+        else replace(segment, size=grown_units(segment.size, plan[segment.group].width))
+        for segment in layout
+    )

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from autoquant.graph import describe, prepare
 from autoquant.layers import LayerSpec
 from autoquant.network import Network
-from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Widening
 from autoquant.task import Example, Task
 
@@ -95,12 +94,12 @@ def profile(task: Task, rule: Widening | None = None) -> Profile:
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
-    return profile_model(prepare(task.build_model()), task.example(), rule or Widening())
+    model, example = prepare(task.build_model()), task.example()
+    return profile_model(model, describe(model, example.inputs), example, rule or Widening())
 
 
-def profile_model(model: nn.Module, example: Example, rule: Widening) -> Profile:
-    """Profile a prepared model."""
-    network = describe(model)
+def profile_model(model: nn.Module, network: Network, example: Example, rule: Widening) -> Profile:
+    """Profile a prepared model, whose network is known."""
     positions = _positions(model, network, example)
     layers = [
         _profile_layer(layer, network, rule, positions[layer.name] / example.units)
@@ -138,13 +137,9 @@ def growth_of(layer: LayerSpec, network: Network) -> tuple[Growth, ...]:
     if network.why_fixed(layer.name) is not None:
         return ()
     costs = []
-    group = network.groups[layer.name]
     for width in GROWTHS:
-        choices = {
-            name: LayerChoice(width=width if network.groups[name] == group else 1.0)
-            for name in network.names
-        }
-        added = network.resized(Plan(choices)).parameters - network.parameters
+        plan = network.at_width(network.groups[layer.name], width)
+        added = network.resized(plan).parameters - network.parameters
         costs.append(Growth(width, added * FLOAT_BYTES, added / network.parameters))
     return tuple(costs)
 

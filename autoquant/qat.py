@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.coding import coding_of, mark
-from autoquant.layers import LayerSpec
+from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
@@ -58,6 +58,9 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     for layer in network.layers:
         module, choice = model.get_submodule(layer.name), plan[layer.name]
         for parameter in layer.parameters:
+            if parameter.shared:
+                _share(model, module, parameter)
+                continue
             bits = scheme.bits_of(parameter.role, choice)
             weight = getattr(module, parameter.name)
             rule = plain if parameter.role == "bias" else scheme
@@ -69,6 +72,15 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
         attach(module, activation_quantizers(layer, choice, scheme))
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+
+
+def _share(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:
+    """Let a weight that belongs to an earlier layer too be quantized once for both."""
+    owner_name, _, name = parameter.shared.rpartition(".")
+    owner = model.get_submodule(owner_name)
+    if parametrize.is_parametrized(owner, name):
+        parametrize.register_parametrization(module, parameter.name, nn.Identity())
+        module.parametrizations[parameter.name] = owner.parametrizations[name]  # type: ignore[index,operator]
 
 
 def activation_quantizers(
@@ -89,21 +101,31 @@ def attach(module: nn.Module, quantizers: Mapping[str, ActivationQuantizer]) -> 
     for name, quantizer in quantizers.items():
         setattr(module, name, quantizer.to(device))
     if "input_quantizer" in quantizers:
-        module.register_forward_pre_hook(_quantize_input)
+        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
 
 
-def _quantize_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _quantize_input(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Quantize a layer's first input, by position or by name."""
+    if args:
+        return (_quantized(module, args[0]), *args[1:]), kwargs
+    first = next(iter(kwargs))
+    return args, kwargs | {first: _quantized(module, kwargs[first])}
+
+
+def _quantized(module: nn.Module, values: Tensor) -> Tensor:
     """Quantize as if before the dropout that precedes: in training it scales what it keeps."""
     quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
     keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
     if keep == 1.0:
-        return quantizer(args[0]), *args[1:]
-    quantized = quantizer(args[0] * keep)
+        return quantizer(values)  # type: ignore[no-any-return]
+    quantized = quantizer(values * keep)
     coding = coding_of(quantized)
-    values = quantized / keep
+    result: Tensor = quantized / keep
     if coding is not None:
-        mark(values, replace(coding, scale=coding.scale / keep))
-    return values, *args[1:]
+        mark(result, replace(coding, scale=coding.scale / keep))
+    return result
 
 
 def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:

@@ -18,7 +18,7 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from autoquant import cost
-from autoquant.baseline import float_baseline, load_weights, measure, weights_file
+from autoquant.baseline import float_baseline, float_model, load_weights, measure, weights_file
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.compute import Compute, computing
@@ -35,7 +35,7 @@ from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, build_space, canonical
 from autoquant.study import Baseline, Study
 from autoquant.task import Task
-from autoquant.training import resolve_device
+from autoquant.training import check_autocast, resolve_device
 
 PRUNED = "worse than three quarters of the trials"  # the reason that is recorded
 
@@ -86,18 +86,21 @@ def search(
     settings = settings or Search()
     budget = Budget.parse(settings.budget)
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
-    model = task.build_model()
+    model = float_model(task)
     prepared = prepare(model)
-    profile = profile_model(prepared, task.example(), settings.widening)
-    network = describe(prepared)
+    example = task.example()
+    network = describe(prepared, example.inputs)
+    profile = profile_model(prepared, network, example, settings.widening)
     float_bytes, parameters = measure(model)
     limit = budget.bytes(float_bytes=float_bytes, parameters=parameters)
-    space = build_space(network, profile.widenable, settings.space)
+    space = build_space(network, profile.widenable, settings.space, settings.rules)
     _refuse_unreachable(space, network, settings, limit, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
     if settings.pretrained is not None and not Study(Path(study)).baseline_record.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
     device = resolve_device(settings.device)
+    for training in (settings.baseline, settings.qat):
+        check_autocast(training, device)
     folder = Study.create(study, config)
     try:
         with folder.locked(), computing(Compute(settings.kernel)):
@@ -174,11 +177,13 @@ class _Searching:
         done = {outcome.trial for outcome in self._ended("reference")}
         widest = self.settings.space.activation_bits[-1]
         bar.update(len(done))
+        plans: set[Plan] = set()
         for bits in self.settings.references:
-            if f"w{bits}" not in done:
-                plan = canonical(self.space, self.base.network, LayerChoice(bits, widest))
+            plan = canonical(self.space, self.base.network, LayerChoice(bits, widest))
+            if f"w{bits}" not in done and plan not in plans:  # rules may leave two alike
                 self._train("reference", plan, name=f"w{bits}")
                 bar.update()
+            plans.add(plan)
 
     def _train_proposals(self, bar: tqdm[Any]) -> None:
         done = len(self._ended("search"))

@@ -7,14 +7,16 @@ torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice
 
 T = TypeVar("T")
+Rules = dict[str, dict[str, tuple[float, ...]]]
+"""Choices of layers by a pattern of their names and a field of LayerChoice; the last match wins."""
 
 
 def require(condition: bool, rule: str, came: object) -> None:
@@ -46,10 +48,15 @@ class Training:
     precision: str = "float32"
     """Of the products of gradients in quantized layers: float32, or bfloat16, which is faster on
     processors that have it."""
+    autocast: str = "none"
+    """Run the model under torch.autocast while it trains: none, bfloat16, or float16 (on CUDA only,
+    with scaled gradients). Scores are always taken without."""
 
     def __post_init__(self) -> None:
         rule = "precision must be float32 or bfloat16"
         require(self.precision in ("float32", "bfloat16"), rule, self.precision)
+        rule = "autocast must be none, bfloat16 or float16"
+        require(self.autocast in ("none", "bfloat16", "float16"), rule, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
         require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
@@ -166,12 +173,47 @@ class Widening:
         )
 
 
+RULED = tuple(each.name for each in fields(LayerChoice))
+"""What a rule can set."""
+
+
 def _check_choices(where: str, name: str, values: tuple[Any, ...]) -> None:
     for value in values:
+        require(value is not None, f"{where}: {name} must be a number", value)
         try:
             LayerChoice(**{name: value})
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
+
+
+def _rising(where: str, name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Choices as they must be: at least one, each allowed, in rising order."""
+    require(len(values) > 0, f"{where}.{name} must have a choice", list(values))
+    _check_choices(where, name, tuple(values))
+    rising = list(values) == sorted(set(values))
+    require(rising, f"{where}.{name} must rise", list(values))
+    return tuple(values)
+
+
+def _checked_rules(rules: Any) -> Rules:
+    """Rules by name, every value a tuple of choices; a single number is one choice."""
+    rules = {} if rules is None else rules
+    shape = "rules must map layer names to choices, as in {decoder: {weight_bits: [4, 8]}}"
+    require(isinstance(rules, Mapping), shape, rules)
+    checked: Rules = {}
+    for given, choices in rules.items():
+        plain = isinstance(given, str | int) and not isinstance(given, bool)
+        require(plain, "rules must have names or patterns of layers as keys (quoted)", given)
+        where = f"rules.{given}"
+        require(isinstance(choices, Mapping), f"{where} must be like {{weight_bits: 8}}", choices)
+        for name in choices:
+            known = f"{where} must have keys among {', '.join(RULED)}"
+            require(name in RULED, known, name)
+        checked[str(given)] = {
+            name: _rising(where, name, value if isinstance(value, list | tuple) else [value])
+            for name, value in choices.items()
+        }
+    return checked
 
 
 @dataclass(frozen=True)
@@ -192,12 +234,7 @@ class Space:
         for name in ("weight_bits", "activation_bits", "width"):
             values = getattr(self, name)
             require(isinstance(values, list | tuple), f"space.{name} must be a list", values)
-            values = tuple(values)
-            object.__setattr__(self, name, values)
-            require(len(values) > 0, f"space.{name} must have a choice", list(values))
-            rising = list(values) == sorted(set(values))
-            require(rising, f"space.{name} must rise", list(values))
-            _check_choices("space", name, values)
+            object.__setattr__(self, name, _rising("space", name, values))
         require(self.width[0] == 1.0, "space.width must start at 1.0", list(self.width))
 
 
@@ -239,6 +276,12 @@ class Search:
     """Which layers may grow, and how."""
     space: Space = Space()
     """The choices for each layer."""
+    rules: Rules = field(default_factory=dict, hash=False)
+    """Other choices for some layers, by shell-style patterns of their names, as in
+    {decoder: {weight_bits: [4,8], width: 1.0}, rnn.*: {activation_bits: 8}}. A key (weight_bits,
+    activation_bits, recurrent_bits, hidden_bits, width) takes the last rule that matches and names
+    it; recurrent_bits and hidden_bits follow weight_bits and activation_bits unless named. A width
+    lets a layer grow that the profile's rule would not pick, or, as 1.0, keeps it."""
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
@@ -246,6 +289,7 @@ class Search:
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
+        object.__setattr__(self, "rules", _checked_rules(self.rules))
         rule = "kernel must be one of auto, native, torch, reference"
         require(self.kernel in ("auto", "native", "torch", "reference"), rule, self.kernel)
         rule = "sampler must be one of tpe, gp, random"

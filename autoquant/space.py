@@ -5,14 +5,15 @@ A point is a tuple of indices, one for each dimension, into the rising choices o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from autoquant.layers import LayerSpec
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.settings import Space
+from autoquant.rules import FOLLOWS, STAYS, Ruling, has, resolve
+from autoquant.settings import Rules, Space
 
 Point = tuple[int, ...]
 SizeOf = Callable[[Plan], int]
@@ -29,11 +30,13 @@ class Dimension:
         layer: the layer it belongs to.
         field: the field of the layer's LayerChoice.
         choices: its values, rising.
+        ruled: whether a rule by name gave them; uniform plans keep to these.
     """
 
     layer: str
     field: str
     choices: tuple[float, ...]
+    ruled: bool = False
 
     @property
     def name(self) -> str:
@@ -43,24 +46,45 @@ class Dimension:
     def sized(self) -> bool:
         return self.field in SIZED_FIELDS
 
+    def admitted(self, value: float) -> float:
+        """A value, or the nearest choice (of two the larger) where a rule leaves only these."""
+        if not self.ruled:
+            return value
+        return min(self.choices, key=lambda choice: (abs(choice - value), -choice))
+
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Dimensions, and the groups of layers that take their width from the group's first layer."""
+    """The choices of a network's layers.
+
+    Attributes:
+        dimensions: what is chosen.
+        layers: all layers.
+        groups: of each layer, the one that it takes its width from.
+        shares: of layers whose weight is another's too, the one that they take its bits from.
+    """
 
     dimensions: tuple[Dimension, ...]
     layers: tuple[str, ...]
     groups: Mapping[str, str]
+    shares: Mapping[str, str] = field(default_factory=dict)
 
     def plan(self, point: Point) -> Plan:
         """The plan of a point."""
         values: dict[str, dict[str, Any]] = {layer: {} for layer in self.layers}
         for dimension, index in zip(self.dimensions, point, strict=True):
             values[dimension.layer][dimension.field] = dimension.choices[index]
-        choices = {layer: LayerChoice(**given) for layer, given in values.items()}
+        return self.tied({layer: LayerChoice(**given) for layer, given in values.items()})
+
+    def tied(self, choices: Mapping[str, LayerChoice]) -> Plan:
+        """A plan in which layers have in common what they must."""
         return Plan(
             {
-                layer: replace(choice, width=choices[self.groups[layer]].width)
+                layer: replace(
+                    choice,
+                    width=choices[self.groups[layer]].width,
+                    weight_bits=choices[self.shares.get(layer, layer)].weight_bits,
+                )
                 for layer, choice in choices.items()
             }
         )
@@ -90,30 +114,45 @@ class SearchSpace:
         return total
 
 
-def build_space(network: Network, widenable: Collection[str], choices: Space) -> SearchSpace:
+def build_space(
+    network: Network, widenable: Collection[str], choices: Space, rules: Rules | None = None
+) -> SearchSpace:
     """The choices of every layer of a network.
 
     Args:
         widenable: layers that may grow; a group grows when all of its layers may.
         choices: bits and widths to choose from.
+        rules: other choices for some layers, see settings.Search.rules. A width lets a layer grow
+            that is not among the widenable.
+
+    Raises:
+        UserError: a rule does not suit the network.
     """
+    rulings = resolve(network, rules or {})
     dimensions: list[Dimension] = []
     for layer in network.layers:
-        dimensions += _dimensions_of(layer, choices)
+        ruled = rulings[layer.name]
+        bits = _bits_of(layer, choices, ruled)
+        shared = {"weight_bits"} if layer.name in network.shares else set[str]()
+        dimensions += [each for each in bits if each.field not in shared]
         members = [name for name in network.names if network.groups[name] == layer.name]
-        if members and all(name in widenable for name in members):
+        if members and "width" in ruled:
+            if ruled["width"].choices != STAYS:
+                dimensions.append(Dimension(layer.name, "width", ruled["width"].choices, True))
+        elif members and all(name in widenable for name in members):
             dimensions.append(Dimension(layer.name, "width", choices.width))
-    return SearchSpace(tuple(dimensions), network.names, network.groups)
+    return SearchSpace(tuple(dimensions), network.names, network.groups, network.shares)
 
 
-def _dimensions_of(layer: LayerSpec, choices: Space) -> list[Dimension]:
-    bits = [Dimension(layer.name, "weight_bits", choices.weight_bits)]
-    if layer.multiplies:
-        bits.append(Dimension(layer.name, "activation_bits", choices.activation_bits))
-    if layer.recurrent and choices.split_recurrent:
-        bits.append(Dimension(layer.name, "recurrent_bits", choices.weight_bits))
-        bits.append(Dimension(layer.name, "hidden_bits", choices.activation_bits))
-    return bits
+def _bits_of(layer: LayerSpec, choices: Space, ruled: Mapping[str, Ruling]) -> Iterator[Dimension]:
+    """The dimensions of a layer's bits; a recurrent one's own where it is split, or a rule says."""
+    for name in ("weight_bits", "activation_bits", *FOLLOWS):
+        split = name not in FOLLOWS or choices.split_recurrent or name in ruled
+        if has(layer, name) and split:
+            usual = FOLLOWS.get(name, name)
+            ruling = ruled.get(name, ruled.get(usual))
+            values = getattr(choices, usual) if ruling is None else ruling.choices
+            yield Dimension(layer.name, name, values, ruling is not None)
 
 
 def _value(choice: LayerChoice, field: str) -> Any:
@@ -133,18 +172,20 @@ def _same(one: Plan, other: Plan) -> bool:
 
 
 def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
-    """A uniform plan in the form that the space writes plans in.
+    """A uniform plan in the form that the space writes plans in, as near as its rules admit.
 
     Layers without an input to quantize keep 32 activation bits, as in the space's own plans.
     """
-    names = {dimension.name for dimension in space.dimensions}
     choices = {}
     for layer in network.layers:
         own = replace(choice, activation_bits=choice.activation_bits if layer.multiplies else 32)
-        if f"{layer.name}.recurrent_bits" in names:
-            own = replace(own, recurrent_bits=own.bits_of("recurrent"), hidden_bits=own.state_bits)
-        choices[layer.name] = own
-    return Plan(choices)
+        values: dict[str, Any] = {
+            dimension.field: dimension.admitted(_value(own, dimension.field))
+            for dimension in space.dimensions
+            if dimension.layer == layer.name
+        }
+        choices[layer.name] = replace(own, **values)
+    return space.tied(choices)
 
 
 # --- projection ----------------------------------------------------------------------------------

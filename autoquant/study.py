@@ -16,6 +16,7 @@ from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
 from autoquant.outcome import Outcome, from_csv
 from autoquant.plan import Plan
+from autoquant.settings import Search
 from autoquant.task import Direction
 
 FREE_KEYS = frozenset({"trials", "device", "kernel", "study"})
@@ -177,13 +178,21 @@ class Study:
 
 
 def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before, after = _flat(old), _flat(json.loads(json.dumps(new)))
+    after = _flat(json.loads(json.dumps(new)))
+    usual = _flat(asdict(Search()))  # what an older version, which did not know a setting, did
+    before = {key: usual[key] for key in after if key in usual} | _flat(old)
     for key in [*after, *before]:
         if key.split(".")[0] in FREE_KEYS or before.get(key) == after.get(key):
             continue
         raise UserError(
             f"study '{path}' was made with {key}={before.get(key)}, got {key}={after.get(key)}; "
             "take that value or another study folder"
+        )
+    ruled = [list(config.get("rules") or ()) for config in (old, new)]
+    if ruled[0] != ruled[1]:  # the same rules, of which others come last
+        raise UserError(
+            f"study '{path}' was made with rules for {', '.join(ruled[0])}, got them in the order "
+            f"{', '.join(ruled[1])}; take that order or another study folder"
         )
 
 

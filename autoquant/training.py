@@ -6,7 +6,8 @@ import io
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -58,10 +59,21 @@ def resolve_device(name: str) -> torch.device:
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device must be one that torch has here, got {name!r}") from error
+            here = ", ".join(["auto", "cpu", *_accelerators()])
+            rule = f"device must be one that torch has here ({here})"
+            raise UserError(f"{rule}, got {name!r}") from error
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator or torch.device("cpu")
+
+
+def _accelerators() -> list[str]:
+    """Names of the accelerators that are here: cuda, cuda:0, cuda:1, ..., or mps."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    if kind is None:
+        return []
+    count = torch.accelerator.device_count()
+    return [kind.type, *(f"{kind.type}:{i}" for i in range(count) if kind.type != "mps")]
 
 
 @torch.no_grad()
@@ -107,10 +119,16 @@ def train(
         Diverged: the loss or a score is not finite.
     """
     total = settings.length(task.steps_per_epoch())
+    device = next(model.parameters()).device
+    check_autocast(settings, device)
     optimizer = _optimizer(model, settings)
+    stepper = _Stepper(model, task, optimizer, settings, device)
     schedule = LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
     seed_everything(seed)
-    saver = _Saver(checkpoint, (settings, seed, total), model, optimizer, schedule)
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if stepper.scaler is not None:
+        parts["scaler"] = stepper.scaler
+    saver = _Saver(checkpoint, (settings, seed, total), parts, device)
     run, carry = saver.restore()
     due = _score_steps(total, settings.scores)
     model.train()
@@ -121,7 +139,7 @@ def train(
     with bar, computing(replace(current(), precision=settings.precision)):
         batches = islice(task.batches(seed, start=run.steps), total - run.steps)
         for batch in batches:
-            loss, carry = _step(model, task, optimizer, batch, carry, settings.clip_norm)
+            loss, carry = stepper.step(batch, carry)
             schedule.step()
             run.steps += 1
             run.seconds = time.monotonic() - started
@@ -168,20 +186,70 @@ def _score_steps(total: int, scores: int) -> set[int]:
     return {round(total * i / (scores + 1)) for i in range(1, scores + 1)} - {0, total}
 
 
-def _step(
-    model: nn.Module,
-    task: Task,
-    optimizer: Optimizer,
-    batch: Any,
-    carry: Any,
-    clip_norm: float,
-) -> tuple[Tensor, Any]:
-    optimizer.zero_grad(set_to_none=True)
-    loss, carry = task.loss(model, batch, carry)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
-    return loss.detach(), carry
+def check_autocast(settings: Training, device: torch.device) -> None:
+    """Raise a UserError where a device cannot train under the autocast that is asked for."""
+    if settings.autocast == "float16" and device.type != "cuda":
+        raise UserError(
+            "autocast=float16 must have a CUDA device (its gradients are scaled there), got "
+            f"device={device}; take autocast=bfloat16 or none"
+        )
+
+
+class _Stepper:
+    """One step of training after the other."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        optimizer: Optimizer,
+        settings: Training,
+        device: torch.device,
+    ) -> None:
+        self._model, self._task, self._optimizer = model, task, optimizer
+        self._clip_norm, self._device = settings.clip_norm, device
+        self._narrow = None if settings.autocast == "none" else getattr(torch, settings.autocast)
+        narrowest = self._narrow == torch.float16  # small gradients would vanish
+        self.scaler = torch.amp.GradScaler(device.type) if narrowest else None
+
+    def step(self, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        """Train on a batch; its loss and the carry for the next one."""
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss, carry = self._task.loss(self._model, batch, carry)
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+            self._optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+            self.scaler.step(self._optimizer)
+            self.scaler.update()
+        return loss.detach(), carry
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        if self._narrow is None:
+            yield
+            return
+        with _without_onednn(self._device), torch.autocast(self._device.type, self._narrow):
+            yield
+
+
+@contextmanager
+def _without_onednn(device: torch.device) -> Iterator[None]:
+    """Do without oneDNN where it lacks bfloat16: torch asks it for an LSTM all the same."""
+    if device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        yield
+        return
+    library: Any = torch.backends.mkldnn
+    before, library.enabled = library.enabled, False
+    try:
+        yield
+    finally:
+        library.enabled = before
 
 
 def _check_finite(loss: Tensor, step: int) -> None:
@@ -197,20 +265,19 @@ def _intermediate(model: nn.Module, task: Task, run: Run, on_score: OnScore | No
 
 
 class _Saver:
-    """Checkpoints of one run: weights, optimizer, schedule, random state, carry."""
+    """Checkpoints of one run: its parts, which have a state_dict, random state, carry."""
 
     def __init__(
         self,
         path: Path | None,
         identity: object,
-        model: nn.Module,
-        optimizer: Optimizer,
-        schedule: LambdaLR,
+        parts: dict[str, Any],
+        device: torch.device,
     ) -> None:
         self._path = path
         self._identity = repr(identity)
-        self._device = next(model.parameters()).device
-        self._parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        self._device = device
+        self._parts = parts
         self._saved = time.monotonic()
 
     def restore(self) -> tuple[Run, Any]:
@@ -221,7 +288,7 @@ class _Saver:
         if state["identity"] != self._identity:
             return Run(), None
         for name, part in self._parts.items():
-            part.load_state_dict(state[name])  # type: ignore[attr-defined]
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])
         if self._device.type == "cuda":
             torch.cuda.set_rng_state(state["device_random"], self._device)
@@ -234,7 +301,7 @@ class _Saver:
     def save(self, run: Run, carry: Any) -> None:
         if self._path is None:
             return
-        state = {name: part.state_dict() for name, part in self._parts.items()}  # type: ignore[attr-defined]
+        state = {name: part.state_dict() for name, part in self._parts.items()}
         state |= {"random": torch.get_rng_state(), "run": vars(run), "carry": carry}
         if self._device.type == "cuda":
             state["device_random"] = torch.cuda.get_rng_state(self._device)

@@ -21,20 +21,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from autoquant.coding import Grid
 from autoquant.errors import RunError
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
-from autoquant.network import Network
+from autoquant.layers.spec import Role
+from autoquant.network import Layout, Network
 from autoquant.plan import Plan
 from autoquant.quantizer import mse_scale
 from autoquant.settings import Scheme
+from autoquant.tracing.record import tensors_in
 
 FRESH = -1
 COARSEST = 4  # bits; finer grids would split so evenly that replicas stay alike
 
-Sources = Mapping[str, Tensor]
-"""For each layer, the old unit that each new unit comes from (FRESH: none); shape [units]."""
+Sources = Mapping[tuple[str, int], Tensor]
+"""For each part of a group, the old unit that each new unit comes from (FRESH: none); [units]."""
 
 
 @torch.no_grad()
@@ -51,40 +54,68 @@ def widen(
         UserError: the plan does not fit the network.
     """
     grown = network.resized(plan)
-    model = copy.deepcopy(model)
     if all(plan[name].width == 1.0 for name in network.names):
-        return model, grown
+        return copy.deepcopy(model), grown
+    return copy.deepcopy(grow(model, network, grown, plan, scheme, method, seed)), grown
+
+
+def grow(
+    model: nn.Module,
+    network: Network,
+    grown: Network,
+    plan: Plan,
+    scheme: Scheme,
+    method: str,
+    seed: int,
+) -> nn.Module:
+    """The same, but what has not changed is the very same tensors as the model's.
+
+    Args:
+        method: also "even", which splits outgoing weights into equal shares.
+    """
+    model = sharing_copy(model)
     generator = torch.Generator().manual_seed(seed)
-    steps = {layer.name: _steps(model, layer, plan, scheme) for layer in network.layers}
+    steps = {
+        layer.name: {} if method == "even" else _steps(model, layer, plan, scheme)
+        for layer in network.layers
+        if layer.multiplies
+    }
     sources = _choose_sources(model, network, grown, steps, method)
-    for old, new in zip(network.layers, grown.layers, strict=True):
+    for old, new in zip(network.known, grown.known, strict=True):
         module = model.get_submodule(old.name)
-        columns = _column_sources(network, old, sources)
+        rows = _entry_sources(network.outputs[old.name], sources)
+        columns = _entry_sources(network.inputs.get(old.name, ()), sources)
+        own = {"out": rows, "hidden": rows, "in": columns}
+        own_steps = steps.get(old.name, {})
         tensors = {
-            parameter.name: _grow_parameter(
-                getattr(module, parameter.name),
-                parameter,
-                {"out": sources[old.name], "hidden": sources[old.name], "in": columns},
-                steps[old.name].get(parameter.name),
-                generator,
+            p.name: _grow_parameter(
+                getattr(module, p.name), p, changed.shape, own, own_steps.get(p.name), generator
             )
-            for parameter in old.parameters
+            for p, changed in zip(old.parameters, new.parameters, strict=True)
+            if p.shape != changed.shape
         }
         install(module, new, tensors)
         if new.recurrent and new.grown:
             device = next(module.parameters()).device
-            own = sources[old.name].to(device, source_dtype(new.units))
-            module.register_buffer("unit_sources", own)
-    return model, grown
+            own_units = rows.clamp_min(FRESH).to(device, source_dtype(new.units))
+            module.register_buffer("unit_sources", own_units)
+    return model
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """A copy of a model's modules that has the very same tensors in them."""
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, held)
 
 
 def resize(model: nn.Module, grown: Network) -> nn.Module:
     """A copy of a prepared model with the parameters of ``grown``'s shapes, values unset."""
     model = copy.deepcopy(model)
-    for new in grown.layers:
+    for new in grown.known:
         module = model.get_submodule(new.name)
-        like = next(module.parameters())
-        install(module, new, {p.name: like.new_empty(p.shape) for p in new.parameters})
+        held = {p.name: getattr(module, p.name) for p in new.parameters}
+        changed = {p.name: p.shape for p in new.parameters if held[p.name].shape != p.shape}
+        install(module, new, {name: held[name].new_empty(s) for name, s in changed.items()})
         if new.recurrent and new.grown:
             empty = torch.zeros(new.units, dtype=source_dtype(new.units))
             module.register_buffer("unit_sources", empty)
@@ -101,36 +132,52 @@ def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -
     kind = kind_of(module)
     assert kind is not None
     for name, tensor in tensors.items():
-        setattr(module, name, nn.Parameter(tensor))
+        parameter = isinstance(getattr(module, name), nn.Parameter)
+        setattr(module, name, nn.Parameter(tensor) if parameter else tensor)
     for name, size in kind.attributes(spec).items():
         setattr(module, name, size)
 
 
 def check_same_function(old: nn.Module, new: nn.Module, inputs: tuple[Any, ...]) -> float:
-    """Largest absolute difference of two models' first outputs on the same input, in eval mode.
+    """Largest absolute difference of two models' outputs on the same input, in eval mode.
+
+    Outputs of another shape than before are recurrent states, which grow with their layers; the
+    first output must keep its shape.
 
     Raises:
         RunError: the difference is above 1e-3 of the largest output (float32 rounding of a
             recurrence stays two orders below).
     """
-    first, second = _output(old, inputs), _output(new, inputs)
-    difference = float((first - second).abs().max())
-    limit = 1e-3 * max(1.0, float(first.abs().max()))
-    if not difference <= limit:
+    before, after = _outputs(old, inputs), _outputs(new, inputs)
+    if len(before) != len(after) or before[0].shape != after[0].shape:
+        raise RunError("a widened model must have the same outputs, got others")
+    pairs = zip(before, after, strict=True)
+    same = [(a, b) for a, b in pairs if a.shape == b.shape and a.is_floating_point()]
+    return max((_difference(first, second) for first, second in same), default=0.0)
+
+
+def _difference(first: Tensor, second: Tensor) -> float:
+    if first.is_meta:
+        return 0.0
+    known = first.isfinite() & second.isfinite()
+    if not torch.equal(first[~known].nan_to_num(), second[~known].nan_to_num()):
+        raise RunError("a widened model must compute the same, got NaN or infinity elsewhere")
+    if not known.any():
+        return 0.0
+    difference = float((first - second)[known].abs().max())
+    if not difference <= 1e-3 * float(first[known].abs().max()):
         raise RunError(f"a widened model must compute the same, got a difference of {difference}")
     return difference
 
 
 @torch.no_grad()
-def _output(model: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
+def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
     training = model.training
     device = next(model.parameters()).device
-    moved = [value.to(device) if isinstance(value, Tensor) else value for value in inputs]
+    moved = pytree.tree_map_only(Tensor, lambda value: value.to(device), inputs)
     output = model.eval()(*moved)
     model.train(training)
-    while not isinstance(output, Tensor):
-        output = output[0]
-    return output
+    return tensors_in(output)
 
 
 # --- which units ---------------------------------------------------------------------------------
@@ -156,143 +203,171 @@ def _choose_sources(
     grown: Network,
     steps: Mapping[str, Mapping[str, Tensor]],
     method: str,
-) -> dict[str, Tensor]:
-    sources: dict[str, Tensor] = {}
-    sizes = {layer.name: layer.units for layer in grown.layers}
-    for layer in network.layers:
-        first = network.groups[layer.name]
-        if first in sources:  # tied layers duplicate the same units
-            sources[layer.name] = sources[first]
-            continue
-        added = sizes[layer.name] - layer.units
-        kept = torch.arange(layer.units)
-        if method == "fresh":
-            extra = torch.full((added,), FRESH)
+) -> Sources:
+    """For every part of a group the units that its new ones come from."""
+    sizes = {}
+    for name, layout in network.outputs.items():
+        for old, new in zip(layout, grown.outputs[name], strict=True):
+            if old.group is not None:
+                sizes[old.group, old.part] = old.size, new.size
+    sources: dict[tuple[str, int], Tensor] = {}
+    for part, (old_size, new_size) in sizes.items():
+        added, kept = new_size - old_size, torch.arange(old_size, device="cpu")
+        if method == "even":
+            extra = torch.arange(added, device="cpu") % old_size
+        elif method == "fresh":
+            extra = torch.full((added,), FRESH, device="cpu")
         else:
-            order = _outliers(model, network, first, steps).argsort(descending=True, stable=True)
-            extra = order.repeat(added // layer.units + 1)[:added].cpu()
-        sources[layer.name] = torch.cat([kept, extra])
+            order = _outliers(model, network, part, old_size, steps)
+            order = order.argsort(descending=True, stable=True)
+            extra = order.repeat(added // old_size + 1)[:added].cpu()
+        sources[part] = torch.cat([kept, extra])
     return sources
 
 
 def _outliers(
     model: nn.Module,
     network: Network,
-    group: str,
+    part: tuple[str, int],
+    size: int,
     steps: Mapping[str, Mapping[str, Tensor]],
 ) -> Tensor:
-    """For each unit of a group its largest outgoing weight, in steps, summed over consumers."""
-    members = [name for name in network.names if network.groups[name] == group]
-    units = next(layer.units for layer in network.layers if layer.name == group)
-    total = torch.zeros(units)
+    """For each unit of a part its largest outgoing weight, in steps, summed over consumers."""
+    total = torch.zeros(size, device="cpu")
     for layer in network.layers:
         module = model.get_submodule(layer.name)
         for parameter in layer.parameters:
-            if parameter.name not in steps[layer.name]:
+            if parameter.name not in steps.get(layer.name, {}):
+                continue
+            dim = _reading_axis(parameter)
+            layouts = network.outputs if parameter.axes[dim].role == "hidden" else network.inputs
+            spans = _spans(layouts[layer.name], part)
+            if not spans:
                 continue
             weight = getattr(module, parameter.name).detach() / steps[layer.name][parameter.name]
-            largest = weight.abs().transpose(0, 1).flatten(1).amax(1).cpu()  # [columns]
-            role = parameter.axes[1].role
-            blocks = _blocks_read(network, layer, role, members)
-            for start in blocks:
-                total += largest[start : start + units]
+            largest = weight.abs().transpose(0, dim).flatten(1).amax(1).cpu()  # [columns]
+            for start, run in spans:
+                total += largest[start : start + size * run].view(size, run).amax(1)
     return total
 
 
-def _blocks_read(network: Network, layer: LayerSpec, role: str, members: list[str]) -> list[int]:
-    """Where in the columns of a weight the units of some layers stand."""
-    if role == "hidden":
-        return [0] if layer.name in members else []
-    starts, position = [], 0
-    for segment in network.inputs[layer.name]:
-        if segment.group in members:
-            starts.append(position)
-        position += segment.size
-    return starts
+def _reading_axis(parameter: ParameterSpec) -> int:
+    """The axis along which a weight reads units."""
+    return next(i for i, axis in enumerate(parameter.axes) if axis.role in ("in", "hidden"))
+
+
+def _spans(layout: Layout, part: tuple[str, int]) -> list[tuple[int, int]]:
+    """Where on an axis the units of a part begin, and how many entries each takes."""
+    spans, position = [], 0
+    for segment in layout:
+        if (segment.group, segment.part) == part:
+            spans.append((position, segment.run))
+        position += segment.entries
+    return spans
 
 
 # --- growing one parameter ------------------------------------------------------------------------
 
 
-def _column_sources(network: Network, layer: LayerSpec, sources: Sources) -> Tensor:
-    """For each new input feature of a layer the old one that it comes from (FRESH: none)."""
-    parts, position = [], 0
-    for segment in network.inputs[layer.name]:
-        if segment.group is None:
-            local = torch.arange(segment.size)
-        else:
-            local = sources[segment.group]
-        parts.append(torch.where(local == FRESH, FRESH, local + position))
-        position += segment.size
-    return torch.cat(parts) if parts else torch.arange(layer.features)
+def _entry_sources(layout: Layout, sources: Sources) -> Tensor:
+    """For each entry of a grown axis the old one that it comes from.
+
+    A fresh one is FRESH or less; both of a pair have the same number.
+    """
+    parts, position, pairs = [torch.empty(0, dtype=torch.long, device="cpu")], 0, 0
+    for segment in layout:
+        units = torch.arange(segment.size, device="cpu")
+        if segment.group is not None:
+            units = sources[segment.group, segment.part]
+        fresh = units == FRESH
+        own = torch.where(fresh, pairs + (fresh.cumsum(0) - 1) // 2, units)[:, None]
+        entries = own * segment.run + torch.arange(segment.run, device="cpu")
+        entries = torch.where(fresh[:, None], FRESH - entries, entries + position)
+        parts.append(entries.reshape(-1))
+        position += segment.entries
+        pairs += int(fresh.sum() + 1) // 2
+    return torch.cat(parts)
 
 
 def _grow_parameter(
     old: Tensor,
     spec: ParameterSpec,
+    shape: tuple[int, ...],
     sources: Mapping[str, Tensor],
     step: Tensor | None,
     generator: torch.Generator,
 ) -> Tensor:
     """Columns first, then rows: replicas of a row share its split columns, and so its value."""
+    if old.is_meta:
+        return old.new_empty(shape)
     tensor = old.detach()
-    for dim in reversed(range(len(spec.axes))):
+    reads_last = sorted(range(len(spec.axes)), key=lambda dim: spec.axes[dim].role == "out")
+    for dim in reads_last:
         axis = spec.axes[dim]
         if axis.role == "fixed":
             continue
         chosen = sources[axis.role].to(tensor.device)
-        if len(chosen) * axis.copies == axis.size:
+        if not len(chosen) or len(chosen) * axis.copies == axis.size:
             continue
         if axis.role == "out":
-            tensor = _grow_rows(tensor, dim, axis, chosen, generator)
+            tensor = _grow_rows(tensor, dim, axis, chosen, generator, spec.role)
         else:
-            assert step is not None
-            tensor = _split_columns(tensor, chosen, step, generator)
-    return tensor.clone()
+            tensor = _split_columns(tensor, dim, chosen, step, generator)
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _grow_rows(
-    tensor: Tensor, dim: int, axis: Axis, sources: Tensor, generator: torch.Generator
+    tensor: Tensor, dim: int, axis: Axis, sources: Tensor, generator: torch.Generator, role: Role
 ) -> Tensor:
-    """Copy the rows of duplicated units; draw those of fresh ones, the same for both of a pair."""
+    """Copy the rows of duplicated units; draw those of fresh ones, the same for both of a pair.
+
+    What a norm knows of its units is copied also for fresh ones: a variance is not drawn.
+    """
     blocks = []
     for block in tensor.chunk(axis.copies, dim):
         rows = block.index_select(dim, sources.clamp_min(0))
-        fresh = int((sources == FRESH).sum())
-        if fresh:
-            rows.narrow(dim, len(sources) - fresh, fresh).copy_(
-                _fresh_rows(block, dim, fresh, generator)
-            )
+        new = (sources <= FRESH).nonzero().reshape(-1)
+        if len(new) and role != "norm":
+            rows.index_copy_(dim, new, _fresh_rows(block, dim, sources[new], generator))
         blocks.append(rows)
     return torch.cat(blocks, dim)
 
 
-def _fresh_rows(block: Tensor, dim: int, count: int, generator: torch.Generator) -> Tensor:
-    """Random rows with the mean and spread of the block's, in equal pairs."""
+def _fresh_rows(block: Tensor, dim: int, pairs: Tensor, generator: torch.Generator) -> Tensor:
+    """Random rows with the mean and spread of the block's, one for each number in ``pairs``."""
+    _, numbers = torch.unique(pairs, return_inverse=True)
     shape = list(block.shape)
-    shape[dim] = count // 2
+    shape[dim] = int(numbers.max()) + 1
     noise = torch.randn(shape, generator=generator).to(block)
     rows = block.mean() + block.std(correction=0) * noise
-    return rows.repeat_interleave(2, dim)
+    return rows.index_select(dim, numbers)
 
 
 def _split_columns(
-    tensor: Tensor, sources: Tensor, step: Tensor, generator: torch.Generator
+    tensor: Tensor, dim: int, sources: Tensor, step: Tensor | None, generator: torch.Generator
 ) -> Tensor:
-    """Divide each old column among its replicas, unevenly; give fresh columns opposite pairs."""
+    """Divide each old column among its replicas, unevenly; give fresh columns opposite pairs.
+
+    Args:
+        dim: the axis of the columns, 0 or 1.
+        step: quantization steps of the rows as they are stored, [rows, 1]; None for even shares.
+    """
     known = sources.clamp_min(0)
-    replicas = torch.bincount(sources[sources != FRESH], minlength=tensor.shape[1])
-    shares = replicas.clamp_min(1)[known].view(-1, *[1] * (tensor.ndim - 2))
-    result = tensor.index_select(1, known) / shares
-    result[:, sources == FRESH] = 0.0
+    replicas = torch.bincount(sources[sources > FRESH], minlength=tensor.shape[dim])
+    columns = tensor.transpose(0, dim)  # [columns, others, ...]
+    shares = replicas.clamp_min(1)[known].view(-1, *[1] * (tensor.ndim - 1))
+    result = columns.index_select(0, known) / shares
+    result[sources <= FRESH] = 0.0
+    if step is None:
+        return result.transpose(0, dim)
+    flat = step.reshape(-1) if dim else step.mean().reshape(1)
+    offsets = flat.view(-1, *[1] * (tensor.ndim - 2))
     for first, second in _pairs(sources):
-        share = 0.5 if int(sources[first]) == FRESH else 0.25
-        shape = (len(tensor), *tensor.shape[2:])  # one column, with the axes behind it
-        signs = torch.randint(0, 2, shape, generator=generator).to(tensor) * 2 - 1
-        offset = share * step[:, 0] * signs
-        result[:, first] += offset
-        result[:, second] -= offset
-    return result
+        share = 0.5 if int(sources[first]) <= FRESH else 0.25
+        signs = torch.randint(0, 2, tuple(result.shape[1:]), generator=generator).to(tensor) * 2 - 1
+        result[first] += share * offsets * signs
+        result[second] -= share * offsets * signs
+    return result.transpose(0, dim)
 
 
 def _pairs(sources: Tensor) -> list[tuple[int, int]]:

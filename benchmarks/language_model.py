@@ -112,7 +112,7 @@ class Subject:
 
     def candidate(self, choice: str) -> nn.Module:
         """The model with its quantizers, unwidened, as a search would train it."""
-        network = describe(self.model)
+        network = describe(self.model, None)
         plan = canonical(build_space(network, (), Space()), network, CHOICES[choice])
         return build_candidate(
             self.model, network, plan, Scheme(), self.task, method="split", seed=0

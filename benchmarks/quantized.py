@@ -65,7 +65,7 @@ class Quantized:
         self, float_module: nn.Module, choice: LayerChoice, scheme: Scheme, inputs: Tensor
     ) -> None:
         prepared = prepare(float_module)
-        self.network: Network = describe(prepared)
+        self.network: Network = describe(prepared, None)
         self.plan = Plan.uniform(self.network.names, choice)
         self.scheme = scheme
         task: Any = Fixed(float_module, inputs)

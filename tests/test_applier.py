@@ -16,13 +16,13 @@ from autoquant.applier import apply
 from autoquant.artifact import read
 from autoquant.errors import RunError, UserError
 from autoquant.evaluator import evaluate
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare
 from autoquant.plan import LayerChoice
 from autoquant.searcher import search
 from autoquant.settings import Search, Training
 from autoquant.study import Study
 from autoquant.tasks.language import LanguageTask
-from tests.toys import language_task
+from tests.toys import described, language_task
 
 STEPS = 6
 SETTINGS = Search(
@@ -71,7 +71,7 @@ WHOLE = ["model.safetensors", "plan.yaml", "result.json"]
 def test_what_apply_promises(unbroken):
     study = Study.open(unbroken.artifact.parents[2])
     plan = study.plan()
-    network = describe(prepare(toy().build_model()))
+    network = described(prepare(toy().build_model()))
     assert unbroken.plan == plan == read(unbroken.artifact)[0].plan
     assert unbroken.size_bytes == cost.size_bytes(network, plan, SETTINGS.quantizer)
     assert unbroken.size_bytes == unbroken.artifact.stat().st_size

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from autoquant import training
 from autoquant.baseline import (
     float_baseline,
+    float_model,
     load_weights,
     measure,
     save_weights,
     weights_file,
 )
 from autoquant.errors import Diverged, RunError, UserError
+from autoquant.graph import prepare
 from autoquant.settings import Search, Training
 from autoquant.study import Baseline, Study
 from autoquant.tasks.language import LanguageTask, Window
@@ -325,3 +327,72 @@ def test_a_baseline_that_diverges(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="must be finite"):
         baseline(study, task=task)
     assert not study.baseline_record.exists()
+
+
+# --- precision ------------------------------------------------------------------------------------
+
+
+class Narrow(LanguageTask):
+    """A task whose model comes in another precision, and the same one each time."""
+
+    dtype = torch.float16
+
+    def build_model(self) -> nn.Module:
+        return super().build_model().to(self.dtype)
+
+
+def narrow_task(dtype: torch.dtype) -> Narrow:
+    options = OPTIONS | {"embedding": 4, "hidden": 8, "dropout": 0.2}
+    task = Narrow(tiny_task().corpus, **options)
+    task.dtype = dtype
+    return task
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_trained_in_float32(
+    dtype: torch.dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = narrow_task(dtype)
+    model, record = float_baseline(task, SETTINGS, study_of(tmp_path / "s"), CPU, progress=True)
+    name = str(dtype).removeprefix("torch.")
+    line = f"the model is in {name}: it is trained, and counted, in float32\n"
+    assert capsys.readouterr().out == line
+    assert {each.dtype for each in model.parameters()} == {torch.float32}
+    assert record.size_bytes == 4 * record.parameters
+    again, same = baseline(study_of(tmp_path / "s"), task=task)
+    assert same == record
+    assert same_weights(again, model)
+
+
+def test_double_precision_stays(tmp_path: Path) -> None:
+    model, record = baseline(study_of(tmp_path / "study"), task=narrow_task(torch.float64))
+    assert {each.dtype for each in model.parameters()} == {torch.float64}
+    assert record.size_bytes == 8 * record.parameters
+
+
+def test_a_model_of_half_precision_takes_its_old_inputs() -> None:
+    class Half:
+        own = nn.Linear(3, 2).half()
+
+        def build_model(self) -> nn.Module:
+            return self.own
+
+    task: Any = Half()
+    model = float_model(task)
+    inputs = torch.ones(4, 3, dtype=torch.float16)
+    assert model(inputs).dtype == prepare(model)(inputs).dtype == torch.float32
+    assert task.own.weight.dtype == torch.float16
+
+
+@pytest.mark.usefixtures("no_training")
+def test_pretrained_weights_in_half_precision(
+    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "half.safetensors"
+    save_file({k: v.half() for k, v in load_file(trained[0].baseline_file).items()}, path)
+    settings = replace(SETTINGS, pretrained=str(path))
+    study = study_of(tmp_path / "study", settings)
+    model, record = float_baseline(tiny_task(), settings, study, CPU, progress=True)
+    assert capsys.readouterr().out == f"the weights in '{path}' are in float16: made float32\n"
+    assert {each.dtype for each in model.parameters()} == {torch.float32}
+    assert record.score == pytest.approx(trained[2].score, rel=1e-2)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -135,6 +136,34 @@ def test_search_finds_a_plan_within_the_budget(place, searched):
     assert "next:        autoquant apply study=done\n" in searched.out
     assert (study.figures / "pareto.png").is_file()
     assert not list(study.path.rglob("*.tmp")) + list(study.path.rglob("*.checkpoint"))
+
+
+RULES = ['rules={"rnn.*": {recurrent_bits: [3, 5], width: 1.0}}', "rules.decoder.weight_bits=8"]
+
+
+@pytest.fixture(scope="module")
+def ruled(place) -> Ran:
+    return run(place, "search", *TINY, "study=ruled", "budget=0.6x", *RULES)
+
+
+def test_rules_hold_for_references_and_proposals(place, ruled):
+    assert ruled.code == 0, ruled.err
+    study = Study(place / "ruled")
+    assert study.config()["rules"] == {
+        "rnn.*": {"recurrent_bits": [3, 5], "width": [1.0]},
+        "decoder": {"weight_bits": [8]},
+    }
+    plans = [outcome.plan for outcome in study.outcomes()]
+    assert {plan["decoder"].weight_bits for plan in plans} == {8}
+    assert {plan["rnn.l0"].recurrent_bits for plan in plans} <= {3, 5}
+    assert {plan["rnn.l0"].width for plan in plans} == {1.0}
+
+
+def test_profile_shows_rules(place):
+    ran = run(place, "profile", *TASK, *RULES, "rules.embedding.width=[1.0,2.0]")
+    assert "stays: rules.rnn.*.width\n  recurrent_bits: 3, 5 (rules.rnn.*)\n" in ran.out
+    assert "may grow: rules.embedding.width\n" in ran.out
+    assert "  weight_bits: 8 (rules.decoder)\n" in ran.out
 
 
 def test_apply_writes_a_file_of_the_promised_size(place, applied, packed):
@@ -308,7 +337,61 @@ def test_a_task_of_ones_own(tmp_path):
     ran = run(tmp_path, "evaluate", f"artifact={file}")
     assert ran.out.startswith(f"mse {stored:.4f} on the test split")
     with_typo = run(tmp_path, "profile", "--config-dir", "conf", "task=mime")
-    assert refused(with_typo) == "task must be one of mine, ptb, stdlib, got 'mime'"
+    assert refused(with_typo) == "task must be one of digits, mine, ptb, stdlib, got 'mime'"
+
+
+PIECES = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, hidden):
+        super().__init__(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 3))
+
+def split(seed, count=64):
+    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return inputs, inputs[:, :3].argmax(1)
+"""
+
+CONFIG = """
+# @package _global_
+task:
+  _target_: autoquant.tasks.supervised.SupervisedTask
+  model: {_target_: pieces_in_a_test.Net, _partial_: true, hidden: 32}
+  train: {_target_: pieces_in_a_test.split, seed: 0}
+  valid: {_target_: pieces_in_a_test.split, seed: 1}
+  test: {_target_: pieces_in_a_test.split, seed: 2}
+  loss: torch.nn.functional.cross_entropy
+  score: accuracy
+  batch_size: 16
+rules:
+  "0": {weight_bits: [4, 8], width: 1.0}
+"""
+
+
+def test_a_task_of_plain_pieces(tmp_path):
+    """Model, data, loss and score from a folder of one's own; nothing of autoquant's to write."""
+    (tmp_path / "pieces_in_a_test.py").write_text(PIECES)
+    (tmp_path / "mine/task").mkdir(parents=True)
+    (tmp_path / "mine/task/mine.yaml").write_text(CONFIG.lstrip())
+    own = ["--config-dir", "mine", "task=mine", "task.model.hidden=24"]
+    ran = run(tmp_path, "search", *own, *RUN, *BASELINE, *SHORT, "budget=4x", "study=done")
+    assert ran.code == 0, ran.err
+    assert {o.plan["0"].weight_bits for o in Study(tmp_path / "done").outcomes()} <= {4, 8}
+    assert run(tmp_path, "apply", "study=done").code == 0
+    (file,) = tmp_path.glob("done/applied/*/model.safetensors")
+    stored = json.loads((file.parent / "result.json").read_text())["test"]
+    ran = run(tmp_path, "evaluate", f"artifact={file}")
+    assert ran.out.startswith(f"accuracy {stored:.4f} on the test split")
+
+
+def test_the_digits():
+    pytest.importorskip("sklearn")
+    sizes = ["task.hidden=24", "task.head=16", "study=done", "budget=0.5x"]
+    with tempfile.TemporaryDirectory() as folder:
+        ran = run(Path(folder), "search", "task=digits", *sizes, *RUN[1:], *BASELINE, *SHORT)
+    assert ran.code == 0, ran.err
+    assert "best plan" in ran.out
 
 
 # --- bad input: one line, code 2, nothing written ------------------------------------------------
@@ -327,6 +410,13 @@ SEARCHES = {
     "references=4": "references must be a list, as in [2,4]",
     "space=4": "space must be a section of settings, as in baseline.steps=100, got '4'",
     "study=null": "study must be given, not null",
+    "rules=5": "rules must be a mapping, as in {decoder: {weight_bits: [4,8]}}, got 'int'",
+    "rules={dekoder: {width: 1}}": "layers of the model, got 'dekoder' (near: decoder)",
+    "rules.rnn.*.bits=4": "rules.rnn.* must have keys among weight_bits, ",
+    "rules.decoder.weight_bits=9": "rules.decoder: weight_bits must be one of 1, 2, ",
+    "rules.decoder.width=[1.0,1.5]": "must be 1.0 for decoder (feeds the model's output)",
+    "qat.autocast=float8": "autocast must be none, bfloat16 or float16, got 'float8'",
+    "qat.autocast=float16": "autocast=float16 must have a CUDA device",
     "quantizer=foo": "quantizer must be one of bit_rnn, lsq, got 'foo'",
     "budget=0.3x,0.4x": "several values need -m",
     "trials=0": "trials must be at least 1, got 0",
@@ -337,7 +427,7 @@ SEARCHES = {
     "budget=1 x y": "budget must look like",
     "budget=-1x": "budget must look like",
     "budget=0x": "budget must be above 0, got '0x'",
-    "device=tpu": "device must be one that torch has here, got 'tpu'",
+    "device=tpu": "device must be one that torch has here (auto, cpu",
     "task.hidden=abc": "hidden must be a whole number from 1 up, got 'abc'",
     "task.dropout=2": "dropout must be in [0, 1), got 2",
     "task.tokens=abc": "the task could not be built: ",
@@ -362,7 +452,7 @@ def test_search_refuses(place, written, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["task=stdlb"], "task must be one of ptb, stdlib, got 'stdlb'"),
+        (["task=stdlb"], "task must be one of digits, ptb, stdlib, got 'stdlb'"),
         (["task=null"], "Config group override must be a string or a list"),
         (["task=ptb"], "task.data_dir must be given, as in task.data_dir=..."),
         (["task=ptb", "task.data_dir=no"], "task.data_dir must be an existing folder, got 'no'"),
@@ -390,6 +480,14 @@ def test_a_study_of_other_settings_is_refused(place, searched):
     assert line.startswith("study 'done' was made with seed=0, got seed=4; take that value")
     line = refused(run(place, "search", *TINY, "study=done", "task.hidden=17"))
     assert "was made with task.hidden=16, got task.hidden=17" in line
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_study_of_other_rules_is_refused(place, ruled):
+    line = refused(run(place, "search", *TINY, "study=ruled", "budget=0.6x", RULES[0]))
+    assert "was made with rules.decoder.weight_bits=[8], got rules.decoder.weight_bits=None" in line
+    line = refused(run(place, "search", *TINY, "study=ruled", "budget=0.6x", *RULES[::-1]))
+    assert "was made with rules for rnn.*, decoder, got them in the order decoder, rnn.*" in line
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -433,7 +531,7 @@ def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
         (["apply", "study=done", "trial=0", "plan=done/plan.yaml"], "a trial or a plan, got both"),
         (["apply", "study=done", "steps=0"], "steps must be at least 1, got 0"),
         (["apply", "study=done", "stps=1"], "got 'stps' (near: steps)"),
-        (["apply", "study=done", "trial=0", "device=x", "lr=1"], "that torch has here, got 'x'"),
+        (["apply", "study=done", "trial=0", "device=x", "lr=1"], "that torch has here (auto, cpu"),
         (["evaluate"], "artifact must be given"),
         (["evaluate", "artifact=no"], "artifact must be an existing packed file, got 'no'"),
         (["evaluate", "artifact=done/plan.yaml", "split=train"], "split must be one of probe, "),

@@ -16,14 +16,14 @@ from torch import nn
 
 from autoquant import artifact, cost
 from autoquant.cost import Entry
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare
 from autoquant.network import Leftover, Network
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
 from autoquant.qat import quantize
 from autoquant.settings import Scheme
 from autoquant.widen import widen
 from tests import toys
-from tests.toys import plan_of
+from tests.toys import described, plan_of
 
 SCHEMES = {
     "lsq channel": Scheme(),
@@ -35,6 +35,8 @@ SCHEMES = {
 
 class Odd(nn.Module):
     """Leftovers of several types, and a name that JSON must escape."""
+
+    lead = (3,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +104,7 @@ def test_size_is_that_of_the_file(
     name: str, scheme: Scheme, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = prepare(small(name))
-    network = describe(model)
+    network = described(model)
     plan = data.draw(plans(network))
     grown, promised = widen(model, network, plan, scheme, "split", 0)
     quantize(grown, promised, plan, scheme)
@@ -137,7 +139,7 @@ def test_header_is_what_safetensors_writes(
     leftovers = tuple(
         Leftover(name, _NAMES[kind], shape) for name, (kind, shape) in tensors.items()
     )
-    network = replace(describe(prepare(nn.Linear(1, 1))), layers=(), leftovers=leftovers)
+    network = replace(described(prepare(nn.Linear(1, 1))), layers=(), leftovers=leftovers)
     entries = cost.manifest(network, Plan({}), Scheme())
     body = sum(entry.bytes for entry in entries)
     assert cost.header_bytes(entries, meta) + body == len(data)
@@ -148,7 +150,7 @@ def test_header_is_what_safetensors_writes(
 
 def test_a_tiny_model_by_hand() -> None:
     """Linear 3 -> 4 at 3 bits: 12 codes take 5 bytes; 4 scales and 4 biases of 2 bytes each."""
-    network = describe(prepare(nn.Sequential(nn.Linear(3, 4))))
+    network = described(prepare(nn.Sequential(nn.Linear(3, 4))))
     plan = Plan({"0": LayerChoice(weight_bits=3, activation_bits=8)})
     entries = cost.manifest(network, plan, Scheme())
     assert entries == (
@@ -159,7 +161,7 @@ def test_a_tiny_model_by_hand() -> None:
     )
     assert [entry.bytes for entry in entries] == [8, 8, 8, 5]
     assert cost.layer_bytes(network, plan, Scheme()) == {"0": 29}
-    meta = cost.metadata(plan, Scheme(), {entry.name: cost.CHECKSUM for entry in entries})
+    meta = cost.metadata(network, plan, Scheme(), {entry.name: cost.CHECKSUM for entry in entries})
     header = cost.header_bytes(entries, meta)
     assert header % 8 == 0
     assert cost.size_bytes(network, plan, Scheme()) == header + 29
@@ -176,22 +178,23 @@ def test_a_tiny_model_by_hand() -> None:
     ids=["32", "16", "1", "8 with activations"],
 )
 def test_layer_bytes_by_hand(changes: dict[str, int], by_hand: int) -> None:
-    network = describe(prepare(nn.Linear(3, 4)))
+    network = described(prepare(nn.Linear(3, 4)))
     scheme = Scheme(bias_bits=32) if changes["weight_bits"] == 32 else Scheme()
     assert cost.layer_bytes(network, Plan({"": LayerChoice(**changes)}), scheme) == {"": by_hand}
 
 
 def test_layer_bytes_leave_out_only_header_and_leftovers() -> None:
-    network = describe(prepare(small("odd")))
+    network = described(prepare(small("odd")))
     plan = plan_of(network, LayerChoice(3, 8))
     entries = cost.manifest(network, plan, Scheme())
     left = {each.name for each in network.leftovers}
+    left |= {f"norm.{parameter.name}" for parameter in network.norms[0].parameters}
     of_layers = sum(cost.layer_bytes(network, plan, Scheme()).values())
     assert of_layers == sum(entry.bytes for entry in entries if entry.name not in left)
 
 
 def test_widened_recurrent_layer_stores_where_its_units_come_from() -> None:
-    network = describe(prepare(toys.stack(hidden=6)))
+    network = described(prepare(toys.stack(hidden=6)))
     sources = {
         entry.name: entry
         for width in (1.0, 1.5)
@@ -207,7 +210,7 @@ def test_widened_recurrent_layer_stores_where_its_units_come_from() -> None:
 
 def treebank(hidden: int = 300) -> Network:
     with torch.device("meta"):
-        return describe(prepare(toys.LanguageModel(10_000, 300, hidden)))
+        return described(prepare(toys.LanguageModel(10_000, 300, hidden)))
 
 
 def test_treebank_parameters() -> None:
@@ -236,7 +239,7 @@ def test_neuron_share_weighs_by_parameters() -> None:
     """Deep Speech with 4-bit layers 1, 2 and 5, grown by half: sums of the table's shares."""
     with torch.device("meta"):
         model = prepare(toys.DeepSpeech(494, 2048, 4096, 29))
-    network = describe(model)
+    network = described(model)
     assert network.parameters == 122_732_573
     plan = plan_of(network)
     for name in ("fc1", "fc2", "fc5"):
@@ -250,7 +253,7 @@ def test_neuron_share_weighs_by_parameters() -> None:
 
 
 def of(model: nn.Module, **choice: Any) -> tuple[Network, Plan]:
-    network = describe(prepare(model))
+    network = described(prepare(model))
     return network, plan_of(network, LayerChoice(**choice))
 
 
@@ -311,7 +314,7 @@ def test_stack_by_hand() -> None:
 
 
 def test_growth_counts_in_operations() -> None:
-    network = describe(prepare(toys.language_model(layers=1)))
+    network = described(prepare(toys.language_model(layers=1)))
     plan = plan_of(network, LayerChoice(4, 8), rnn__l0=1.5)  # 8 -> 12 units
     assert cost.macs(network, plan) == 4 * 12 * (6 + 12) + 12 * 15
     assert cost.activation_bytes(network, plan) == 6 + 12 + 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import GROWTHS, Profile, growth_of, judge, profile, profile_model
@@ -18,7 +19,7 @@ from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.widen import widen
 from tests import toys
-from tests.toys import RegressionTask, language_task, prepared
+from tests.toys import RegressionTask, described, language_task, prepared
 
 # Notes on the paper, section 2: Mozilla's DeepSpeech v0.1.1. Name: parameters, share in percent.
 TABLE = {
@@ -36,7 +37,8 @@ def deep_speech() -> Profile:
     """At full size; on the meta device, so that nothing is allocated or computed."""
     with torch.device("meta"):
         model = prepare(toys.DeepSpeech(494, 2048, 4096, 29))
-        return profile_model(model, Example((torch.zeros(50, 2, 494),), 100, "frame"), Widening())
+        example = Example((torch.zeros(50, 2, 494),), 100, "frame")
+        return profile_model(model, described(model, *example.inputs), example, Widening())
 
 
 def test_deep_speech_sizes_are_the_papers(deep_speech: Profile) -> None:
@@ -102,7 +104,7 @@ def test_largest_share_first(deep_speech: Profile) -> None:
 )
 def test_thresholds(rule: Widening, expected: list[str], deep_speech: Profile) -> None:
     with torch.device("meta"):
-        network = describe(prepare(toys.DeepSpeech(494, 2048, 4096, 29)))
+        network = described(prepare(toys.DeepSpeech(494, 2048, 4096, 29)))
     chosen = [
         layer.name
         for layer in network.layers
@@ -225,7 +227,7 @@ def test_json(deep_speech: Profile) -> None:
     assert deep_speech.to_json().endswith("}\n")
 
 
-def test_an_untraceable_model_is_profiled_and_says_so() -> None:
+def test_a_model_that_branches_on_data_is_profiled_and_says_so() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -237,7 +239,10 @@ def test_an_untraceable_model_is_profiled_and_says_so() -> None:
 
     found = profile(RegressionTask(Branching(), torch.randn(4, 3, 5)))
     assert found.widenable == ()
-    assert all(layer.reason.startswith("the model could not be traced") for layer in found.layers)
+    assert re.match(
+        r"is read across its units by 'mean' \(test_profiler.py:\d+\)", found["fc"].reason
+    )
+    assert found["last"].reason == "feeds the model's output"
     assert found["fc"].macs == 30
 
 

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from typing import Any
 
 import pytest
 
@@ -159,3 +160,44 @@ def test_names_the_unknown_key(values, came):
     with pytest.raises(UserError, match="settings must be among") as caught:
         from_dict(Search, values)
     assert str(caught.value).endswith(f"got {came}")
+
+
+# --- rules by name --------------------------------------------------------------------------------
+
+
+def test_rules_are_normalised_and_come_back_from_a_dict() -> None:
+    rules: Any = {"rnn.*": {"weight_bits": [4, 8], "width": 1}, 0: {"hidden_bits": 8}}
+    search = Search(rules=rules)
+    assert search.rules == {
+        "rnn.*": {"weight_bits": (4, 8), "width": (1,)},
+        "0": {"hidden_bits": (8,)},
+    }
+    assert from_dict(Search, asdict(search)) == search
+    assert hash(search) == hash(Search())
+    assert Search(rules=None).rules == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rules", "line"),
+    [
+        (4, "rules must map layer names to choices"),
+        ({1.1: {}}, r"names or patterns of layers as keys \(quoted\), got 1.1"),
+        ({"a": 8}, r"rules.a must be like \{weight_bits: 8\}, got 8"),
+        ({"a": {"bits": 8}}, "rules.a must have keys among weight_bits, .*, got 'bits'"),
+        ({"a": {"weight_bits": []}}, "rules.a.weight_bits must have a choice"),
+        ({"a": {"weight_bits": [8, 4]}}, r"rules.a.weight_bits must rise, got \[8, 4\]"),
+        ({"a": {"weight_bits": 9}}, "rules.a: weight_bits must be one of 1, 2, .*, got 9"),
+        ({"a": {"hidden_bits": 1}}, "rules.a: hidden_bits must be one of 2, 3, .*, got 1"),
+        ({"a": {"recurrent_bits": None}}, "rules.a: recurrent_bits must be a number, got None"),
+        ({"a": {"width": 0.5}}, r"rules.a: width must be in \[1, 16\], got 0.5"),
+        ({"a": {"width": "1"}}, "rules.a: width must be a number, got '1'"),
+    ],
+)
+def test_rules_that_are_refused(rules: Any, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Search(rules=rules)
+
+
+def test_autocast_is_one_of_three() -> None:
+    with pytest.raises(UserError, match="autocast must be none, bfloat16 or float16, got 'half'"):
+        Training(autocast="half")

@@ -104,6 +104,24 @@ def test_a_setting_more_or_less_is_a_difference(study: Study) -> None:
         Study.create(study.path, less)
 
 
+def test_rules_in_another_order_are_a_difference(tmp_path: Path) -> None:
+    rules = {"*": {"width": [1.0]}, "decoder": {"width": [1.5]}}
+    study = Study.create(tmp_path / "s", {"rules": rules})
+    assert Study.create(study.path, {"rules": dict(rules)}) == study
+    line = r"rules for \*, decoder, got them in the order decoder, \*; take that order"
+    with pytest.raises(UserError, match=line):
+        Study.create(study.path, {"rules": dict(reversed(rules.items()))})
+    with pytest.raises(UserError, match=r"rules\.decoder\.width=\[1\.5\], got .*=None"):
+        Study.create(study.path, {"rules": {"*": {"width": [1.0]}}})
+
+
+def test_a_setting_that_an_older_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "s", {"qat": {"lr": 0.1}})
+    assert Study.create(study.path, {"qat": {"lr": 0.1, "autocast": "none"}, "rules": {}}) == study
+    with pytest.raises(UserError, match=r"with qat\.autocast=none, got qat\.autocast=bfloat16"):
+        Study.create(study.path, {"qat": {"lr": 0.1, "autocast": "bfloat16"}})
+
+
 @pytest.mark.parametrize(("key", "value"), [("trials", 99), ("device", "cuda:1"), ("study", "x")])
 def test_free_keys_may_differ(key: str, value: Any, study: Study) -> None:
     assert key in FREE_KEYS

@@ -12,13 +12,14 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from autoquant import qat, training
-from autoquant.errors import Diverged
-from autoquant.graph import describe, prepare
+from autoquant.errors import Diverged, UserError
+from autoquant.graph import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import Run, resolve_device, score, seed_everything, train
 from tests import toys
+from tests.toys import described
 
 QUICK = Training(steps=12, lr=0.01)
 
@@ -36,7 +37,7 @@ def float_model(task: LanguageTask, seed: int = 0) -> nn.Module:
 
 def quantized_model(task: LanguageTask, seed: int = 0) -> nn.Module:
     model = prepare(float_model(task, seed))
-    network = describe(model)
+    network = described(model)
     plan = Plan.uniform(network.names, LayerChoice(3, 4))
     qat.quantize(model, network, plan, Scheme())
     qat.calibrate(model, task, seed)
@@ -448,6 +449,65 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
         torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
     )
     assert resolve_device("auto") == torch.device("cuda")
+
+
+def test_a_device_that_is_not_there_names_those_that_are(monkeypatch):
+    monkeypatch.setattr(training, "_accelerators", lambda: ["cuda", "cuda:0"])
+    line = r"torch has here \(auto, cpu, cuda, cuda:0\), got 'cuda:7'"
+    with pytest.raises(UserError, match=line):
+        resolve_device("cuda:7")
+
+
+# --- autocast ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bits", [None, (3, 4), (4, 32), (16, 16)], ids=str)
+def test_bfloat16_autocast_on_the_cpu(cell, bits):
+    """It trains as float32 does, nearly, and scores are taken in float32."""
+    task, scores = toys.language_task(cell=cell), []
+    for autocast in ("none", "bfloat16"):
+        model = float_model(task)
+        if bits is not None:
+            model = prepare(model)
+            network = described(model)
+            plan = Plan.uniform(network.names, LayerChoice(*bits))
+            qat.quantize(model, network, plan, Scheme())
+            qat.calibrate(model, task, 0)
+        quietly(model, task, Training(steps=20, lr=0.01, autocast=autocast))
+        assert {each.dtype for each in model.parameters()} == {torch.float32}
+        scores.append(score(model, task, "valid"))
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], rel=0.02)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_only_the_loss_is_under_autocast(task):
+    seen = []
+
+    def look(model: nn.Module, step: int) -> torch.Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return model.weight.sum()
+
+    quietly(nn.Linear(2, 2), Toy(look), Training(steps=2, scores=1, autocast="bfloat16"))
+    assert seen == [True, False, True]
+
+
+def test_float16_autocast_needs_cuda():
+    with pytest.raises(UserError, match=r"autocast=float16 must have a CUDA device .* device=cpu"):
+        quietly(nn.Linear(2, 2), Toy(), Training(steps=2, autocast="float16"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("autocast", ["bfloat16", "float16"])
+def test_autocast_on_a_gpu(task, autocast, tmp_path):
+    model = float_model(task).cuda()
+    before = score(model, task, "valid")
+    settings = Training(steps=60, lr=0.03, autocast=autocast)
+    quietly(model, task, settings, checkpoint=tmp_path / "checkpoint")
+    assert score(model, task, "valid") < 0.8 * before
+    saved = torch.load(tmp_path / "checkpoint", weights_only=True)
+    assert ("scaler" in saved) is (autocast == "float16")
 
 
 @pytest.mark.parametrize("progress", [True, False], ids=["shown", "quiet"])

@@ -210,10 +210,30 @@ def _first(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def prepared(model: nn.Module) -> tuple[nn.Module, Network]:
+def example_of(model: nn.Module) -> tuple[Any, ...]:
+    """Inputs for one forward pass of a toy, or of a sequence that begins with a known layer."""
+    generator = torch.Generator().manual_seed(1)
+    if isinstance(model, Tagger):
+        return (sentences(),)
+    sizes = ("num_embeddings", "in_features", "input_size")
+    first = next(m for m in model.modules() if any(hasattr(m, size) for size in sizes))
+    size = next(getattr(first, each) for each in sizes if hasattr(first, each))
+    if isinstance(first, nn.Embedding):
+        values = torch.randint(0, size, (5, 3), generator=generator)
+    else:
+        values = torch.randn(*getattr(model, "lead", (5, 3)), size, generator=generator)
+    return (values.to(next(model.parameters()).device),)
+
+
+def prepared(model: nn.Module, *inputs: Any) -> tuple[nn.Module, Network]:
     """A model ready to grow, in eval mode, and its network."""
     ready = prepare(model).eval()
-    return ready, describe(ready)
+    return ready, described(ready, *inputs)
+
+
+def described(model: nn.Module, *inputs: Any) -> Network:
+    """The network of a prepared model."""
+    return describe(model, inputs or example_of(model))
 
 
 def plan_of(network: Network, choice: LayerChoice | None = None, **widths: float) -> Plan:

@@ -51,7 +51,8 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     compute = current()
     codings = coding_of(inputs), coding_of(weight)
     if not _suits(inputs, weight, bias, *codings, compute):
-        return F.linear(inputs, weight, bias)
+        # else torch sums in another order where the weight wants a gradient than where it does not
+        return F.linear(inputs.contiguous(), weight, bias)
     flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
     result: Tensor = _Linear.apply(flat, weight, bias, *codings, compute)  # type: ignore[no-untyped-call]
     return result.view(*inputs.shape[:-1], -1)

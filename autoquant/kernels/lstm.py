@@ -9,6 +9,7 @@ from autoquant.kernels.cell import State
 from autoquant.kernels.engine import Tape
 from autoquant.kernels.loop import Run
 from autoquant.kernels.products import add_product_, narrowed
+from autoquant.kernels.slopes import sigmoid_back, tanh_back
 
 
 class Lstm:
@@ -55,17 +56,18 @@ class Lstm:
         grad_rest: State,
     ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
         steps, weight = run.steps, narrowed(run.recurrent, run.job.precision)
-        rates, through = _rates(run, tape, exact, inside)
+        rates, through = _rates(run, tape, inside)
         gates = rates.view(-1, 4, run.units)
         f = steps.split(tape[1][:, run.units : 2 * run.units])
         h, a, s, by_c, by_h = map(steps.split, (grad, rates, through, gates[:, :3], gates[:, 3]))
         first, memory = torch.zeros_like(grad_rest[0]), grad_rest[0].clone()
         h_before = steps.shifted(h, first)
+        c, c_of_gates = steps.shared(memory), steps.shared(memory.unsqueeze(1))
         for t in reversed(range(len(h))):
-            c = memory[: len(h[t])].addcmul_(h[t], s[t])
-            by_c[t].mul_(c.unsqueeze(1))
+            c[t].addcmul_(h[t], s[t])
+            by_c[t].mul_(c_of_gates[t])
             by_h[t].mul_(h[t])
-            c.mul_(f[t])
+            c[t].mul_(f[t])
             if t or run.job.state_gradient:
                 add_product_(h_before[t], a[t], weight)
         return rates, rates, (first, memory) if run.job.state_gradient else (None, None)
@@ -76,21 +78,18 @@ def _tanh(run: Run) -> bool:
     return run.job.cell.candidate == "tanh"
 
 
-def _rates(run: Run, tape: Tape, exact: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+def _rates(run: Run, tape: Tape, inside: Tensor | None) -> tuple[Tensor, Tensor]:
     """How fast c moves with i, f and g, and h with o [N, 4*H], and h with c [N, H]."""
     _, gates, memory, squashed, first = tape
     i, f, g, o = gates.chunk(4, dim=1)
-    rates = 1 - gates
+    rates = torch.empty_like(gates)
     by_i, by_f, by_g, by_o = rates.chunk(4, dim=1)
-    by_i.mul_(i).mul_(g)
-    by_f.mul_(f).mul_(run.steps.before(memory, first))
-    by_o.mul_(exact)
-    if _tanh(run):
-        by_g.addcmul_(by_g, g).mul_(i)  # (1 - g) * (1 + g) * i
-        through = torch.addcmul(o, exact, squashed, value=-1)
-    else:
-        by_g.mul_(g).mul_(i)
-        through = torch.addcmul(exact, exact, squashed, value=-1)
+    squash_back = tanh_back if _tanh(run) else sigmoid_back
+    sigmoid_back(g, i, out=by_i)
+    sigmoid_back(run.steps.before(memory, first), f, out=by_f)
+    squash_back(i, g, out=by_g)
+    sigmoid_back(squashed, o, out=by_o)
+    through = squash_back(o, squashed)
     if inside is not None:
         by_o.mul_(inside)
         through.mul_(inside)

@@ -27,12 +27,16 @@ class Steps:
     def room(self, like: Tensor, width: int, *, kept: bool) -> tuple[Tensor, Sequence[Tensor]]:
         """Memory [N, width] and its steps; if it is not kept, [B, width] that all steps share."""
         memory = like.new_empty(sum(self.sizes) if kept else self.sizes[0], width)
-        return memory, self.split(memory) if kept else [memory[:size] for size in self.sizes]
+        return memory, self.split(memory) if kept else self.shared(memory)
+
+    def shared(self, rows: Tensor) -> list[Tensor]:
+        """Rows [B, ...] -> views [B_t, ...] of those that are active at each step."""
+        return [_first(rows, size) for size in self.sizes]
 
     def shifted(self, steps: Sequence[Tensor], first: Tensor) -> list[Tensor]:
         """What each step finds: views [B_t, ...] of the step before it; ``first`` to begin with."""
         pairs = zip(steps[:-1], self.sizes[1:], strict=True)
-        return [first, *(before[:size] for before, size in pairs)]
+        return [first, *(_first(before, size) for before, size in pairs)]
 
     def before(self, flow: Tensor, first: Tensor) -> Tensor:
         """What each step finds, as one tensor [N, ...]."""
@@ -61,3 +65,8 @@ class Steps:
             return like.new_tensor(values).repeat_interleave(self.sizes[0])
         rows = torch.tensor(values, dtype=like.dtype).repeat_interleave(torch.tensor(self.sizes))
         return rows.to(like.device)
+
+
+def _first(rows: Tensor, count: int) -> Tensor:
+    """The first rows; no new view where that is all of them."""
+    return rows if count == len(rows) else rows[:count]

@@ -8,13 +8,14 @@ from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
 
+@layer_kind(nn.EmbeddingBag)
 @layer_kind(nn.Embedding)
 class Embedding:
-    """torch.nn.Embedding."""
+    """torch.nn.Embedding and EmbeddingBag."""
 
     name = "embedding"
 
-    def describe(self, name: str, module: nn.Embedding) -> LayerSpec:
+    def describe(self, name: str, module: nn.Embedding | nn.EmbeddingBag) -> LayerSpec:
         words, units = module.num_embeddings, module.embedding_dim
         table = ParameterSpec("weight", (Axis("fixed", words), Axis("out", units)), "weight")
         return LayerSpec(name, self.name, (table,), units, words, multiplies=False)

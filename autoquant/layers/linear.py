@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from autoquant.kernels import linear
@@ -17,9 +19,9 @@ class IntegerLinear(nn.Linear):
         """Make a plain nn.Linear one of these, in place; it keeps its parameters and hooks."""
         module.__class__ = cls
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """inputs [..., in] -> [..., out]."""
-        return linear(inputs, self.weight, self.bias)
+    def forward(self, input: Tensor) -> Tensor:  # named as nn.Linear's
+        """input [..., in] -> [..., out]."""
+        return linear(input, self.weight, self.bias)
 
 
 @layer_kind(IntegerLinear)
@@ -38,3 +40,39 @@ class Linear:
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
         return {"out_features": spec.units, "in_features": spec.features}
+
+
+@layer_kind(nn.Bilinear)
+class Bilinear:
+    """torch.nn.Bilinear: y = x A z + b, weight [out, in of x, in of z]; z's features stay."""
+
+    name = "bilinear"
+
+    def describe(self, name: str, module: nn.Bilinear) -> LayerSpec:
+        out, features = module.out_features, module.in1_features
+        axes = Axis("out", out), Axis("in", features), Axis("fixed", module.in2_features)
+        parameters = [ParameterSpec("weight", axes, "weight")]
+        if module.bias is not None:
+            parameters.append(ParameterSpec("bias", (Axis("out", out),), "bias"))
+        return LayerSpec(name, self.name, tuple(parameters), out, features)
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        return {"out_features": spec.units, "in1_features": spec.features}
+
+
+@layer_kind("transformers.pytorch_utils.Conv1D")
+class TransposedLinear:
+    """Hugging Face's Conv1D: a linear layer with weight [in, out]."""
+
+    name = "linear"
+
+    def describe(self, name: str, module: Any) -> LayerSpec:
+        features, out = module.weight.shape
+        parameters = (
+            ParameterSpec("weight", (Axis("in", features), Axis("out", out)), "weight"),
+            ParameterSpec("bias", (Axis("out", out),), "bias"),
+        )
+        return LayerSpec(name, self.name, parameters, out, features)
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        return {"nf": spec.units, "nx": spec.features}

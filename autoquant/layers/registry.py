@@ -16,6 +16,11 @@ class LayerKind(Protocol):
 
     The parameters it describes are quantized and grown by their axes; a kind adds only what the
     axes do not say.
+
+    Attributes:
+        name: of the kind, for people.
+        axis: optional: the axis of input and output that features and units lie along, counted
+            from the front or, when negative, from the back; -1 where a kind has none.
     """
 
     name: str
@@ -29,14 +34,21 @@ class LayerKind(Protocol):
         ...
 
 
-_KINDS: dict[type[nn.Module], LayerKind] = {}
+_KINDS: dict[type[nn.Module] | str, LayerKind] = {}
 
 
-def layer_kind(module_type: type[nn.Module]) -> Callable[[type[LayerKind]], type[LayerKind]]:
-    """Register a layer kind for a class of module (its subclasses need their own)."""
+def layer_kind(
+    module_type: type[nn.Module] | str, *given: Any
+) -> Callable[[type[LayerKind]], type[LayerKind]]:
+    """Register a layer kind for a class of module (its subclasses need their own).
+
+    Args:
+        module_type: the class, or its full name: of a library that need not be installed.
+        given: handed to the kind's constructor.
+    """
 
     def register(kind: type[LayerKind]) -> type[LayerKind]:
-        _KINDS[module_type] = kind()
+        _KINDS[module_type] = kind(*given)
         return kind
 
     return register
@@ -47,4 +59,5 @@ def kind_of(module: nn.Module) -> LayerKind | None:
 
     A parametrized module has a class of its own; its base is what counts.
     """
-    return _KINDS.get(parametrize.type_before_parametrizations(module))
+    found = parametrize.type_before_parametrizations(module)
+    return _KINDS.get(found) or _KINDS.get(f"{found.__module__}.{found.__qualname__}")

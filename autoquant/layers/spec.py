@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 AxisRole = Literal["out", "in", "hidden", "fixed"]
-Role = Literal["weight", "recurrent", "bias"]
+Role = Literal["weight", "recurrent", "bias", "norm"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter's name inside its layer, its axes, and which of the plan's bits it takes."""
+    """A parameter's name inside its layer, its axes, and which of the plan's bits it takes.
+
+    Attributes:
+        role: "weight" and "recurrent" take a plan's bits, "bias" those of biases; "norm" is kept in
+            32 bits.
+        shared: full name of the parameter that this one is, where layers share a weight.
+    """
 
     name: str
     axes: tuple[Axis, ...]
     role: Role
+    shared: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +72,9 @@ class LayerSpec:
         directions: how many blocks of ``units`` the output has (2 when bidirectional).
         multiplies: whether its weights multiply its input (an embedding only looks up).
         recurrent: whether it has a hidden state that can be quantized.
-        grown: whether it has more units than the model it comes from.
+        follows: whether its units are those of its input (a norm): it has no width of its own.
+        blocks: how many groups of channels it treats apart (of a grouped convolution, say).
+        original: units and features in the model it comes from, where they were others.
     """
 
     name: str
@@ -76,12 +85,19 @@ class LayerSpec:
     directions: int = 1
     multiplies: bool = True
     recurrent: bool = False
-    grown: bool = False
+    follows: bool = False
+    blocks: int = 1
+    original: tuple[int, int] | None = None
+
+    @property
+    def grown(self) -> bool:
+        """Whether it has more units than in the model it comes from."""
+        return self.original is not None and self.original[0] != self.units
 
     @property
     def count(self) -> int:
-        """Number of parameters."""
-        return sum(parameter.count for parameter in self.parameters)
+        """Number of parameters; one that belongs to another layer too is counted there."""
+        return sum(parameter.count for parameter in self.parameters if not parameter.shared)
 
     @property
     def shape(self) -> str:
@@ -92,12 +108,21 @@ class LayerSpec:
     def resized(self, units: int, features: int) -> LayerSpec:
         """The same layer with other numbers of units and input features."""
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
-        grown = self.grown or units != self.units
-        return replace(self, parameters=parameters, units=units, features=features, grown=grown)
+        blocks = units * self.blocks // self.units if self.blocks > 1 or self.follows else 1
+        before = self.original or (self.units, self.features)
+        original = before if before != (units, features) else None
+        return replace(
+            self,
+            parameters=parameters,
+            units=units,
+            features=features,
+            blocks=blocks,
+            original=original,
+        )
 
     def macs(self, positions: int = 1) -> int:
         """Multiply-accumulates of one call at ``positions`` output positions."""
-        weights = (p.count for p in self.parameters if p.role != "bias")
+        weights = (p.count for p in self.parameters if p.role in ("weight", "recurrent"))
         return positions * sum(weights) if self.multiplies else 0
 
 

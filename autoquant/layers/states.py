@@ -83,8 +83,7 @@ class StateLayout:
             return part[..., : layer.state_widths[k]]
         if (k and layer.proj_size) or not hasattr(layer, "unit_sources"):
             return part  # as many cells behind a projection as ever
-        sources = layer.unit_sources.long()
-        return torch.where(sources >= 0, part[..., sources.clamp_min(0)], 0.0)
+        return fitted(part, layer)
 
     def joined(self, states: Sequence[State]) -> State:
         """The state of each layer and direction -> parts [L*D, B, W]."""
@@ -92,6 +91,14 @@ class StateLayout:
             torch.stack([_padded(part, width) for part in parts])
             for width, parts in zip(self._widest, zip(*states, strict=True), strict=True)
         )
+
+
+def fitted(part: Tensor, layer: RecurrentLayer) -> Tensor:
+    """A state as wide as a layer was before it was widened -> as wide as it is."""
+    if part.shape[-1] == layer.units or not hasattr(layer, "unit_sources"):
+        return part
+    sources = layer.unit_sources.long()
+    return torch.where(sources >= 0, part[..., sources.clamp_min(0)], 0.0)
 
 
 def _padded(part: Tensor, width: int) -> Tensor:

@@ -206,6 +206,14 @@ INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const
     return odd;
 }
 
+/* A step for any number of gates; not 0 where a hidden state is NaN. Not inlined: training and
+ * inference share one copy, and so its roundings. */
+static __attribute__((noinline)) int step_on(const recurrence *job, int64_t first, int rows,
+                                             const uint8_t *now, uint8_t *next) {
+    return any(job->weight->gates == 3 ? step_rows(3, job, first, rows, now, next)
+                                       : step_rows(4, job, first, rows, now, next));
+}
+
 /* Codes of the initial state of one row, which is quantized in place; not 0 where it is NaN. */
 INLINE int start_row(const recurrence *job, int row, uint8_t *codes) {
     float *h = job->h + (int64_t)row * job->units;
@@ -227,10 +235,7 @@ int NAME(forward)(const recurrence *job) {
         int rows = active_rows(job, t);
         const uint8_t *now = codes[t & 1];
         uint8_t *next = codes[~t & 1];
-        vi nan = job->weight->gates == 3
-                     ? step_rows(3, job, start + job->row0, rows, now, next)
-                     : step_rows(4, job, start + job->row0, rows, now, next);
-        odd |= any(nan);
+        odd |= step_on(job, start + job->row0, rows, now, next);
         for (int r = job->row0; r < job->row0 + rows; r++)
             job->sums[r] = close_row(job, next + r * job->stride);
     }

@@ -3,6 +3,13 @@
 from autoquant.runtime.embedding import PackedEmbedding
 from autoquant.runtime.linear import PackedLinear
 from autoquant.runtime.recurrent import PackedRecurrentLayer
+from autoquant.runtime.stack import PackedRecurrent
 from autoquant.runtime.weight import PackedWeight
 
-__all__ = ["PackedEmbedding", "PackedLinear", "PackedRecurrentLayer", "PackedWeight"]
+__all__ = [
+    "PackedEmbedding",
+    "PackedLinear",
+    "PackedRecurrent",
+    "PackedRecurrentLayer",
+    "PackedWeight",
+]

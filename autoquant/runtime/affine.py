@@ -47,7 +47,7 @@ class Affine:
         job.bias = None if self.bias is None else self.bias.data_ptr()
         job.stride, job.block1 = self.stride, self.matrix.struct.blocks
         job.low, job.high = rule.grid.low, rule.grid.high
-        self._call = AffineCall(job=job, scale=float(self.coding.scale))
+        self.call = AffineCall(job=job, scale=float(self.coding.scale))
 
     def __call__(self, inputs: Tensor) -> Tensor | None:
         """inputs [N, columns] -> [N, rows]; None where an input is NaN, which codes cannot be."""
@@ -65,7 +65,7 @@ class Affine:
         """The call that computes ``out``, and the memory that it works in."""
         rows = len(inputs)
         room = inputs.new_empty(rows * (self.stride + 4), dtype=torch.uint8)
-        call = AffineCall.from_buffer_copy(self._call)
+        call = AffineCall.from_buffer_copy(self.call)
         call.inputs, call.rows = inputs.data_ptr(), rows
         job = call.job
         job.codes = room.data_ptr()
@@ -83,11 +83,10 @@ def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rul
 
 def plain(*given: Tensor) -> bool:
     """Whether inputs suit the kernels, and nothing asks for gradients or for other kernels."""
-    suit = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in given)
-    wanted = torch.is_grad_enabled() and any(each.requires_grad for each in given)
-    return (
-        suit
-        and not wanted
-        and current().kernel in ("auto", "native")
-        and not torch.is_autocast_enabled("cpu")
-    )
+    if torch.is_autocast_enabled("cpu") or current().kernel not in ("auto", "native"):
+        return False
+    graded = torch.is_grad_enabled()
+    for each in given:
+        if not each.is_cpu or each.dtype != torch.float32 or (graded and each.requires_grad):
+            return False
+    return True

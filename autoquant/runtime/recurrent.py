@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant import native
 from autoquant.kernels import State, Weights
-from autoquant.layers.packed import mirrored
 from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime.affine import plain, rule_for
 from autoquant.runtime.direction import Direction
+from autoquant.runtime.flow import Flow
 from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight
 
@@ -32,7 +31,7 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
         parameters: by the names of ``like``'s; packed, or float tensors.
     """
 
-    _ready: list[Direction | None] | None
+    _ready: tuple[Flow | None] | None
 
     def __init__(
         self,
@@ -71,32 +70,15 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
     ) -> tuple[Tensor, list[State]]:
         """See RecurrentLayer; the input is quantized here."""
         parts = [part for state in states for part in state]
-        prepared = self._prepared() if inputs.numel() and plain(inputs, *parts) else [None]
-        if None in prepared:
+        flow = self.flow() if inputs.numel() and plain(inputs, *parts) else None
+        if flow is None:
             return self._decoded(inputs, sizes, states)
-        results = self._directed(prepared, inputs.contiguous(), sizes, states)
-        if None in results:
+        given = tuple(torch.stack(part) for part in zip(*states, strict=True))
+        result = flow(inputs.contiguous(), len(sizes), sizes[0], given, (len(inputs),), sizes)
+        if result is None:
             return self._decoded(inputs, sizes, states)
-        outputs, last = zip(*results, strict=True)
-        return torch.cat(outputs, -1) if self.bidirectional else outputs[0], [*last]
-
-    def _directed(
-        self, prepared: list[Any], inputs: Tensor, sizes: Sequence[int], states: list[State]
-    ) -> list[Any]:
-        """What each direction gives, on a thread of its own; None where a number is NaN."""
-        alone = self.directions == 1
-        results: list[Any] = [None] * self.directions
-
-        def share(first: int, end: int) -> None:  # in a thread that must not wait for others
-            for i in range(first, end):
-                flowing = mirrored(inputs, sizes) if i else inputs
-                result = prepared[i](flowing, sizes, states[i], alone=alone)
-                if result is not None and i:
-                    result = mirrored(result[0], sizes), result[1]
-                results[i] = result
-
-        native.parallel(share, self.directions)
-        return results
+        outputs, last = result
+        return outputs, [*zip(*last, strict=True)]
 
     def _decoded(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -105,10 +87,13 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
             inputs = self.input_quantizer(inputs)
         return super().forward(inputs, sizes, states)
 
-    def _prepared(self) -> list[Direction | None]:
+    def flow(self) -> Flow | None:
+        """All of it as the kernels take it; None where they cannot."""
         if self._ready is None:
-            self._ready = [self._direction(suffix) for suffix in SUFFIXES[: self.directions]]
-        return self._ready
+            found = [self._direction(suffix) for suffix in SUFFIXES[: self.directions]]
+            suited = [each for each in found if each is not None]
+            self._ready = (Flow(suited, len(found)) if len(suited) == len(found) else None,)
+        return self._ready[0]
 
     def _direction(self, suffix: str) -> Direction | None:
         names = ["weight_ih" + suffix, "weight_hh" + suffix]

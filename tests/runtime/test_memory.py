@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoquant import artifact, cost
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from tests.native.machine import NEEDS_KERNELS, ROOT
 from tests.runtime.pairs import noise, pair, weights_of
-from tests.toys import plan_of
+from tests.toys import described, plan_of
 
 W4A8 = LayerChoice(4, 8)
 
@@ -152,7 +152,7 @@ print(json.dumps([built - start, after - start, ran - start]))
 def fabricated(path: Path, units: int) -> Path:
     """A file of a BiLSTM whose codes are random: quantizing one of this size takes minutes."""
     with torch.device("meta"):
-        network = describe(prepare(nn.LSTM(units, units, bidirectional=True)))
+        network = described(prepare(nn.LSTM(units, units, bidirectional=True)))
     plan, scheme, generator = plan_of(network, W4A8), Scheme(), torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
     for entry in cost.manifest(network, plan, scheme):

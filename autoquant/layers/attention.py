@@ -1,0 +1,142 @@
+"""``Attention``: stands in for nn.MultiheadAttention; its projections are layers of their own.
+
+Heads can grow in number: a duplicated head attends as its source does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention from four linear layers; inputs and outputs as nn.MultiheadAttention's.
+
+    Args:
+        head: size of a head D; the number of heads H is the projections' size over it.
+    """
+
+    in_proj_bias = None  # these two keep nn.TransformerEncoderLayer off its fused path,
+    _qkv_same_embed_dim = False  # which would read the weights around these layers
+
+    def __init__(
+        self,
+        query: nn.Linear,
+        key: nn.Linear,
+        value: nn.Linear,
+        out: nn.Linear,
+        *,
+        head: int,
+        dropout: float,
+        batch_first: bool,
+    ) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = query, key, value, out
+        self.head_dim = head
+        self.embed_dim = out.out_features
+        self.num_heads = query.out_features // head  # as user code knows it
+        self.dropout = dropout
+        self.batch_first = batch_first
+
+    @staticmethod
+    def suits(module: nn.MultiheadAttention) -> bool:
+        """Whether a module has nothing beside its projections."""
+        return module.bias_k is None and not module.add_zero_attn
+
+    @classmethod
+    def from_torch(cls, module: nn.MultiheadAttention) -> Attention:
+        """The same function as a torch module, with a copy of its weights."""
+        size = module.embed_dim
+        whole: Any = module.in_proj_weight
+        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        given: Any = module.in_proj_bias
+        biases = (None,) * 3 if given is None else given.chunk(3)
+        pairs = zip(weights if whole is None else whole.chunk(3), biases, strict=True)
+        query, key, value = (_linear(weight, bias) for weight, bias in pairs)
+        attention = cls(
+            query,
+            key,
+            value,
+            _linear(module.out_proj.weight, module.out_proj.bias),
+            head=size // module.num_heads,
+            dropout=module.dropout,
+            batch_first=module.batch_first,
+        )
+        return attention.train(module.training)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """See nn.MultiheadAttention."""
+        single = query.ndim == 2
+        axis = 1 if single and not self.batch_first else 0
+        inputs: Any = (query, key, value)
+        if single:
+            inputs = [each.unsqueeze(axis) for each in inputs]
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
+        if not self.batch_first:
+            inputs = [each.transpose(0, 1) for each in inputs]
+        layers = self.q_proj, self.k_proj, self.v_proj
+        q, k, v = (self._heads(layer(x)) for layer, x in zip(layers, inputs, strict=True))
+        mask = _mask(q, k, attn_mask, key_padding_mask)
+        attended, weights = self._attend(q, k, v, mask, need_weights)
+        output = self.out_proj(attended.transpose(1, 2).flatten(2))  # [B, L, E]
+        output = output if self.batch_first else output.transpose(0, 1)
+        if weights is not None:
+            weights = weights.mean(1) if average_attn_weights else weights
+            weights = weights.squeeze(0) if single else weights
+        return output.squeeze(axis) if single else output, weights
+
+    def _heads(self, values: Tensor) -> Tensor:
+        """[B, L, H*D] -> [B, H, L, D]."""
+        return values.view(*values.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        dropout = self.dropout if self.training else 0.0
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout), None
+        scores = q @ k.transpose(-2, -1) * self.head_dim**-0.5
+        weights = torch.softmax(scores if mask is None else scores + mask, -1)
+        weights = F.dropout(weights, self.dropout, self.training)
+        return weights @ v, weights
+
+
+def _mask(q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
+    """What is added to scores [B, H, L, S]."""
+    total = None if attn_mask is None else _additive(attn_mask, q.dtype)
+    if total is not None and total.ndim == 3:
+        total = total.view(len(q), -1, *total.shape[1:])
+    if padding is not None:
+        own = _additive(padding, q.dtype).view(len(q), 1, 1, k.shape[2])
+        total = own if total is None else total + own
+    return total
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask whose True means hidden, or that is added as it is."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
+
+
+@torch.no_grad()
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    out, features = weight.shape
+    made = nn.Linear(features, out, bias is not None, weight.device, weight.dtype)
+    made.weight.copy_(weight)
+    if bias is not None:
+        made.bias.copy_(bias)
+    return made

@@ -1,0 +1,92 @@
+"""``RecurrentCell``: stands in for nn.LSTMCell, GRUCell and RNNCell in the user's own loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoquant.errors import UserError
+from autoquant.kernels import Cell, State
+from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
+from autoquant.layers.registry import layer_kind
+from autoquant.layers.states import fitted
+
+
+class RecurrentCell(RecurrentLayer):
+    """One step at each call; parameters as in RecurrentLayer.
+
+    The state that comes back is quantized, as it is inside a stack. A state as wide as the cell
+    was before it was widened is taken too: duplicated units get their source's value.
+    """
+
+    @classmethod
+    def from_torch(cls, module: nn.RNNCellBase) -> RecurrentCell:
+        """The same function as a torch module, with a copy of its weights."""
+        cell = cls(
+            Cell(_kind(module)),  # type: ignore[arg-type]
+            module.input_size,
+            module.hidden_size,
+            bidirectional=False,
+            bias=module.bias,
+        )
+        cell.to(module.weight_ih.device, module.weight_ih.dtype)
+        cell.original_size = module.hidden_size
+        _copy_weights(module, cell)
+        return cell.train(module.training)
+
+    original_size: int
+
+    def forward(self, inputs: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+        """One step.
+
+        Args:
+            inputs: [B, I] or [I].
+            hx: h or (h, c), each [B, H] or [H]; zeros where None.
+
+        Returns:
+            the next state, as torch's cells do.
+        """
+        if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
+            shape = list(inputs.shape)
+            raise UserError(f"inputs of a cell must be [B, {self.input_size}], got {shape}")
+        rows = inputs if inputs.ndim == 2 else inputs.unsqueeze(0)
+        state = self._state(rows, hx)
+        _, (last,) = super().forward(rows, [len(rows)], [state])
+        if inputs.ndim == 1:
+            last = tuple(part.squeeze(0) for part in last)
+        return last if self.cell.kind == "lstm" else last[0]
+
+    def _state(self, rows: Tensor, hx: Any) -> State:
+        if hx is None:
+            return tuple(rows.new_zeros(len(rows), width) for width in self.state_widths)
+        parts = hx if self.cell.kind == "lstm" else (hx,)
+        parts = tuple(part if part.ndim == 2 else part.unsqueeze(0) for part in parts)
+        for part in parts:
+            if len(part) != len(rows) or part.shape[1] not in (self.units, self.original_size):
+                wanted, came = [len(rows), self.units], list(part.shape)
+                raise UserError(f"the state of a cell must be {wanted}, got {came}")
+        return tuple(fitted(part, self) for part in parts)
+
+
+layer_kind(RecurrentCell)(RecurrentKind)
+
+
+def _kind(module: nn.RNNCellBase) -> str:
+    if isinstance(module, nn.RNNCell):
+        return f"rnn_{module.nonlinearity}"
+    return "lstm" if isinstance(module, nn.LSTMCell) else "gru"
+
+
+@torch.no_grad()
+def _copy_weights(module: nn.RNNCellBase, cell: RecurrentCell) -> None:
+    cell.weight_ih.copy_(module.weight_ih)  # type: ignore[operator]
+    cell.weight_hh.copy_(module.weight_hh)  # type: ignore[operator]
+    if module.bias:
+        first, second = module.bias_ih, module.bias_hh.clone()
+        if cell.cell.kind == "gru":  # the candidate's second bias stands inside the reset gate
+            candidate = second[-module.hidden_size :]
+            cell.bias_hn.copy_(candidate)  # type: ignore[operator]
+            candidate.zero_()
+        cell.bias.copy_(first + second)  # type: ignore[operator]

@@ -1,0 +1,87 @@
+"""Proof by growing: whether groups that look free do keep the model's function when they grow.
+
+A forward pass may hold sizes that no trace can see (a constant in a view, a check of a shape). So
+every group is grown a little, each by another number of units, and the model is run again on its
+example: what fails, or computes something else, is frozen with what went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from autoquant.errors import RunError
+from autoquant.layers import grown_units
+from autoquant.network import Network
+from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Scheme
+from autoquant.tracing import lines
+from autoquant.widen import check_same_function, grow
+
+STEPS = 5  # different growths, so that a size that two groups share by chance is told apart
+
+
+def proven(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
+    """The network with groups frozen that cannot grow after all.
+
+    Groups are tried all at once, then by halves where that fails: few runs where few fail.
+    """
+    free = [each for each in dict.fromkeys(network.groups.values()) if each not in network.frozen]
+    found: dict[str, str] = {}
+    _try(model, network, inputs, free, found)
+    return replace(network, frozen=MappingProxyType({**network.frozen, **found}))
+
+
+def _try(
+    model: nn.Module,
+    network: Network,
+    inputs: tuple[Any, ...],
+    groups: Sequence[str],
+    found: dict[str, str],
+) -> None:
+    failure = _failure(model, network, inputs, groups) if groups else None
+    if failure is None:
+        return
+    if len(groups) == 1:
+        found[groups[0]] = failure
+        return
+    middle = len(groups) // 2
+    _try(model, network, inputs, groups[:middle], found)
+    _try(model, network, inputs, groups[middle:], found)
+    left = [each for each in groups if each not in found]
+    if left and (failure := _failure(model, network, inputs, left)) is not None:
+        found.update(dict.fromkeys(left[len(left) // 2 :], failure))  # only together do they fail
+
+
+def _failure(
+    model: nn.Module, network: Network, inputs: tuple[Any, ...], groups: Sequence[str]
+) -> str | None:
+    """What happens when groups grow by a few units each; None where the function stays."""
+    try:
+        plan = _plan(network, groups)
+        wider = grow(model, network, network.resized(plan), plan, Scheme(), "even", 0)
+        check_same_function(model, wider, inputs)
+    except RunError:
+        return "growing it changes what the model computes"
+    except Exception as error:  # whatever user code raises when sizes change
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        line = lines.raised(error)
+        return f"growing it fails{f' ({line})' if line else ''}: {text[0]}"
+    return None
+
+
+def _plan(network: Network, groups: Sequence[str]) -> Plan:
+    """Each group grown by 2, 4, ... units, as few as its largest part allows."""
+    widths = {}
+    for i, group in enumerate(groups):
+        parts = [s.size for lay in network.outputs.values() for s in lay if s.group == group]
+        size, added = max(parts), 2 * (1 + i % STEPS)
+        widths[group] = min(1 + added / size, 16.0)
+        assert grown_units(size, widths[group]) > size
+    return Plan(
+        {name: LayerChoice(width=widths.get(network.groups[name], 1.0)) for name in network.names}
+    )

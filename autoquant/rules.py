@@ -1,0 +1,111 @@
+"""Rules by name, held against a network: which choices they leave each of its layers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from autoquant.errors import UserError
+from autoquant.layers import LayerSpec
+from autoquant.network import Network
+from autoquant.settings import Rules
+
+STAYS = (1.0,)  # widths of a layer that does not grow
+FOLLOWS = {"recurrent_bits": "weight_bits", "hidden_bits": "activation_bits"}
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the last rule that names a field of a layer says.
+
+    Attributes:
+        pattern: the rule's pattern.
+        choices: rising.
+    """
+
+    pattern: str
+    choices: tuple[float, ...]
+
+
+Rulings = Mapping[str, Mapping[str, Ruling]]
+"""By layer and field."""
+
+
+def resolve(network: Network, rules: Rules) -> Rulings:
+    """The rulings of every layer.
+
+    Of several rules that match a layer and name a field, the last one counts. A width holds for all
+    layers that share their units, the bits of a weight for all that share it.
+
+    Raises:
+        UserError: a rule matches no layer, or none that has what it names; a layer cannot have the
+            widths of its rule; two rules want different choices for what layers share.
+    """
+    found: dict[str, dict[str, Ruling]] = {name: {} for name in network.names}
+    for pattern, choices in rules.items():
+        matched = [layer for layer in network.layers if fnmatchcase(layer.name, pattern)]
+        _refuse_unmatched(pattern, matched, network)
+        for field, values in choices.items():
+            having = [layer for layer in matched if has(layer, field)]
+            if not having:
+                kinds = ", ".join(f"{layer.name} ({layer.kind})" for layer in matched)
+                raise UserError(
+                    f"rules.{pattern}.{field} must match a layer that has {field}, got {kinds}"
+                )
+            for layer in having:
+                found[layer.name][field] = Ruling(pattern, values)
+    _refuse_widths(network, found)
+    _share("width", "units", network.groups, found)
+    _share("weight_bits", "weight", network.shares, found)
+    return found
+
+
+def has(layer: LayerSpec, field: str) -> bool:
+    """Whether a field of a choice means something for a layer."""
+    if field in FOLLOWS:
+        return layer.recurrent
+    return layer.multiplies or field != "activation_bits"
+
+
+def _refuse_unmatched(pattern: str, matched: list[LayerSpec], network: Network) -> None:
+    if not matched:
+        known = list(network.names)
+        near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
+        raise UserError(
+            f"rules must match layers of the model, got {pattern!r} (near: {', '.join(near)})"
+        )
+
+
+def _refuse_widths(network: Network, found: Mapping[str, Mapping[str, Ruling]]) -> None:
+    for name, ruled in found.items():
+        reason = network.why_fixed(name)
+        if reason is not None and "width" in ruled and ruled["width"].choices != STAYS:
+            raise UserError(
+                f"rules.{ruled['width'].pattern}.width must be 1.0 for {name} ({reason}), "
+                f"got {_shown(ruled['width'])}"
+            )
+
+
+def _share(
+    field: str, what: str, owners: Mapping[str, str], found: dict[str, dict[str, Ruling]]
+) -> None:
+    """Give what is said of one layer to all that have the same owner."""
+    first: dict[str, str] = {}  # of each owner, the first layer that a rule names
+    for name, ruled in found.items():
+        if field in ruled:
+            other = first.setdefault(owners.get(name, name), name)
+            if found[other][field].choices != ruled[field].choices:
+                raise UserError(
+                    f"rules must give layers that share their {what} one {field}: {other} has "
+                    f"{_shown(found[other][field])}, {name} has {_shown(ruled[field])}"
+                )
+    for name, ruled in found.items():
+        owner = owners.get(name, name)
+        if owner in first:
+            ruled[field] = found[first[owner]][field]
+
+
+def _shown(ruling: Ruling) -> str:
+    return f"[{', '.join(f'{value:g}' for value in ruling.choices)}] (rules.{ruling.pattern})"

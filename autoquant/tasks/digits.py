@@ -1,0 +1,119 @@
+"""Handwritten digits, 8 x 8 pixels: scikit-learn's own data, read from the installed package."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from autoquant.errors import UserError
+from autoquant.tasks.supervised import SupervisedTask
+
+SIDE, CLASSES = 8, 10  # pixels, digits
+HELD_OUT = 300  # images for validation, and as many for the test; of 1797
+
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+Kind = Literal["gru", "lstm", "conv"]
+
+
+class RowReader(nn.Module):
+    """Reads the rows of an image one after the other.
+
+    Args:
+        cell: "gru" or "lstm".
+        hidden: units H of the recurrent layer.
+        head: units of the layer before the classes.
+    """
+
+    def __init__(self, cell: str = "gru", hidden: int = 64, head: int = 32) -> None:
+        super().__init__()
+        self.rnn = CELLS[cell](SIDE, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, head)
+        self.classes = nn.Linear(head, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, 8, 8] -> logits [B, 10]."""
+        outputs, _ = self.rnn(images)  # [B, 8, H]
+        logits: Tensor = self.classes(torch.relu(self.head(outputs[:, -1])))
+        return logits
+
+
+class Convolutional(nn.Module):
+    """Two convolutions, each halving the image, then two linear layers.
+
+    Args:
+        channels: of the first convolution; the second has twice as many.
+        head: units of the layer before the classes.
+    """
+
+    def __init__(self, channels: int = 16, head: int = 32) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(2 * channels * (SIDE // 4) ** 2, head)
+        self.classes = nn.Linear(head, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, 1, 8, 8] -> logits [B, 10]."""
+        values = self.pool(torch.relu(self.conv1(images)))  # [B, C, 4, 4]
+        values = self.pool(torch.relu(self.conv2(values)))  # [B, 2C, 2, 2]
+        logits: Tensor = self.classes(torch.relu(self.head(self.flatten(values))))
+        return logits
+
+
+def digits(
+    model: Kind = "gru",
+    hidden: int = 64,
+    channels: int = 16,
+    head: int = 32,
+    batch_size: int = 64,
+    **options: Any,
+) -> SupervisedTask:
+    """The embedded task of images: ten digits, scored by accuracy.
+
+    Args:
+        model: "gru" or "lstm" (RowReader), or "conv" (Convolutional).
+        hidden: units of the recurrent layer.
+        channels: of the first convolution.
+        head: units of the layer before the classes.
+        options: others of SupervisedTask.
+    """
+    if model not in (*CELLS, "conv"):
+        raise UserError(f"model must be one of gru, lstm, conv, got {model!r}")
+    for name, size in (("hidden", hidden), ("channels", channels), ("head", head)):
+        if type(size) is not int or size < 1:
+            raise UserError(f"{name} must be a whole number from 1 up, got {size!r}")
+
+    def build() -> nn.Module:
+        if model == "conv":
+            return Convolutional(channels, head)
+        return RowReader(model, hidden, head)
+
+    images, classes = _read()
+    images = images[:, None] if model == "conv" else images
+    first, second = len(images) - 2 * HELD_OUT, len(images) - HELD_OUT
+    splits = [
+        (images[part], classes[part])
+        for part in (slice(first), slice(first, second), slice(second, None))
+    ]
+    own: dict[str, Any] = {"batch_size": batch_size, "name": "digits", "unit": "image"}
+    return SupervisedTask(build, *splits, **(own | options))
+
+
+def _read() -> tuple[Tensor, Tensor]:
+    """Images [1797, 8, 8] in [0, 1] and their digits, in an order that never changes."""
+    if find_spec("sklearn") is None:
+        raise UserError(
+            "task=digits must have scikit-learn installed (pip install 'autoquant[digits]'), "
+            "got none"
+        )
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
+
+    loaded = load_digits()
+    order = torch.randperm(len(loaded.target), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(loaded.images).float() / 16
+    return images[order], torch.from_numpy(loaded.target).long()[order]

@@ -1,0 +1,1 @@
+"""Which layers' widths hang together, found by watching a model run once."""

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset, TensorDataset
+
+import autoquant
+from autoquant.errors import UserError
+from autoquant.tasks.supervised import SupervisedTask
+from autoquant.training import seed_everything
+
+
+def samples(count: int = 30, seed: int = 0) -> tuple[Tensor, Tensor]:
+    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return inputs, inputs[:, :3].argmax(1)
+
+
+def build() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def furthest(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(1) - targets).abs().max()
+
+
+def task_of(**changes: Any) -> SupervisedTask:
+    given: dict[str, Any] = {"model": build, "train": samples(), "valid": samples(20, 1)}
+    given |= {"test": samples(20, 2), "batch_size": 8}
+    return SupervisedTask(**(given | changes))
+
+
+def test_it_is_a_task_that_can_be_searched(tmp_path: Any) -> None:
+    task = task_of(train=samples(400))
+    assert isinstance(task, autoquant.Task)
+    training = autoquant.Training(steps=150, lr=0.02)
+    short = {"trials": 1, "references": (8,), "device": "cpu", "seed": 1}
+    settings = autoquant.Search(budget="4x", baseline=training, qat=training, **short)  # type: ignore[arg-type]
+    found = autoquant.search(task, settings, study=tmp_path / "study", progress=False)
+    assert (found.baseline.metric, found.baseline.direction) == ("accuracy", "maximize")
+    assert found.baseline.score > 0.8
+    assert found.best is not None
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 9])
+def test_batches_start_anywhere(start: int) -> None:
+    task = task_of()
+    whole = list(islice(task.batches(3), 12))
+    rest = list(islice(task.batches(3, start), 12 - start))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(whole[start:], rest, strict=True))
+
+
+def test_an_epoch_shows_every_sample_once_in_even_batches() -> None:
+    task = task_of(train=samples(33))
+    assert task.steps_per_epoch() == 5
+    batches = list(islice(task.batches(0), 10))
+    assert {len(targets) for _, targets in batches} == {6, 7}
+    for epoch in (batches[:5], batches[5:]):
+        seen = torch.cat([inputs for inputs, _ in epoch])
+        assert torch.equal(seen.sort(0).values, samples(33)[0].sort(0).values)
+    assert not torch.equal(batches[0][0], batches[5][0])
+
+
+class Pairs(Dataset[Any]):
+    """Two inputs and a target a sample."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.full((3,), float(index)), index, index % 2
+
+
+def test_datasets() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, values: Tensor, index: Tensor) -> Tensor:
+            assert torch.equal(values[:, 0], index.to(values.dtype))
+            return self.linear(values)
+
+    task = task_of(model=Sum, train=Pairs(), valid=Pairs(), test=Pairs(), batch_size=4)
+    model = task.build_model()
+    loss, carry = task.loss(model, next(task.batches(0)), None)
+    assert (loss.shape, carry) == ((), None)
+    assert 0 <= task.score(model, "valid") <= 1
+    assert [tuple(each.shape) for each in task.example().inputs] == [(4, 3), (4,)]
+    tensors, dataset = task_of(), task_of(train=TensorDataset(*samples()))
+    first, second = next(tensors.batches(1)), next(dataset.batches(1))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_inputs_take_the_model_s_precision() -> None:
+    inputs, targets = samples()
+    task = task_of(train=(inputs.double(), targets), model=lambda: build().to(torch.bfloat16))
+    model = task.build_model()
+    assert task.loss(model, next(task.batches(0)), None)[0].dtype == torch.bfloat16
+
+
+# --- model, loss, score ---------------------------------------------------------------------------
+
+
+def test_a_factory_follows_the_seed() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        seed_everything(seed)
+        weights.append(next(task_of().build_model().parameters()))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_model_is_copied() -> None:
+    own = build()
+    first = task_of(model=own).build_model()
+    assert first is not own
+    assert torch.equal(next(first.parameters()), next(own.parameters()))
+
+
+def test_callables_by_import_path() -> None:
+    task = task_of(loss="torch.nn.functional.mse_loss", model="torch.nn.Flatten")
+    assert task._loss is F.mse_loss
+    assert isinstance(task.build_model(), nn.Flatten)
+    task = task_of(score="torch.Tensor.dist", direction="minimize")
+    assert task.metric == "dist"
+
+
+@pytest.mark.parametrize("split", ["valid", "test", "probe"])
+def test_scores(split: Any) -> None:
+    task = task_of(score=furthest, direction="minimize", probe=20)
+    model = task.build_model()
+    inputs, targets = samples(20, 2 if split == "test" else 1)
+    assert task.score(model, split) == float(furthest(model(inputs), targets))
+    assert (task.metric, task.direction) == ("furthest", "minimize")
+    assert task_of(score="perplexity").direction == "minimize"
+
+
+def test_the_probe_is_spread_over_the_valid_split() -> None:
+    seen: list[Tensor] = []
+    valid = torch.arange(20.0)[:, None].expand(-1, 4), torch.zeros(20, dtype=torch.long)
+    task = task_of(valid=valid, probe=5, score=lambda o, t: len(o), direction="maximize")
+    model = task.build_model()
+    model.register_forward_pre_hook(lambda module, args: seen.append(args[0][:, 0]))
+    assert task.score(model, "probe") == 5
+    assert torch.cat(seen).tolist() == [0, 4, 9, 14, 19]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 up, got 0"),
+        ({"probe": "all"}, "probe must be a whole number from 1 up, got 'all'"),
+        ({"model": 3}, "model must be something to call or its import path, got 3"),
+        ({"model": "nowhere.Net"}, "model must be an import path such as .*, got 'nowhere.Net'"),
+        ({"loss": "torch.nn.functional.mine"}, "loss must be an import path .*mine'"),
+        ({"loss": "torch.pi"}, "loss must be something to call or its import path, got 'torch.pi'"),
+        ({"score": "f1"}, "score must be one of accuracy, loss, perplexity, or an import path"),
+        ({"score": furthest}, "direction must be minimize or maximize where score is a function"),
+        (
+            {"direction": "minimize"},
+            "direction must be maximize for score=accuracy, got 'minimize'",
+        ),
+        ({"train": torch.zeros(3)}, "items of train must be tuples .*, got a Tensor"),
+        (
+            {"train": (torch.zeros(3),)},
+            r"train must be inputs and targets .*, got tensors of \[3\]",
+        ),
+        ({"valid": (torch.zeros(3), torch.zeros(2))}, r"of one length, got tensors of \[3, 2\]"),
+        (
+            {"test": (torch.zeros(0), torch.zeros(0))},
+            "test must have at least one sample, got none",
+        ),
+        ({"test": iter([])}, "test must be tensors, or a dataset with a length and items, got a"),
+        (
+            {"valid": ()},
+            "valid must be inputs and targets of one length, got tensors of no samples",
+        ),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        task_of(**changes)
+
+
+def test_a_factory_of_something_else() -> None:
+    with pytest.raises(UserError, match=r"model must make a torch\.nn\.Module, got a dict"):
+        task_of(model=dict).build_model()
+
+
+def test_an_import_error_inside_a_module_is_not_hidden(tmp_path: Any, monkeypatch: Any) -> None:
+    (tmp_path / "broken_in_a_test.py").write_text("import not_there_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        task_of(model="broken_in_a_test.Net")
