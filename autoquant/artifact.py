@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from autoquant import cost
 from autoquant.assembly import assemble, home_of
+from autoquant.coding import encode
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph import prepare, stored
@@ -30,7 +31,7 @@ from autoquant.network import Network
 from autoquant.packing import pack
 from autoquant.plan import Plan
 from autoquant.qat import share_magnitude
-from autoquant.quantizer import WeightQuantizer, cast, encode
+from autoquant.quantizer import WeightQuantizer, cast
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 

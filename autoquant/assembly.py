@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autoquant.coding import Grid
+from autoquant.coding import Grid, decode
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
@@ -20,7 +20,7 @@ from autoquant.layers.stack import Recurrent
 from autoquant.packing import packed_bytes, unpack
 from autoquant.plan import LayerChoice
 from autoquant.qat import activation_quantizers, attach
-from autoquant.quantizer import ActivationQuantizer, decode
+from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime import (
     PackedEmbedding,
     PackedLinear,

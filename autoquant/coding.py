@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 _MARK = "_autoquant_coding"
@@ -89,3 +90,17 @@ def coding_of(values: Tensor) -> Coding | None:
 def _version(values: Tensor) -> int:
     """How often a tensor was changed in place; inference tensors do not count."""
     return 0 if values.is_inference() else values._version
+
+
+def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:
+    """Nearest codes, as whole numbers in the values' own dtype; ``scale`` broadcasts."""
+    codes = values / scale
+    if grid.offset:
+        codes.sub_(grid.offset)
+    codes.round_()
+    return codes.clamp_(grid.low, grid.high) if clip else codes
+
+
+def decode(codes: Tensor, scale: Tensor, grid: Grid, *, out: Tensor | None = None) -> Tensor:
+    """The values that codes stand for; ``out`` may be the codes themselves."""
+    return torch.add(codes, grid.offset, out=out).mul_(scale)

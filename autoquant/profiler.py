@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.baseline import float_model
 from autoquant.graph import describe, prepare
 from autoquant.layers import LayerSpec
 from autoquant.network import Network
@@ -94,7 +95,7 @@ def profile(task: Task, rule: Widening | None = None) -> Profile:
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
-    model, example = prepare(task.build_model()), task.example()
+    model, example = prepare(float_model(task)), task.example()
     return profile_model(model, describe(model, example.inputs), example, rule or Widening())
 
 

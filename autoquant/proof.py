@@ -12,7 +12,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from autoquant.errors import RunError
 from autoquant.layers import grown_units
@@ -20,20 +21,51 @@ from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
 from autoquant.tracing import lines
-from autoquant.widen import check_same_function, grow
+from autoquant.widen import check_same_function, grow, sharing_copy
 
 STEPS = 5  # different growths, so that a size that two groups share by chance is told apart
 
 
+@torch.no_grad()
 def proven(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
     """The network with groups frozen that cannot grow after all.
 
     Groups are tried all at once, then by halves where that fails: few runs where few fail.
     """
+    model = _lively(model)
     free = [each for each in dict.fromkeys(network.groups.values()) if each not in network.frozen]
     found: dict[str, str] = {}
     _try(model, network, inputs, free, found)
     return replace(network, frozen=MappingProxyType({**network.frozen, **found}))
+
+
+def _lively(model: nn.Module) -> nn.Module:
+    """A copy with random numbers in place of constants, which hide what goes wrong.
+
+    A fresh model's norms are ones and zeros, and some branches begin with a gain of 1e-6.
+    """
+    model = sharing_copy(model)
+    generator = torch.Generator().manual_seed(0)
+    random: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None or not _constant(tensor):
+                continue
+            if id(tensor) not in random:
+                noise = torch.randn(tensor.shape, generator=generator).clamp(-2, 2).to(tensor)
+                moved = 0.2 * noise + (tensor if bool((tensor.abs() > 0.1).all()) else 0)
+                parameter = isinstance(tensor, nn.Parameter)
+                random[id(tensor)] = nn.Parameter(moved) if parameter else moved
+            setattr(module, name, random[id(tensor)])
+    return model
+
+
+def _constant(tensor: Tensor) -> bool:
+    """Whether a tensor is the same finite number all over."""
+    if not tensor.is_floating_point() or tensor.numel() < 2 or tensor.is_meta:
+        return False
+    first = tensor.flatten()[0]
+    return bool(first.isfinite() & (tensor == first).all())
 
 
 def _try(

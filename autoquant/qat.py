@@ -16,7 +16,8 @@ from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer, mean_magnitude
+from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.scales import mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
 from autoquant.widen import check_same_function, widen

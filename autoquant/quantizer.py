@@ -13,27 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.coding import Coding, Grid, Rule, mark
+from autoquant.coding import Coding, Grid, Rule, decode, encode, mark
 from autoquant.native import pointwise
+from autoquant.scales import SMALLEST_SCALE, mse_scale, rule_named
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
-SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite
-
-
-def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:
-    """Nearest codes, as whole numbers in the values' own dtype; ``scale`` broadcasts."""
-    codes = values / scale
-    if grid.offset:
-        codes.sub_(grid.offset)
-    codes.round_()
-    return codes.clamp_(grid.low, grid.high) if clip else codes
-
-
-def decode(codes: Tensor, scale: Tensor, grid: Grid, *, out: Tensor | None = None) -> Tensor:
-    """The values that codes stand for; ``out`` may be the codes themselves."""
-    return torch.add(codes, grid.offset, out=out).mul_(scale)
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -141,52 +127,6 @@ def fake_quantize(
     return mark(result, Coding(scale.detach(), grid)) if clip else result
 
 
-# --- scales ------------------------------------------------------------------------------------
-
-
-def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
-    """The step size with the smallest mean squared error.
-
-    Step sizes from a twentieth of the largest value's to a tenth more than it are tried (a midtread
-    grid reaches less far up than down), then finer ones around the best, which is refined by
-    alternating between codes and the least-squares step size for these codes.
-
-    Returns:
-        shape [rows, 1, ...] per channel, else [1, 1, ...]; broadcasts against ``values``.
-    """
-    rows = values.detach().flatten(1) if per_channel else values.detach().reshape(1, -1)
-    widest = (rows.abs().amax(1, keepdim=True) / grid.reach).clamp_min(SMALLEST_SCALE)
-    best = widest.clone()
-    least = torch.full_like(widest, math.inf)
-    for share in torch.linspace(1.1, 0.05, 22).tolist():
-        least, best = _better(rows, widest * share, grid, least, best)
-    coarse = best
-    for share in torch.linspace(-0.045, 0.045, 10).tolist():
-        tried = (coarse + widest * share).clamp_min(SMALLEST_SCALE)
-        least, best = _better(rows, tried, grid, least, best)
-    for _ in range(3):
-        levels = encode(rows, best, grid).add_(grid.offset)
-        fitted = (rows * levels).sum(1, keepdim=True) / (levels * levels).sum(1, keepdim=True)
-        fitted = torch.where(fitted > SMALLEST_SCALE, fitted, best)  # also drops 0 / 0
-        least, best = _better(rows, fitted, grid, least, best)
-    return best.view(-1, *[1] * (values.ndim - 1))
-
-
-def _better(
-    rows: Tensor, scale: Tensor, grid: Grid, least: Tensor, best: Tensor
-) -> tuple[Tensor, Tensor]:
-    error = (decode(encode(rows, scale, grid), scale, grid).sub_(rows)).square_()
-    error = error.mean(1, keepdim=True)
-    better = error < least
-    return torch.where(better, error, least), torch.where(better, scale, best)
-
-
-def mean_magnitude(*tensors: Tensor) -> Tensor:
-    """mean|W| over all values of the tensors together, a scalar."""
-    total = torch.stack([tensor.abs().sum() for tensor in tensors]).sum()
-    return total / sum(tensor.numel() for tensor in tensors)
-
-
 # --- modules that sit on a parameter or an activation --------------------------------------------
 
 
@@ -207,11 +147,12 @@ class WeightQuantizer(nn.Module):
         self.scheme = scheme
         self.grid = Grid.signed(bits, scheme.grid) if bits <= 8 else None
         self.magnitude: Tensor | None = None  # set from outside where a mean is shared
-        if self.grid is not None and scheme.scale != "mean":
-            per_channel = scheme.granularity == "channel" and weight.ndim > 1
-            start = mse_scale(weight, self.grid, per_channel=per_channel).log()
-            learned = scheme.scale == "learned"
-            self.log_scale = nn.Parameter(start, requires_grad=learned)
+        if self.grid is None:
+            return
+        rule, per_channel = rule_named(scheme.scale), scheme.granularity == "channel"
+        start = rule.start(weight, self.grid, per_channel=per_channel and weight.ndim > 1)
+        if start is not None:
+            self.log_scale = nn.Parameter(start.log(), requires_grad=rule.learned)
 
     def scale(self, weight: Tensor) -> Tensor:
         """The step size as it will be stored; broadcasts against ``weight``.
@@ -220,12 +161,10 @@ class WeightQuantizer(nn.Module):
             weight: the quantity that is quantized, after any reparametrization.
         """
         assert self.grid is not None
-        if self.scheme.scale == "mean":
-            magnitude = self.magnitude if self.magnitude is not None else mean_magnitude(weight)
-            levels = self.grid.high - self.grid.low
-            scale = (2.5 / levels * magnitude.detach()).reshape([1] * weight.ndim)
-        else:
+        if hasattr(self, "log_scale"):
             scale = self.log_scale.exp()
+        else:
+            scale = rule_named(self.scheme.scale).follow(weight, self.grid, self.magnitude)
         return cast(scale.clamp_min(SMALLEST_SCALE), self.scheme.scale_bits, SCALE_TYPES)
 
     def effective(self, parameter: Tensor) -> Tensor:

@@ -82,7 +82,8 @@ class Scheme:
 
     scale: str = "learned"
     """Step size of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
-    2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN)."""
+    2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN). A rule of
+    your own: its import path (see autoquant.scales)."""
     granularity: str = "channel"
     """One step size for each output channel (row), or one for the tensor."""
     grid: str = "auto"
@@ -108,6 +109,8 @@ class Scheme:
             value = getattr(self, field_)
             rule = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
             require(value in allowed, rule, value)
+        rule = f"quantizer.scale must be one of {', '.join(sorted(SCALES))}, or an import path"
+        require(self.scale in SCALES or "." in self.scale, rule, self.scale)
         require(
             not self.joint_recurrent or self.scale == "mean",
             "quantizer.joint_recurrent needs quantizer.scale=mean",
@@ -141,8 +144,10 @@ class Scheme:
         return cls(**(values | changes))
 
 
+SCALES = {"learned", "fixed", "mean"}
+"""Names of rules for step sizes; see autoquant.scales, which adds to them."""
+
 _SCHEME_VALUES: dict[str, tuple[object, ...]] = {
-    "scale": ("learned", "fixed", "mean"),
     "granularity": ("channel", "tensor"),
     "grid": ("auto", "midrise", "midtread"),
     "reparametrization": ("none", "tanh"),

@@ -29,7 +29,7 @@ from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.spec import Role
 from autoquant.network import Layout, Network
 from autoquant.plan import Plan
-from autoquant.quantizer import mse_scale
+from autoquant.scales import mse_scale
 from autoquant.settings import Scheme
 from autoquant.tracing.record import tensors_in
 

@@ -473,9 +473,7 @@ def test_a_shared_weight_counts_once_and_does_not_grow() -> None:
     assert network.parameters == read(language_model(embedding=8, layers=1)).parameters - 15 * 8
     assert network.why_fixed("embedding") == "decoder.weight is the weight of embedding too"
     plan = plan_of(network).with_choice("decoder", weight_bits=4)
-    with pytest.raises(
-        UserError, match="must have one weight_bits: embedding has 32"
-    ):
+    with pytest.raises(UserError, match="must have one weight_bits: embedding has 32"):
         network.resized(plan)
 
 

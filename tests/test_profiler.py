@@ -239,10 +239,8 @@ def test_a_model_that_branches_on_data_is_profiled_and_says_so() -> None:
 
     found = profile(RegressionTask(Branching(), torch.randn(4, 3, 5)))
     assert found.widenable == ()
-    assert re.match(
-        r"is read across its units by 'mean' \(test_profiler.py:\d+\)", found["fc"].reason
-    )
-    assert found["last"].reason == "feeds the model's output"
+    assert re.match(r"is read across .* by 'mean' \(test_profiler", found["fc"].reason)
+    assert re.match(r"the forward pass branches on data \(test_profiler", found["last"].reason)
     assert found["fc"].macs == 30
 
 

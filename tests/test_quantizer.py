@@ -11,18 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 
+from autoquant.coding import Grid, decode, encode
 from autoquant.quantizer import (
     SCALE_TYPES,
     ActivationQuantizer,
-    Grid,
     WeightQuantizer,
     cast,
-    decode,
-    encode,
     fake_quantize,
-    mean_magnitude,
-    mse_scale,
 )
+from autoquant.scales import mean_magnitude, mse_scale
 from autoquant.settings import Scheme
 
 CODE_BITS = range(1, 9)

@@ -1,4 +1,4 @@
-"""The README's Python example runs as written, but for sizes that a test can afford."""
+"""The README's Python examples run as written, but for sizes that a test can afford."""
 
 import re
 from pathlib import Path
@@ -15,22 +15,30 @@ SMALLER = {
         "baseline=aq.Training(steps=4), qat=aq.Training(steps=2), final=aq.Training(steps=2)"
     ),
 }
+OWN_SMALLER = {
+    "data(0, 4000)": "data(0, 400)",
+    "trials=12, baseline=aq.Training(epochs=8)": (
+        "trials=2, references=(4,), baseline=aq.Training(steps=4), qat=aq.Training(steps=2), "
+        "final=aq.Training(steps=2)"
+    ),
+}
 
 
-def example() -> str:
-    found = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    code = found.group(1)
-    for written, small in SMALLER.items():
+def example(number: int, smaller: dict[str, str]) -> str:
+    code = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[number]
+    for written, small in smaller.items():
         assert written in code
         code = code.replace(written, small)
     return code
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("number", "smaller"), [(0, SMALLER), (1, OWN_SMALLER)], ids=["task", "own"]
+)
+def test_a_python_example_runs(number, smaller, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(compile(example(), "README.md", "exec"), names)
+    exec(compile(example(number, smaller), "README.md", "exec"), names)
     applied = names["applied"]
     assert applied.artifact.stat().st_size == applied.size_bytes
     assert "Plan(" in capsys.readouterr().out

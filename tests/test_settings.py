@@ -47,7 +47,7 @@ def test_help_needs_no_torch():
         (Training, {"weight_decay": -1.0}, "weight_decay must not be negative"),
         (Training, {"clip_norm": 0.0}, "clip_norm must be above 0"),
         (Training, {"scores": -1}, "scores must not be negative"),
-        (Scheme, {"scale": "max"}, "quantizer.scale must be one of learned, fixed, mean"),
+        (Scheme, {"scale": "max"}, "quantizer.scale must be one of fixed, learned, mean, or an"),
         (Scheme, {"granularity": "row"}, "quantizer.granularity must be one of channel, tensor"),
         (Scheme, {"grid": "odd"}, "quantizer.grid must be one of auto, midrise, midtread"),
         (Scheme, {"reparametrization": "sin"}, "quantizer.reparametrization must be one of"),

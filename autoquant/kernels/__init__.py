@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autoquant.compute import Compute, computing, current
 from autoquant.errors import UserError
-from autoquant.kernels import fused, looped, native, recurrence, reference
+from autoquant.kernels import fused, graphed, looped, native, recurrence, reference
 from autoquant.kernels.affine import linear
 from autoquant.kernels.cell import Cell, Quantize, State, Weights
 from autoquant.kernels.losses import cross_entropy
@@ -30,6 +30,7 @@ __all__ = [
 
 ENGINES: tuple[tuple[str, EngineFor], ...] = (  # best first
     ("native", native.engine_for),
+    ("torch", graphed.engine_for),
     ("torch", looped.engine_for),
 )
 

@@ -1,4 +1,4 @@
-"""Gradients through sigmoid and tanh, from their results: torch's own, one pass over memory each."""
+"""Gradients through sigmoid and tanh, from their results: torch's own, in one pass over memory."""
 
 from __future__ import annotations
 

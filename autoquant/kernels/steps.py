@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -61,10 +63,12 @@ class Steps:
 
     def spread(self, values: Sequence[float], like: Tensor) -> Tensor:
         """One number a step -> one number a row [N]."""
-        if self.sizes[0] == self.sizes[-1]:
-            return like.new_tensor(values).repeat_interleave(self.sizes[0])
-        rows = torch.tensor(values, dtype=like.dtype).repeat_interleave(torch.tensor(self.sizes))
-        return rows.to(like.device)
+        rows, start = like.new_empty(sum(self.sizes)), 0
+        for value, run in groupby(zip(values, self.sizes, strict=True), key=itemgetter(0)):
+            end = start + sum(size for _, size in run)
+            rows[start:end].fill_(value)  # a copy from the CPU would have to be waited for
+            start = end
+        return rows
 
 
 def _first(rows: Tensor, count: int) -> Tensor:

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant import native
-from autoquant.coding import Coding, Grid, mark
+from autoquant.coding import Coding, Grid, decode, mark
 from autoquant.errors import UserError
 from autoquant.native import Matrix
 from autoquant.packing import packed_bytes
-from autoquant.quantizer import decode
 from autoquant.runtime.rows import pack_rows, unpack_rows
 
 

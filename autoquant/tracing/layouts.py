@@ -143,8 +143,7 @@ def _grouped(
             first, second = sorted((find(other), find(name)), key=names.index)
             parents[second] = first
     unread: dict[str, Layout] = {
-        layer.name: (Segment(None, layer.features),) if layer.multiplies else ()
-        for layer in owners
+        layer.name: (Segment(None, layer.features),) if layer.multiplies else () for layer in owners
     }
     widths = Widths(inputs=unread, groups={name: find(name) for name in names})
     for part, reason in frozen.items():

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoquant import native
-from autoquant.coding import Coding, Grid, coding_of, mark
+from autoquant.coding import Coding, Grid, coding_of, decode, mark
 from autoquant.compute import Compute, computing
 from autoquant.kernels import affine
 from autoquant.kernels.affine import DEEPEST, linear
-from autoquant.quantizer import decode, fake_quantize
+from autoquant.quantizer import fake_quantize
 from tests.native.machine import (
     EVERY_SET,
     NEEDS_KERNELS,

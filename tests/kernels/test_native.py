@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoquant import kernels, native
-from autoquant.coding import Coding, Grid
+from autoquant.coding import Coding, Grid, decode
 from autoquant.compute import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import looped
 from autoquant.kernels.engine import Job
 from autoquant.kernels.native import Native, engine_for
 from autoquant.kernels.native import run as run_packed
-from autoquant.quantizer import decode, fake_quantize
+from autoquant.quantizer import fake_quantize
 from autoquant.settings import Scheme
 from tests.native.machine import (
     EVERY_SET,

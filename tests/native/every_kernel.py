@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoquant import native
-from autoquant.coding import Coding, Grid, mark
+from autoquant.coding import Coding, Grid, decode, encode, mark
 from autoquant.compute import Compute, computing
 from autoquant.kernels import Cell, Weights, cross_entropy, linear, recur
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.native import library
-from autoquant.quantizer import ActivationQuantizer, decode, encode, fake_quantize
+from autoquant.quantizer import ActivationQuantizer, fake_quantize
 from autoquant.runtime import PackedLinear, PackedRecurrentLayer, PackedWeight
 from autoquant.settings import Scheme
 

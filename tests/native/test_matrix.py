@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoquant import native
-from autoquant.coding import Coding, Grid
+from autoquant.coding import Coding, Grid, decode, encode
 from autoquant.native import matrix
-from autoquant.quantizer import decode, encode
 from tests.native.machine import EVERY_SET, NEEDS_KERNELS, running_on
 
 pytestmark = NEEDS_KERNELS

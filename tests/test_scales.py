@@ -1,0 +1,72 @@
+"""Rules for step sizes: the names, and one that is added from outside the package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoquant import artifact, cost
+from autoquant.coding import Grid
+from autoquant.errors import UserError
+from autoquant.plan import LayerChoice
+from autoquant.qat import build_candidate
+from autoquant.quantizer import WeightQuantizer
+from autoquant.scales import rule_named
+from autoquant.settings import Scheme
+from tests.toys import RegressionTask, output_of, plan_of, prepared
+
+OWN = """
+from torch import Tensor
+
+class Widest:
+    learned = True
+
+    def start(self, weight, grid, *, per_channel):
+        rows = weight.detach().abs().flatten(1) if per_channel else weight.detach().abs()[None]
+        return (rows.amax(-1) / grid.reach).view(-1, *[1] * (weight.ndim - 1))
+
+    def follow(self, weight, grid, magnitude):
+        raise AssertionError
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Somebody's module with a rule, on the import path."""
+    (tmp_path / "somebodys_rules.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "somebodys_rules", raising=False)
+    return "somebodys_rules.Widest"
+
+
+def test_a_rule_from_outside_is_used_and_its_file_reloads(own: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    model, network = prepared(source)
+    plan, scheme = plan_of(network, LayerChoice(3, 8)), Scheme(scale=own)
+    inputs = torch.randn(4, 2, 6)
+    task = RegressionTask(source, inputs)
+    built = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
+    quantizer: WeightQuantizer = built[0].parametrizations.weight[0]  # type: ignore
+    largest = source[0].weight.detach().abs().amax(1, keepdim=True)
+    widest: Tensor = quantizer.log_scale.exp()
+    torch.testing.assert_close(widest, largest / Grid.signed(3).reach)
+    size = artifact.save(tmp_path / "packed", built, network, plan, scheme)
+    assert size == cost.size_bytes(network, plan, scheme)
+    loaded = artifact.load(tmp_path / "packed", source)
+    assert torch.equal(output_of(loaded, inputs), output_of(built, inputs))
+
+
+@pytest.mark.parametrize("path", ["nowhere.Rule", "json.Rule"])
+def test_a_rule_that_is_not_there(path: str) -> None:
+    with pytest.raises(UserError, match=r"quantizer\.scale must be a rule or its import path"):
+        rule_named(path)
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(UserError, match="one of fixed, learned, mean, or an import path, got"):
+        Scheme(scale="lsq")
