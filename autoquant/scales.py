@@ -128,7 +128,8 @@ def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
     """
     rows = values.detach().flatten(1) if per_channel else values.detach().reshape(1, -1)
     some = max(1, CACHED // max(1, rows.shape[1])) if rows.device.type == "cpu" else len(rows)
-    best = torch.cat([_mse_scales(part, grid) for part in rows.split(max(1, some))])
+    parts = torch.split(rows, max(1, some))
+    best = torch.cat([_mse_scales(part, grid) for part in parts])
     return best.view(-1, *[1] * (values.ndim - 1))
 
 
