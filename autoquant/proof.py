@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from autoquant.errors import RunError
 from autoquant.layers import grown_units
 from autoquant.network import Network
-from autoquant.plan import LayerChoice, Plan
+from autoquant.plan import WIDEST, LayerChoice, Plan
 from autoquant.settings import Scheme
 from autoquant.tracing import lines
 from autoquant.widen import check_same_function, grow, sharing_copy
@@ -107,13 +107,13 @@ def _failure(
 
 
 def _plan(network: Network, groups: Sequence[str]) -> Plan:
-    """Each group grown by 2, 4, ... units, as few as its largest part allows."""
+    """Each group grown by 2, 4, ... units, or more where its smallest part would not grow."""
     widths = {}
     for i, group in enumerate(groups):
         parts = [s.size for lay in network.outputs.values() for s in lay if s.group == group]
-        size, added = max(parts), 2 * (1 + i % STEPS)
-        widths[group] = min(1 + added / size, 16.0)
-        assert grown_units(size, widths[group]) > size
+        added = 2 * (1 + i % STEPS)
+        widths[group] = min(1 + max(added / max(parts), 2 / min(parts)), WIDEST)
+        assert grown_units(min(parts), widths[group]) > min(parts)
     return Plan(
         {name: LayerChoice(width=widths.get(network.groups[name], 1.0)) for name in network.names}
     )

@@ -34,6 +34,7 @@ from autoquant.settings import Scheme
 from autoquant.tracing.record import tensors_in
 
 FRESH = -1
+COPIED = ("out", "apart")  # axes whose entries are copied; those of the others are split
 COARSEST = 4  # bits; finer grids would split so evenly that replicas stay alike
 
 Sources = Mapping[tuple[str, int], Tensor]
@@ -56,7 +57,10 @@ def widen(
     grown = network.resized(plan)
     if all(plan[name].width == 1.0 for name in network.names):
         return copy.deepcopy(model), grown
-    return copy.deepcopy(grow(model, network, grown, plan, scheme, method, seed)), grown
+    wider = grow(model, network, grown, plan, scheme, method, seed)
+    own = {id(tensor) for tensor in _tensors(model)}
+    made = {id(tensor): tensor for tensor in _tensors(wider) if id(tensor) not in own}
+    return copy.deepcopy(wider, made), grown  # what was made need not be copied
 
 
 def grow(
@@ -85,7 +89,7 @@ def grow(
         module = model.get_submodule(old.name)
         rows = _entry_sources(network.outputs[old.name], sources)
         columns = _entry_sources(network.inputs.get(old.name, ()), sources)
-        own = {"out": rows, "hidden": rows, "in": columns}
+        own = {"out": rows, "hidden": rows, "in": columns, "apart": columns}
         own_steps = steps.get(old.name, {})
         tensors = {
             p.name: _grow_parameter(
@@ -104,8 +108,11 @@ def grow(
 
 def sharing_copy(model: nn.Module) -> nn.Module:
     """A copy of a model's modules that has the very same tensors in them."""
-    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, held)
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
+
+
+def _tensors(model: nn.Module) -> tuple[Tensor, ...]:
+    return *model.parameters(), *model.buffers()
 
 
 def resize(model: nn.Module, grown: Network) -> nn.Module:
@@ -301,7 +308,7 @@ def _grow_parameter(
     if old.is_meta:
         return old.new_empty(shape)
     tensor = old.detach()
-    reads_last = sorted(range(len(spec.axes)), key=lambda dim: spec.axes[dim].role == "out")
+    reads_last = sorted(range(len(spec.axes)), key=lambda dim: spec.axes[dim].role in COPIED)
     for dim in reads_last:
         axis = spec.axes[dim]
         if axis.role == "fixed":
@@ -309,7 +316,7 @@ def _grow_parameter(
         chosen = sources[axis.role].to(tensor.device)
         if not len(chosen) or len(chosen) * axis.copies == axis.size:
             continue
-        if axis.role == "out":
+        if axis.role in COPIED:
             tensor = _grow_rows(tensor, dim, axis, chosen, generator, spec.role)
         else:
             tensor = _split_columns(tensor, dim, chosen, step, generator)

@@ -130,13 +130,15 @@ class Join(nn.Module):
 
 
 class Temporal(nn.Module):
-    """Convolution over time, in groups or not, and a norm."""
+    """Convolution over time, maybe transposed, in groups that widen or narrow, and a norm."""
 
-    def __init__(self, width: int, per_group: int, groups: int, norm: str) -> None:
+    def __init__(
+        self, kind: str, width: int, before: int, after: int, groups: int, norm: str
+    ) -> None:
         super().__init__()
-        self.width = groups * per_group
-        self.enter = nn.Conv1d(width, self.width, 1)
-        self.conv = nn.Conv1d(self.width, self.width, 3, padding=1, groups=groups)
+        inner, self.width = groups * before, groups * after
+        self.enter = nn.Conv1d(width, inner, 1)
+        self.conv = getattr(nn, kind)(inner, self.width, 3, padding=1, groups=groups)
         self.norm = NORMS[norm](self.width, groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -277,6 +279,7 @@ def part(made: type[Any], /, **options: st.SearchStrategy[Any]) -> st.SearchStra
 
 new, groups, yes = st.integers(3, 8), st.integers(1, 4), st.booleans()
 activation, norms = st.sampled_from(sorted(ACTIVATIONS)), st.sampled_from(sorted(NORMS))
+few, convs = st.integers(1, 3), st.sampled_from(["Conv1d", "ConvTranspose1d"])
 stacks, cells = st.sampled_from(["LSTM", "GRU"]), st.sampled_from(["LSTMCell", "GRUCell"])
 ways = st.sampled_from(["on", "around", "join"])
 ON_SEQUENCES = st.one_of(
@@ -287,7 +290,7 @@ ON_SEQUENCES = st.one_of(
     part(Loop, kind=cells, new=new),
     part(Gate, new=new, by_hand=yes),
     part(Join, new=new),
-    part(Temporal, per_group=st.integers(1, 3), groups=groups, norm=norms),
+    part(Temporal, kind=convs, before=few, after=few, groups=groups, norm=norms),
     part(Normal),
 )
 ON_IMAGES = st.one_of(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from autoquant.coding import Grid, decode, encode
+from autoquant.compute import Compute, computing
 from autoquant.quantizer import (
     SCALE_TYPES,
     ActivationQuantizer,
@@ -150,6 +151,22 @@ def test_gradients_equal_autograd(grid, clip, masked, shape):
     torch.testing.assert_close(our_scale, to_scale * factor, rtol=1e-9, atol=1e-12)
     if clip and masked:  # the case is not empty: some values are clipped, some are not
         assert 0 < int((our_values == 0).sum()) < values.numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf], ids=str)
+def test_a_gradient_that_is_not_finite_stops_where_values_are_clipped(bad, kernel, dtype):
+    scale = torch.tensor([[0.5], [0.25]], dtype=dtype, requires_grad=True)
+    values = torch.full((2, 40), 0.7, dtype=dtype)
+    values[0, ::3], values[0, 1] = 9.0, math.inf
+    values.requires_grad_()
+    grad = torch.where(values > 1, bad, 1.0)
+    with computing(Compute(kernel=kernel)):
+        outputs = fake_quantize(values, scale, Grid.signed(3, "midtread"))
+        by_values, by_scale = torch.autograd.grad(outputs, (values, scale), grad)
+    assert torch.equal(by_values, (values <= 1).to(dtype))
+    assert by_scale.isfinite().flatten().tolist() == [False, True]
 
 
 def test_a_scale_without_gradient_gets_none():

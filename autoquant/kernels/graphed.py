@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "AUTOQUANT_CUDA_GRAPHS"  # 0: never record
 FEWEST_STEPS = 4  # of fewer there is little to save
 PLAIN_RUNS = 2  # of the same shapes, before they are recorded
-MOST_RECORDINGS = 32  # each holds the memory of a pass
+MOST_RECORDINGS = 16  # each holds the memory of a pass
 MOST_COUNTED = 1024  # shapes whose runs are counted
 
 

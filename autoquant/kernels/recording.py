@@ -42,8 +42,8 @@ class CudaGraphs:
     def record(self, work: Callable[[], Flat], device: torch.device) -> Recorded:
         """Warm up on a stream beside, then record."""
         with torch.cuda.device(device):
-            here, side = torch.cuda.current_stream(), torch.cuda.Stream()
-            graph = torch.cuda.CUDAGraph()
+            here, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             with torch.cuda.stream(here):  # comes back to it even where ending a record fails
                 side.wait_stream(here)
                 with torch.cuda.stream(side):  # libraries get their workspaces

@@ -63,9 +63,8 @@ class TransposedConvolution:
     def describe(self, name: str, module: Any) -> LayerSpec:
         out = module.out_channels // module.groups
         plain = module.groups == 1
-        # with groups, the rows are the input's channels, block by block, as many as before
         axes = (
-            Axis("in" if plain else "out", module.in_channels),
+            Axis("in" if plain else "apart", module.in_channels),
             Axis("out" if plain else "fixed", out),
             *_kernel(module),
         )

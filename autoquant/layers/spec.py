@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-AxisRole = Literal["out", "in", "hidden", "fixed"]
+AxisRole = Literal["out", "in", "apart", "hidden", "fixed"]
 Role = Literal["weight", "recurrent", "bias", "norm"]
 
 
@@ -15,8 +15,9 @@ class Axis:
     """One axis of a parameter.
 
     Attributes:
-        role: "out" follows the layer's own units, "in" the features of its input, "hidden" reads
-            the layer's own units back (recurrent columns), "fixed" never changes.
+        role: "out" follows the layer's own units, "in" the features of its input, "apart" those of
+            an input whose channels are read in groups, "hidden" reads the layer's own units back
+            (recurrent columns), "fixed" never changes.
         size: entries along the axis.
         copies: how many blocks of units stand behind one another (4 for an LSTM's gates).
     """
@@ -51,7 +52,7 @@ class ParameterSpec:
 
     def resized(self, units: int, features: int) -> ParameterSpec:
         """The same parameter of a layer with other numbers of units and input features."""
-        sizes = {"out": units, "hidden": units, "in": features}
+        sizes = {"out": units, "hidden": units, "in": features, "apart": features}
         axes = (
             axis if axis.role == "fixed" else replace(axis, size=sizes[axis.role] * axis.copies)
             for axis in self.axes

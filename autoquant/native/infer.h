@@ -52,6 +52,7 @@ typedef struct {
 } flow;
 
 enum { CHUNK_ROWS = 48 }; /* rows whose input products are made at once, if a step has no more */
+enum { UNPACKED = 1 << 19, WORTH_UNPACKING = 4 }; /* bytes that stay in a cache; steps */
 
 /* A step on the way through time, and the flat row of its row 0. */
 typedef struct {
@@ -85,7 +86,12 @@ typedef struct {
     affine_call affine;
     recurrence cell;
     uint8_t *codes[2]; /* of the hidden state: now and next */
+    matrix loose;      /* the recurrent weight, unpacked, where many steps share it */
 } walk;
+
+INLINE int worth_unpacking(const matrix *m, int steps) {
+    return m->bits < 8 && steps >= WORTH_UNPACKING && loose_bytes(m) <= UNPACKED;
+}
 
 INLINE void *part(uintptr_t *room, size_t bytes) {
     uintptr_t start = *room;
@@ -94,7 +100,7 @@ INLINE void *part(uintptr_t *room, size_t bytes) {
 }
 
 /* Deal out the memory at `room`; returns its end. From 0 on that is how much is needed. */
-INLINE uintptr_t settle(walk *w, int rows, int chunk, uintptr_t room) {
+INLINE uintptr_t settle(walk *w, int rows, int chunk, int steps, uintptr_t room) {
     linear_job *job = &w->affine.job;
     recurrence *cell = &w->cell;
     const size_t state = (size_t)rows * cell->units * 4;
@@ -104,6 +110,7 @@ INLINE uintptr_t settle(walk *w, int rows, int chunk, uintptr_t room) {
     job->codes = part(&room, (size_t)chunk * job->stride);
     job->sums = part(&room, (size_t)chunk * 4);
     job->out = part(&room, (size_t)chunk * job->weight->rows * 4);
+    w->loose.codes = part(&room, worth_unpacking(cell->weight, steps) ? loose_bytes(cell->weight) : 0);
     return room;
 }
 
@@ -198,10 +205,14 @@ static int one_way(const flow *f, int layer, int way, const float *inputs, float
     const int rows = f->row1 - f->row0, H = own->recurrence.units;
     int64_t most = (int64_t)rows * f->steps;
     int chunk = rows > CHUNK_ROWS ? rows : most < CHUNK_ROWS ? (int)most : CHUNK_ROWS, odd = 0;
-    walk w = {own->affine, own->recurrence, {0}};
-    void *room = malloc(settle(&w, rows, chunk, 0) + 64);
+    walk w = {.affine = own->affine, .cell = own->recurrence};
+    void *room = malloc(settle(&w, rows, chunk, f->steps, 0) + 64);
     if (!room) return 1;
-    settle(&w, rows, chunk, ((uintptr_t)room + 63) / 64 * 64);
+    settle(&w, rows, chunk, f->steps, ((uintptr_t)room + 63) / 64 * 64);
+    if (worth_unpacking(w.cell.weight, f->steps)) {
+        w.loose = loosened(w.cell.weight, w.loose.codes);
+        w.cell.weight = &w.loose;
+    }
     for (int r = 0; r < rows; r++) odd |= enter(&w, f, at, r);
     if (!odd) odd = all_steps(&w, f, inputs, out + way * H, (int64_t)f->ways * H, chunk, way);
     for (int r = 0; r < rows && !odd; r++) leave(&w, f, at, r);

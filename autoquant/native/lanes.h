@@ -136,7 +136,7 @@ INLINE vi dot(vi sum, vc a, vc w) {
 #endif
 
 /* Two bfloat16 numbers of a times two of w, added up in each lane. */
-#if defined(AQ_AVX512)
+#if defined(AQ_AVX512) && !defined(AQ_WITHOUT_BF16)
 INLINE vf dot_bf16(vf sum, vi a, vi w) {
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)w);
 }

@@ -18,7 +18,7 @@ from autoquant.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SETS = ("portable", "avx2", "avx512")  # in the order of machine.c
+SETS = ("portable", "avx2", "avx512vnni", "avx512")  # in the order of machine.c
 VARIABLE = "AUTOQUANT_CPU"
 FILE_VARIABLE = "AUTOQUANT_KERNELS"
 

@@ -4,7 +4,7 @@
 
 #include "tile.h"
 
-enum { ROW_GROUP = 24, BLOCK_GROUP = 8 }; /* what is reused from the caches */
+enum { ROW_GROUP = 48, BLOCK_GROUP = 8 }; /* what is reused from the caches */
 
 /* Mirrored by kernels/affine.py: AffineJob. */
 typedef struct {

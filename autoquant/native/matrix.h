@@ -54,32 +54,29 @@ INLINE int rows_in(const matrix *m, int block, int gate) {
     return left < 0 ? 0 : left > V ? V : left;
 }
 
-/* One bit-plane of a chunk: `shift` bits up, added to what is there if that is not 0, and to `low`. */
-INLINE void unpack_plane(const uint8_t *from, uint8_t *to, int gates, int width, int shift, vc low) {
-    const int each = 8 / width;
-    const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
-    for (int q = 0; q < width; q++)
-        for (int g = 0; g < gates; g++) {
-            vu held = (vu)load_int(from + (size_t)(q * gates + g) * 4 * V);
-            for (int i = 0; i < each; i++) {
-                uint8_t *slot = to + (size_t)((q * each + i) * gates + g) * 4 * V;
-                vi part = ((vi)(held >> (width * i)) & mask) << shift;
-                if (shift) part |= load_int(slot);
-                store_int(slot, (vi)((vc)part + low));
-            }
-        }
+/* One vector of codes: what `width` planes from 4 down to 1 hold of column group j, plus `low`. */
+INLINE vc unpack_group(const uint8_t *from, int gates, int gate, int bits, int j, vc low) {
+    vi code = {0};
+    int shift = 0;
+    UNROLL for (int width = 4; width; width /= 2) {
+        if (!(bits & width)) continue;
+        const int each = 8 / width, mask = 0x01010101 * ((1 << width) - 1);
+        vu held = (vu)load_int(from + (size_t)(j / each * gates + gate) * 4 * V);
+        const int up = shift - width * (j % each); /* from where it is held to where it belongs */
+        held = up < 0 ? held >> -up : held << up;
+        code |= (vi)held & splat_int(mask << shift);
+        shift += width;
+        from += (size_t)width * gates * 4 * V;
+    }
+    return (vc)code + low;
 }
 
 /* One chunk of bit-planes -> int8 codes, CHUNK * gates vectors. */
 INLINE void unpack(const uint8_t *from, uint8_t *to, int gates, int bits, int low) {
-    int shift = 0;
-    for (int width = 4; width; width /= 2) {
-        if (!(bits & width)) continue;
-        const int last = shift + width == bits;
-        unpack_plane(from, to, gates, width, shift, (vc){0} + (int8_t)(last ? low : 0));
-        shift += width;
-        from += (size_t)width * gates * 4 * V;
-    }
+    const vc lowest = (vc){0} + (int8_t)low;
+    UNROLL for (int j = 0; j < CHUNK; j++)
+        UNROLL for (int g = 0; g < gates; g++, to += 4 * V)
+            store_int(to, (vi)unpack_group(from, gates, g, bits, j, lowest));
 }
 
 #endif

@@ -84,7 +84,8 @@ INLINE void keep_gate(const recurrence *job, place at, int G, int g, vf v) {
     if (job->gates) store_lanes(job->gates + gate_at(job, at, G, g), v, at.n);
 }
 
-INLINE vf lstm_step(const recurrence *job, place at, const vi *sums, float shift) {
+/* An LSTM's gates and cell; leaves the output gate in sums[0], for lstm_hidden. */
+INLINE void lstm_gates(const recurrence *job, place at, vi *sums, float shift) {
     const int plain = job->cell == LSTM;
     vf a[4];
     for (int g = 0; g < 4; g++) {
@@ -93,13 +94,18 @@ INLINE vf lstm_step(const recurrence *job, place at, const vi *sums, float shift
         keep_gate(job, at, 4, g, a[g]);
     }
     vf c = a[1] * take(job->c, at.row, job->units, at) + a[0] * a[2];
-    vf squashed = plain ? hyperbolic(c) : sigmoid(c);
     put(job->c, at.row, job->units, at, c);
+    sums[0] = (vi)a[3];
+}
+
+INLINE vf lstm_hidden(const recurrence *job, place at, vf output) {
+    vf c = take(job->c, at.row, job->units, at);
+    vf squashed = job->cell == LSTM ? hyperbolic(c) : sigmoid(c);
     if (job->gates) {
         put(job->memory, at.at, job->units, at, c);
         put(job->squashed, at.at, job->units, at, squashed);
     }
-    return a[3] * squashed;
+    return output * squashed;
 }
 
 INLINE vf gru_step(const recurrence *job, place at, const vi *sums, float shift) {
@@ -148,20 +154,38 @@ INLINE int32_t close_row(const recurrence *job, uint8_t *codes) {
     return sum + job->low * job->units;
 }
 
+INLINE place place_of(const recurrence *job, int block, int gate, int64_t flat, int row) {
+    const matrix *m = job->weight;
+    return (place){job, flat, row, first_row(m, block, gate), rows_in(m, block, gate)};
+}
+
 /* The epilogue of one row and one block: gate functions, cell, next codes; lanes that are NaN. */
 INLINE vi finish(int G, const recurrence *job, int block, int64_t flat, int row, const vi *sums,
                  uint8_t *next) {
-    const matrix *m = job->weight;
-    const float shift = m->offset * (float)job->sums[row];
-    if (G == 3 || job->cell <= LSTM_SIGMOID) {
-        place at = {job, flat, row, first_row(m, block, 0), rows_in(m, block, 0)};
-        vf h = G == 3 ? gru_step(job, at, sums, shift) : lstm_step(job, at, sums, shift);
-        return emit(job, at, h, next);
+    const float shift = job->weight->offset * (float)job->sums[row];
+    if (G == 3) {
+        place at = place_of(job, block, 0, flat, row);
+        return emit(job, at, gru_step(job, at, sums, shift), next);
     }
     vi odd = {0};
     for (int g = 0; g < 4; g++) { /* four groups of a plain network's units */
-        place at = {job, flat, row, first_row(m, block, g), rows_in(m, block, g)};
+        place at = place_of(job, block, g, flat, row);
         if (at.n) odd |= emit(job, at, rnn_step(job, at, sums[g], shift), next);
+    }
+    return odd;
+}
+
+/* The same of an LSTM's blocks b0 to b0 + blocks. What follows the cell is a long chain: in a loop of
+ * its own, so that several blocks' chains run beside one another. */
+INLINE vi finish_lstm(const recurrence *job, int b0, int blocks, int64_t flat, int row, int r,
+                      vi (*sums)[GROUP * 4], uint8_t *next) {
+    const float shift = job->weight->offset * (float)job->sums[row];
+    vi odd = {0};
+    for (int b = 0; b < blocks; b++)
+        lstm_gates(job, place_of(job, b0 + b, 0, flat, row), sums[b] + r * 4, shift);
+    for (int b = 0; b < blocks; b++) {
+        place at = place_of(job, b0 + b, 0, flat, row);
+        odd |= emit(job, at, lstm_hidden(job, at, (vf)sums[b][r * 4]), next);
     }
     return odd;
 }
@@ -198,10 +222,15 @@ INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const
                 block_dots(m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
                            job->low, job->sums + row, burst, sums[b]);
             }
-            for (int r = 0; r < some; r++)
-                for (int b = 0; b < blocks; b++)
-                    odd |= finish(G, job, b0 + b, first + r0 + r, row + r, sums[b] + r * G,
-                                  next + (row + r) * job->stride);
+            for (int r = 0; r < some; r++) {
+                const int64_t flat = first + r0 + r;
+                uint8_t *to = next + (row + r) * job->stride;
+                if (G == 4 && job->cell <= LSTM_SIGMOID)
+                    odd |= finish_lstm(job, b0, blocks, flat, row + r, r, sums, to);
+                else
+                    for (int b = 0; b < blocks; b++)
+                        odd |= finish(G, job, b0 + b, flat, row + r, sums[b] + r * G, to);
+            }
         }
     return odd;
 }

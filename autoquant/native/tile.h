@@ -21,7 +21,19 @@ INLINE int burst_of(int reach, int top) {
     return burst;
 }
 
+/* Four codes, the same in each lane. */
+INLINE vc four_codes(const uint8_t *a) {
+    int32_t four;
+    memcpy(&four, a, 4);
+    return (vc)splat_int(four);
+}
+
 #ifndef AQ_AVX2 /* the sum of four products in one go */
+
+typedef vi partial;
+INLINE partial with_products(partial sum, vc a, vc w) { return dot(sum, a, w); }
+INLINE vi widened(partial sum) { return sum; }
+#define IN_REGISTER(x) (void)(x)
 
 INLINE void dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
                  int burst, vi *sums) {
@@ -44,23 +56,28 @@ INLINE void dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride
 
 #else /* AVX2 adds pairs in 16 bits; a burst of these is widened to 32 bits at once */
 
+typedef vs partial;
+INLINE partial with_products(partial sum, vc a, vc w) { return sum + pairs(a, w); }
+INLINE vi widened(partial sum) { return add_pairs(sum, (vs){0} + 1); }
+#define IN_REGISTER(x) __asm__("" : "+x"(x)) /* else it is loaded again for each use */
+
 INLINE void burst_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
                        vi *sums) {
-    vs sum[MOST_ROWS][4];
+    partial sum[MOST_ROWS][4];
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int g = 0; g < G; g++) sum[r][g] = (vs){0};
+        UNROLL for (int g = 0; g < G; g++) sum[r][g] = (partial){0};
     for (int k = 0; k < groups; k++, w += G * 4 * V) {
-        UNROLL for (int r = 0; r < R; r++) {
-            int32_t four;
-            memcpy(&four, a + r * stride + 4 * k, 4);
-            vc codes = (vc)splat_int(four);
-            UNROLL for (int g = 0; g < G; g++)
-                sum[r][g] += pairs(codes, (vc)load_int(w + g * 4 * V));
+        vc codes[MOST_ROWS];
+        UNROLL for (int r = 0; r < R; r++) codes[r] = four_codes(a + r * stride + 4 * k);
+        UNROLL for (int g = 0; g < G; g++) {
+            vc held = (vc)load_int(w + g * 4 * V);
+            IN_REGISTER(held);
+            UNROLL for (int r = 0; r < R; r++) sum[r][g] = with_products(sum[r][g], codes[r], held);
         }
     }
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < G; g++)
-            sums[r * G + g] += add_pairs(sum[r][g], (vs){0} + 1);
+            sums[r * G + g] += widened(sum[r][g]);
 }
 
 /* Codes of 8 and 8 bits: a pair may not fit into 16 bits, so even and odd codes are widened. */
@@ -116,37 +133,32 @@ INLINE void panel_dots(int G, const uint8_t *w, const uint8_t *a, size_t stride,
 }
 
 /* The same from one bit-plane, unpacked in registers: for a row or two, where storing the unpacked
- * codes would cost more than using them. Half a chunk of products of 4-bit codes fits into 16 bits. */
+ * codes would cost more than using them. The products of two vectors of 4-bit codes fit into 16 bits. */
 INLINE void plane_dots(int G, int R, int width, const uint8_t *w, const uint8_t *a, size_t stride,
                        int chunks, vi *sums) {
-    const int each = 8 / width;
+    const int each = 8 / width, some = width == 1 ? 1 : 2;
     const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
     vi sum[2][4];
     UNROLL for (int i = 0; i < R * G; i++) sum[i / G][i % G] = sums[i];
-    for (int k = 0; k < chunks; k++, w += (size_t)width * G * 4 * V, a += CHUNK * 4)
-        UNROLL for (int half = 0; half < 2; half++) {
-            vs part[2][4];
-            UNROLL for (int group = half * 4; group < half * 4 + 4; group++)
-                UNROLL for (int g = 0; g < G; g++) {
-                    vu held = (vu)load_int(w + (size_t)(group / each * G + g) * 4 * V);
-                    vc codes = (vc)((vi)(held >> (width * (group % each))) & mask);
-                    UNROLL for (int r = 0; r < R; r++) {
-                        int32_t four;
-                        memcpy(&four, a + r * stride + 4 * group, 4);
-#ifdef AQ_AVX2
-                        vs own = pairs((vc)splat_int(four), codes);
-                        part[r][g] = group % 4 ? part[r][g] + own : own;
-#else
-                        (void)part;
-                        sum[r][g] = dot(sum[r][g], (vc)splat_int(four), codes);
-#endif
-                    }
+    for (int k = 0; k < chunks * width; k += some) {
+        partial part[2][4];
+        UNROLL for (int i = 0; i < R * G; i++) part[i / G][i % G] = (partial){0};
+        UNROLL for (int q = 0; q < some; q++, w += G * 4 * V, a += each * 4) {
+            vc codes[2][8];
+            UNROLL for (int i = 0; i < R * each; i++)
+                codes[i / each][i % each] = four_codes(a + (i / each) * stride + i % each * 4);
+            UNROLL for (int g = 0; g < G; g++) {
+                vu held = (vu)load_int(w + g * 4 * V);
+                IN_REGISTER(held);
+                UNROLL for (int i = 0; i < each; i++) {
+                    vc own = (vc)((vi)(held >> (width * i)) & mask);
+                    UNROLL for (int r = 0; r < R; r++)
+                        part[r][g] = with_products(part[r][g], codes[r][i], own);
                 }
-#ifdef AQ_AVX2
-            UNROLL for (int i = 0; i < R * G; i++)
-                sum[i / G][i % G] += add_pairs(part[i / G][i % G], (vs){0} + 1);
-#endif
+            }
         }
+        UNROLL for (int i = 0; i < R * G; i++) sum[i / G][i % G] += widened(part[i / G][i % G]);
+    }
     UNROLL for (int i = 0; i < R * G; i++) sums[i] = sum[i / G][i % G];
 }
 
@@ -185,6 +197,21 @@ static __attribute__((noinline)) const uint8_t *unpack_some(const matrix *m, con
 #undef EACH
         }
     return w;
+}
+
+/* The same codes with a byte for each, in `codes`: room for loose_bytes(m). The chunk that ends a block
+ * may be longer than what is kept of it; the next block then lies over its end. */
+INLINE matrix loosened(const matrix *m, uint8_t *codes) {
+    matrix loose = *m;
+    loose.bits = 8, loose.codes = codes;
+    for (int block = 0; block < m->blocks; block++)
+        unpack_some(m, m->codes + (size_t)block * panel_bytes(m), groups_of(m) / CHUNK,
+                    codes + (size_t)block * panel_bytes(&loose));
+    return loose;
+}
+
+INLINE size_t loose_bytes(const matrix *m) {
+    return (size_t)(m->blocks * groups_of(m) + CHUNK) * m->gates * 4 * V;
 }
 
 /* Exact sums [rows][G] of a block of a matrix in any number of bits times rows of codes. */

@@ -7,6 +7,7 @@ result, or None where units end there. An operation without a rule stops whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -360,7 +361,12 @@ RULES["aten.upsample_trilinear3d"] = spatial(3)
 
 @rule("constant_pad_nd", "pad")
 def pad(walk: Walk, call: Call) -> Any:
-    return spatial(len(call.given[1]) // 2)(walk, call)
+    """Padding counts from the last axis; one of nothing is none."""
+    value, sizes = walk.read(call.given[0]), call.given[1]
+    padded = [-1 - i // 2 for i, size in enumerate(sizes) if size]
+    if value.ids is not None and any(varies(value.ids, axis) for axis in padded):
+        return walk.stop(call)
+    return replace(value, uniform=False, state=False)
 
 
 UNTAGGED = {

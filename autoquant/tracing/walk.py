@@ -75,15 +75,29 @@ class Walk:
 
     def _operate(self, call: Call) -> None:
         rule = rules.rule_of(call)
-        made = self.stop(call) if rule is None else rule(self, call)
+        try:
+            made = self.stop(call) if rule is None else rule(self, call)
+        except (AttributeError, IndexError, TypeError, ValueError):
+            made = self.stop(call)  # a form of the operation that its rule does not know
         results = refs_in(call.result)
         values = [made if isinstance(made, Value) else Value(data=True)] * len(results)
         if isinstance(made, list):
             values = made
         for ref, value in zip(results, values, strict=False):
-            self._values[ref] = value
+            self._values[ref] = self._fitting(call, ref, value)
         for ref in call.writes:  # and what it is a view of
             self._write(ref, values[0] if values else Value())
+
+    def _fitting(self, call: Call, ref: Ref, value: Value) -> Value:
+        """A rule's value, or one without units where these are not along the result's axes."""
+        ids = value.ids
+        if ids is None or (
+            ids.ndim == len(ref.shape)
+            and all(n in (1, size) for n, size in zip(ids.shape, ref.shape, strict=True))
+        ):
+            return value
+        self.units.freeze(ids, f"is read by {_shown(call)}, which is not followed")
+        return Value(data=True)
 
     def _write(self, ref: Ref, value: Value) -> None:
         ids = value.ids
@@ -264,7 +278,7 @@ class Walk:
             return
         elif len(rows) == len(columns) == spec.blocks:
             self.units.unite(rows, columns)
-        if spec.blocks < len(rows):
+        if spec.blocks < max(len(rows), len(columns)):
             lines = [each.reshape(spec.blocks, -1) for each in (rows, columns)]
             self.units.bind(np.concatenate(lines, 1))
 

@@ -106,8 +106,7 @@ def _reasons(network: Network) -> Iterator[str]:
 
 def plain(reason: str) -> str:
     """A reason that groups of one kind have in common."""
-    reason = re.sub(r" \([\w.]+:\d+\)", "", reason)
-    return re.sub(r"(growing it fails).*", r"\1", reason)
+    return re.sub(r"\d+", "#", re.sub(r" \([\w.]+:\d+\)", "", reason))
 
 
 def _left_out(name: str, model: nn.Module, network: Network) -> Iterator[str]:

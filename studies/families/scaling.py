@@ -50,7 +50,7 @@ MODELS: dict[str, Callable[[float], Model]] = {"MLP": mlp, "Transformer": transf
 def table() -> str:
     """The table as Markdown; each line is a process of its own."""
     lines = [
-        "| model | parameters | step | seconds | peak above the model, MB | over its bytes |",
+        "| model | parameters | step | CPU seconds | peak above the model, MB | over its bytes |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in MODELS:
@@ -74,7 +74,7 @@ def _in_a_process(*given: object) -> dict[str, Any]:
 
 
 def measure(name: str, stage: str, millions: int) -> dict[str, float]:
-    """Seconds and the most resident bytes above those of the model, in this process. Linux only."""
+    """Processor seconds, and the most resident bytes above the model's; Linux only."""
     torch.set_num_threads(1)
     _step("candidate", *MODELS[name](0.01))  # imports, and memory that the libraries keep
     model, inputs = MODELS[name](millions)
@@ -83,9 +83,9 @@ def measure(name: str, stage: str, millions: int) -> dict[str, float]:
     step = _prepare_step(stage, model, inputs)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    held, started = _resident("VmRSS"), time.perf_counter()
+    held, started = _resident("VmRSS"), time.process_time()
     step()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started  # of this thread: others may use the machine
     peak = _resident("VmHWM") - held
     return {"seconds": seconds, "peak": peak, "parameters": parameters}
 

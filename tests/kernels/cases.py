@@ -137,7 +137,7 @@ def all_of(run: Callable[..., Result], given: Case, *, through: str = "all") -> 
     generator = torch.Generator().manual_seed(7)
     parts = {"outputs": [outputs], "last": [*last], "all": [outputs, *last]}[through]
     loss = sum(
-        (part * torch.randn(part.shape, generator=generator).to(part.dtype)).sum() for part in parts
+        (part * torch.randn(part.shape, generator=generator).to(part)).sum() for part in parts
     )
     gradients = torch.autograd.grad(loss, given.leaves, allow_unused=True)
     return [outputs, *last, *(each for each in gradients if each is not None)]

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from autoquant.compute import Compute, computing
 from autoquant.kernels import Weights, looped, reference
@@ -20,6 +22,16 @@ from tests.kernels.cases import (
 )
 
 SIZES = {"padded": (3, 3, 3), "packed": (4, 3, 3, 1), "one-step": (3,), "one-sequence": (1,) * 4}
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses a tensor on the CPU: copying it to a GPU, too, would stop the stream."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for each in tree_leaves((args, result)):
+            assert not isinstance(each, torch.Tensor) or each.device.type == "meta", operation
+        return result
 
 
 @settings(max_examples=300)
@@ -143,8 +155,10 @@ def test_never_waits_for_a_number(name, rule, sizes):
     weight, *state = empty
     projected = torch.empty(sum(sizes), weight.shape[0], dtype=weight.dtype, device="meta")
     scale = torch.empty((), device="meta") if made.quantize else None
-    outputs, last, tape = looped.LOOPED.forward(job, projected, weight, None, tuple(state), scale)
-    grads = looped.LOOPED.backward(job, tape, weight, None, scale, outputs, last)
+    given = job, projected, weight, None, tuple(state), scale
+    with OneDevice():
+        outputs, last, tape = looped.LOOPED.forward(*given)
+        grads = looped.LOOPED.backward(job, tape, weight, None, scale, outputs, last)
     assert grads.projected.shape == grads.recurrent_product.shape == projected.shape
     assert [part.shape for part in grads.state] == [part.shape for part in made.state]
     assert (grads.scale is None) == (made.quantize is None)

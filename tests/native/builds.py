@@ -61,7 +61,7 @@ def build(folder: Path, flags: Iterable[str], *, emulated: bool = False) -> Path
     sources = {path.stem: path for path in SOURCES.glob("*.c")} | {"machine": machine}
     compilers = []
     for name, source in sources.items():
-        more = ["-mavx2", "-mfma", EMULATED] if emulated and name == "avx512" else []
+        more = ["-mavx2", "-mfma", EMULATED] if emulated and name.startswith("avx512") else []
         command = ["gcc", *STANDARD, *flags, *more, f"-I{SOURCES}"]
         command += ["-c", str(source), "-o", str(folder / f"{name}.o")]
         compilers.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))

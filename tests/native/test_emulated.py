@@ -36,18 +36,20 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("emulated"), ["-O1"], emulated=True)
 
 
-def test_every_kernel(kernels: Path) -> None:
-    ran = run_on(kernels, ["-m", "tests.native.every_kernel"])
+@pytest.mark.parametrize("instructions", ["avx512vnni", "avx512"])
+def test_every_kernel(instructions: str, kernels: Path) -> None:
+    ran = run_on(kernels, ["-m", "tests.native.every_kernel"], **{library.VARIABLE: instructions})
     assert ran.returncode == 0, ran.stderr[-4000:]
     report = json.loads(ran.stdout)
-    assert report["set"] == "avx512"
+    assert report["set"] == instructions
     assert report["kernels"] == kernel_names()
 
 
 def test_16_lanes(kernels: Path) -> None:
     """It is AVX-512's code that runs: twice as many units in a vector as elsewhere."""
     asked = "from autoquant.native.matrix import lanes; print(lanes())"
-    for instructions, lanes in [("avx512", "16"), ("avx2", "8"), ("portable", "8")]:
+    for instructions in library.SETS:
+        lanes = "16" if "avx512" in instructions else "8"
         ran = run_on(kernels, ["-c", asked], **{library.VARIABLE: instructions})
         assert ran.stdout.strip() == lanes, ran.stderr
 

@@ -166,7 +166,7 @@ def fabricated(path: Path, units: int) -> Path:
         name: hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
         for name, tensor in tensors.items()
     }
-    save_file(tensors, path, metadata=cost.metadata(plan, scheme, checksums))
+    save_file(tensors, path, metadata=cost.metadata(network, plan, scheme, checksums))
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_atoms_are_the_connected_sets(
     for links in bound:
         if links:
             units.bind_pairs(*np.array(links).T)
-    assert units.atoms(ids).tolist() == sets_of(sum(united + bound, []))
+    assert units.atoms(ids).tolist() == sets_of([*chain(*united, *bound)])
 
 
 @given(lines=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=4))

@@ -1,0 +1,124 @@
+"""Norms follow their channels; those that look across channels stop them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoquant.graph import describe, prepare
+from autoquant.network import Segment
+from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Scheme
+from autoquant.widen import check_same_function, widen
+
+CHANNELS = 6
+NORMS: dict[str, tuple[Any, int, list[str]]] = {  # made by, axes behind channels, parameters
+    "BatchNorm1d": (
+        lambda: nn.BatchNorm1d(CHANNELS),
+        1,
+        ["weight", "bias", "running_mean", "running_var"],
+    ),
+    "BatchNorm2d": (
+        lambda: nn.BatchNorm2d(CHANNELS),
+        2,
+        ["weight", "bias", "running_mean", "running_var"],
+    ),
+    "BatchNorm3d": (
+        lambda: nn.BatchNorm3d(CHANNELS),
+        3,
+        ["weight", "bias", "running_mean", "running_var"],
+    ),
+    "BatchNorm2d, plain": (
+        lambda: nn.BatchNorm2d(CHANNELS, affine=False),
+        2,
+        ["running_mean", "running_var"],
+    ),
+    "BatchNorm2d, no statistics": (
+        lambda: nn.BatchNorm2d(CHANNELS, track_running_stats=False),
+        2,
+        ["weight", "bias"],
+    ),
+    "InstanceNorm1d": (lambda: nn.InstanceNorm1d(CHANNELS, affine=True), 1, ["weight", "bias"]),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(CHANNELS), 2, []),
+    "InstanceNorm2d, statistics": (
+        lambda: nn.InstanceNorm2d(CHANNELS, affine=True, track_running_stats=True),
+        2,
+        ["weight", "bias", "running_mean", "running_var"],
+    ),
+    "InstanceNorm3d": (lambda: nn.InstanceNorm3d(CHANNELS), 3, []),
+    "GroupNorm, 6": (lambda: nn.GroupNorm(6, CHANNELS), 2, ["weight", "bias"]),
+    "GroupNorm, 3": (lambda: nn.GroupNorm(3, CHANNELS), 2, ["weight", "bias"]),
+    "GroupNorm, plain": (lambda: nn.GroupNorm(2, CHANNELS, affine=False), 1, []),
+}
+
+
+class Normed(nn.Module):
+    """A norm between two convolutions of single pixels."""
+
+    def __init__(self, dims: int, norm: nn.Module) -> None:
+        super().__init__()
+        conv = getattr(nn, f"Conv{dims}d")
+        self.first, self.norm, self.last = conv(3, CHANNELS, 1), norm, conv(CHANNELS, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.norm(self.first(x))))
+
+
+def normed(dims: int, norm: nn.Module) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    model = Normed(dims, norm)
+    x = torch.randn(3, 3, *(4,) * dims)
+    with torch.no_grad():
+        for tensor in norm.parameters():
+            tensor.copy_(1 + 0.3 * torch.randn(tensor.shape))
+        model.train()(5 * x + 1)  # statistics
+    return prepare(model).eval(), x
+
+
+@pytest.mark.parametrize("method", ["split", "fresh"])
+@pytest.mark.parametrize(("build", "dims", "names"), NORMS.values(), ids=NORMS)
+def test_it_follows(build: Any, dims: int, names: list[str], method: str) -> None:
+    model, x = normed(dims, build())
+    network = describe(model, (x,))
+    (norm,) = network.norms
+    assert [parameter.name for parameter in norm.parameters] == names
+    assert {parameter.role for parameter in norm.parameters} <= {"norm"}
+    assert network.outputs["norm"] == network.outputs["first"]
+    assert dict(network.frozen) == {"last": "feeds the model's output"}
+    choices = {"first": LayerChoice(width=2.0), "last": LayerChoice()}
+    grown, promised = widen(model, network, Plan(choices), Scheme(), method, 0)
+    assert check_same_function(model, grown, (x,)) < 1e-5
+    units = promised.layers[0].units
+    assert units == promised.norms[0].units > CHANNELS
+    if isinstance(grown.norm, nn.GroupNorm):
+        assert grown.norm.num_channels == units
+        assert grown.norm.num_groups == units * model.norm.num_groups // CHANNELS
+    else:
+        assert grown.norm.num_features == units
+
+
+@pytest.mark.parametrize("groups", [2, 3], ids=lambda groups: f"{groups} groups")
+def test_units_of_a_group_norm_are_its_groups(groups: int) -> None:
+    model, x = normed(2, nn.GroupNorm(groups, CHANNELS))
+    network = describe(model, (x,))
+    assert network.outputs["first"] == (Segment("first", groups, CHANNELS // groups),)
+
+
+def test_a_single_group_grows_as_a_whole() -> None:
+    model, x = normed(2, nn.GroupNorm(1, CHANNELS))
+    network = describe(model, (x,))
+    assert network.why_fixed("first") is not None or network.outputs["first"][0].size == 1
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.LayerNorm([CHANNELS, 4, 4]), nn.LocalResponseNorm(2)], ids=["LayerNorm", "local"]
+)
+def test_what_looks_across_channels_stops_them(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = prepare(Normed(2, norm)).eval()
+    network = describe(model, (torch.randn(2, 3, 4, 4),))
+    assert "(test_norm.py:" in str(network.why_fixed("first"))
+    assert network.norms == ()
