@@ -29,7 +29,7 @@ search: $(RUN_STAMP) ## Search for a plan; ARGS="..." goes to `autoquant search`
 	@$(BIN)/autoquant search $(ARGS)
 
 test: lint ## Run the linters and the tests; ARGS="..." goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 	$(BIN)/ruff check .
