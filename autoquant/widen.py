@@ -361,7 +361,7 @@ def _split_columns(
     """
     known = sources.clamp_min(0)
     replicas = torch.bincount(sources[sources > FRESH], minlength=tensor.shape[dim])
-    columns = tensor.transpose(0, dim)  # [columns, others, ...]
+    columns = tensor.transpose(0, dim).contiguous()  # [columns, others, ...]
     shares = replicas.clamp_min(1)[known].view(-1, *[1] * (tensor.ndim - 1))
     result = columns.index_select(0, known) / shares
     result[sources <= FRESH] = 0.0

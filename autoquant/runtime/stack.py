@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
 from autoquant.kernels.cell import State
+from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
 from autoquant.runtime.affine import plain
 from autoquant.runtime.flow import Flow
@@ -22,7 +22,7 @@ class PackedRecurrent(Prepared, Recurrent):
     width, through layers that can all run on integers.
     """
 
-    _ready: tuple[list[Flow], Flow] | None
+    _ready: tuple[list[Flow | None], Flow] | None
 
     @classmethod
     def adopt(cls, stack: Recurrent) -> None:
@@ -44,8 +44,8 @@ class PackedRecurrent(Prepared, Recurrent):
         given = self._given(hx, (len(flow.directions), batch, flow.width))
         if features != flow.features or given is None or not plain(inputs, *given):
             return None
-        given = tuple(part.contiguous() for part in given)
-        result = flow(rows.contiguous(), steps, batch, given or None, (steps, batch))
+        start = tuple(part.contiguous() for part in given) if given else None
+        result = flow(rows.contiguous(), steps, batch, start, (steps, batch))
         if result is None:
             return None
         outputs = result[0].transpose(0, 1) if self.batch_first else result[0]
@@ -65,18 +65,16 @@ class PackedRecurrent(Prepared, Recurrent):
         """Through all layers, as they are now; None where one of them must be called."""
         if self.dropout and self.training:
             return None
-        flows = [*self._flows()]
-        if None in flows:
-            return None
-        if len(flows) == 1:
-            return flows[0]
-        if self._ready is None or self._ready[0] != flows:
+        flows = [_flow_of(layer) for layer in self.layers]
+        if len(flows) == 1 or None in flows:
+            return None if None in flows else flows[0]
+        ready = self._ready
+        if ready is None or ready[0] != flows:
             directions = [each for flow in flows if flow for each in flow.directions]
-            self._ready = flows, Flow(directions, len(directions) // len(flows))
-        return self._ready[1]
+            self._ready = ready = flows, Flow(directions, len(directions) // len(flows))
+        return ready[1]
 
-    def _flows(self) -> Iterator[Flow | None]:
-        for layer in self._modules.values():
-            hooked = layer._forward_hooks or layer._forward_pre_hooks
-            packed = type(layer) is PackedRecurrentLayer and not hooked
-            yield layer.flow() if packed else None
+
+def _flow_of(layer: RecurrentLayer) -> Flow | None:
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return layer.flow() if isinstance(layer, PackedRecurrentLayer) and not hooked else None

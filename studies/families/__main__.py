@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import re
 import warnings
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from benchmarks.machine import cpu_name
 from studies.families import coverage, scaling
 
+OTHERS = ("torchvision", "timm", "transformers")
 README = Path(__file__).parent / "README.md"
 PARTS: dict[str, Callable[[], str]] = {"coverage": coverage.table, "scaling": scaling.table}
 
@@ -26,7 +30,21 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # other libraries' deprecations
     for part in given:
-        _write(part, PARTS[part]())
+        _write(part, f"{PARTS[part]()}\n{_facts()}\n")
+
+
+def _facts() -> str:
+    """What the figures depend on."""
+    versions = {name: _version(name) for name in ("torch", *OTHERS)}
+    held = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return f"Seed 0; Python {platform.python_version()}, {held}; {cpu_name()}."
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _write(part: str, table: str) -> None:

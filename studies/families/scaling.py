@@ -76,6 +76,7 @@ def _in_a_process(*given: object) -> dict[str, Any]:
 def measure(name: str, stage: str, millions: int) -> dict[str, float]:
     """Processor seconds, and the most resident bytes above the model's; Linux only."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     _step("candidate", *MODELS[name](0.01))  # imports, and memory that the libraries keep
     model, inputs = MODELS[name](millions)
     parameters = sum(each.numel() for each in model.parameters())

@@ -166,7 +166,7 @@ def _near(ours: list[Tensor], theirs: list[Tensor], share: float) -> None:
 
 
 def recurrences() -> Checks:
-    """forward, backward, panel_size, fill_panel; and packed: layer."""
+    """forward, backward, panel_size, fill_panel; and packed: flow."""
     for (cell, units), sizes in product(product(CELLS.values(), WIDTHS), SIZES):
         for bits, hidden in ((1, 4), (4, 8), (8, 8)):
             yield from _recurrence(cell, units, sizes, bits, hidden)
