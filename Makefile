@@ -61,7 +61,7 @@ $(RUN_STAMP): $(SOURCES) | $(BIN)/pip
 
 $(DEV_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant and the developer's tools into $(VENV) ..." >&2
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev,families]'
 	@touch $(RUN_STAMP) $@
 
 $(BENCH_STAMP): $(SOURCES) | $(BIN)/pip
