@@ -251,7 +251,9 @@ def test_files_that_are_refused(
     assert not study.baseline_file.exists()
 
 
-@pytest.mark.parametrize("damage", [truncated, another_models, Path.unlink], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "damage", [truncated, another_models, Path.unlink], ids=lambda each: each.__name__
+)
 def test_a_baseline_that_was_damaged_since(
     damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
 ) -> None:
