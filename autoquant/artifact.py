@@ -25,7 +25,7 @@ from autoquant.assembly import assemble, home_of
 from autoquant.coding import encode
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
-from autoquant.graph import prepare, stored
+from autoquant.graph import describe, prepare
 from autoquant.layers import ParameterSpec
 from autoquant.network import Network
 from autoquant.packing import pack
@@ -84,24 +84,23 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
     tensors = {each.name: state[each.name] for each in network.leftovers}
     for norm in network.norms:
         for parameter in norm.parameters:
-            name = f"{norm.name}.{parameter.name}".removeprefix(".")
+            name = norm.full_name(parameter.name)
             tensors[name] = state[name].float()
     for layer in network.layers:
         module = model.get_submodule(layer.name)
-        prefix = f"{layer.name}." if layer.name else ""
         if scheme.joint_recurrent and layer.recurrent:
             share_magnitude(module)  # of the weights as they are now, not of the last step
         for parameter in layer.parameters:
             if parameter.shared:
                 continue
             for suffix, tensor in _stored(module, parameter).items():
-                tensors[prefix + parameter.name + suffix] = tensor
+                tensors[layer.full_name(parameter.name) + suffix] = tensor
         for name in cost.activation_quantizers(layer, plan[layer.name]):
             quantizer = getattr(module, name)
             pair = torch.stack([quantizer.log_scale.detach(), quantizer.low])
-            tensors[prefix + name] = pair.float()
+            tensors[layer.full_name(name)] = pair.float()
         if layer.recurrent and layer.grown:
-            tensors[prefix + "unit_sources"] = module.unit_sources
+            tensors[layer.full_name("unit_sources")] = module.unit_sources
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -155,14 +154,14 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         UserError: the file is missing, truncated, altered, of another version or model.
     """
     header, tensors = read(path)
-    original = stored(prepared := prepare(model))
+    original = describe(prepared := prepare(model), None)
     _check_network(path, header, original)
     grown = original.with_sizes({name: sizes[:2] for name, sizes in header.sizes.items()})
     entries = cost.manifest(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
     plain = [each.name for each in grown.leftovers]
-    plain += [f"{n.name}.{p.name}".removeprefix(".") for n in grown.norms for p in n.parameters]
+    plain += [norm.full_name(p.name) for norm in grown.norms for p in norm.parameters]
     _fill_plain(restored, {name: tensors[name] for name in plain})
     for layer in grown.layers:
         restored = assemble(restored, layer, header.plan[layer.name], header.scheme, tensors)

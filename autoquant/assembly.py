@@ -50,11 +50,11 @@ def assemble(
         tensors: of the whole file.
     """
     module = model.get_submodule(layer.name)
-    prefix = f"{layer.name}." if layer.name else ""
     quantizers = activation_quantizers(layer, choice, scheme)
     for name, quantizer in quantizers.items():
-        if prefix + name in tensors:
-            log_scale, low = tensors[prefix + name].tolist()
+        stored = tensors.get(layer.full_name(name))
+        if stored is not None:
+            log_scale, low = stored.tolist()
             quantizer.restore(log_scale, int(low))
     build = _builder(module, choice)
     if build is None:
@@ -68,7 +68,7 @@ def assemble(
     like = next(module.parameters())
     packed = build(module, held, quantizers)
     if layer.recurrent and layer.grown:
-        packed.register_buffer("unit_sources", tensors[prefix + "unit_sources"].clone())
+        packed.register_buffer("unit_sources", tensors[layer.full_name("unit_sources")].clone())
     return _replaced(model, layer.name, packed.to(home_of(like), like.dtype))
 
 
@@ -147,7 +147,7 @@ def _fill(
 
 def _stored_as(layer: LayerSpec, parameter: ParameterSpec) -> str:
     """The name of a parameter's tensors in the file."""
-    return parameter.shared or f"{layer.name}.{parameter.name}".removeprefix(".")
+    return parameter.shared or layer.full_name(parameter.name)
 
 
 def home_of(tensor: Tensor) -> torch.device:

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autoquant import console, manual
-from autoquant.errors import RunError, UserError
-from autoquant.mistakes import BAD_INPUT, STOPPED, explain, first_line
+from autoquant.errors import RunError, UserError, first_line
+from autoquant.mistakes import BAD_INPUT, STOPPED, explain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

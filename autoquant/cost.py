@@ -65,7 +65,7 @@ def manifest(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
     for layer in network.layers:
         entries += _layer_entries(layer, plan[layer.name], scheme)
     for norm in network.norms:
-        entries += [Entry(_full(norm, p.name), "F32", p.shape) for p in norm.parameters]
+        entries += [Entry(norm.full_name(p.name), "F32", p.shape) for p in norm.parameters]
     return tuple(sorted(entries, key=lambda entry: (-_RANKS[entry.dtype], entry.name)))
 
 
@@ -75,7 +75,7 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
     for parameter in layer.parameters:
         if parameter.shared:  # stored with its other layer
             continue
-        name = _full(layer, parameter.name)
+        name = layer.full_name(parameter.name)
         bits = scheme.bits_of(parameter.role, choice)
         if bits > 8:
             entries.append(Entry(name, "F16" if bits == 16 else "F32", parameter.shape))
@@ -86,17 +86,12 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
         entries.append(Entry(f"{name}.codes", "U8", (packed_bytes(parameter.count, bits),)))
         entries.append(Entry(f"{name}.scale", scale_type, (scales,)))
     entries += [
-        Entry(_full(layer, name), "F32", (2,)) for name in activation_quantizers(layer, choice)
+        Entry(layer.full_name(name), "F32", (2,)) for name in activation_quantizers(layer, choice)
     ]
     if layer.recurrent and layer.grown:
         dtype = "I16" if layer.units < 1 << 15 else "I32"
-        entries.append(Entry(_full(layer, "unit_sources"), dtype, (layer.units,)))
+        entries.append(Entry(layer.full_name("unit_sources"), dtype, (layer.units,)))
     return tuple(entries)
-
-
-def _full(layer: LayerSpec, name: str) -> str:
-    """A tensor's name in the whole model."""
-    return f"{layer.name}.{name}".removeprefix(".")
 
 
 def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, int]:
@@ -196,7 +191,7 @@ def bit_ops(network: Network, plan: Plan) -> int:
             continue
         choice = plan[layer.name]
         for parameter in layer.parameters:
-            if parameter.role in ("weight", "recurrent"):
+            if parameter.is_weight:
                 bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
                 total += parameter.count * bits
     return total

@@ -22,9 +22,9 @@ from autoquant.layers.attention import Attention
 from autoquant.layers.cells import RecurrentCell
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.stack import Recurrent
-from autoquant.network import Layout, Leftover, Network, Segment
+from autoquant.network import Leftover, Network
 from autoquant.proof import proven
-from autoquant.tracing.layouts import Widths, widths_of
+from autoquant.tracing.layouts import Widths, fixed, widths_of
 from autoquant.tracing.record import record
 from autoquant.tracing.walk import follow
 
@@ -132,7 +132,7 @@ def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[Laye
     for layer in layers:
         module, parameters = model.get_submodule(layer.name), []
         for parameter in layer.parameters:
-            name = f"{layer.name}.{parameter.name}".removeprefix(".")
+            name = layer.full_name(parameter.name)
             owner = first.setdefault(id(getattr(module, parameter.name)), name)
             shared = "" if owner == name else owner
             parameters.append(replace(parameter, shared=shared))
@@ -141,9 +141,7 @@ def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[Laye
 
 def leftovers_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[Leftover, ...]:
     """Tensors of the model's state_dict that belong to no layer."""
-    owned = {
-        f"{layer.name}.{p.name}".removeprefix(".") for layer in layers for p in layer.parameters
-    }
+    owned = {layer.full_name(p.name) for layer in layers for p in layer.parameters}
     state = model.state_dict(keep_vars=True)
     seen = {id(state[name]) for name in owned if name in state}
     leftovers = []
@@ -166,24 +164,16 @@ def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
         UserError: the model has no layer that autoquant knows.
     """
     layers = layers_of(model)
-    widths, dropouts = _fixed(layers, NO_EXAMPLE), dict[str, float]()
-    if inputs is not None:
-        leaves = {
-            name: module
-            for name, module in model.named_modules()
-            if kind_of(module) is not None or isinstance(module, Recurrent)
-        }
-        walk = follow(model, layers, record(model, inputs, leaves))
-        _freeze_shared(walk, layers)
-        widths, dropouts = widths_of(walk, layers), walk.dropouts
-    network = _network(model, layers, widths, dropouts)
-    return network if inputs is None else proven(model, network, inputs)
-
-
-def stored(model: nn.Module) -> Network:
-    """The network of a prepared model without running it; nothing of it can grow by a plan."""
-    layers = layers_of(model)
-    return _network(model, layers, _fixed(layers, NO_EXAMPLE), {})
+    if inputs is None:
+        return _network(model, layers, fixed(layers, NO_EXAMPLE), {})
+    leaves = {
+        name: module
+        for name, module in model.named_modules()
+        if kind_of(module) is not None or isinstance(module, Recurrent)
+    }
+    walk = follow(model, layers, record(model, inputs, leaves))
+    network = _network(model, layers, widths_of(walk, layers), walk.dropouts)
+    return proven(model, network, inputs)
 
 
 def _network(
@@ -199,30 +189,3 @@ def _network(
         leftovers_of(model, layers),
         MappingProxyType(dropouts),
     )
-
-
-def _fixed(layers: Sequence[LayerSpec], reason: str) -> Widths:
-    """Widths of layers of which none can grow."""
-    own = [layer for layer in layers if not layer.follows]
-    inputs: dict[str, Layout] = {
-        layer.name: (Segment(None, layer.features),) for layer in own if layer.multiplies
-    }
-    outputs: dict[str, Layout] = {layer.name: (Segment(None, layer.units),) for layer in layers}
-    names = [layer.name for layer in own]
-    return Widths(
-        inputs, outputs, dict(zip(names, names, strict=True)), dict.fromkeys(names, reason)
-    )
-
-
-def _freeze_shared(walk: Any, layers: Sequence[LayerSpec]) -> None:
-    """A shared weight grows only where all of its layers read and write the same units."""
-    specs = {f"{layer.name}.{p.name}": (layer, p) for layer in layers for p in layer.parameters}
-    for name, (layer, parameter) in specs.items():
-        if not parameter.shared:
-            continue
-        owner, _ = specs[parameter.shared]
-        for each in (owner, layer):
-            for side in (walk.rows, walk.columns):
-                if each.name in side:
-                    reason = f"{name} is the weight of {owner.name} too"
-                    walk.units.freeze(side[each.name], reason)

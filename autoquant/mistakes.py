@@ -9,7 +9,7 @@ import difflib
 import re
 from typing import Any
 
-from autoquant.errors import RunError, UserError
+from autoquant.errors import RunError, UserError, first_line
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130  # exit codes
 
@@ -86,12 +86,6 @@ _RULES = {
 def _full_key(error: BaseException) -> str:
     found = re.search(r"full_key: (\S+)", str(error))
     return found.group(1) if found else ""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its class where it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _setting_names(section: Any, prefix: str = "") -> list[str]:

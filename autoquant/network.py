@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from autoquant.errors import UserError
@@ -110,14 +111,14 @@ class Network:
         """Layers whose units belong to a group."""
         return tuple(name for name in self.names if self.groups[name] == group)
 
-    @property
-    def shares(self) -> dict[str, str]:
+    @cached_property
+    def shares(self) -> Mapping[str, str]:
         """Layers whose weight is another layer's too, and that layer."""
         return {
             layer.name: parameter.shared.rpartition(".")[0]
             for layer in self.layers
             for parameter in layer.parameters
-            if parameter.shared and parameter.role != "bias"
+            if parameter.shared and parameter.is_weight
         }
 
     def why_fixed(self, layer: str) -> str | None:
@@ -184,13 +185,10 @@ class Network:
                 f"{plan[first].width}, {layer.name} has {width}"
             )
 
-    def at_width(self, group: str, width: float) -> Plan:
-        """A plan in float that grows one group."""
+    def at_widths(self, widths: Mapping[str, float]) -> Plan:
+        """A plan in float that grows some groups."""
         return Plan(
-            {
-                name: LayerChoice(width=width if self.groups[name] == group else 1.0)
-                for name in self.names
-            }
+            {name: LayerChoice(width=widths.get(self.groups[name], 1.0)) for name in self.names}
         )
 
 

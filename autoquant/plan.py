@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, near
 
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
@@ -110,9 +109,9 @@ class Plan:
         known = list(layers)
         for name in self.choices:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
                 raise UserError(
-                    f"a plan must name layers of the model, got {name!r} (near: {_listed(near)})"
+                    "a plan must name layers of the model, "
+                    f"got {name!r} (near: {near(name, known)})"
                 )
         missing = [name for name in known if name not in self.choices]
         if missing:

@@ -139,7 +139,7 @@ def growth_of(layer: LayerSpec, network: Network) -> tuple[Growth, ...]:
         return ()
     costs = []
     for width in GROWTHS:
-        plan = network.at_width(network.groups[layer.name], width)
+        plan = network.at_widths({network.groups[layer.name]: width})
         added = network.resized(plan).parameters - network.parameters
         costs.append(Growth(width, added * FLOAT_BYTES, added / network.parameters))
     return tuple(costs)

@@ -8,20 +8,21 @@ example: what fails, or computes something else, is frozen with what went wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoquant.errors import RunError
+from autoquant.errors import RunError, first_line
 from autoquant.layers import grown_units
 from autoquant.network import Network
-from autoquant.plan import WIDEST, LayerChoice, Plan
+from autoquant.plan import WIDEST, Plan
 from autoquant.settings import Scheme
 from autoquant.tracing import lines
-from autoquant.widen import check_same_function, grow, sharing_copy
+from autoquant.widen import check_same_outputs, grow, outputs_of, sharing_copy
 
 STEPS = 5  # different growths, so that a size that two groups share by chance is told apart
 
@@ -33,9 +34,10 @@ def proven(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Netwo
     Groups are tried all at once, then by halves where that fails: few runs where few fail.
     """
     model = _lively(model)
+    trial = _Trial(model, network, inputs)
     free = [each for each in dict.fromkeys(network.groups.values()) if each not in network.frozen]
     found: dict[str, str] = {}
-    _try(model, network, inputs, free, found)
+    trial.run(free, found)
     return replace(network, frozen=MappingProxyType({**network.frozen, **found}))
 
 
@@ -68,42 +70,47 @@ def _constant(tensor: Tensor) -> bool:
     return bool(first.isfinite() & (tensor == first).all())
 
 
-def _try(
-    model: nn.Module,
-    network: Network,
-    inputs: tuple[Any, ...],
-    groups: Sequence[str],
-    found: dict[str, str],
-) -> None:
-    failure = _failure(model, network, inputs, groups) if groups else None
-    if failure is None:
-        return
-    if len(groups) == 1:
-        found[groups[0]] = failure
-        return
-    middle = len(groups) // 2
-    _try(model, network, inputs, groups[:middle], found)
-    _try(model, network, inputs, groups[middle:], found)
-    left = [each for each in groups if each not in found]
-    if left and (failure := _failure(model, network, inputs, left)) is not None:
-        found.update(dict.fromkeys(left[len(left) // 2 :], failure))  # only together do they fail
+@dataclass(frozen=True)
+class _Trial:
+    """Growing groups of a model, against what it computes without."""
 
+    model: nn.Module
+    network: Network
+    inputs: tuple[Any, ...]
 
-def _failure(
-    model: nn.Module, network: Network, inputs: tuple[Any, ...], groups: Sequence[str]
-) -> str | None:
-    """What happens when groups grow by a few units each; None where the function stays."""
-    try:
-        plan = _plan(network, groups)
-        wider = grow(model, network, network.resized(plan), plan, Scheme(), "even", 0)
-        check_same_function(model, wider, inputs)
-    except RunError:
-        return "growing it changes what the model computes"
-    except Exception as error:  # whatever user code raises when sizes change
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        line = lines.raised(error)
-        return f"growing it fails{f' ({line})' if line else ''}: {text[0]}"
-    return None
+    @cached_property
+    def outputs(self) -> list[Tensor]:
+        """What it computes."""
+        return outputs_of(self.model, self.inputs)
+
+    def run(self, groups: Sequence[str], found: dict[str, str]) -> None:
+        """Write down which groups fail, and why."""
+        failure = self.failure(groups) if groups else None
+        if failure is None:
+            return
+        if len(groups) == 1:
+            found[groups[0]] = failure
+            return
+        middle = len(groups) // 2
+        self.run(groups[:middle], found)
+        self.run(groups[middle:], found)
+        left = [each for each in groups if each not in found]
+        if left and (failure := self.failure(left)) is not None:
+            found.update(dict.fromkeys(left[len(left) // 2 :], failure))  # only together they fail
+
+    def failure(self, groups: Sequence[str]) -> str | None:
+        """What happens when groups grow by a few units each; None where the function stays."""
+        try:
+            plan = _plan(self.network, groups)
+            grown = self.network.resized(plan)
+            wider = grow(self.model, self.network, grown, plan, Scheme(), "even", 0)
+            check_same_outputs(self.outputs, outputs_of(wider, self.inputs))
+        except RunError:
+            return "growing it changes what the model computes"
+        except Exception as error:  # whatever user code raises when sizes change
+            line = lines.raised(error)
+            return f"growing it fails{f' ({line})' if line else ''}: {first_line(error)}"
+        return None
 
 
 def _plan(network: Network, groups: Sequence[str]) -> Plan:
@@ -114,6 +121,4 @@ def _plan(network: Network, groups: Sequence[str]) -> Plan:
         added = 2 * (1 + i % STEPS)
         widths[group] = min(1 + max(added / max(parts), 2 / min(parts)), WIDEST)
         assert grown_units(min(parts), widths[group]) > min(parts)
-    return Plan(
-        {name: LayerChoice(width=widths.get(network.groups[name], 1.0)) for name in network.names}
-    )
+    return network.at_widths(widths)

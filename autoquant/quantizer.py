@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autoquant.coding import Coding, Grid, Rule, decode, encode, mark
 from autoquant.native import pointwise
-from autoquant.scales import SMALLEST_SCALE, mse_scale, rule_named
+from autoquant.scales import SMALLEST_SCALE, Kept, mse_scale, rule_named
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
@@ -150,8 +150,9 @@ class WeightQuantizer(nn.Module):
         if self.grid is None:
             return
         rule, per_channel = rule_named(scheme.scale), scheme.granularity == "channel"
-        start = rule.start(weight, self.grid, per_channel=per_channel and weight.ndim > 1)
-        if start is not None:
+        self._following = None if isinstance(rule, Kept) else rule
+        if isinstance(rule, Kept):
+            start = rule.start(weight, self.grid, per_channel=per_channel and weight.ndim > 1)
             self.log_scale = nn.Parameter(start.log(), requires_grad=rule.learned)
 
     def scale(self, weight: Tensor) -> Tensor:
@@ -161,10 +162,10 @@ class WeightQuantizer(nn.Module):
             weight: the quantity that is quantized, after any reparametrization.
         """
         assert self.grid is not None
-        if hasattr(self, "log_scale"):
+        if self._following is None:
             scale = self.log_scale.exp()
         else:
-            scale = rule_named(self.scheme.scale).follow(weight, self.grid, self.magnitude)
+            scale = self._following.follow(weight, self.grid, self.magnitude)
         return cast(scale.clamp_min(SMALLEST_SCALE), self.scheme.scale_bits, SCALE_TYPES)
 
     def effective(self, parameter: Tensor) -> Tensor:

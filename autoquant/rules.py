@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, near
 from autoquant.layers import LayerSpec
 from autoquant.network import Network
 from autoquant.settings import Rules
@@ -71,10 +70,9 @@ def has(layer: LayerSpec, field: str) -> bool:
 
 def _refuse_unmatched(pattern: str, matched: list[LayerSpec], network: Network) -> None:
     if not matched:
-        known = list(network.names)
-        near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
         raise UserError(
-            f"rules must match layers of the model, got {pattern!r} (near: {', '.join(near)})"
+            "rules must match layers of the model, "
+            f"got {pattern!r} (near: {near(pattern, network.names)})"
         )
 
 

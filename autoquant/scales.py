@@ -6,24 +6,25 @@ path ("mymodule.MyRule"), is what ``quantizer.scale`` says.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from autoquant.coding import Grid, decode, encode
 from autoquant.errors import UserError
+from autoquant.imports import imported
 from autoquant.settings import SCALES
 
 SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite
 CACHED = 1 << 18  # values that are looked at together: all passes over them stay in the cache
 
 
-class ScaleRule(Protocol):
-    """How the step size of a weight comes about.
+@runtime_checkable
+class Kept(Protocol):
+    """A step size of its own for each weight, kept from step to step.
 
     Attributes:
         learned: whether training moves it, by its gradient (LSQ).
@@ -31,21 +32,24 @@ class ScaleRule(Protocol):
 
     learned: bool
 
-    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor | None:
-        """The step size to begin with, [rows, 1, ...] or [1, 1, ...]; kept as a logarithm.
-
-        None where ``follow`` computes it anew at every step.
-        """
+    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
+        """The step size to begin with, [rows, 1, ...] or [1, 1, ...]; kept as a logarithm."""
         ...
 
+
+class Following(Protocol):
+    """A step size that follows from the weight, anew at every step."""
+
     def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
-        """The step size of the weight as it is now; asked for where ``start`` gave None.
+        """The step size of the weight as it is now.
 
         Args:
             magnitude: mean|W| where several weights share one (quantizer.joint_recurrent).
         """
         ...
 
+
+ScaleRule = Kept | Following
 
 _RULES: dict[str, ScaleRule] = {}
 
@@ -73,11 +77,13 @@ def rule_named(name: str) -> ScaleRule:
 
 
 def _imported(path: str) -> ScaleRule:
-    module, _, name = path.rpartition(".")
+    rule = "quantizer.scale must be a rule or its import path"
     try:
-        found: type[ScaleRule] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"quantizer.scale must be a rule or its import path: {error}") from error
+        found: type[ScaleRule] | None = imported(path)
+    except ImportError as error:
+        raise UserError(f"{rule}, got {path!r}: {error}") from error
+    if found is None:
+        raise UserError(f"{rule}, got {path!r}")
     return found()
 
 
@@ -87,11 +93,8 @@ class Learned:
 
     learned = True
 
-    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor | None:
+    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
         return mse_scale(weight, grid, per_channel=per_channel)
-
-    def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
-        raise NotImplementedError("a learned step size does not follow the weight")
 
 
 @scale_rule("fixed")
@@ -104,11 +107,6 @@ class Fixed(Learned):
 @scale_rule("mean")
 class Mean:
     """2.5 * mean|W| over all levels, without gradient (Bit-RNN, He et al. 2016, section 3)."""
-
-    learned = False
-
-    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor | None:
-        return None
 
     def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
         mean = mean_magnitude(weight) if magnitude is None else magnitude

@@ -135,7 +135,7 @@ def build_space(
         bits = _bits_of(layer, choices, ruled)
         shared = {"weight_bits"} if layer.name in network.shares else set[str]()
         dimensions += [each for each in bits if each.field not in shared]
-        members = [name for name in network.names if network.groups[name] == layer.name]
+        members = network.members(layer.name)
         if members and "width" in ruled:
             if ruled["width"].choices != STAYS:
                 dimensions.append(Dimension(layer.name, "width", ruled["width"].choices, True))

@@ -126,7 +126,7 @@ def train(
     schedule = LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
     seed_everything(seed)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    if stepper.scaler is not None:
+    if stepper.scaler.is_enabled():
         parts["scaler"] = stepper.scaler
     saver = _Saver(checkpoint, (settings, seed, total), parts, device)
     run, carry = saver.restore()
@@ -210,23 +210,18 @@ class _Stepper:
         self._clip_norm, self._device = settings.clip_norm, device
         self._narrow = None if settings.autocast == "none" else getattr(torch, settings.autocast)
         narrowest = self._narrow == torch.float16  # small gradients would vanish
-        self.scaler = torch.amp.GradScaler(device.type) if narrowest else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=narrowest)
 
     def step(self, batch: Any, carry: Any) -> tuple[Tensor, Any]:
         """Train on a batch; its loss and the carry for the next one."""
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss, carry = self._task.loss(self._model, batch, carry)
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
-            self._optimizer.step()
-        else:
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
-            self.scaler.step(self._optimizer)
-            self.scaler.update()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+        self.scaler.step(self._optimizer)
+        self.scaler.update()
         return loss.detach(), carry
 
     @contextmanager

@@ -16,7 +16,7 @@ Two ways, both tried by running the old and the new model on the same input:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -148,6 +148,15 @@ def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -
 def check_same_function(old: nn.Module, new: nn.Module, inputs: tuple[Any, ...]) -> float:
     """Largest absolute difference of two models' outputs on the same input, in eval mode.
 
+    Raises:
+        RunError: see check_same_outputs.
+    """
+    return check_same_outputs(outputs_of(old, inputs), outputs_of(new, inputs))
+
+
+def check_same_outputs(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """Largest absolute difference of two models' outputs.
+
     Outputs of another shape than before are recurrent states, which grow with their layers; the
     first output must keep its shape.
 
@@ -155,7 +164,6 @@ def check_same_function(old: nn.Module, new: nn.Module, inputs: tuple[Any, ...])
         RunError: the difference is above 1e-3 of the largest output (float32 rounding of a
             recurrence stays two orders below).
     """
-    before, after = _outputs(old, inputs), _outputs(new, inputs)
     if len(before) != len(after) or before[0].shape != after[0].shape:
         raise RunError("a widened model must have the same outputs, got others")
     pairs = zip(before, after, strict=True)
@@ -178,7 +186,8 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+def outputs_of(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    """All tensors that a model gives for inputs, which are moved to it, in eval mode."""
     training = model.training
     device = next(model.parameters()).device
     moved = pytree.tree_map_only(Tensor, lambda value: value.to(device), inputs)

@@ -95,13 +95,13 @@ def only_one_pair_fails(m: Any, x: Tensor) -> Tensor:
 
 def test_the_one_that_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = proof._failure
+    real = proof._Trial.failure
 
-    def counting(model: Any, network: Any, inputs: Any, groups: Any) -> str | None:
+    def counting(trial: Any, groups: Any) -> str | None:
         tried.append(len(groups))
-        return real(model, network, inputs, groups)
+        return real(trial, groups)
 
-    monkeypatch.setattr(proof, "_failure", counting)
+    monkeypatch.setattr(proof._Trial, "failure", counting)
     network = described(only_one_pair_fails, pairs=16)
     free = [f"up.{i}" for i in range(16) if network.why_fixed(f"up.{i}") is None]
     assert free == [f"up.{i}" for i in range(16) if i != 5]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
-from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
+from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer, copy_weights
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.states import fitted
 
@@ -33,7 +32,7 @@ class RecurrentCell(RecurrentLayer):
         )
         cell.to(module.weight_ih.device, module.weight_ih.dtype)
         cell.original_size = module.hidden_size
-        _copy_weights(module, cell)
+        copy_weights(module, cell)
         return cell.train(module.training)
 
     original_size: int
@@ -77,16 +76,3 @@ def _kind(module: nn.RNNCellBase) -> str:
     if isinstance(module, nn.RNNCell):
         return f"rnn_{module.nonlinearity}"
     return "lstm" if isinstance(module, nn.LSTMCell) else "gru"
-
-
-@torch.no_grad()
-def _copy_weights(module: nn.RNNCellBase, cell: RecurrentCell) -> None:
-    cell.weight_ih.copy_(module.weight_ih)  # type: ignore[operator]
-    cell.weight_hh.copy_(module.weight_hh)  # type: ignore[operator]
-    if module.bias:
-        first, second = module.bias_ih, module.bias_hh.clone()
-        if cell.cell.kind == "gru":  # the candidate's second bias stands inside the reset gate
-            candidate = second[-module.hidden_size :]
-            cell.bias_hn.copy_(candidate)  # type: ignore[operator]
-            candidate.zero_()
-        cell.bias.copy_(first + second)  # type: ignore[operator]

@@ -11,64 +11,43 @@ from typing import Any
 from torch import nn
 
 from autoquant.layers.registry import layer_kind
-from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
-
-
-def _spec(name: str, kind: str, module: Any, weight: tuple[Axis, ...]) -> LayerSpec:
-    out, features = module.out_channels, module.in_channels
-    parameters = [ParameterSpec("weight", weight, "weight")]
-    if module.bias is not None:
-        parameters.append(ParameterSpec("bias", (Axis("out", out),), "bias"))
-    return LayerSpec(name, kind, tuple(parameters), out, features, blocks=module.groups)
-
-
-def _sizes(spec: LayerSpec) -> dict[str, int]:
-    return {"out_channels": spec.units, "in_channels": spec.features, "groups": spec.blocks}
-
-
-def _kernel(module: Any) -> list[Axis]:
-    return [Axis("fixed", size) for size in module.kernel_size]
+from autoquant.layers.spec import Axis, LayerSpec, weight_and_bias
 
 
 @layer_kind(nn.Conv1d, 1)
 @layer_kind(nn.Conv2d, 2)
 @layer_kind(nn.Conv3d, 3)
+@layer_kind(nn.ConvTranspose1d, 1, "transpose")
+@layer_kind(nn.ConvTranspose2d, 2, "transpose")
+@layer_kind(nn.ConvTranspose3d, 3, "transpose")
 class Convolution:
-    """torch.nn.Conv1d, Conv2d and Conv3d."""
+    """torch.nn.Conv1d, ConvTranspose1d, and those of two and three dimensions."""
 
-    def __init__(self, dims: int) -> None:
-        self.name = f"conv{dims}d"
+    def __init__(self, dims: int, way: str = "") -> None:
+        self.name = f"conv{way}{dims}d"
         self.axis = -1 - dims
+        self._transposed = bool(way)
 
     def describe(self, name: str, module: Any) -> LayerSpec:
-        channels = module.in_channels // module.groups
-        inputs = Axis("in" if module.groups == 1 else "fixed", channels)
-        axes = (Axis("out", module.out_channels), inputs, *_kernel(module))
-        return _spec(name, self.name, module, axes)
-
-    def attributes(self, spec: LayerSpec) -> dict[str, int]:
-        return _sizes(spec)
-
-
-@layer_kind(nn.ConvTranspose1d, 1)
-@layer_kind(nn.ConvTranspose2d, 2)
-@layer_kind(nn.ConvTranspose3d, 3)
-class TransposedConvolution:
-    """torch.nn.ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
-
-    def __init__(self, dims: int) -> None:
-        self.name = f"convtranspose{dims}d"
-        self.axis = -1 - dims
-
-    def describe(self, name: str, module: Any) -> LayerSpec:
-        out = module.out_channels // module.groups
-        plain = module.groups == 1
+        out, features, groups = module.out_channels, module.in_channels, module.groups
         axes = (
-            Axis("in" if plain else "apart", module.in_channels),
-            Axis("out" if plain else "fixed", out),
-            *_kernel(module),
+            _transposed(out, features, groups)
+            if self._transposed
+            else _plain(out, features, groups)
         )
-        return _spec(name, self.name, module, axes)
+        kernel = (Axis("fixed", size) for size in module.kernel_size)
+        parameters = weight_and_bias((*axes, *kernel), out, bias=module.bias is not None)
+        return LayerSpec(name, self.name, parameters, out, features, blocks=groups)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
-        return _sizes(spec)
+        return {"out_channels": spec.units, "in_channels": spec.features, "groups": spec.blocks}
+
+
+def _plain(out: int, features: int, groups: int) -> tuple[Axis, Axis]:
+    return Axis("out", out), Axis("in" if groups == 1 else "fixed", features // groups)
+
+
+def _transposed(out: int, features: int, groups: int) -> tuple[Axis, Axis]:
+    if groups == 1:
+        return Axis("in", features), Axis("out", out)
+    return Axis("apart", features), Axis("fixed", out // groups)

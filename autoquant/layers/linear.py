@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autoquant.kernels import linear
 from autoquant.layers.registry import layer_kind
-from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
+from autoquant.layers.spec import Axis, LayerSpec, weight_and_bias
 
 
 class IntegerLinear(nn.Linear):
@@ -33,10 +33,9 @@ class Linear:
 
     def describe(self, name: str, module: nn.Linear) -> LayerSpec:
         out, features = module.out_features, module.in_features
-        parameters = [ParameterSpec("weight", (Axis("out", out), Axis("in", features)), "weight")]
-        if module.bias is not None:
-            parameters.append(ParameterSpec("bias", (Axis("out", out),), "bias"))
-        return LayerSpec(name, self.name, tuple(parameters), out, features)
+        axes = Axis("out", out), Axis("in", features)
+        parameters = weight_and_bias(axes, out, bias=module.bias is not None)
+        return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
         return {"out_features": spec.units, "in_features": spec.features}
@@ -51,10 +50,8 @@ class Bilinear:
     def describe(self, name: str, module: nn.Bilinear) -> LayerSpec:
         out, features = module.out_features, module.in1_features
         axes = Axis("out", out), Axis("in", features), Axis("fixed", module.in2_features)
-        parameters = [ParameterSpec("weight", axes, "weight")]
-        if module.bias is not None:
-            parameters.append(ParameterSpec("bias", (Axis("out", out),), "bias"))
-        return LayerSpec(name, self.name, tuple(parameters), out, features)
+        parameters = weight_and_bias(axes, out, bias=module.bias is not None)
+        return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
         return {"out_features": spec.units, "in1_features": spec.features}
@@ -68,10 +65,7 @@ class TransposedLinear:
 
     def describe(self, name: str, module: Any) -> LayerSpec:
         features, out = module.weight.shape
-        parameters = (
-            ParameterSpec("weight", (Axis("in", features), Axis("out", out)), "weight"),
-            ParameterSpec("bias", (Axis("out", out),), "bias"),
-        )
+        parameters = weight_and_bias((Axis("in", features), Axis("out", out)), out, bias=True)
         return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:

@@ -118,6 +118,28 @@ class RecurrentLayer(nn.Module):
         return (torch.cat(outputs, -1) if self.bidirectional else outputs[0]), last
 
 
+@torch.no_grad()
+def copy_weights(
+    module: nn.RNNBase | nn.RNNCellBase, layer: RecurrentLayer, suffix: str = "", tag: str = ""
+) -> None:
+    """Copy the weights of one direction from a torch module.
+
+    Args:
+        suffix: of the layer's parameters.
+        tag: of the module's, such as "_l0_reverse".
+    """
+    for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
+        getattr(layer, name + suffix).copy_(getattr(module, name + tag))
+    if not module.bias:
+        return
+    first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag).clone()
+    if layer.cell.kind == "gru":  # the candidate's second bias stands inside the reset gate
+        candidate = second[-layer.hidden_size :]
+        getattr(layer, "bias_hn" + suffix).copy_(candidate)
+        candidate.zero_()
+    getattr(layer, "bias" + suffix).copy_(first + second)
+
+
 @layer_kind(RecurrentLayer)
 class RecurrentKind:
     """One layer of a recurrent stack; both directions share a width and bits.

@@ -50,6 +50,11 @@ class ParameterSpec:
     def count(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def is_weight(self) -> bool:
+        """Whether it multiplies what it reads, and takes its bits from a plan."""
+        return self.role in ("weight", "recurrent")
+
     def resized(self, units: int, features: int) -> ParameterSpec:
         """The same parameter of a layer with other numbers of units and input features."""
         sizes = {"out": units, "hidden": units, "in": features, "apart": features}
@@ -106,6 +111,10 @@ class LayerSpec:
         out = f"{self.directions} x {self.units}" if self.directions > 1 else str(self.units)
         return f"{self.features} -> {out}"
 
+    def full_name(self, tensor: str) -> str:
+        """The name in the whole model of one of the layer's tensors."""
+        return f"{self.name}.{tensor}" if self.name else tensor
+
     def resized(self, units: int, features: int) -> LayerSpec:
         """The same layer with other numbers of units and input features."""
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
@@ -123,8 +132,14 @@ class LayerSpec:
 
     def macs(self, positions: int = 1) -> int:
         """Multiply-accumulates of one call at ``positions`` output positions."""
-        weights = (p.count for p in self.parameters if p.role in ("weight", "recurrent"))
+        weights = (p.count for p in self.parameters if p.is_weight)
         return positions * sum(weights) if self.multiplies else 0
+
+
+def weight_and_bias(axes: tuple[Axis, ...], units: int, *, bias: bool) -> tuple[ParameterSpec, ...]:
+    """The parameters of a layer that has a weight and perhaps a bias [units]."""
+    weight = ParameterSpec("weight", axes, "weight")
+    return (weight, ParameterSpec("bias", (Axis("out", units),), "bias")) if bias else (weight,)
 
 
 def grown_units(units: int, width: float) -> int:

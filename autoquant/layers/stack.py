@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
@@ -17,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.layers.packed import sizes_of
-from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
+from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights
 from autoquant.layers.states import StateLayout
 
 _KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
@@ -58,7 +57,8 @@ class Recurrent(nn.Module):
                 projection=module.proj_size,
             )
             layer.to(module.weight_ih_l0.device, module.weight_ih_l0.dtype)  # type: ignore[arg-type]
-            _copy_weights(module, layer, i)
+            for suffix in SUFFIXES[: layer.directions]:
+                copy_weights(module, layer, suffix, f"_l{i}{suffix}")
             layers.append(layer)
         stack = cls(layers, dropout=module.dropout, batch_first=module.batch_first)
         return stack.train(module.training)
@@ -155,19 +155,3 @@ def _check(inputs: Tensor, features: int, *leads: str) -> None:
 def _reordered(parts: State, order: Tensor | None) -> State:
     """Parts [L*D, B, W] with their sequences in another order."""
     return parts if order is None else tuple(part.index_select(1, order) for part in parts)
-
-
-@torch.no_grad()
-def _copy_weights(module: nn.RNNBase, layer: RecurrentLayer, index: int) -> None:
-    for suffix in SUFFIXES[: layer.directions]:
-        tag = f"_l{index}{suffix}"
-        for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
-            getattr(layer, name + suffix).copy_(getattr(module, name + tag))
-        if not module.bias:
-            continue
-        first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag).clone()
-        if layer.cell.kind == "gru":  # the candidate's second bias stands inside the reset gate
-            candidate = second[-layer.hidden_size :]
-            getattr(layer, "bias_hn" + suffix).copy_(candidate)
-            candidate.zero_()
-        getattr(layer, "bias" + suffix).copy_(first + second)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from autoquant.errors import UserError
+from autoquant.imports import imported
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.score import SCORES, Loss, Pairs, Score, ScoreFunction, Whole
 
@@ -175,29 +175,12 @@ def _taken(data: Data, chosen: Tensor) -> Batch:
 
 def _callable(setting: str, given: Any) -> Any:
     """A callable, or what its import path names."""
-    found = _imported(setting, given) if isinstance(given, str) else given
+    found = imported(given) if isinstance(given, str) else given
+    if found is None:
+        raise UserError(f"{setting} must be an import path such as {CROSS_ENTROPY}, got {given!r}")
     if not callable(found):
         raise UserError(f"{setting} must be something to call or its import path, got {given!r}")
     return found
-
-
-def _imported(setting: str, path: str) -> Any:
-    """What an import path names; its end may be an attribute of a class."""
-    parts = path.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:count])
-        try:
-            found: Any = import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise  # a module that the named one wants
-            continue
-        for part in parts[count:]:
-            found = getattr(found, part, None)
-        if found is not None:
-            return found
-        break
-    raise UserError(f"{setting} must be an import path such as {CROSS_ENTROPY}, got {path!r}")
 
 
 def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:

@@ -26,6 +26,25 @@ class Widths:
     frozen: dict[str, str] = field(default_factory=dict)
 
 
+def fixed(layers: Sequence[LayerSpec], reason: str) -> Widths:
+    """Widths of layers of which none can grow."""
+    own = [layer for layer in layers if not layer.follows]
+    names = [layer.name for layer in own]
+    return Widths(
+        inputs=_unread(own),
+        outputs={layer.name: (Segment(None, layer.units),) for layer in layers},
+        groups=dict(zip(names, names, strict=True)),
+        frozen=dict.fromkeys(names, reason),
+    )
+
+
+def _unread(layers: Sequence[LayerSpec]) -> dict[str, Layout]:
+    """Layouts of inputs that no units flow into."""
+    return {
+        layer.name: (Segment(None, layer.features),) if layer.multiplies else () for layer in layers
+    }
+
+
 def widths_of(walk: Walk, layers: Sequence[LayerSpec]) -> Widths:
     """Groups and layouts of a walk.
 
@@ -33,15 +52,15 @@ def widths_of(walk: Walk, layers: Sequence[LayerSpec]) -> Widths:
     are one group.
     """
     axes = {
-        (layer.name, side): walk.units.atoms(held[layer.name])
+        (layer.name, side): walk.ledger.units.atoms(held[layer.name])
         for layer in layers
         for side, held in (("in", walk.columns), ("out", walk.rows))
         if layer.name in held
     }
-    parts = _parts(axes, [walk.units.atoms(mark) for mark in walk.marks])
+    parts = _parts(axes, [walk.ledger.units.atoms(mark) for mark in walk.ledger.marks])
     order = {part: _order(axes, atoms) for part, atoms in _members(parts).items()}
     frozen: dict[int, str] = {}
-    for atom, reason in walk.units.frozen():
+    for atom, reason in walk.ledger.units.frozen():
         if atom in parts:
             frozen.setdefault(parts[atom], reason)
     cut = {key: [*_cut(line, parts, order)] for key, line in axes.items()}
@@ -142,10 +161,7 @@ def _grouped(
             other = group_of.setdefault(piece.part, name)
             first, second = sorted((find(other), find(name)), key=names.index)
             parents[second] = first
-    unread: dict[str, Layout] = {
-        layer.name: (Segment(None, layer.features),) if layer.multiplies else () for layer in owners
-    }
-    widths = Widths(inputs=unread, groups={name: find(name) for name in names})
+    widths = Widths(inputs=_unread(owners), groups={name: find(name) for name in names})
     for part, reason in frozen.items():
         if part in group_of:
             widths.frozen.setdefault(find(group_of[part]), reason)

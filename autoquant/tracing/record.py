@@ -154,7 +154,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     written += [ref] if ref.base is None else [ref, ref.base]
                 base = base or ref.base or ref
         writes = bool(written)
-        for each in tensors_in(result) if not isinstance(result, Tensor) else [result]:
+        for each in tensors_in(result):
             made = self.refs(each)
             if not writes and base is not None and made is not base:
                 made.base = base

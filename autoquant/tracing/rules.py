@@ -1,27 +1,25 @@
 """How operations pass units on: one rule an operation, found by the operation's name.
 
-A rule gets the walk, the call, and the values of its tensors by Ref; it returns the value of its
+A rule gets the ledger, which knows the values of tensors, and the call; it returns the value of its
 result, or None where units end there. An operation without a rule stops whatever reaches it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from autoquant.tracing.record import Call, Ref, refs_in
+from autoquant.tracing.ledger import Ledger
+from autoquant.tracing.record import Call, refs_in
 from autoquant.tracing.shapes import joined, reshaped
-from autoquant.tracing.units import NONE, Ids
+from autoquant.tracing.units import Ids
 from autoquant.tracing.values import Value, varies
 
-if TYPE_CHECKING:
-    from autoquant.tracing.walk import Walk
-
 NORMALISED = "is normalised across its units by {}"
-Rule = Callable[["Walk", Call], Any]
+Rule = Callable[[Ledger, Call], Any]
 RULES: dict[str, Rule] = {}
 
 
@@ -46,32 +44,32 @@ def argument(call: Call, position: int, name: str, default: Any = None) -> Any:
 
 
 @rule("alias", "detach", "clone", "contiguous", "_to_copy", "lift_fresh", "dropout", "positive")
-def same(walk: Walk, call: Call) -> Value:
-    return walk.read(call.given[0])
+def same(ledger: Ledger, call: Call) -> Value:
+    return ledger.read(call.given[0])
 
 
 @rule("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "bernoulli")
-def like(walk: Walk, call: Call) -> Value:
-    return Value(walk.read(call.given[0]).ids, uniform=True)
+def like(ledger: Ledger, call: Call) -> Value:
+    return Value(ledger.read(call.given[0]).ids, uniform=True)
 
 
 @rule("zeros", "ones", "full", "empty", "scalar_tensor", "new_zeros", "new_ones", "new_full")
 @rule("new_empty")
-def uniform(walk: Walk, call: Call) -> Value:
+def uniform(ledger: Ledger, call: Call) -> Value:
     return Value(uniform=True)
 
 
 @rule("view", "_unsafe_view", "reshape", "unflatten", "_reshape_alias", "squeeze", "unsqueeze")
-def view(walk: Walk, call: Call) -> Value:
-    value = walk.read(call.given[0])
+def view(ledger: Ledger, call: Call) -> Value:
+    value = ledger.read(call.given[0])
     if value.ids is None:
         return value.moved(None)
     return value.moved(reshaped(value.ids, call.given[0].shape, call.result.shape))
 
 
 @rule("permute", "transpose", "t", "movedim", "swapaxes")
-def permute(walk: Walk, call: Call) -> Value:
-    value, name = walk.read(call.given[0]), call.target.removeprefix("aten.")
+def permute(ledger: Ledger, call: Call) -> Value:
+    value, name = ledger.read(call.given[0]), call.target.removeprefix("aten.")
     if value.ids is None:
         return value.moved(None)
     if name == "permute":
@@ -81,8 +79,8 @@ def permute(walk: Walk, call: Call) -> Value:
 
 
 @rule("expand", "broadcast_to")
-def expand(walk: Walk, call: Call) -> Value:
-    value = walk.read(call.given[0])
+def expand(ledger: Ledger, call: Call) -> Value:
+    value = ledger.read(call.given[0])
     if value.ids is None:
         return value.moved(None)
     lead = len(call.result.shape) - value.ids.ndim
@@ -90,8 +88,8 @@ def expand(walk: Walk, call: Call) -> Value:
 
 
 @rule("repeat")
-def repeat(walk: Walk, call: Call) -> Value:
-    value: Value = expand(walk, call)
+def repeat(ledger: Ledger, call: Call) -> Value:
+    value: Value = expand(ledger, call)
     if value.ids is None:
         return value
     times = [n if varies(value.ids, i) else 1 for i, n in enumerate(call.given[1])]
@@ -100,9 +98,9 @@ def repeat(walk: Walk, call: Call) -> Value:
 
 @rule("slice", "narrow", "select", "flip", "roll", "index_select", "gather", "take_along_dim")
 @rule("unfold")
-def pick(walk: Walk, call: Call) -> Any:
+def pick(ledger: Ledger, call: Call) -> Any:
     """Some entries along one axis; units must not change along it, but for slices."""
-    value, name = walk.read(call.given[0]), call.target.removeprefix("aten.")
+    value, name = ledger.read(call.given[0]), call.target.removeprefix("aten.")
     if value.ids is None:
         return value.moved(None)
     dim = argument(call, 1, "dim", 0)
@@ -112,21 +110,23 @@ def pick(walk: Walk, call: Call) -> Any:
     changing = [axis for axis in axes if varies(value.ids, axis)]
     if name == "slice" and changing:
         ends = [argument(call, i, n) for i, n in ((2, "start"), (3, "end"), (4, "step"))]
-        return value.moved(walk.part(value.ids, axes[0], slice(*ends)))
+        return value.moved(ledger.part(value.ids, axes[0], slice(*ends)))
     if name == "select":
         index = argument(call, 2, "index") if changing else 0
-        kept = walk.part(value.ids, dim, slice(index, index + 1 or None)) if changing else value.ids
+        kept = (
+            ledger.part(value.ids, dim, slice(index, index + 1 or None)) if changing else value.ids
+        )
         return value.moved(kept.squeeze(dim))
     if changing:
-        return walk.stop(call)
+        return ledger.stop(call)
     if name == "unfold":
         return value.moved(value.ids[..., None])
     return value.moved(value.ids)
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unbind", "unsafe_split")
-def split(walk: Walk, call: Call) -> list[Value]:
-    value = walk.read(call.given[0])
+def split(ledger: Ledger, call: Call) -> list[Value]:
+    value = ledger.read(call.given[0])
     whole = call.target == "aten.unbind"
     dim = argument(call, 1, "dim", 0) if whole else argument(call, 2, "dim", 0)
     parts, at = [], 0
@@ -134,7 +134,7 @@ def split(walk: Walk, call: Call) -> list[Value]:
         size = 1 if whole else made.shape[dim]
         ids = value.ids
         if ids is not None and varies(ids, dim):
-            ids = walk.part(ids, dim, slice(at, at + size))
+            ids = ledger.part(ids, dim, slice(at, at + size))
         if ids is not None and whole:
             ids = ids.squeeze(dim)
         parts.append(value.moved(ids))
@@ -143,9 +143,9 @@ def split(walk: Walk, call: Call) -> list[Value]:
 
 
 @rule("cat", "concat", "stack")
-def cat(walk: Walk, call: Call) -> Any:
+def cat(ledger: Ledger, call: Call) -> Any:
     refs, dim = call.given[0], argument(call, 1, "dim", 0)
-    values = [walk.read(ref) for ref in refs]
+    values = [ledger.read(ref) for ref in refs]
     kept = [(v, r) for v, r in zip(values, refs, strict=True) if r.shape != (0,)]
     known = [value for value, _ in kept if value.ids is not None]
     if not known:
@@ -159,17 +159,17 @@ def cat(walk: Walk, call: Call) -> Any:
     units = [ids for ids in given if ids is not None]
     if not any(varies(ids, axis) for ids in units):
         return Value(
-            walk.together(call, [v for v, _ in kept], given, [r for _, r in kept]), data=True
+            ledger.together(call, [v for v, _ in kept], given, [r for _, r in kept]), data=True
         )
     ids = joined(given, shapes, axis)
-    walk.cover(ids, given, shapes, axis, call)
+    ledger.cover(ids, given, axis, call)
     return Value(ids, data=True, dropout=min(value.dropout for value in known))
 
 
 @rule("index")
-def index(walk: Walk, call: Call) -> Any:
+def index(ledger: Ledger, call: Call) -> Any:
     """Entries picked by tensors of indices, along axes along which units do not change."""
-    value, indices = walk.read(call.given[0]), call.given[1]
+    value, indices = ledger.read(call.given[0]), call.given[1]
     if value.ids is None:
         return value.moved(None)
     axes, count = [], 0
@@ -178,7 +178,7 @@ def index(walk: Walk, call: Call) -> Any:
         axes += [*range(count, count + width)] if each is not None else []
         count += width
     if any(varies(value.ids, axis) for axis in axes) or axes != [*range(axes[0], axes[-1] + 1)]:
-        return walk.stop(call)
+        return ledger.stop(call)
     ids = value.ids.squeeze(tuple(axes))
     lead = len(call.result.shape) - ids.ndim
     shape = (*ids.shape[: axes[0]], *(1,) * lead, *ids.shape[axes[0] :])
@@ -186,28 +186,28 @@ def index(walk: Walk, call: Call) -> Any:
 
 
 @rule("_pack_padded_sequence")
-def pack(walk: Walk, call: Call) -> list[Value]:
-    value = walk.read(call.given[0])
+def pack(ledger: Ledger, call: Call) -> list[Value]:
+    value = ledger.read(call.given[0])
     ids = value.ids
     if ids is not None and (varies(ids, 0) or varies(ids, 1)):
-        walk.stop(call)
+        ledger.stop(call)
         ids = None
     return [value.moved(ids if ids is None else ids[0]), Value()]
 
 
 @rule("_pad_packed_sequence")
-def pad_packed(walk: Walk, call: Call) -> list[Value]:
-    value = walk.read(call.given[0])
+def pad_packed(ledger: Ledger, call: Call) -> list[Value]:
+    value = ledger.read(call.given[0])
     return [value.moved(None if value.ids is None else value.ids[None]), Value()]
 
 
 # --- numbers that are combined --------------------------------------------------------------------
 
 
-def pointwise(walk: Walk, call: Call) -> Value:
+def pointwise(ledger: Ledger, call: Call) -> Value:
     """Any operation entry by entry: units that meet become one."""
     refs = refs_in((call.given, dict(call.named)))
-    values = [walk.read(ref) for ref in refs]
+    values = [ledger.read(ref) for ref in refs]
     ndim = len(refs_in(call.result)[0].shape)
     given = [
         None if v.ids is None else v.ids.reshape((1,) * (ndim - v.ids.ndim) + v.ids.shape)
@@ -215,27 +215,27 @@ def pointwise(walk: Walk, call: Call) -> Value:
     ]
     if all(ids is None for ids in given):
         return Value(uniform=all(value.uniform for value in values))
-    return Value(walk.together(call, values, given, refs), data=True)
+    return Value(ledger.together(call, values, given, refs), data=True)
 
 
 @rule("copy_", "fill_", "zero_", "index_put_", "index_put", "scatter", "scatter_", "masked_scatter")
 @rule(
     "masked_fill_", "slice_scatter", "select_scatter", "index_copy_", "index_add_", "scatter_add_"
 )
-def write(walk: Walk, call: Call) -> Any:
+def write(ledger: Ledger, call: Call) -> Any:
     """Values written into another one: the last axis says what they are made of."""
     ids: Ids | None = None
     for ref in refs_in((call.given, dict(call.named))):
-        given = walk.read(ref).ids
+        given = ledger.read(ref).ids
         if given is None:
             continue
         if any(varies(given, axis) for axis in range(given.ndim - 1)):
-            return walk.stop(call)
+            return ledger.stop(call)
         line = given.reshape(-1)
         if ids is not None and len(ids) != len(line):
-            return walk.stop(call)
+            return ledger.stop(call)
         if ids is not None:
-            walk.units.unite(ids, line)
+            ledger.units.unite(ids, line)
         ids = line
     ndim = len(call.given[0].shape)
     return (
@@ -250,8 +250,8 @@ def write(walk: Walk, call: Call) -> Any:
     "any", "argmax", "argmin", "cumsum", "cumprod", "sort", "topk", "median", "var_mean", "std_mean"
 )
 @rule("linalg_vector_norm", "count_nonzero")
-def reduce(walk: Walk, call: Call) -> Any:
-    value = walk.read(call.given[0])
+def reduce(ledger: Ledger, call: Call) -> Any:
+    value = ledger.read(call.given[0])
     results = refs_in(call.result)
     if value.ids is None:
         return [Value() for _ in results] if len(results) > 1 else Value()
@@ -259,7 +259,7 @@ def reduce(walk: Walk, call: Call) -> Any:
     dim = argument(call, position, "dim")
     axes = [*range(value.ids.ndim)] if dim is None or dim == [] else dim
     axes = [axis % value.ids.ndim for axis in (axes if isinstance(axes, list | tuple) else [axes])]
-    kept, made = walk.pin(value.ids, axes, call), []
+    kept, made = ledger.pin(value.ids, axes, call), []
     for axis in axes:
         kept = kept.take([0], axis)
     for ref in results:
@@ -269,30 +269,30 @@ def reduce(walk: Walk, call: Call) -> Any:
 
 
 @rule("_softmax", "softmax", "_log_softmax", "log_softmax", "_safe_softmax", "glu")
-def softmax(walk: Walk, call: Call) -> Any:
-    value, dim = walk.read(call.given[0]), argument(call, 1, "dim", -1)
+def softmax(ledger: Ledger, call: Call) -> Any:
+    value, dim = ledger.read(call.given[0]), argument(call, 1, "dim", -1)
     if value.ids is None:
         return Value()
     if call.target == "aten.glu":
-        return glu(walk, value.ids, dim)
-    return Value(walk.pin(value.ids, [dim], call), data=True)
+        return glu(ledger, value.ids, dim)
+    return Value(ledger.pin(value.ids, [dim], call), data=True)
 
 
-def glu(walk: Walk, ids: Ids, dim: int) -> Value:
+def glu(ledger: Ledger, ids: Ids, dim: int) -> Value:
     if not varies(ids, dim):
         return Value(ids, data=True)
     half = ids.shape[dim] // 2
-    first, second = (walk.part(ids, dim, slice(i * half, (i + 1) * half)) for i in (0, 1))
-    walk.units.unite(first, second)
+    first, second = (ledger.part(ids, dim, slice(i * half, (i + 1) * half)) for i in (0, 1))
+    ledger.units.unite(first, second)
     return Value(first, data=True)
 
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm")
-def layer_norm(walk: Walk, call: Call) -> Any:
-    value, shape = walk.read(call.given[0]), call.given[1]
+def layer_norm(ledger: Ledger, call: Call) -> Any:
+    value, shape = ledger.read(call.given[0]), call.given[1]
     if value.ids is None:
         return Value(data=True)
-    ids = walk.pin(value.ids, [-1 - i for i in range(len(shape))], call, NORMALISED)
+    ids = ledger.pin(value.ids, [-1 - i for i in range(len(shape))], call, NORMALISED)
     return [Value(ids, data=True), *[Value(data=True) for _ in refs_in(call.result)[1:]]]
 
 
@@ -300,25 +300,25 @@ def layer_norm(walk: Walk, call: Call) -> Any:
 
 
 @rule("mm", "bmm", "matmul", "baddbmm", "addmm", "mv", "dot", "addmv")
-def product(walk: Walk, call: Call) -> Any:
+def product(ledger: Ledger, call: Call) -> Any:
     added = call.target[5:] in ("baddbmm", "addmm", "addmv")
     first, second = call.given[1:3] if added else call.given[:2]
     if len(first.shape) < 2 or len(second.shape) < 2:
-        return walk.stop(call)
-    if added and walk.read(call.given[0]).ids is not None:
-        return walk.stop(call)
-    one, other = walk.read(first).ids, walk.read(second).ids
-    one = walk.pin(one, [-1], call) if one is not None else None
-    other = walk.pin(other, [-2], call) if other is not None else None
-    return Value(walk.outer(one, other, call), data=True)
+        return ledger.stop(call)
+    if added and ledger.read(call.given[0]).ids is not None:
+        return ledger.stop(call)
+    one, other = ledger.read(first).ids, ledger.read(second).ids
+    one = ledger.pin(one, [-1], call) if one is not None else None
+    other = ledger.pin(other, [-2], call) if other is not None else None
+    return Value(ledger.outer(one, other, call), data=True)
 
 
-def attention(walk: Walk, call: Call) -> Any:
+def attention(ledger: Ledger, call: Call) -> Any:
     """softmax(q k^T) v: heads, if units are heads, stay heads; nothing within one may change."""
     refs = call.given[:3]
-    ids = [walk.read(ref).ids for ref in refs]
-    pinned = [None if each is None else walk.pin(each, [-1], call) for each in ids]
-    heads = walk.heads(pinned, refs, call)
+    ids = [ledger.read(ref).ids for ref in refs]
+    pinned = [None if each is None else ledger.pin(each, [-1], call) for each in ids]
+    heads = ledger.heads(pinned, call)
     results = refs_in(call.result)
     return [Value(heads, data=True), *[Value(data=True) for _ in results[1:]]]
 
@@ -329,11 +329,11 @@ def attention(walk: Walk, call: Call) -> Any:
 def spatial(axes: int) -> Rule:
     """Pooling, resampling and padding along the last axes."""
 
-    def follow(walk: Walk, call: Call) -> Any:
-        value, results = walk.read(call.given[0]), refs_in(call.result)
+    def follow(ledger: Ledger, call: Call) -> Any:
+        value, results = ledger.read(call.given[0]), refs_in(call.result)
         ids = value.ids
         if ids is not None and any(varies(ids, -1 - i) for i in range(axes)):
-            return walk.stop(call)
+            return ledger.stop(call)
         made = [value.moved(ids) for _ in results]
         return made if len(made) > 1 else made[0]
 
@@ -360,12 +360,12 @@ RULES["aten.upsample_trilinear3d"] = spatial(3)
 
 
 @rule("constant_pad_nd", "pad")
-def pad(walk: Walk, call: Call) -> Any:
+def pad(ledger: Ledger, call: Call) -> Any:
     """Padding counts from the last axis; one of nothing is none."""
-    value, sizes = walk.read(call.given[0]), call.given[1]
+    value, sizes = ledger.read(call.given[0]), call.given[1]
     padded = [-1 - i // 2 for i, size in enumerate(sizes) if size]
     if value.ids is not None and any(varies(value.ids, axis) for axis in padded):
-        return walk.stop(call)
+        return ledger.stop(call)
     return replace(value, uniform=False, state=False)
 
 
@@ -387,9 +387,4 @@ def rule_of(call: Call) -> Rule | None:
     return found or (pointwise if call.pointwise or call.target in UNTAGGED else None)
 
 
-def listed(values: Sequence[Any] | Any) -> list[Any]:
-    """Results as a list."""
-    return list(values) if isinstance(values, list | tuple) else [values]
-
-
-__all__ = ["NONE", "Ref", "argument", "listed", "rule", "rule_of"]
+__all__ = ["argument", "rule", "rule_of"]

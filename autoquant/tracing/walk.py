@@ -16,12 +16,11 @@ from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.cells import RecurrentCell
 from autoquant.layers.stack import Recurrent
 from autoquant.tracing import rules
+from autoquant.tracing.ledger import Ledger, shown
 from autoquant.tracing.record import Call, Record, Ref, refs_in
-from autoquant.tracing.shapes import along, narrow
-from autoquant.tracing.units import NONE, Ids, Units
+from autoquant.tracing.units import NONE, Ids
 from autoquant.tracing.values import Value, varies
 
-COMBINED = "is combined by {} with a value whose units cannot grow"
 UNSEEN = "is not called with the example's inputs"
 SINGLE = "has a single unit"
 
@@ -32,27 +31,23 @@ class Walk:
     Attributes:
         rows: for each layer the units of its output (of one direction).
         columns: for each layer the units that it reads.
-        marks: sets of units that were sliced off: they may grow apart from the others.
         dropouts: the probability of the dropout right before a layer's input.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> None:
-        self.units = Units()
+        self.ledger = Ledger()
         self.layers = {layer.name: layer for layer in layers}
-        self.modules = {layer.name: model.get_submodule(layer.name) for layer in layers}
         self.model = model
+        units = self.ledger.units
         self.rows = {
-            layer.name: np.full(layer.units, NONE)
-            if layer.follows
-            else self.units.fresh(layer.units)
+            layer.name: np.full(layer.units, NONE) if layer.follows else units.fresh(layer.units)
             for layer in layers
         }
         self.columns: dict[str, Ids] = {}
-        self.marks: list[Ids] = []
         self.dropouts: dict[str, float] = {}
-        self._values: dict[Ref, Value] = {
-            ref: Value(data=ref.dtype.is_floating_point) for ref in record.inputs
-        }
+        self.ledger.values.update(
+            (ref, Value(data=ref.dtype.is_floating_point)) for ref in record.inputs
+        )
         self._record = record
         self._called: set[str] = set()
 
@@ -64,27 +59,28 @@ class Walk:
             elif call.target == "read":
                 self._branch(call)
             elif call.target == "dropout":
-                value = self.read(call.given[0])
+                value = self.ledger.read(call.given[0])
                 self._set(call, Value(value.ids, dropout=call.given[1], data=value.data))
             elif call.layer:
                 self._set(call, self._layer(call))
             else:
                 self._operate(call)
         for name in self.layers.keys() - self._called:
-            self.units.freeze(self.rows[name], UNSEEN)
+            self.ledger.units.freeze(self.rows[name], UNSEEN)
+        self._freeze_shared()
 
     def _operate(self, call: Call) -> None:
         rule = rules.rule_of(call)
         try:
-            made = self.stop(call) if rule is None else rule(self, call)
+            made = self.ledger.stop(call) if rule is None else rule(self.ledger, call)
         except (AttributeError, IndexError, TypeError, ValueError):
-            made = self.stop(call)  # a form of the operation that its rule does not know
+            made = self.ledger.stop(call)  # a form of the operation that its rule does not know
         results = refs_in(call.result)
         values = [made if isinstance(made, Value) else Value(data=True)] * len(results)
         if isinstance(made, list):
             values = made
         for ref, value in zip(results, values, strict=False):
-            self._values[ref] = self._fitting(call, ref, value)
+            self.ledger.values[ref] = self._fitting(call, ref, value)
         for ref in call.writes:  # and what it is a view of
             self._write(ref, values[0] if values else Value())
 
@@ -96,7 +92,7 @@ class Walk:
             and all(n in (1, size) for n, size in zip(ids.shape, ref.shape, strict=True))
         ):
             return value
-        self.units.freeze(ids, f"is read by {_shown(call)}, which is not followed")
+        self.ledger.units.freeze(ids, f"is read by {shown(call)}, which is not followed")
         return Value(data=True)
 
     def _write(self, ref: Ref, value: Value) -> None:
@@ -104,142 +100,20 @@ class Walk:
         if ids is not None and len(ref.shape) != ids.ndim:
             line = ids.reshape(-1)
             if ref.shape[-1:] != (len(line),) or any(n > 1 for n in ids.shape[:-1]):
-                self.units.freeze(ids, "is written into a tensor in a way that is not followed")
+                self.ledger.units.freeze(
+                    ids, "is written into a tensor in a way that is not followed"
+                )
                 return
             ids = line.reshape((1,) * (len(ref.shape) - 1) + (-1,))
-        before = self._values.get(ref, Value()).ids
+        before = self.ledger.values.get(ref, Value()).ids
         if before is not None and ids is not None and before.shape == ids.shape:
-            self.units.unite(before, ids)
-        self._values[ref] = Value(before if ids is None else ids, data=True)
+            self.ledger.units.unite(before, ids)
+        self.ledger.values[ref] = Value(before if ids is None else ids, data=True)
 
     def _set(self, call: Call, made: Any) -> None:
         values = made if isinstance(made, list) else [made]
         for ref, value in zip(refs_in(call.result), values, strict=False):
-            self._values[ref] = value
-
-    # --- what rules ask for ----------------------------------------------------------------------
-
-    def peek(self, ref: Any) -> Value:
-        """What is known of a tensor."""
-        return self._values.get(ref, Value()) if isinstance(ref, Ref) else Value()
-
-    def read(self, ref: Any) -> Value:
-        """The same, for something that looks into it: a state's layers are of one width then."""
-        value = self.peek(ref)
-        if value.state and value.ids is not None:
-            self.units.unite(value.ids[:1], value.ids)
-            value = Value(value.ids[:1], data=True)
-            self._values[ref] = value
-        return value
-
-    def stop(self, call: Call) -> Any:
-        """Freeze all units that an operation reads; what it makes has none."""
-        for ref in refs_in((call.given, dict(call.named))):
-            ids = self.read(ref).ids
-            if ids is not None:
-                self.units.freeze(ids, f"is read by {_shown(call)}, which is not followed")
-        return None
-
-    def part(self, ids: Ids, axis: int, entries: slice) -> Ids:
-        """Units of a slice."""
-        index = [slice(None)] * ids.ndim
-        index[axis] = entries
-        kept = ids[tuple(index)]
-        if kept.size < ids.size:
-            self.marks.append(kept)
-        return kept
-
-    def pin(
-        self, ids: Ids, axes: Sequence[int], call: Call, how: str = "is read across its units by {}"
-    ) -> Ids:
-        """Something looks across units along axes: these only grow as a whole, or not at all."""
-        axes = [axis % ids.ndim for axis in axes]
-        changing = [axis for axis in axes if varies(ids, axis)]
-        if not changing:
-            return ids
-        if all(axis in axes for axis in range(ids.ndim) if varies(ids, axis)):
-            self.units.freeze(ids, how.format(_shown(call)))
-            return ids
-        self.units.bind(along(ids, changing))
-        return ids
-
-    def together(
-        self,
-        call: Call,
-        values: Sequence[Value],
-        given: Sequence[Ids | None],
-        refs: Sequence[Ref] | None = None,
-    ) -> Ids | None:
-        """Units of values that are combined entry by entry."""
-        result: Ids | None = None
-        for ids in given:
-            if ids is not None:
-                result = ids if result is None else self._meet(result, ids, call)
-        ndim = 0 if result is None else result.ndim
-        for value, ref in zip(values, refs or call.given[0], strict=True):
-            if value.ids is None and not value.uniform and result is not None:
-                shape = (1,) * (ndim - len(ref.shape)) + ref.shape
-                axes = [i for i, size in enumerate(shape) if size > 1]
-                result = self.pin(result, axes, call, COMBINED)
-        return result
-
-    def _meet(self, one: Ids, other: Ids, call: Call) -> Ids:
-        first, second = (
-            {axis for axis in range(ids.ndim) if varies(ids, axis)} for ids in (one, other)
-        )
-        if first == second and one.shape == other.shape:
-            odd = (one == NONE) != (other == NONE)
-            for ids in (one, other):
-                self.units.freeze(ids[odd], f"is combined by {_shown(call)} with what cannot grow")
-            self.units.unite(one, other)
-            return np.where(one == NONE, other, one)
-        if first <= second or second <= first:
-            self.units.bind_pairs(one, other)
-            return one if second <= first else other
-        for ids in (one, other):
-            self.units.freeze(ids, f"is combined by {_shown(call)} with units along another axis")
-        return one
-
-    def cover(
-        self,
-        ids: Ids,
-        given: Sequence[Ids | None],
-        shapes: Sequence[tuple[int, ...]],
-        axis: int,
-        call: Call,
-    ) -> None:
-        """Values behind one another must not have units along other axes too."""
-        for each in given:
-            if each is not None and any(varies(each, a) for a in range(each.ndim) if a != axis):
-                self.units.freeze(ids, f"is joined by {_shown(call)} along another axis")
-
-    def outer(self, one: Ids | None, other: Ids | None, call: Call) -> Ids | None:
-        """Units of a product [..., M, N] whose inner axis is pinned."""
-        one = None if one is None else narrow(one.take([0], -1))
-        other = None if other is None else narrow(other.take([0], -2))
-        if one is None or other is None:
-            known = other if one is None else one
-            if known is None:
-                return None
-            return self.pin(known, range(known.ndim - 2), call)
-        if one.ndim == other.ndim:
-            return self._meet(one, other, call)
-        self.stop(call)
-        return None
-
-    def heads(self, ids: Sequence[Ids | None], refs: Sequence[Ref], call: Call) -> Ids | None:
-        """Units of attention's output [..., H, L, D]: heads of query, key and value are bound."""
-        known = [each for each in ids if each is not None]
-        if len(known) < len(ids):
-            for each in known:
-                self.pin(each, range(each.ndim - 2), call)
-            return None
-        query, _, value = known
-        most = max(each.shape[-3] for each in known)
-        leads = [np.repeat(e[..., :1, :1], most // e.shape[-3], -3) for e in known]
-        for lead in leads[1:]:
-            self.units.bind_pairs(leads[0], lead)
-        return value if value.shape[-3] == query.shape[-3] else query
+            self.ledger.values[ref] = value
 
     # --- layers ----------------------------------------------------------------------------------
 
@@ -248,21 +122,21 @@ class Walk:
         if isinstance(module, Recurrent):
             return self._recurrent(call, module)
         if isinstance(module, RecurrentCell):
-            return self._cell(call, module)
+            return self._cell(call)
         spec, kind = self.layers[call.target], kind_of(module)
         axis = getattr(kind, "axis", -1)
         refs = refs_in((call.given, dict(call.named)))
-        values = [self.read(ref) for ref in refs]
+        values = [self.ledger.read(ref) for ref in refs]
         for value in values[1:]:
             if value.ids is not None:
-                self.units.freeze(value.ids, f"is read by {call.target} as another input")
+                self.ledger.units.freeze(value.ids, f"is read by {call.target} as another input")
         if (spec.multiplies or spec.follows) and refs:
             self.consume(call.target, values[0], len(refs[0].shape), axis)
         self._called.add(call.target)
         self._relate(spec)
         made = refs_in(call.result)[0]
         if spec.units == 1 and not spec.follows:  # such a value is spread over others' units
-            self.units.freeze(self.rows[call.target], SINGLE)
+            self.ledger.units.freeze(self.rows[call.target], SINGLE)
             return Value(data=True)
         return Value(_placed(self.rows[call.target], len(made.shape), axis), data=True)
 
@@ -274,13 +148,13 @@ class Walk:
         if spec.follows:
             self.rows[spec.name] = rows = columns
         elif (columns == NONE).any():
-            self.units.freeze(rows, "reads channels in groups, and these cannot grow")
+            self.ledger.units.freeze(rows, "reads channels in groups, and these cannot grow")
             return
         elif len(rows) == len(columns) == spec.blocks:
-            self.units.unite(rows, columns)
+            self.ledger.units.unite(rows, columns)
         if spec.blocks < max(len(rows), len(columns)):
             lines = [each.reshape(spec.blocks, -1) for each in (rows, columns)]
-            self.units.bind(np.concatenate(lines, 1))
+            self.ledger.units.bind(np.concatenate(lines, 1))
 
     def consume(self, name: str, value: Value, ndim: int, axis: int) -> None:
         """A layer reads a value along one axis."""
@@ -290,15 +164,15 @@ class Walk:
             ids = value.ids.reshape((1,) * (ndim - value.ids.ndim) + value.ids.shape)
             others = [i for i in range(ndim) if i != axis % ndim]
             if any(varies(ids, i) for i in others):
-                self.units.freeze(ids, f"is read by {name} along more than one axis")
+                self.ledger.units.freeze(ids, f"is read by {name} along more than one axis")
             else:
                 line = np.broadcast_to(ids.reshape(-1), size).copy()
         before = self.columns.get(name)
         if before is not None:
             odd = (before == NONE) != (line == NONE)
             for each in (before, line):
-                self.units.freeze(each[odd], f"is read by {name} in more than one way")
-            self.units.unite(before, line)
+                self.ledger.units.freeze(each[odd], f"is read by {name} in more than one way")
+            self.ledger.units.unite(before, line)
             line = np.where(line == NONE, before, line)
             if self.dropouts.get(name, 0.0) != value.dropout:
                 self.dropouts.pop(name, None)
@@ -309,8 +183,8 @@ class Walk:
     def _recurrent(self, call: Call, stack: Recurrent) -> list[Value]:
         """All layers of a stack; [output, h] or [output, h, c]."""
         refs = refs_in((call.given, dict(call.named)))
-        value, ndim = self.read(refs[0]), len(refs[0].shape)
-        names = [f"{call.target}.l{i}".removeprefix(".") for i in range(stack.num_layers)]
+        value, ndim = self.ledger.read(refs[0]), len(refs[0].shape)
+        names = self._layers_of(call.target)
         for name in names:
             self._called.add(name)
             self.consume(name, value, ndim, -1)
@@ -322,7 +196,7 @@ class Walk:
         own = np.stack(rows)[:, None] if alike else None
         cells = None if stack.layers[0].proj_size else own
         for ref, units in zip(refs[1:], (own, cells), strict=False):
-            self._start(call.target, self.peek(ref), units)
+            self._start(call.target, self.ledger.peek(ref), units)
         made = refs_in(call.result)
         flat = len(made[1].shape) == 2
         states = [
@@ -337,53 +211,74 @@ class Walk:
             return
         ids = value.ids if value.ids.ndim == 3 else value.ids[:, None]
         if units is None or ids.shape[1] > 1 or ids.shape[-1] != units.shape[-1]:
-            self.units.freeze(ids, f"sets the initial state of {name}")
+            self.ledger.units.freeze(ids, f"sets the initial state of {name}")
         elif ids.shape[0] in (1, len(units)):
             if not value.state:
-                self.units.unite(units[:1], units)
-            self.units.unite(ids, units)
+                self.ledger.units.unite(units[:1], units)
+            self.ledger.units.unite(ids, units)
         else:
-            self.units.freeze(ids, f"sets the initial state of {name}")
+            self.ledger.units.freeze(ids, f"sets the initial state of {name}")
 
-    def _cell(self, call: Call, cell: RecurrentCell) -> list[Value]:
+    def _cell(self, call: Call) -> list[Value]:
         """One step of a cell: its state is made of its own units."""
         refs = refs_in((call.given, dict(call.named)))
         rows, ndim = self.rows[call.target], len(refs[0].shape)
         self._called.add(call.target)
-        self.consume(call.target, self.read(refs[0]), ndim, -1)
+        self.consume(call.target, self.ledger.read(refs[0]), ndim, -1)
         ids = _placed(rows, ndim, -1)
         for ref in refs[1:]:
-            given = self.read(ref).ids
+            given = self.ledger.read(ref).ids
             if given is not None and given.shape[-1] == len(rows) == given.size:
-                self.units.unite(given.reshape(-1), rows)
+                self.ledger.units.unite(given.reshape(-1), rows)
             elif given is not None:
-                self.units.freeze(given, f"sets the state of {call.target}")
+                self.ledger.units.freeze(given, f"sets the state of {call.target}")
         return [Value(ids, data=True) for _ in refs_in(call.result)]
 
     # --- ends ------------------------------------------------------------------------------------
 
     def _leave(self, call: Call) -> None:
         for ref in refs_in(call.given):
-            value = self.peek(ref)
+            value = self.ledger.peek(ref)
             if value.ids is not None and not value.state:
-                self.units.freeze(value.ids, "feeds the model's output")
+                self.ledger.units.freeze(value.ids, "feeds the model's output")
 
     def _branch(self, call: Call) -> None:
         """Python reads a number: what the model does next may depend on it."""
-        depends = self.peek(call.given[0]).data
-        unseen = self.layers.keys() - self._record_layers()
+        depends = self.ledger.peek(call.given[0]).data
+        seen = {layer for name in self._record.called for layer in self._layers_of(name)}
+        unseen = self.layers.keys() - seen
         if not depends and not unseen:
             return
         for name in self.layers:
             at = f" ({call.where})" if call.where else ""
-            self.units.freeze(self.rows[name], f"the forward pass branches on data{at}")
+            self.ledger.units.freeze(self.rows[name], f"the forward pass branches on data{at}")
 
-    def _record_layers(self) -> set[str]:
-        called = set()
-        for name in self._record.called:
-            inner = [each for each in self.layers if each.startswith(f"{name}.l") or each == name]
-            called.update(inner)
-        return called
+    def _layers_of(self, name: str) -> list[str]:
+        """The layers that a call of a known module calls."""
+        module = self.model.get_submodule(name)
+        if not isinstance(module, Recurrent):
+            return [name]
+        return [f"{name}.l{i}".removeprefix(".") for i in range(module.num_layers)]
+
+    def _freeze_shared(self) -> None:
+        """Freeze what reads or writes a weight that several layers share.
+
+        To copy a unit of one may be to split that of the other.
+        """
+        owners = {
+            layer.full_name(p.name): layer
+            for layer in self.layers.values()
+            for p in layer.parameters
+        }
+        for layer in self.layers.values():
+            for parameter in layer.parameters:
+                if not parameter.shared:
+                    continue
+                owner = owners[parameter.shared]
+                reason = f"{layer.full_name(parameter.name)} is the weight of {owner.name} too"
+                for name in (owner.name, layer.name):
+                    for side in (self.rows, self.columns):
+                        self.ledger.units.freeze(side.get(name, NONE), reason)
 
 
 def _placed(units: Ids, ndim: int, axis: int) -> Ids:
@@ -391,11 +286,6 @@ def _placed(units: Ids, ndim: int, axis: int) -> Ids:
     shape = [1] * ndim
     shape[axis] = len(units)
     return units.reshape(shape)
-
-
-def _shown(call: Call) -> str:
-    name = call.target.removeprefix("aten.").strip("_")
-    return f"'{name}'" + (f" ({call.where})" if call.where else "")
 
 
 def follow(model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> Walk:

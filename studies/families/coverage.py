@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from autoquant.graph import describe, prepare, stored
+from autoquant.graph import describe, prepare
 from autoquant.network import Network
 from tests.families.cycle import stirred
 from tests.families.registry import FAMILIES, Family
@@ -41,7 +41,7 @@ def look(family: Family) -> Row:
     usual = None
     if family.usual is not None:
         large = prepare(family.usual())
-        usual = large, stored(large)
+        usual = large, describe(large, None)
     return Row(family, model, network, usual)
 
 
