@@ -8,7 +8,7 @@ one cannot travel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,6 +90,15 @@ def coding_of(values: Tensor) -> Coding | None:
 def _version(values: Tensor) -> int:
     """How often a tensor was changed in place; inference tensors do not count."""
     return 0 if values.is_inference() else values._version
+
+
+def rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of a weight; those of a marked one are marked."""
+    chosen, coding = values[rows], coding_of(values)
+    if coding is None:
+        return chosen
+    scale = coding.scale if coding.scale.numel() == 1 else coding.scale[rows]
+    return mark(chosen, replace(coding, scale=scale))
 
 
 def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:

@@ -33,14 +33,17 @@ class Training:
     """Passes over the training data; a fraction is fine. Ignored when ``steps`` is set."""
     steps: int | None = None
     """Length in batches, instead of epochs."""
+    optimizer: str = "adamw"
+    """adamw, or sgd (plain: no momentum; language models that Adam overfits take an lr near 20 with
+    a clip_norm of 0.25)."""
     lr: float = 1e-3
-    """Peak learning rate of Adam; falls to zero along a cosine."""
+    """Peak learning rate; falls to zero along a cosine."""
     scale_lr: float = 1e-3
     """Learning rate of quantizer step sizes (they are learned as logarithms)."""
     warmup: float = 0.02
     """Share of the steps over which the learning rate rises from zero."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW) of weights; never of biases or step sizes."""
+    """Weight decay of weights, decoupled in adamw; never of biases or step sizes."""
     clip_norm: float = 1.0
     """Largest L2 norm of the gradient; larger ones are scaled down."""
     scores: int = 0
@@ -53,6 +56,8 @@ class Training:
     with scaled gradients). Scores are always taken without."""
 
     def __post_init__(self) -> None:
+        rule = "optimizer must be adamw or sgd"
+        require(self.optimizer in ("adamw", "sgd"), rule, self.optimizer)
         rule = "precision must be float32 or bfloat16"
         require(self.precision in ("float32", "bfloat16"), rule, self.precision)
         rule = "autocast must be none, bfloat16 or float16"

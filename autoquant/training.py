@@ -170,7 +170,8 @@ def _optimizer(model: nn.Module, settings: Training) -> Optimizer:
         {"params": biases, "lr": settings.lr, "weight_decay": 0.0},
         {"params": scales, "lr": settings.scale_lr, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]])
+    kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.AdamW
+    return kind([group for group in groups if group["params"]], fused=True)
 
 
 def _rate(step: int, total: int, warmup: float) -> float:

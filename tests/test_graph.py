@@ -19,7 +19,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
-from autoquant.tasks.language import LanguageModel
+from autoquant.tasks.language_model import LanguageModel
 from autoquant.widen import check_same_function, widen
 from tests import toys
 from tests.toys import deep_speech, described, language_model, output_of, plan_of, prepared, stack

@@ -16,7 +16,8 @@ from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, encode
-from autoquant.tasks.language import LanguageModel, LanguageTask
+from autoquant.tasks.language import LanguageTask
+from autoquant.tasks.language_model import LanguageModel
 
 
 def corpus(words: int = 20, tokens: int = 1500, seed: int = 0) -> Corpus:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from autoquant.coding import rows_of
 from autoquant.kernels import linear
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, weight_and_bias
@@ -19,9 +20,12 @@ class IntegerLinear(nn.Linear):
         """Make a plain nn.Linear one of these, in place; it keeps its parameters and hooks."""
         module.__class__ = cls
 
-    def forward(self, input: Tensor) -> Tensor:  # named as nn.Linear's
-        """input [..., in] -> [..., out]."""
-        return linear(input, self.weight, self.bias)
+    def forward(self, input: Tensor, units: Tensor | None = None) -> Tensor:
+        """input [..., in] -> [..., out]; with ``units``, ids [n], only these outputs: [..., n]."""
+        if units is None:
+            return linear(input, self.weight, self.bias)
+        bias: Tensor | None = self.bias
+        return linear(input, rows_of(self.weight, units), None if bias is None else bias[units])
 
 
 @layer_kind(IntegerLinear)

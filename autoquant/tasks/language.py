@@ -1,10 +1,10 @@
-"""Word-level language modelling: Embedding -> recurrent layers -> Linear, scored by perplexity."""
+"""Word-level language modelling, scored by perplexity."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,54 +14,8 @@ from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
-
-CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-CellName = Literal["lstm", "gru"]
-
-
-class LanguageModel(nn.Module):
-    """Next-word model.
-
-    Args:
-        vocabulary: number of words V.
-        embedding: size E of a word's vector.
-        hidden: units H of each recurrent layer.
-        layers: number of stacked recurrent layers.
-        dropout: probability on the embedding, between layers and before the decoder.
-        cell: "lstm" or "gru".
-    """
-
-    def __init__(
-        self,
-        vocabulary: int,
-        embedding: int = 300,
-        hidden: int = 300,
-        layers: int = 1,
-        dropout: float = 0.5,
-        cell: CellName = "lstm",
-    ) -> None:
-        super().__init__()
-        if cell not in CELLS:
-            raise UserError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-        for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
-            if type(size) is not int or size < 1:
-                raise UserError(f"{name} must be a whole number from 1 up, got {size!r}")
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
-        self.embedding = nn.Embedding(vocabulary, embedding)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embedding, hidden, layers, dropout=between)
-        self.decoder = nn.Linear(hidden, vocabulary)
-        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """tokens [T, B] -> logits [T, B, V] and the recurrent state after the last step."""
-        vectors = self.dropout(self.embedding(tokens))  # [T, B, E]
-        outputs, state = self.rnn(vectors, state)  # [T, B, H]
-        return self.decoder(self.dropout(outputs)), state
+from autoquant.tasks.language_model import LanguageModel
+from autoquant.tasks.sampling import WordSampler
 
 
 class Window(NamedTuple):
@@ -86,6 +40,8 @@ class LanguageTask:
         batch_size: columns B.
         length: steps T of a window.
         probe_tokens: how much of the validation text the probe split takes.
+        sampled: words, on average, whose logits a training step computes (see WordSampler); 0 for
+            all. Scores always take all.
         model: arguments of LanguageModel, without the vocabulary.
     """
 
@@ -98,6 +54,7 @@ class LanguageTask:
         batch_size: int = 20,
         length: int = 35,
         probe_tokens: int = 20_000,
+        sampled: int = 0,
         **model: Any,
     ) -> None:
         if batch_size < 1 or length < 1:
@@ -111,6 +68,8 @@ class LanguageTask:
         self._model = model
         self._streams = {name: torch.from_numpy(ids).long() for name, ids in corpus.streams.items()}
         self._streams["probe"] = self._streams["valid"][:probe_tokens]
+        counts = torch.bincount(self._streams["train"], minlength=len(corpus.vocabulary))
+        self._sampler = WordSampler(counts, sampled) if sampled else None
 
     def build_model(self) -> nn.Module:
         return LanguageModel(len(self.corpus.vocabulary), **self._model)
@@ -132,10 +91,14 @@ class LanguageTask:
     def loss(self, model: nn.Module, batch: Window, carry: Any) -> tuple[Tensor, Any]:
         """Mean cross-entropy in nats per predicted token, and the detached recurrent state."""
         device = next(model.parameters()).device
-        logits, state = model(batch.inputs.to(device), None if batch.fresh else carry)
-        targets = batch.targets.to(device)
-        loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), IGNORED)
-        return loss, _detached(state)
+        inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
+        carry = None if batch.fresh else carry
+        if self._sampler is not None and model.training:
+            sample = self._sampler.draw(targets)
+            logits, state = model(inputs, carry, sample.words)
+            return sample.cross_entropy(logits.flatten(0, 1), targets, IGNORED), _detached(state)
+        logits, state = model(inputs, carry)
+        return cross_entropy(logits.flatten(0, 1), targets, IGNORED), _detached(state)
 
     def score(self, model: nn.Module, split: Split) -> float:
         """Perplexity: exp of the mean negative log-likelihood of every token but the first."""

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from autoquant.errors import UserError
 from autoquant.task import Task
 from autoquant.tasks.corpus import Corpus
-from autoquant.tasks.language import IGNORED, LanguageModel, LanguageTask, stdlib, treebank
+from autoquant.tasks.language import IGNORED, LanguageTask, stdlib, treebank
+from autoquant.tasks.language_model import LanguageModel
 
 WORDS = 12
 SMALL = {"embedding": 5, "hidden": 6, "dropout": 0.0}
