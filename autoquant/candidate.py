@@ -70,6 +70,7 @@ def train_candidate(
         base.task,
         training,
         seed=settings.seed,
+        teacher=base.model,
         label=label,
         on_score=on_score,
         checkpoint=checkpoint,

@@ -48,6 +48,12 @@ class Training:
     """Largest L2 norm of the gradient; larger ones are scaled down."""
     scores: int = 0
     """How many intermediate scores are taken on the probe split, evenly spaced."""
+    keep: str = "last"
+    """Which weights the run ends with: the last ones, or the best of those that were scored on the
+    probe split, the last ones included."""
+    distill: float = 0.0
+    """Share of the loss that follows the float model's predictions instead of the targets
+    (knowledge distillation, Hinton et al. 2015); the float model itself never does."""
     precision: str = "float32"
     """Of the products of gradients in quantized layers: float32, or bfloat16, which is faster on
     processors that have it."""
@@ -58,6 +64,8 @@ class Training:
     def __post_init__(self) -> None:
         rule = "optimizer must be adamw or sgd"
         require(self.optimizer in ("adamw", "sgd"), rule, self.optimizer)
+        require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
+        require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
         rule = "precision must be float32 or bfloat16"
         require(self.precision in ("float32", "bfloat16"), rule, self.precision)
         rule = "autocast must be none, bfloat16 or float16"

@@ -60,3 +60,17 @@ class Task(Protocol):
     def example(self) -> Example:
         """Inputs for one forward pass, to trace shapes and count operations."""
         ...
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    """A task whose models can also learn from a teacher's outputs (``distill`` above 0)."""
+
+    def taught_loss(
+        self, model: nn.Module, teacher: nn.Module, batch: Any, carry: Any, share: float
+    ) -> tuple[Tensor, Any]:
+        """As ``Task.loss``, with ``share`` of the targets' weight given to the teacher's outputs.
+
+        The teacher is in eval mode. The carry is the task's own, for both models.
+        """
+        ...

@@ -24,12 +24,13 @@ from autoquant.compute import computing, current
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
-from autoquant.task import Split, Task
+from autoquant.task import Direction, Split, Task, Teachable
 
 CHECKPOINT_SECONDS = 20.0
 FINITE_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
 OnScore = Callable[[int, float], None]
+Objective = Callable[[nn.Module, Any, Any], tuple[Tensor, Any]]  # model, batch, carry
 
 
 @dataclass
@@ -101,6 +102,7 @@ def train(
     settings: Training,
     *,
     seed: int,
+    teacher: nn.Module | None = None,
     label: str = "train",
     on_score: OnScore | None = None,
     checkpoint: Path | None = None,
@@ -110,6 +112,7 @@ def train(
 
     Args:
         seed: of batches and dropout.
+        teacher: the float model that ``settings.distill`` follows.
         label: name beside the progress bar.
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
@@ -117,17 +120,22 @@ def train(
 
     Raises:
         Diverged: the loss or a score is not finite.
+        UserError: the device, or the task, cannot do what the settings ask for.
     """
     total = settings.length(task.steps_per_epoch())
     device = next(model.parameters()).device
     check_autocast(settings, device)
     optimizer = _optimizer(model, settings)
-    stepper = _Stepper(model, task, optimizer, settings, device)
+    objective = _objective(task, settings, teacher)
+    stepper = _Stepper(model, objective, optimizer, settings, device)
     schedule = LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
     seed_everything(seed)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if stepper.scaler.is_enabled():
         parts["scaler"] = stepper.scaler
+    keeper = _Keeper(task.direction) if settings.keep == "best" else None
+    if keeper is not None:
+        parts["keeper"] = keeper
     saver = _Saver(checkpoint, (settings, seed, total), parts, device)
     run, carry = saver.restore()
     due = _score_steps(total, settings.scores)
@@ -148,10 +156,59 @@ def train(
                 _check_finite(loss, run.steps)
                 bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
             if run.steps in due:
-                _intermediate(model, task, run, on_score)
+                _intermediate(model, task, run, keeper, on_score)
             saver.save_if_due(run, carry)
+    if keeper is not None:
+        keeper.offer(score(model, task, "probe"), model)
+        keeper.restore(model)
     saver.save(run, carry)
     return run
+
+
+def _objective(task: Task, settings: Training, teacher: nn.Module | None) -> Objective:
+    """The task's loss, or a mix of it with what the teacher says."""
+    if not settings.distill:
+        return task.loss
+    if teacher is None:
+        rule = "distill must be 0 for the float model, which has no teacher"
+        raise UserError(f"{rule}, got {settings.distill}")
+    if not isinstance(task, Teachable):
+        rule = "distill must be 0 for a task without taught_loss"
+        raise UserError(f"{rule}, got {settings.distill} for {task.name}")
+    return _taught(task, teacher, settings.distill)
+
+
+def _taught(task: Teachable, teacher: nn.Module, share: float) -> Objective:
+    teacher.eval()
+
+    def loss(model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        return task.taught_loss(model, teacher, batch, carry, share)
+
+    return loss
+
+
+class _Keeper:
+    """The weights with the best score so far."""
+
+    def __init__(self, direction: Direction) -> None:
+        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._best: dict[str, Any] = {"score": math.inf, "weights": {}}
+
+    def offer(self, value: float, model: nn.Module) -> None:
+        """Keep a copy of the model's weights if no earlier ones scored better."""
+        if self._sign * value <= self._best["score"]:
+            weights = {name: each.clone() for name, each in model.state_dict().items()}
+            self._best = {"score": self._sign * value, "weights": weights}
+
+    def restore(self, model: nn.Module) -> None:
+        """Give the model the weights that were kept."""
+        model.load_state_dict(self._best["weights"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._best
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._best = state
 
 
 def _optimizer(model: nn.Module, settings: Training) -> Optimizer:
@@ -202,12 +259,12 @@ class _Stepper:
     def __init__(
         self,
         model: nn.Module,
-        task: Task,
+        objective: Objective,
         optimizer: Optimizer,
         settings: Training,
         device: torch.device,
     ) -> None:
-        self._model, self._task, self._optimizer = model, task, optimizer
+        self._model, self._objective, self._optimizer = model, objective, optimizer
         self._clip_norm, self._device = settings.clip_norm, device
         self._narrow = None if settings.autocast == "none" else getattr(torch, settings.autocast)
         narrowest = self._narrow == torch.float16  # small gradients would vanish
@@ -217,7 +274,7 @@ class _Stepper:
         """Train on a batch; its loss and the carry for the next one."""
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss, carry = self._task.loss(self._model, batch, carry)
+            loss, carry = self._objective(self._model, batch, carry)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
@@ -253,9 +310,13 @@ def _check_finite(loss: Tensor, step: int) -> None:
         raise Diverged(f"the training loss must be finite, got {float(loss)} at step {step}")
 
 
-def _intermediate(model: nn.Module, task: Task, run: Run, on_score: OnScore | None) -> None:
+def _intermediate(
+    model: nn.Module, task: Task, run: Run, keeper: _Keeper | None, on_score: OnScore | None
+) -> None:
     value = score(model, task, "probe")
     run.scores.append((run.steps, value))
+    if keeper is not None:
+        keeper.offer(value, model)
     if on_score is not None:
         on_score(run.steps, value)
 

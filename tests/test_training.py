@@ -2,6 +2,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -516,3 +517,98 @@ def test_progress(progress, capsys, tmp_path: Path):
     out, err = capsys.readouterr()
     assert out == ""
     assert ("qat 7" in err) is progress
+
+
+# --- the best weights, and a teacher --------------------------------------------------------------
+
+
+def test_the_best_of_the_scored_weights_are_kept(task, monkeypatch):
+    model, states, values = float_model(task), [], iter([3.0, 1.0, 2.0, 1.5])
+    monkeypatch.setattr(training, "score", lambda *_: next(values))
+
+    def copied(step: int, value: float) -> None:
+        states.append({name: each.clone() for name, each in model.state_dict().items()})
+
+    settings = Training(steps=20, lr=0.03, scores=3, keep="best")
+    quietly(model, task, settings, on_score=copied)
+    assert len(states) == 3
+    kept = model.state_dict()
+    assert all(torch.equal(kept[name], each) for name, each in states[1].items())
+
+
+def test_the_highest_score_is_the_best_where_higher_is_better():
+    toy = Toy()
+    toy.direction = "maximize"  # of a loss that training brings down: the first score is the best
+    model = nn.Linear(3, 2)
+    run = train(
+        model,
+        toy,
+        Training(steps=20, lr=0.05, scores=3, keep="best"),
+        seed=0,
+        progress=False,
+    )
+    assert score(model, toy, "probe") == run.scores[0][1]
+
+
+def test_the_best_weights_survive_an_interruption(task, tmp_path):
+    settings = Training(steps=30, lr=0.5, scores=5, keep="best", clip_norm=100)
+    whole = quantized_model(task)
+    quietly(whole, task, settings)
+
+    def stop(step: int, value: float) -> None:
+        if step >= 20:
+            raise Stopped
+
+    broken, checkpoint = quantized_model(task), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(Stopped):
+            quietly(broken, task, settings, checkpoint=checkpoint, on_score=stop)
+    again = quantized_model(task)
+    quietly(again, task, settings, checkpoint=checkpoint)
+    assert same_weights(again, whole)
+
+
+@pytest.mark.parametrize("sampled", [0, 12], ids=["all words", "sampled"])
+def test_a_student_comes_closer_to_its_teacher(sampled):
+    task = toys.language_task(sampled=sampled)
+    teacher = float_model(task, seed=5)
+    quietly(teacher, task, Training(steps=40, lr=0.03))
+    window = next(task.batches(3))
+
+    def distance(student: nn.Module) -> float:
+        with torch.no_grad():
+            one, other = student(window.inputs)[0], teacher(window.inputs)[0]
+        return float(
+            nn.functional.kl_div(one.log_softmax(-1), other.softmax(-1), reduction="batchmean")
+        )
+
+    student, alone = float_model(task, seed=6), float_model(task, seed=6)
+    settings = Training(steps=60, lr=0.02, distill=1.0)
+    before = {name: each.clone() for name, each in teacher.state_dict().items()}
+    quietly(student, task, settings, teacher=teacher)
+    quietly(alone, task, replace(settings, distill=0.0))
+    assert distance(student) < distance(alone)
+    assert all(torch.equal(before[name], each) for name, each in teacher.state_dict().items())
+
+
+def test_a_taught_loss_is_a_mix_of_both(task):
+    torch.manual_seed(0)
+    model, teacher = float_model(task).eval(), float_model(task, seed=1).eval()
+    window = next(task.batches(0))
+    logits, soft = (each(window.inputs)[0].flatten(0, 1) for each in (model, teacher))
+    hard = nn.functional.cross_entropy(logits, window.targets.flatten(), ignore_index=-100)
+    kept = window.targets.flatten() != -100
+    gap = -(soft.softmax(1) * logits.log_softmax(1)).sum(1)[kept].mean()
+    loss, (own, taught) = task.taught_loss(model, teacher, window, None, 0.3)
+    torch.testing.assert_close(loss, 0.7 * hard + 0.3 * gap)
+    torch.testing.assert_close(own[0], model(window.inputs)[1][0].detach())
+    torch.testing.assert_close(taught[0], teacher(window.inputs)[1][0].detach())
+
+
+def test_distillation_needs_a_teacher_and_a_task_that_knows_how(task):
+    settings = Training(steps=2, distill=0.5)
+    with pytest.raises(UserError, match="distill must be 0 for the float model"):
+        quietly(float_model(task), task, settings)
+    with pytest.raises(UserError, match="distill must be 0 for a task without taught_loss"):
+        quietly(nn.Linear(2, 2), Toy(), settings, teacher=nn.Linear(2, 2))

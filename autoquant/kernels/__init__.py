@@ -11,7 +11,7 @@ from autoquant.errors import UserError
 from autoquant.kernels import fused, graphed, looped, native, recurrence, reference
 from autoquant.kernels.affine import linear
 from autoquant.kernels.cell import Cell, Quantize, State, Weights
-from autoquant.kernels.losses import cross_entropy
+from autoquant.kernels.losses import cross_entropy, taught_cross_entropy
 from autoquant.kernels.recurrence import EngineFor
 from autoquant.quantizer import ActivationQuantizer
 
@@ -26,6 +26,7 @@ __all__ = [
     "current",
     "linear",
     "recur",
+    "taught_cross_entropy",
 ]
 
 ENGINES: tuple[tuple[str, EngineFor], ...] = (  # best first

@@ -32,6 +32,28 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> 
     return result
 
 
+def taught_cross_entropy(
+    logits: Tensor, taught: Tensor, targets: Tensor, share: float, ignore_index: int = -100
+) -> Tensor:
+    """Mean cross-entropy against a mix of a teacher's distribution and the targets, in nats.
+
+    Its gradient is that of share * KL(teacher || model) + (1 - share) * cross-entropy (Hinton et
+    al. 2015, section 2, at temperature 1).
+
+    Args:
+        logits: [N, C].
+        taught: the teacher's logits, [N, C].
+        targets: [N], class ids, or ``ignore_index``: such rows do not count.
+        share: weight of the teacher.
+    """
+    kept = targets != ignore_index
+    mix = taught.detach().softmax(1).mul_(share)
+    own = torch.full_like(mix[:, :1], 1 - share)
+    mix.scatter_add_(1, targets.clamp_min(0)[:, None], own)
+    each = F.cross_entropy(logits, mix, reduction="none")
+    return (each * kept).sum() / kept.sum()
+
+
 def _suits(logits: Tensor, targets: Tensor) -> bool:
     """Whether targets are classes of rows; torch takes more, and has words for what is wrong."""
     if logits.ndim != 2 or logits.numel() == 0 or targets.shape != logits.shape[:1]:

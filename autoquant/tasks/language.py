@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
-from autoquant.kernels import cross_entropy
+from autoquant.kernels import cross_entropy, taught_cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
 from autoquant.tasks.language_model import LanguageModel
-from autoquant.tasks.sampling import WordSampler
+from autoquant.tasks.sampling import Sample, WordSampler
 
 
 class Window(NamedTuple):
@@ -27,6 +28,31 @@ class Window(NamedTuple):
 
 
 IGNORED = -100  # target id that the loss skips (torch's default)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a step shows to a model, and asks of it.
+
+    Attributes:
+        inputs: [T, B].
+        targets: [T * B], ids among the words whose logits are computed, or IGNORED.
+        sample: these words; None for all.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    fresh: bool
+    sample: Sample | None
+
+    def logits(self, model: nn.Module, carry: Any) -> tuple[Tensor, Any]:
+        """Logits [T * B, n] and the detached recurrent state after the window."""
+        carry = None if self.fresh else carry
+        if self.sample is None:
+            logits, state = model(self.inputs, carry)
+            return logits.flatten(0, 1), _detached(state)
+        logits, state = model(self.inputs, carry, self.sample.words)
+        return self.sample.shifted(logits.flatten(0, 1), self.targets), _detached(state)
 
 
 class LanguageTask:
@@ -90,15 +116,31 @@ class LanguageTask:
 
     def loss(self, model: nn.Module, batch: Window, carry: Any) -> tuple[Tensor, Any]:
         """Mean cross-entropy in nats per predicted token, and the detached recurrent state."""
+        view = self._view(model, batch)
+        logits, state = view.logits(model, carry)
+        return cross_entropy(logits, view.targets, IGNORED), state
+
+    def taught_loss(
+        self, model: nn.Module, teacher: nn.Module, batch: Window, carry: Any, share: float
+    ) -> tuple[Tensor, Any]:
+        """The same, with ``share`` of the targets' weight on the teacher's next-word distribution.
+
+        Both models carry a recurrent state.
+        """
+        own, taught = (None, None) if carry is None else carry
+        view = self._view(model, batch)
+        with torch.no_grad():
+            soft, taught = view.logits(teacher, taught)
+        logits, own = view.logits(model, own)
+        return taught_cross_entropy(logits, soft, view.targets, share, IGNORED), (own, taught)
+
+    def _view(self, model: nn.Module, batch: Window) -> _View:
         device = next(model.parameters()).device
         inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
-        carry = None if batch.fresh else carry
-        if self._sampler is not None and model.training:
-            sample = self._sampler.draw(targets)
-            logits, state = model(inputs, carry, sample.words)
-            return sample.cross_entropy(logits.flatten(0, 1), targets, IGNORED), _detached(state)
-        logits, state = model(inputs, carry)
-        return cross_entropy(logits.flatten(0, 1), targets, IGNORED), _detached(state)
+        if self._sampler is None or not model.training:
+            return _View(inputs, targets, batch.fresh, None)
+        sample = self._sampler.draw(targets)
+        return _View(inputs, sample.places(targets, IGNORED), batch.fresh, sample)
 
     def score(self, model: nn.Module, split: Split) -> float:
         """Perplexity: exp of the mean negative log-likelihood of every token but the first."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from autoquant.errors import UserError
-from autoquant.kernels import cross_entropy
 
 FLATTENING = 0.75  # p(w) ~ frequency ** 0.75: below 1, so that rare words do not weigh too much
 NEVER = -1e4  # added to a logit that must not count: exp of it is 0, in half precision too
@@ -63,17 +62,18 @@ class Sample:
     def __init__(self, words: Tensor, shift: Tensor, place: Tensor) -> None:
         self.words, self.shift, self.place = words, shift, place
 
-    def cross_entropy(self, logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
-        """Mean cross-entropy in nats, estimated.
+    def places(self, targets: Tensor, ignored: int) -> Tensor:
+        """Where targets [N] stand among the sample's words; ``ignored`` stays as it is."""
+        return torch.where(targets == ignored, ignored, self.place[targets.clamp_min(0)])
+
+    def shifted(self, logits: Tensor, places: Tensor) -> Tensor:
+        """Logits [N, n] of the sample's words, such that their softmax estimates that of all words.
 
         Args:
-            logits: of the sample's words, [N, n].
-            targets: ids over the whole vocabulary, or ``ignored``, [N].
+            places: of the targets, [N].
         """
-        places = torch.where(targets == ignored, ignored, self.place[targets.clamp_min(0)])
         shift = self.shift.to(logits.dtype).expand_as(logits)
-        shift = shift.scatter(1, places.clamp_min(0)[:, None], 0.0)
-        return cross_entropy(logits + shift, places, ignored)
+        return logits + shift.scatter(1, places.clamp_min(0)[:, None], 0.0)
 
 
 def _inclusion(weights: Tensor, size: int) -> Tensor:

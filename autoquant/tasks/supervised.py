@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from autoquant.errors import UserError
 from autoquant.imports import imported
+from autoquant.kernels import taught_cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.score import SCORES, Loss, Pairs, Score, ScoreFunction, Whole
 
@@ -106,6 +108,23 @@ class SupervisedTask:
         """The loss of a batch; there is nothing to carry."""
         outputs, targets = _forward(model, batch)
         return self._loss(outputs, targets), None
+
+    def taught_loss(
+        self, model: nn.Module, teacher: nn.Module, batch: Batch, carry: Any, share: float
+    ) -> tuple[Tensor, None]:
+        """Cross-entropy with ``share`` of the targets' weight on the teacher's classes.
+
+        Raises:
+            UserError: the task's loss is another one.
+        """
+        if self._loss is not F.cross_entropy:
+            rule = f"distill must be 0 where the loss is not {CROSS_ENTROPY}"
+            raise UserError(f"{rule}, got {share}")
+        with torch.no_grad():
+            soft, _ = _forward(teacher, batch)
+        outputs, targets = _forward(model, batch)
+        outputs, soft = (each.movedim(1, -1).flatten(0, -2) for each in (outputs, soft))
+        return taught_cross_entropy(outputs, soft, targets.flatten(), share), None
 
     def score(self, model: nn.Module, split: Split) -> float:
         """The score over all samples of a split; "probe" is spread evenly over "valid"."""

@@ -200,3 +200,23 @@ def test_an_import_error_inside_a_module_is_not_hidden(tmp_path: Any, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         task_of(model="broken_in_a_test.Net")
+
+
+def test_a_teacher_mixes_with_the_targets():
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(9, 4), torch.randint(3, (9,))
+    data = (inputs, targets)
+    task = SupervisedTask(lambda: nn.Linear(4, 3), data, data, data)
+    model, teacher = task.build_model(), task.build_model()
+    loss, carry = task.taught_loss(model, teacher, data, None, 0.25)
+    mixed = 0.25 * teacher(inputs).softmax(1) + 0.75 * nn.functional.one_hot(targets, 3)
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(model(inputs), mixed))
+    assert carry is None
+
+
+def test_a_teacher_needs_classes():
+    data = (torch.randn(9, 4), torch.randn(9, 3))
+    loss = nn.functional.mse_loss
+    task = SupervisedTask(lambda: nn.Linear(4, 3), data, data, data, loss=loss, score="loss")
+    with pytest.raises(UserError, match="distill must be 0 where the loss is not"):
+        task.taught_loss(task.build_model(), task.build_model(), data, None, 0.5)
