@@ -46,12 +46,30 @@ def taught_cross_entropy(
         targets: [N], class ids, or ``ignore_index``: such rows do not count.
         share: weight of the teacher.
     """
-    kept = targets != ignore_index
+    kept = (targets != ignore_index).to(logits.dtype)
     mix = taught.detach().softmax(1).mul_(share)
     own = torch.full_like(mix[:, :1], 1 - share)
     mix.scatter_add_(1, targets.clamp_min(0)[:, None], own)
-    each = F.cross_entropy(logits, mix, reduction="none")
-    return (each * kept).sum() / kept.sum()
+    result: Tensor = _SoftCrossEntropy.apply(logits, mix, kept / kept.sum())  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """Cross-entropy against distributions, [N, C], which are used up for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, mix: Tensor, weights: Tensor) -> Tensor:
+        log_z = logits.logsumexp(1)
+        each = log_z - torch.linalg.vecdot(mix, logits)
+        gradient = (logits - log_z[:, None]).exp_().sub_(mix).mul_(weights[:, None])
+        ctx.save_for_backward(gradient)
+        return torch.dot(each, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None
 
 
 def _suits(logits: Tensor, targets: Tensor) -> bool:
