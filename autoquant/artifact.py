@@ -1,7 +1,8 @@
 """The packed file: a safetensors file whose size is known before, and that reloads bit for bit.
 
-A weight of up to 8 bits is ``NAME.codes`` (dense unsigned codes, see packing) and ``NAME.scale``;
-an activation quantizer is two float32 numbers, the logarithm of its step size and its lowest code.
+A weight of up to 8 bits is ``NAME.codes`` (dense unsigned codes, see packing) and ``NAME.scale``
+(floats, or bytes, see octaves); an activation quantizer is two float32 numbers, the logarithm of
+its step size and its lowest code.
 The metadata is one JSON string: format version, plan, scheme, a SHA-256 of every tensor
 and one of all that.
 """
@@ -31,7 +32,7 @@ from autoquant.network import Network
 from autoquant.packing import pack
 from autoquant.plan import Plan
 from autoquant.qat import share_magnitude
-from autoquant.quantizer import WeightQuantizer, cast
+from autoquant.quantizer import WeightQuantizer, cast, store_scale
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 
@@ -112,13 +113,13 @@ def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
     quantizer: WeightQuantizer = held[parameter.name][0]
     weight = quantizer.effective(held[parameter.name].original)
     if quantizer.grid is None:
-        weight = cast(weight, quantizer.bits)  # holds what is too large for half precision
+        weight = cast(weight, int(quantizer.bits))  # holds what is too large for half precision
         return {"": weight.half() if quantizer.bits == 16 else weight}
     scale = quantizer.scale(weight)
     codes = encode(weight, scale, quantizer.grid) - quantizer.grid.low
     packed = pack(codes.to(torch.uint8).cpu().numpy().reshape(-1), quantizer.bits)
-    scale_type = torch.bfloat16 if quantizer.scheme.scale_bits == 16 else torch.float32
-    return {".codes": torch.from_numpy(packed), ".scale": scale.reshape(-1).to(scale_type)}
+    stored = store_scale(scale, quantizer.scheme)
+    return {".codes": torch.from_numpy(packed), ".scale": stored}
 
 
 def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...]) -> None:

@@ -18,9 +18,9 @@ from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
 from autoquant.packing import packed_bytes, unpack
-from autoquant.plan import LayerChoice
+from autoquant.plan import TERNARY, Bits, LayerChoice
 from autoquant.qat import activation_quantizers, attach
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantizer import ActivationQuantizer, restore_scale
 from autoquant.runtime import (
     PackedEmbedding,
     PackedLinear,
@@ -30,7 +30,7 @@ from autoquant.runtime import (
 )
 from autoquant.settings import Scheme
 
-CHUNK = 1 << 17  # codes at a time: a multiple of 8, so that chunks end on whole bytes
+CHUNK = 5 << 15  # codes at a time: a multiple of 8 and of 5, so that chunks end on whole bytes
 
 Held = dict[str, Any]  # a layer's parameters by name: PackedWeight or Tensor
 Quantizers = dict[str, ActivationQuantizer]
@@ -116,17 +116,21 @@ def _replaced(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
 
 
 def _held(
-    tensors: Mapping[str, Tensor], name: str, parameter: ParameterSpec, bits: int, scheme: Scheme
+    tensors: Mapping[str, Tensor], name: str, parameter: ParameterSpec, bits: Bits, scheme: Scheme
 ) -> PackedWeight | Tensor:
-    """A parameter as it is held in memory: packed where it has rows of codes."""
+    """A parameter as it is held in memory: packed where it has rows of codes.
+
+    Codes of 1.6 bits take 2 there: kernels shift and mask, they do not divide by three.
+    """
     if bits > 8 or len(parameter.shape) != 2:
         return values_of(tensors, name, bits, parameter.shape, scheme)
     codes, scale, grid = _codes(tensors, name, bits, parameter.shape, scheme)
+    held = 2 if bits == TERNARY else int(bits)
     rows, columns = parameter.axes
     if columns.role == "out":  # a table, whose rows are looked up
-        return PackedWeight(codes, scale, grid, bits, gates=None)
+        return PackedWeight(codes, scale, grid, held, gates=None)
     gates = rows.copies if columns.role == "hidden" else 1
-    return PackedWeight(codes, scale, grid, bits, gates=gates)
+    return PackedWeight(codes, scale, grid, held, gates=gates)
 
 
 def _fill(
@@ -161,7 +165,7 @@ def _room(count: int) -> NDArray[np.int8]:
 
 
 def values_of(
-    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
+    tensors: Mapping[str, Tensor], name: str, bits: Bits, shape: tuple[int, ...], scheme: Scheme
 ) -> Tensor:
     """A parameter's float values: decoded codes, or what was stored."""
     if bits > 8:  # a copy: the tensor may be the file itself, mapped into memory
@@ -171,16 +175,16 @@ def values_of(
 
 
 def _codes(
-    tensors: Mapping[str, Tensor], name: str, bits: int, shape: tuple[int, ...], scheme: Scheme
+    tensors: Mapping[str, Tensor], name: str, bits: Bits, shape: tuple[int, ...], scheme: Scheme
 ) -> tuple[Tensor, Tensor, Grid]:
     """Codes [shape] as int8, step sizes that broadcast against them, and the grid."""
     grid, count = Grid.signed(bits, scheme.grid), math.prod(shape)
     packed, codes = tensors[f"{name}.codes"].numpy(), _room(count)
     for first in range(0, count, CHUNK):
         some = min(CHUNK, count - first)
-        start = first * bits // 8
+        start = packed_bytes(first, bits)
         unsigned = unpack(packed[start : start + packed_bytes(some, bits)], bits, some)
         np.subtract(unsigned, np.uint8(-grid.low), out=codes[first : first + some].view(np.uint8))
-    scale = tensors[f"{name}.scale"].to(torch.float32, copy=True)
+    scale = restore_scale(tensors[f"{name}.scale"])
     scale = scale.view(-1, *[1] * (len(shape) - 1))
     return torch.from_numpy(codes).view(shape), scale, grid

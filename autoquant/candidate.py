@@ -48,8 +48,13 @@ def train_candidate(
     on_score: OnScore | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
+    untrained: bool = False,
 ) -> Candidate:
     """Widen, quantize, calibrate, train and score a plan.
+
+    Args:
+        untrained: whether the base's model has never been trained; it is no teacher then, and
+            grown weights are drawn anew.
 
     Raises:
         UserError: the plan does not fit the network.
@@ -64,13 +69,14 @@ def train_candidate(
         base.task,
         method=settings.widening.method,
         seed=settings.seed,
+        untrained=untrained,
     )
     run = train(
         model,
         base.task,
         training,
         seed=settings.seed,
-        teacher=base.model,
+        teacher=None if untrained else base.model,
         label=label,
         on_score=on_score,
         checkpoint=checkpoint,

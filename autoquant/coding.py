@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from autoquant.plan import TERNARY, Bits
+
 _MARK = "_autoquant_coding"
 
 
@@ -25,14 +27,17 @@ class Grid:
     offset: float
 
     @classmethod
-    def signed(cls, bits: int, kind: str = "auto") -> Grid:
-        """2**bits levels around zero.
+    def signed(cls, bits: Bits, kind: str = "auto") -> Grid:
+        """2**bits levels around zero; of 1.6 bits -1, 0 and 1, of whatever kind.
 
-        >>> Grid.signed(2)
-        Grid(low=-2, high=1, offset=0.5)
+        >>> Grid.signed(2), Grid.signed(1.6)
+        (Grid(low=-2, high=1, offset=0.5), Grid(low=-1, high=1, offset=0.0))
         """
+        if bits == TERNARY:
+            return cls(-1, 1, 0.0)
+        half = 1 << int(bits) - 1
         midrise = kind == "midrise" or bits == 1 or (kind == "auto" and bits <= 3)
-        return cls(-(1 << bits - 1), (1 << bits - 1) - 1, 0.5 if midrise else 0.0)
+        return cls(-half, half - 1, 0.5 if midrise else 0.0)
 
     @classmethod
     def unsigned(cls, bits: int) -> Grid:

@@ -82,9 +82,8 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
             continue
         rows = parameter.shape[0] if len(parameter.shape) > 1 else 1
         scales = rows if scheme.granularity == "channel" else 1
-        scale_type = "BF16" if scheme.scale_bits == 16 else "F32"
         entries.append(Entry(f"{name}.codes", "U8", (packed_bytes(parameter.count, bits),)))
-        entries.append(Entry(f"{name}.scale", scale_type, (scales,)))
+        entries.append(_scale_entry(f"{name}.scale", scales, scheme))
     entries += [
         Entry(layer.full_name(name), "F32", (2,)) for name in activation_quantizers(layer, choice)
     ]
@@ -92,6 +91,14 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
         dtype = "I16" if layer.units < 1 << 15 else "I32"
         entries.append(Entry(layer.full_name("unit_sources"), dtype, (layer.units,)))
     return tuple(entries)
+
+
+def _scale_entry(name: str, count: int, scheme: Scheme) -> Entry:
+    """How the step sizes of a parameter are stored; bytes begin with what they are counted from."""
+    bits = scheme.scale_bits_of(count)
+    if bits == 8:
+        return Entry(name, "U8", (1 + count,))
+    return Entry(name, "BF16" if bits == 16 else "F32", (count,))
 
 
 def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, int]:
@@ -185,7 +192,7 @@ def macs(network: Network, plan: Plan) -> int:
 
 def bit_ops(network: Network, plan: Plan) -> int:
     """Multiply-accumulates times the bits of both factors, for one position."""
-    total = 0
+    total: float = 0
     for layer in network.resized(plan).layers:
         if not layer.multiplies:
             continue
@@ -194,7 +201,7 @@ def bit_ops(network: Network, plan: Plan) -> int:
             if parameter.is_weight:
                 bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
                 total += parameter.count * bits
-    return total
+    return round(total)
 
 
 def _input_bits(parameter: ParameterSpec, choice: LayerChoice) -> int:

@@ -75,6 +75,8 @@ def _explain_value(key: str, text: str) -> str:
 _RULES = {
     r"Value '(.*)' of type .* converted to Integer": "a whole number",
     r"Value '(.*)' of type .* converted to Float": "a number",
+    r"Value '(.*)' of type .* with type hint 'Union\[int, float\]'": "a number",
+    r"not a subclass of Union\[int, float\]\. value: (.*)": "a number",
     r"Value '(.*)' is not a valid bool": "true or false",
     r"is not a ListConfig": "a list, as in [2,4]",
     r"not a subclass of \w+\. value: (.*)": "a section of settings, as in baseline.steps=100",

@@ -2,6 +2,9 @@
 
 Code i takes bits [i*k, (i+1)*k) of the stream; bit j of the stream is bit j % 8 (least significant
 first) of byte j // 8. The last byte is filled with zeros.
+
+1.6 bits are codes 0, 1 and 2, five to a byte (3**5 = 243): the first counts 1, the next ones 3, 9,
+27 and 81. The last five are filled with zeros.
 """
 
 from __future__ import annotations
@@ -9,48 +12,59 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from autoquant.plan import TERNARY, Bits
+
 Bytes = NDArray[np.uint8]
-CHUNK = 1 << 20  # codes at a time: a multiple of 8, so that chunks end on whole bytes
+CHUNK = 5 << 18  # codes at a time: a multiple of 8 and of 5, so that chunks end on whole bytes
+FIVE = 3 ** np.arange(5, dtype=np.uint8)  # what the codes of a byte count
+DIGITS: Bytes = (np.arange(256)[:, None] // FIVE % 3).astype(np.uint8)  # [byte, place]
 
 
-def packed_bytes(count: int, bits: int) -> int:
+def packed_bytes(count: int, bits: Bits) -> int:
     """Number of bytes that ``count`` codes of ``bits`` bits take.
 
-    >>> packed_bytes(3, 3)
-    2
+    >>> packed_bytes(3, 3), packed_bytes(11, 1.6)
+    (2, 3)
     """
-    return (count * bits + 7) // 8
+    return -(-count // 5) if bits == TERNARY else (count * int(bits) + 7) // 8
 
 
-def pack(codes: Bytes, bits: int) -> Bytes:
-    """Pack unsigned codes below 2**bits, shape [n], into packed_bytes(n, bits) bytes."""
-    if not 1 <= bits <= 8:
+def pack(codes: Bytes, bits: Bits) -> Bytes:
+    """Pack unsigned codes below 2**bits (1.6: below 3), [n], into packed_bytes(n, bits) bytes."""
+    if bits != TERNARY and bits not in range(1, 9):
         raise ValueError(f"bits must be in [1, 8], got {bits}")
-    if codes.size and int(codes.max()) >= 1 << bits:
-        raise ValueError(f"codes must be below {1 << bits}, got {int(codes.max())}")
+    levels = 3 if bits == TERNARY else 1 << int(bits)
+    if codes.size and int(codes.max()) >= levels:
+        raise ValueError(f"codes must be below {levels}, got {int(codes.max())}")
     chunks = [_pack(codes[i : i + CHUNK], bits) for i in range(0, codes.size, CHUNK)]
     return np.concatenate(chunks) if chunks else np.zeros(0, np.uint8)
 
 
-def unpack(packed: Bytes, bits: int, count: int) -> Bytes:
+def unpack(packed: Bytes, bits: Bits, count: int) -> Bytes:
     """The ``count`` codes that ``pack`` packed, shape [count]."""
     if packed.size != packed_bytes(count, bits):
         raise ValueError(
             f"{count} codes of {bits} bits must take {packed_bytes(count, bits)} bytes, "
             f"got {packed.size}"
         )
-    step = CHUNK * bits // 8
+    step = packed_bytes(CHUNK, bits)
     chunks = [_unpack(packed[i : i + step], bits) for i in range(0, packed.size, step)]
     codes = np.concatenate(chunks) if chunks else np.zeros(0, np.uint8)
     return codes[:count]
 
 
-def _pack(codes: Bytes, bits: int) -> Bytes:
-    stream = np.unpackbits(codes[:, None], axis=1, count=bits, bitorder="little")
+def _pack(codes: Bytes, bits: Bits) -> Bytes:
+    if bits == TERNARY:
+        fives = np.pad(codes, (0, -codes.size % 5)).reshape(-1, 5)
+        packed: Bytes = np.sum(fives * FIVE, 1, dtype=np.uint8)
+        return packed
+    stream = np.unpackbits(codes[:, None], axis=1, count=int(bits), bitorder="little")
     return np.packbits(stream, bitorder="little")
 
 
-def _unpack(packed: Bytes, bits: int) -> Bytes:
+def _unpack(packed: Bytes, bits: Bits) -> Bytes:
+    if bits == TERNARY:
+        return DIGITS[packed].reshape(-1)
     stream = np.unpackbits(packed, bitorder="little")
-    whole = stream[: stream.size // bits * bits].reshape(-1, bits)
+    whole = stream[: stream.size // int(bits) * int(bits)].reshape(-1, int(bits))
     return np.packbits(whole, axis=1, bitorder="little")[:, 0]

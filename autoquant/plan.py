@@ -13,7 +13,13 @@ import yaml
 
 from autoquant.errors import UserError, near
 
-WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+Bits = int | float
+"""Bits of a weight: whole numbers, and TERNARY."""
+
+TERNARY = 1.6
+"""Three levels, -1, 0 and 1: five codes to a byte."""
+
+WEIGHT_BITS: tuple[Bits, ...] = (1, TERNARY, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 WIDEST = 16.0
 
@@ -23,17 +29,18 @@ class LayerChoice:
     """What a plan decides for one layer.
 
     Attributes:
-        weight_bits: bits of a weight: 1-8 integer codes, 16 half precision, 32 as it was.
+        weight_bits: bits of a weight: 1-8 integer codes (1.6: three levels), 16 half precision,
+            32 as it was.
         activation_bits: bits of the layer's input: 2-8, 16 or 32.
         width: neuron multiplier of the layer's output units; 1.0 leaves them as they were.
         recurrent_bits: bits of recurrent weights; None takes ``weight_bits``.
         hidden_bits: bits of the hidden state; None takes ``activation_bits``.
     """
 
-    weight_bits: int = 32
+    weight_bits: Bits = 32
     activation_bits: int = 32
     width: float = 1.0
-    recurrent_bits: int | None = None
+    recurrent_bits: Bits | None = None
     hidden_bits: int | None = None
 
     def __post_init__(self) -> None:
@@ -41,14 +48,14 @@ class LayerChoice:
             bits = getattr(self, name)
             if bits is None and name in ("recurrent_bits", "hidden_bits"):
                 continue
-            if isinstance(bits, bool) or not isinstance(bits, int) or bits not in allowed:
+            if (type(bits) is not int and bits != TERNARY) or bits not in allowed:
                 raise UserError(f"{name} must be one of {_listed(allowed)}, got {bits!r}")
         if isinstance(self.width, bool) or not isinstance(self.width, int | float):
             raise UserError(f"width must be a number, got {self.width!r}")
         if not 1.0 <= self.width <= WIDEST:
             raise UserError(f"width must be in [1, {WIDEST:g}], got {self.width!r}")
 
-    def bits_of(self, role: str) -> int:
+    def bits_of(self, role: str) -> Bits:
         """Bits of the "weight" or the "recurrent" parameters."""
         if role == "recurrent" and self.recurrent_bits is not None:
             return self.recurrent_bits
@@ -60,7 +67,7 @@ class LayerChoice:
         return self.activation_bits if self.hidden_bits is None else self.hidden_bits
 
 
-_ALLOWED = {
+_ALLOWED: dict[str, tuple[Bits, ...]] = {
     "weight_bits": WEIGHT_BITS,
     "activation_bits": ACTIVATION_BITS,
     "recurrent_bits": WEIGHT_BITS,

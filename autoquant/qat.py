@@ -17,6 +17,7 @@ from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.redraw import redraw
 from autoquant.scales import mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
@@ -34,15 +35,23 @@ def build_candidate(
     *,
     method: str,
     seed: int,
+    untrained: bool = False,
 ) -> nn.Module:
     """A prepared float model, widened, fake-quantized and calibrated; on the model's device.
+
+    Args:
+        untrained: whether grown weights are drawn anew instead of keeping a function that nobody
+            has trained.
 
     Raises:
         UserError: the plan does not fit the network.
         RunError: widening changed the function.
     """
-    candidate, grown = widen(model, network, plan, scheme, method, seed)
-    if grown.layers != network.layers:
+    way = "even" if untrained else method  # what the redrawing leaves: biases, sources of states
+    candidate, grown = widen(model, network, plan, scheme, way, seed)
+    if untrained:
+        redraw(candidate, model, network, grown, seed)
+    elif grown.layers != network.layers:
         check_same_function(model, candidate, task.example().inputs)
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
@@ -64,7 +73,8 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
                 continue
             bits = scheme.bits_of(parameter.role, choice)
             weight = getattr(module, parameter.name)
-            rule = plain if parameter.role == "bias" else scheme
+            looked_up = not layer.multiplies and bits == 32  # Bit-RNN's embedding has no tanh
+            rule = plain if parameter.role == "bias" or looked_up else scheme
             if bits < 32 or rule.reparametrization != "none":
                 quantizer = WeightQuantizer(weight, bits, rule).to(weight.device)
                 parametrize.register_parametrization(module, parameter.name, quantizer)
@@ -130,23 +140,28 @@ def _quantized(module: nn.Module, values: Tensor) -> Tensor:
 
 
 def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:
-    """Give the input and recurrent weights of a direction one mean|W| (Bit-RNN).
+    """Give input and recurrent weights whose products are added up one mean|W| (Bit-RNN).
 
     A forward pre-hook of recurrent layers under ``scheme.joint_recurrent``.
     """
     assert isinstance(module, RecurrentLayer)
     for suffix in SUFFIXES[: module.directions]:
-        quantizers, weights = [], []
-        for name in (f"weight_ih{suffix}", f"weight_hh{suffix}"):
-            if not parametrize.is_parametrized(module, name):  # stays as it is, but is counted
-                weights.append(getattr(module, name))
-                continue
-            held: Any = module.parametrizations[name]  # type: ignore[index]
-            quantizers.append(held[0])
-            weights.append(held[0].effective(held.original))
-        magnitude = mean_magnitude(*weights).detach()
-        for quantizer in quantizers:
-            quantizer.magnitude = magnitude
+        for pair in module.products:
+            _share_magnitude(module, [name + suffix for name in pair])
+
+
+def _share_magnitude(module: nn.Module, names: list[str]) -> None:
+    quantizers, weights = [], []
+    for name in names:
+        if not parametrize.is_parametrized(module, name):  # stays as it is, but is counted
+            weights.append(getattr(module, name))
+            continue
+        held: Any = module.parametrizations[name]  # type: ignore[index]
+        quantizers.append(held[0])
+        weights.append(held[0].effective(held.original))
+    magnitude = mean_magnitude(*weights).detach()
+    for quantizer in quantizers:
+        quantizer.magnitude = magnitude
 
 
 @torch.no_grad()

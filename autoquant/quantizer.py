@@ -8,18 +8,23 @@ is the number as it was; both have no codes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from autoquant import octaves
 from autoquant.coding import Coding, Grid, Rule, decode, encode, mark
 from autoquant.native import pointwise
+from autoquant.plan import Bits
 from autoquant.scales import SMALLEST_SCALE, Kept, mse_scale, rule_named
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
+Rounding = Callable[[Tensor], Tensor]
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -93,13 +98,12 @@ def _slopes_fast(
     return pointwise.fake_quantize_back(grad, values, result, scale, masked=masked, slopes=learned)
 
 
-class _Cast(torch.autograd.Function):
-    """Round to a narrower float type and back; the gradient passes unchanged."""
+class _Straight(torch.autograd.Function):
+    """Round to what can be stored; the gradient passes unchanged."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, dtype: torch.dtype) -> Tensor:
-        limit = torch.finfo(dtype).max
-        return values.clamp(-limit, limit).to(dtype).to(values.dtype)
+    def forward(ctx: Any, values: Tensor, rounding: Rounding) -> Tensor:
+        return rounding(values)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -110,8 +114,37 @@ def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES)
     """Values as they will be after storage in 16 or 32 bits."""
     if types[bits].itemsize >= values.dtype.itemsize:
         return values
-    result: Tensor = _Cast.apply(values, types[bits])  # type: ignore[no-untyped-call]
+    return _straight(values, partial(_narrowed, dtype=types[bits]))
+
+
+def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values through a narrower float type and back."""
+    limit = torch.finfo(dtype).max
+    return values.clamp(-limit, limit).to(dtype).to(values.dtype)
+
+
+def _straight(values: Tensor, rounding: Rounding) -> Tensor:
+    result: Tensor = _Straight.apply(values, rounding)  # type: ignore[no-untyped-call]
     return result
+
+
+def round_scale(scale: Tensor, scheme: Scheme) -> Tensor:
+    """Step sizes as they will be after storage."""
+    bits = scheme.scale_bits_of(scale.numel())
+    return _straight(scale, octaves.rounded) if bits == 8 else cast(scale, bits, SCALE_TYPES)
+
+
+def store_scale(scale: Tensor, scheme: Scheme) -> Tensor:
+    """Rounded step sizes as the packed file has them: [n], or bytes [1 + n]."""
+    bits = scheme.scale_bits_of(scale.numel())
+    return octaves.stored(scale) if bits == 8 else scale.reshape(-1).to(SCALE_TYPES[bits])
+
+
+def restore_scale(stored: Tensor) -> Tensor:
+    """What ``store_scale`` stored, [n] float32; a new tensor."""
+    if stored.dtype == torch.uint8:
+        return octaves.restored(stored)
+    return stored.to(torch.float32, copy=True)
 
 
 def fake_quantize(
@@ -135,13 +168,13 @@ class WeightQuantizer(nn.Module):
 
     Args:
         weight: the float parameter; its first axis holds the output channels.
-        bits: 1-8, 16 or 32.
+        bits: 1-8 (1.6 among them), 16 or 32.
         scheme: the rule.
     """
 
     log_scale: Tensor
 
-    def __init__(self, weight: Tensor, bits: int, scheme: Scheme) -> None:
+    def __init__(self, weight: Tensor, bits: Bits, scheme: Scheme) -> None:
         super().__init__()
         self.bits = bits
         self.scheme = scheme
@@ -166,7 +199,7 @@ class WeightQuantizer(nn.Module):
             scale = self.log_scale.exp()
         else:
             scale = self._following.follow(weight, self.grid, self.magnitude)
-        return cast(scale.clamp_min(SMALLEST_SCALE), self.scheme.scale_bits, SCALE_TYPES)
+        return round_scale(scale.clamp_min(SMALLEST_SCALE), self.scheme)
 
     def effective(self, parameter: Tensor) -> Tensor:
         """The quantity that is quantized: the parameter, or its tanh."""
@@ -175,7 +208,7 @@ class WeightQuantizer(nn.Module):
     def forward(self, parameter: Tensor) -> Tensor:
         weight = self.effective(parameter)
         if self.grid is None:
-            return cast(weight, self.bits)
+            return cast(weight, int(self.bits))
         masked = self.scheme.clip_gradient == "mask"
         return fake_quantize(weight, self.scale(weight), self.grid, masked=masked)
 

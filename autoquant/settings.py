@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from autoquant.errors import UserError
-from autoquant.plan import LayerChoice
+from autoquant.plan import Bits, LayerChoice
 
 T = TypeVar("T")
 Rules = dict[str, dict[str, tuple[float, ...]]]
@@ -37,7 +37,10 @@ class Training:
     """adamw, or sgd (plain: no momentum; language models that Adam overfits take an lr near 20 with
     a clip_norm of 0.25)."""
     lr: float = 1e-3
-    """Peak learning rate; falls to zero along a cosine."""
+    """Peak learning rate."""
+    schedule: str = "cosine"
+    """How the learning rate falls: cosine, to zero; or steps: to a tenth of its peak after 40% of
+    the run and to a hundredth after 80% (Bit-RNN)."""
     scale_lr: float = 1e-3
     """Learning rate of quantizer step sizes (they are learned as logarithms)."""
     warmup: float = 0.02
@@ -64,6 +67,8 @@ class Training:
     def __post_init__(self) -> None:
         rule = "optimizer must be adamw or sgd"
         require(self.optimizer in ("adamw", "sgd"), rule, self.optimizer)
+        rule = "schedule must be cosine or steps"
+        require(self.schedule in ("cosine", "steps"), rule, self.schedule)
         require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
         require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
         rule = "precision must be float32 or bfloat16"
@@ -101,15 +106,17 @@ class Scheme:
     """One step size for each output channel (row), or one for the tensor."""
     grid: str = "auto"
     """Levels of weights: "midrise" has none at zero, "midtread" has one; "auto" is midrise up to
-    3 bits, where a level spent on zero costs most."""
+    3 bits, where a level spent on zero costs most. 1.6 bits have one whatever is said here."""
     reparametrization: str = "none"
     """"tanh": the trained parameter is V and the weight is tanh(V), at any number of bits."""
     clip_gradient: str = "mask"
     """Gradient of clipped values: "mask" stops it (LSQ), "pass" lets it through (Bit-RNN)."""
     joint_recurrent: bool = False
-    """One mean for the input and recurrent weights of a layer together (Bit-RNN; "mean" only)."""
+    """One mean for the input and recurrent weights of a layer together (Bit-RNN; "mean" only). The
+    GRU of Bit-RNN has two: of its gates, and of its candidate."""
     scale_bits: int = 16
-    """Storage of step sizes: 16 (bfloat16) or 32."""
+    """Storage of weights' step sizes: 16 (bfloat16), 32, or 8: sixteenths of an octave, 2.2% off at
+    most. A single one for a tensor takes bfloat16 then, in as many bytes."""
     bias_bits: int = 16
     """Bits of biases: 1-8, 16 (half precision) or 32."""
     activation_scale: str = "learned"
@@ -135,9 +142,13 @@ class Scheme:
             self.granularity,
         )
 
-    def bits_of(self, role: str, choice: LayerChoice) -> int:
+    def bits_of(self, role: str, choice: LayerChoice) -> Bits:
         """Bits of a layer's "weight", "recurrent" or "bias" parameters."""
         return self.bias_bits if role == "bias" else choice.bits_of(role)
+
+    def scale_bits_of(self, count: int) -> int:
+        """Bits of each of a parameter's step sizes."""
+        return 16 if self.scale_bits == 8 and count == 1 else self.scale_bits
 
     @classmethod
     def bit_rnn(cls, **changes: Any) -> Scheme:
@@ -165,7 +176,7 @@ _SCHEME_VALUES: dict[str, tuple[object, ...]] = {
     "grid": ("auto", "midrise", "midtread"),
     "reparametrization": ("none", "tanh"),
     "clip_gradient": ("mask", "pass"),
-    "scale_bits": (16, 32),
+    "scale_bits": (8, 16, 32),
     "bias_bits": (1, 2, 3, 4, 5, 6, 7, 8, 16, 32),
     "activation_scale": ("learned", "unit"),
 }
@@ -238,8 +249,8 @@ def _checked_rules(rules: Any) -> Rules:
 class Space:
     """The choices that the search has; each list in rising order."""
 
-    weight_bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
-    """Bits of weights: any of 1-8, 16, 32."""
+    weight_bits: tuple[Bits, ...] = (1, 1.6, 2, 3, 4, 5, 6, 8)
+    """Bits of weights: any of 1-8, 16, 32, and 1.6: the levels -1, 0 and 1, five to a byte."""
     activation_bits: tuple[int, ...] = (4, 6, 8)
     """Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size hardly depends
     on them; the score, the runtime memory and the bit-operations do."""
@@ -277,7 +288,7 @@ class Search:
     """Raise the bits of proposals that leave budget unused, so that plans compare at equal size."""
     prune: bool = True
     """Stop a trial whose intermediate score is worse than three quarters of the earlier ones."""
-    references: tuple[int, ...] = (8, 4, 3, 2)
+    references: tuple[Bits, ...] = (8, 4, 3, 2)
     """Weight bits of the uniform plans that are trained, unwidened, for comparison; their
     activations have the widest bits of the space."""
     pretrained: str | None = None
@@ -312,6 +323,48 @@ class Search:
         require(self.kernel in ("auto", "native", "torch", "reference"), rule, self.kernel)
         rule = "sampler must be one of tpe, gp, random"
         require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which plans a sweep trains: a grid of uniform ones, or of ones filled up to a budget."""
+
+    weight_bits: tuple[Bits, ...] = (8, 4, 3, 2)
+    """Bits of all weights, recurrent ones included."""
+    activation_bits: tuple[int, ...] = (8,)
+    """Bits of all layer inputs and hidden states."""
+    width: tuple[float, ...] = (1.0,)
+    """Neuron multipliers of the layers that may grow, by the profile or by a rule."""
+    budgets: tuple[str, ...] = ()
+    """Instead of weight_bits: for each budget, activation_bits and width the bits that fill the
+    budget, spread evenly over the layers. Plans of all widths then have equal true bytes."""
+    plans: tuple[str, ...] = ()
+    """Plan files to train beside the grid."""
+    seeds: tuple[int, ...] = (0,)
+    """Each plan is trained once with each: its growth, its batches, its dropout; from scratch also
+    its first weights."""
+    start: str = "baseline"
+    """"baseline" grows the trained float model, its function kept, and trains as ``final`` says;
+    "scratch" draws new weights and trains in low precision from the first step, as ``baseline``
+    says."""
+    test: bool = True
+    """Whether the test split is scored as well."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits", "width", "budgets", "plans", "seeds"):
+            values = getattr(self, name)
+            require(isinstance(values, list | tuple), f"sweep.{name} must be a list", values)
+            object.__setattr__(self, name, tuple(values))
+            twice = len(set(values)) != len(values)
+            require(not twice, f"sweep.{name} must name each value once", list(values))
+        for name in ("weight_bits", "activation_bits", "width"):
+            _check_choices("sweep", name, getattr(self, name))
+        whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in self.seeds)
+        require(bool(self.seeds) and whole, "sweep.seeds must be whole numbers", list(self.seeds))
+        grid = (self.budgets or self.weight_bits) and self.activation_bits and self.width
+        require(bool(grid or self.plans), "sweep must have a grid or plans", "neither")
+        rule = "sweep.start must be baseline or scratch"
+        require(self.start in ("baseline", "scratch"), rule, self.start)
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

@@ -19,7 +19,7 @@ from autoquant.plan import Plan
 from autoquant.settings import Search
 from autoquant.task import Direction
 
-FREE_KEYS = frozenset({"trials", "device", "kernel", "study"})
+FREE_KEYS = frozenset({"trials", "device", "kernel", "study", "sweep"})
 """Settings that may change between two runs of one study."""
 
 
@@ -73,6 +73,11 @@ class Study:
         return self.path / "outcomes.csv"
 
     @property
+    def cells_file(self) -> Path:
+        """The table of a sweep."""
+        return self.path / "cells.csv"
+
+    @property
     def plan_file(self) -> Path:
         return self.path / "plan.yaml"
 
@@ -95,10 +100,11 @@ class Study:
             RunError: the folder cannot be written.
         """
         study = cls(Path(path))
-        if study.config_file.is_file():
+        strange = study.path.exists() and not _empty(study.path)  # before the next look: another
+        if study.config_file.is_file():  # process may be making the same study
             _refuse_difference(study.path, study.config(), config)
             return study
-        if study.path.exists() and (not study.path.is_dir() or any(study.path.iterdir())):
+        if strange:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
         try:
             study.path.mkdir(parents=True, exist_ok=True)
@@ -177,7 +183,17 @@ class Study:
         return Plan.read(self.plan_file)
 
 
+def _empty(path: Path) -> bool:
+    """Whether a path is a folder with nothing in it, but for a configuration being written."""
+    return path.is_dir() and all(each.name.startswith(".config.yaml.") for each in path.iterdir())
+
+
 def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    kinds = ["a sweep" if "sweep" in config else "a search" for config in (old, new)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"study '{path}' was made by {kinds[0]}, got {kinds[1]}; take another study folder"
+        )
     after = _flat(json.loads(json.dumps(new)))
     usual = _flat(asdict(Search()))  # what an older version, which did not know a setting, did
     before = {key: usual[key] for key in after if key in usual} | _flat(old)

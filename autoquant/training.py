@@ -128,7 +128,8 @@ def train(
     optimizer = _optimizer(model, settings)
     objective = _objective(task, settings, teacher)
     stepper = _Stepper(model, objective, optimizer, settings, device)
-    schedule = LambdaLR(optimizer, lambda step: _rate(step, total, settings.warmup))
+    fall, warmup = settings.schedule, settings.warmup
+    schedule = LambdaLR(optimizer, lambda step: _rate(step, total, warmup, fall))
     seed_everything(seed)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
     if stepper.scaler.is_enabled():
@@ -231,11 +232,13 @@ def _optimizer(model: nn.Module, settings: Training) -> Optimizer:
     return kind([group for group in groups if group["params"]], fused=True)
 
 
-def _rate(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine to zero."""
+def _rate(step: int, total: int, warmup: float, schedule: str = "cosine") -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then as the schedule says."""
     rising = warmup * total
     if step < rising:
         return (step + 1) / (rising + 1)
+    if schedule == "steps":  # whole numbers: 0.4 * total may be a little off
+        return 1.0 if 10 * step < 4 * total else 0.1 if 10 * step < 8 * total else 0.01
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, total - rising))))
 
 

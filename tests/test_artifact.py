@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ SCHEMES = {
     "bit-rnn": Scheme.bit_rnn(),
     "bit-rnn, parts apart": Scheme.bit_rnn(joint_recurrent=False, bias_bits=16, scale_bits=16),
     "tanh": Scheme(reparametrization="tanh"),
+    "steps in 8 bits": Scheme(scale_bits=8, bias_bits=8),
 }
 CHOICES = {
     "1": LayerChoice(1, 4),
+    "1.6": LayerChoice(1.6, 4),
     "2": LayerChoice(2, 2),
     "3": LayerChoice(3, 8),
     "4": LayerChoice(4, 8),
@@ -52,6 +55,7 @@ CHOICES = {
     "16": LayerChoice(16, 16),
     "32": LayerChoice(32, 32),
     "mixed": LayerChoice(2, 8, recurrent_bits=32, hidden_bits=4),
+    "mixed with 1.6": LayerChoice(3, 8, recurrent_bits=1.6),
     "mixed the other way": LayerChoice(32, 32, recurrent_bits=3, hidden_bits=8),
 }
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -148,7 +152,7 @@ def test_any_plan_reloads_bit_for_bit(
     plan = Plan(
         {
             layer: LayerChoice(
-                data.draw(st.sampled_from([1, 2, 3, 4, 8, 16, 32])),
+                data.draw(st.sampled_from([1, 1.6, 2, 3, 4, 8, 16, 32])),
                 data.draw(st.sampled_from([2, 4, 8, 16, 32])),
                 1.0 if network.why_fixed(layer) else data.draw(widths),
             )
@@ -285,6 +289,41 @@ def test_codes_and_scale_decode_to_the_weight_by_hand(tmp_path: Path) -> None:
     values = [int(stream[3 * i : 3 * i + 3][::-1], 2) for i in range(weight.size)]
     levels = np.array(values, np.float32).reshape(weight.shape) - 4 + np.float32(0.5)
     assert np.array_equal(levels * scale[:, None], weight)
+
+
+def test_step_sizes_of_8_bits_decode_by_hand(tmp_path: Path) -> None:
+    """What the docstrings of artifact, octaves and packing say, with three levels."""
+    scheme = Scheme(scale_bits=8, bias_bits=8)
+    model, network, plan = candidate(toys.stack(), LayerChoice(1.6, 8), scheme)
+    size = artifact.save(tmp_path / "packed", model, network, plan, scheme)
+    assert size == cost.size_bytes(network, plan, scheme)
+    with safe_open(str(tmp_path / "packed"), framework="pt") as file:
+        codes = file.get_tensor("back.weight.codes").numpy()
+        top, *below = file.get_tensor("back.weight.scale").tolist()
+        bias = file.get_tensor("back.bias.codes").numpy().astype(np.float32) - 128
+        step = file.get_tensor("back.bias.scale")
+    assert step.dtype == torch.bfloat16
+    scale = np.array([2.0 ** (top - 128 - each / 16) for each in below], np.float32)
+    weight = model.back.weight.detach().numpy()
+    digits = [byte // 3**i % 3 - 1 for byte in codes.tolist() for i in range(5)]
+    levels = np.array(digits[: weight.size], np.float32).reshape(weight.shape)
+    assert np.array_equal(levels * scale[:, None], weight)
+    assert np.array_equal(bias * step.float().numpy(), model.back.bias.detach().numpy())
+
+
+@pytest.mark.parametrize("scheme", [Scheme(), Scheme(grid="midtread"), Scheme(bias_bits=4)])
+def test_rows_of_zeros_with_step_sizes_of_8_bits(scheme: Scheme, tmp_path: Path) -> None:
+    scheme, source = replace(scheme, scale_bits=8), toys.stack()
+    with torch.no_grad():
+        source.back.weight[1] = 0.0
+        source.front.weight.zero_()
+    for bits in (1, 1.6, 4):
+        model, network, plan = candidate(source, LayerChoice(bits, 8), scheme, steps=1)
+        artifact.save(tmp_path / "packed", model, network, plan, scheme)
+        loaded = artifact.load(tmp_path / "packed", toys.stack())
+        inputs = torch.randn(7, 2, 5)
+        assert torch.equal(output_of(loaded, inputs), output_of(model, inputs))
+        assert torch.equal(loaded.back.weight, model.back.weight)
 
 
 # --- a file that is wrong -------------------------------------------------------------------------

@@ -291,27 +291,34 @@ def test_a_layers_hooks_still_run(before: bool, meta: bool, tmp_path: Path) -> N
 # --- values ---------------------------------------------------------------------------------------
 
 
-@given(bits=st.integers(1, 8), rows=st.integers(1, 9), columns=st.integers(1, 9), data=st.data())
-def test_values_of_codes(bits: int, rows: int, columns: int, data: st.DataObject) -> None:
+@given(
+    bits=st.integers(1, 8) | st.just(1.6),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+    data=st.data(),
+)
+def test_values_of_codes(bits: float, rows: int, columns: int, data: st.DataObject) -> None:
     """By the formula of the format: scale * (code + lowest + offset), codes least bit first."""
     kind = data.draw(st.sampled_from(["auto", "midrise", "midtread"]))
     grid, generator = Grid.signed(bits, kind), np.random.default_rng(0)
-    codes = generator.integers(0, 1 << bits, (rows, columns), dtype=np.uint8)
+    levels = grid.high - grid.low + 1
+    codes = generator.integers(0, levels, (rows, columns), dtype=np.uint8)
     scale = torch.linspace(0.5, 2, rows).bfloat16()
     tensors = {"w.codes": torch.from_numpy(pack(codes.reshape(-1), bits)), "w.scale": scale}
     values = assembly.values_of(tensors, "w", bits, (rows, columns), Scheme(grid=kind))
-    levels = torch.from_numpy(codes.astype(np.float32)) + grid.low + grid.offset
-    assert torch.equal(values, levels * scale.float()[:, None])
+    steps = torch.from_numpy(codes.astype(np.float32)) + grid.low + grid.offset
+    assert torch.equal(values, steps * scale.float()[:, None])
 
 
-@pytest.mark.parametrize("chunk", [8, 16, 1 << 17])
-@pytest.mark.parametrize("bits", range(1, 9), ids="w{}".format)
+@pytest.mark.parametrize("chunk", [40, 80, assembly.CHUNK])
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids="w{}".format)
 def test_codes_are_unpacked_a_chunk_at_a_time(
-    bits: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    bits: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assembly, "CHUNK", chunk)
-    shape = (7, 11)
-    codes = np.arange(math.prod(shape)).astype(np.uint8) & (1 << bits) - 1
+    assert chunk % 40 == 0
+    shape, most = (19, 11), Grid.signed(bits).high - Grid.signed(bits).low
+    codes = (np.arange(math.prod(shape)) % (most + 1)).astype(np.uint8)
     tensors = {"w.codes": torch.from_numpy(pack(codes, bits)), "w.scale": torch.ones(1)}
     found, _, grid = assembly._codes(tensors, "w", bits, shape, Scheme())
     assert found.dtype == torch.int8

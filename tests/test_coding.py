@@ -27,6 +27,8 @@ CODING = Coding(torch.tensor(0.5), Grid.signed(4))
         pytest.param(Grid.signed(1), [-0.5, 0.5], id="1-bit"),
         pytest.param(Grid.signed(2), [-1.5, -0.5, 0.5, 1.5], id="2-bits"),
         pytest.param(Grid.signed(2, "midtread"), [-2, -1, 0, 1], id="2-bits-midtread"),
+        pytest.param(Grid.signed(1.6), [-1, 0, 1], id="1.6-bits"),
+        pytest.param(Grid.signed(1.6, "midrise"), [-1, 0, 1], id="1.6-bits-midrise"),
         pytest.param(Grid.unsigned(2), [0, 1, 2, 3], id="2-bits-unsigned"),
         pytest.param(
             Grid.signed(4, "midrise"), [i + 0.5 for i in range(-8, 8)], id="4-bits-midrise"
@@ -127,7 +129,7 @@ def test_values_that_are_not_clipped_get_no_mark():
     assert coding_of(result) is None
 
 
-@given(st.integers(1, 8), st.booleans(), st.integers(0, 99))
+@given(st.integers(1, 8) | st.just(1.6), st.booleans(), st.integers(0, 99))
 def test_a_mark_says_the_truth(bits, channels, seed):
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(5, 7, generator=generator)

@@ -29,6 +29,7 @@ SCHEMES = {
     "lsq channel": Scheme(),
     "lsq tensor": Scheme(granularity="tensor", scale_bits=32, bias_bits=32),
     "bit-rnn": Scheme.bit_rnn(),
+    "steps in 8 bits": Scheme(scale_bits=8, bias_bits=8),
     "coded biases": Scheme(bias_bits=4, grid="midtread", activation_scale="unit"),
 }
 
@@ -262,6 +263,24 @@ def test_linear_by_hand() -> None:
     assert cost.macs(network, plan) == 12
     assert cost.bit_ops(network, plan) == 12 * 2 * 8
     assert cost.activation_bytes(network, plan) == 3 * 8 / 8
+
+
+def test_three_levels_by_hand() -> None:
+    """13 x 7 = 91 codes take 19 bytes; operations are a whole number."""
+    network, plan = of(nn.Linear(7, 13), weight_bits=1.6, activation_bits=8)
+    assert cost.bit_ops(network, plan) == round(91 * 1.6 * 8)
+    assert isinstance(cost.bit_ops(network, plan), int)
+    # codes; scales and biases, 2 bytes each; the input's quantizer
+    assert cost.layer_bytes(network, plan, Scheme()) == {"": 19 + 13 * 2 + 13 * 2 + 8}
+
+
+def test_step_sizes_of_8_bits_by_hand() -> None:
+    """A byte for each row and one more; a bias has one step size, in bfloat16."""
+    network, plan = of(nn.Linear(7, 13), weight_bits=4, activation_bits=8)
+    scheme = Scheme(scale_bits=8, bias_bits=8)
+    assert cost.layer_bytes(network, plan, scheme) == {"": 46 + (1 + 13) + (13 + 2) + 8}
+    single, plan = of(nn.Linear(7, 1, bias=False), weight_bits=4, activation_bits=8)
+    assert cost.layer_bytes(single, plan, scheme) == {"": 4 + 2 + 8}
 
 
 @pytest.mark.parametrize("directions", [1, 2])

@@ -3,7 +3,8 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from autoquant import cli, manual
-from autoquant.settings import Scheme, Search, Space, Training, Widening
+from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
+from autoquant.sweeper import UNUSED
 
 SECTIONS = {
     "baseline": Training,
@@ -36,6 +37,15 @@ def test_the_search_page_lists_every_setting_once():
     assert sorted(named) == sorted(own + plain + nested)
 
 
+def test_the_sweep_page_lists_what_a_sweep_uses():
+    lines = manual.page("sweep").splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    assert {f"sweep.{field.name}" for field in fields(Sweep)} <= set(named)
+    assert len(named) == len(set(named))
+    assert {field.name for field in fields(Search)} - UNUSED == set(manual.OF_SWEEPS)
+    assert not UNUSED & {name.partition(".")[0] for name in named}
+
+
 def test_defaults_are_those_of_the_section_not_of_the_class():
     texts = {name: default for name, default, _ in manual.setting_texts(Search)}
     assert texts["qat.steps"] == str(Search().qat.steps)
@@ -45,4 +55,5 @@ def test_defaults_are_those_of_the_section_not_of_the_class():
 
 
 def test_every_setting_says_what_it_means():
-    assert all(text.strip() for _, _, text in manual.setting_texts(Search))
+    for settings in (Search, Sweep):
+        assert all(text.strip() for _, _, text in manual.setting_texts(settings))

@@ -8,23 +8,34 @@ from hypothesis import strategies as st
 from autoquant.packing import CHUNK, pack, packed_bytes, unpack
 
 BITS = pytest.mark.parametrize("bits", range(1, 9), ids=lambda bits: f"{bits}bit")
+EVERY = pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids=lambda bits: f"{bits}bit")
 
 
-def reference(codes: np.ndarray, bits: int) -> bytes:
-    """Code i is worth 2**(i * bits) times its value; the integer's bytes, lowest first."""
+def levels_of(bits: float) -> int:
+    return 3 if bits == 1.6 else 1 << int(bits)
+
+
+def reference(codes: np.ndarray, bits: float) -> bytes:
+    """Code i is worth 2**(i * bits) times its value; the integer's bytes, lowest first.
+
+    Of 1.6 bits, each byte is a number of five digits to the base of three, lowest first.
+    """
+    if bits == 1.6:
+        fives = [codes[i : i + 5] for i in range(0, len(codes), 5)]
+        return bytes(int("".join(map(str, five[::-1])), 3) for five in fives)
     number = sum(int(code) << i * bits for i, code in enumerate(codes))
     return number.to_bytes((len(codes) * bits + 7) // 8, "little")
 
 
-def random_codes(count: int, bits: int) -> np.ndarray:
-    rng = np.random.default_rng(count * 10 + bits)
-    return rng.integers(0, 1 << bits, count).astype(np.uint8)
+def random_codes(count: int, bits: float) -> np.ndarray:
+    rng = np.random.default_rng(count * 10 + int(10 * bits))
+    return rng.integers(0, levels_of(bits), count).astype(np.uint8)
 
 
 @st.composite
-def bits_and_codes(draw: st.DrawFn) -> tuple[int, np.ndarray]:
-    bits = draw(st.integers(1, 8))
-    codes = draw(st.lists(st.integers(0, (1 << bits) - 1), max_size=70))
+def bits_and_codes(draw: st.DrawFn) -> tuple[float, np.ndarray]:
+    bits = draw(st.integers(1, 8) | st.just(1.6))
+    codes = draw(st.lists(st.integers(0, levels_of(bits) - 1), max_size=70))
     return bits, np.array(codes, np.uint8)
 
 
@@ -52,6 +63,10 @@ def test_packs_as_the_reference_and_comes_back(case):
         pytest.param(7, [127, 1], "ff00", id="7bit"),
         pytest.param(8, [0, 127, 255], "007fff", id="8bit"),
         pytest.param(4, [], "", id="nothing"),
+        # 0 + 1 * 3 + 2 * 9 + 2 * 27 + 1 * 81 = 156, then 2
+        pytest.param(1.6, [0, 1, 2, 2, 1, 2], "9c02", id="1.6bit"),
+        pytest.param(1.6, [2] * 5, "f2", id="1.6bit-largest"),
+        pytest.param(1.6, [], "", id="1.6bit-nothing"),
     ],
 )
 def test_literal_bytes(bits, codes, expected):
@@ -60,21 +75,28 @@ def test_literal_bytes(bits, codes, expected):
     assert unpack(pack(codes, bits), bits, codes.size).tolist() == codes.tolist()
 
 
-@BITS
+@EVERY
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 3], ids=lambda n: f"chunk{n:+d}")
 def test_chunk_borders_leave_no_trace(bits, beyond, monkeypatch):
-    monkeypatch.setattr("autoquant.packing.CHUNK", 16)
-    codes = random_codes(3 * 16 + beyond, bits)
+    monkeypatch.setattr("autoquant.packing.CHUNK", 40)
+    codes = random_codes(3 * 40 + beyond, bits)
     assert pack(codes, bits).tobytes() == reference(codes, bits)
     np.testing.assert_array_equal(unpack(pack(codes, bits), bits, codes.size), codes)
 
 
-def test_more_codes_than_one_chunk():
-    codes = random_codes(CHUNK + 5, 3)
-    packed = pack(codes, 3)
-    assert CHUNK % 8 == 0
-    assert packed.size == packed_bytes(codes.size, 3)
-    np.testing.assert_array_equal(unpack(packed, 3, codes.size), codes)
+@pytest.mark.parametrize("bits", [1.6, 3])
+def test_more_codes_than_one_chunk(bits):
+    codes = random_codes(CHUNK + 5, bits)
+    packed = pack(codes, bits)
+    assert CHUNK % 40 == 0
+    assert packed.size == packed_bytes(codes.size, bits)
+    np.testing.assert_array_equal(unpack(packed, bits, codes.size), codes)
+
+
+@given(st.integers(0, 10**9))
+def test_five_codes_of_three_levels_take_a_byte(count):
+    assert 5 * packed_bytes(count, 1.6) - count in range(5)
+    assert packed_bytes(count, 1) <= packed_bytes(count, 1.6) <= packed_bytes(count, 2)
 
 
 @BITS
@@ -92,17 +114,21 @@ def test_spare_bits_are_zero(bits):
     assert int.from_bytes(packed.tobytes(), "little") == (1 << 3 * bits) - 1
 
 
-@pytest.mark.parametrize("bits", [0, 9, -1])
+def test_spare_places_are_zero():
+    assert pack(np.full(3, 2, np.uint8), 1.6).tolist() == [2 + 6 + 18]
+
+
+@pytest.mark.parametrize("bits", [0, 9, -1, 1.5, 2.5])
 def test_refuses_other_bits(bits):
     with pytest.raises(ValueError, match=rf"bits must be in \[1, 8\], got {bits}"):
         pack(np.zeros(4, np.uint8), bits)
 
 
-@pytest.mark.parametrize("bits", range(1, 8), ids=lambda bits: f"{bits}bit")
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 8)], ids=lambda bits: f"{bits}bit")
 def test_refuses_codes_that_do_not_fit(bits):
-    codes = np.array([0, 1 << bits], np.uint8)
-    with pytest.raises(ValueError, match=f"codes must be below {1 << bits}, got {1 << bits}"):
-        pack(codes, bits)
+    levels = levels_of(bits)
+    with pytest.raises(ValueError, match=f"codes must be below {levels}, got {levels}"):
+        pack(np.array([0, levels], np.uint8), bits)
 
 
 @pytest.mark.parametrize("size", [3, 5])

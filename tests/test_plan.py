@@ -65,6 +65,11 @@ def test_takes_every_number_of_weight_bits(bits):
         {"weight_bits": 0},
         {"weight_bits": 9},
         {"weight_bits": 4.0},
+        {"weight_bits": 1.5},
+        {"weight_bits": 2.6},
+        {"weight_bits": "1.6"},
+        {"activation_bits": 1.6},
+        {"hidden_bits": 1.6},
         {"weight_bits": "4"},
         {"weight_bits": True},
         {"weight_bits": None},
@@ -81,6 +86,27 @@ def test_refuses_other_bits(bad):
     with pytest.raises(UserError, match=f"{name} must be one of .*2, 3, 4") as caught:
         LayerChoice(**bad)
     assert str(caught.value).endswith(f"got {value!r}")
+
+
+def test_says_which_bits_there_are():
+    with pytest.raises(UserError) as caught:
+        LayerChoice(weight_bits=1.5)
+    rule = "weight_bits must be one of 1, 1.6, 2, 3, 4, 5, 6, 7, 8, 16, 32, got 1.5"
+    assert str(caught.value) == rule
+    with pytest.raises(UserError) as caught:
+        LayerChoice(activation_bits=1.6)
+    assert (
+        str(caught.value) == "activation_bits must be one of 2, 3, 4, 5, 6, 7, 8, 16, 32, got 1.6"
+    )
+
+
+def test_yaml_says_1_6_and_4():
+    plan = Plan({"a": LayerChoice(1.6, 8, recurrent_bits=4), "b": LayerChoice(4, 8)})
+    text = plan.to_yaml()
+    assert "a: {weight_bits: 1.6, activation_bits: 8, width: 1.0, recurrent_bits: 4}" in text
+    assert "b: {weight_bits: 4, activation_bits: 8, width: 1.0}" in text
+    assert Plan.from_yaml(text) == plan
+    assert type(Plan.from_yaml(text)["b"].weight_bits) is int
 
 
 @pytest.mark.parametrize("width", [0.99, 0, -1.5, 16.01, float("inf"), float("nan")])
@@ -213,7 +239,8 @@ def test_hand_written_yaml_may_leave_fields_out():
         ),
         pytest.param(
             "layers:\n  fc: {weight_bits: 9}",
-            "p.yaml, layer fc: weight_bits must be one of 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, got 9",
+            "p.yaml, layer fc: "
+            "weight_bits must be one of 1, 1.6, 2, 3, 4, 5, 6, 7, 8, 16, 32, got 9",
             id="bad-bits",
         ),
         pytest.param(

@@ -19,6 +19,8 @@ from autoquant.quantizer import (
     WeightQuantizer,
     cast,
     fake_quantize,
+    restore_scale,
+    store_scale,
 )
 from autoquant.scales import mean_magnitude, mse_scale
 from autoquant.settings import Scheme
@@ -28,6 +30,7 @@ GRIDS = {
     **{f"midrise{bits}": Grid.signed(bits, "midrise") for bits in CODE_BITS},
     **{f"midtread{bits}": Grid.signed(bits, "midtread") for bits in CODE_BITS[1:]},
     **{f"unsigned{bits}": Grid.unsigned(bits) for bits in CODE_BITS[1:]},
+    "three levels": Grid.signed(1.6),
 }
 EVERY_GRID = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 PLAIN = Scheme()
@@ -43,8 +46,8 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> tor
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_has_two_to_the_bits_levels(name):
-    grid, bits = GRIDS[name], int(name[-1])
-    assert grid.high - grid.low + 1 == 1 << bits
+    grid = GRIDS[name]
+    assert grid.high - grid.low + 1 == (3 if name == "three levels" else 1 << int(name[-1]))
     levels = [code + grid.offset for code in range(grid.low, grid.high + 1)]
     assert grid.reach == max(abs(level) for level in levels)
 
@@ -374,6 +377,30 @@ def test_learned_step_sizes_start_at_the_mse_optimum(granularity, scale_bits):
     torch.testing.assert_close(scale, best, rtol=2**-8 if scale_bits == 16 else 1e-5, atol=0)
     stored = scale.to(SCALE_TYPES[scale_bits]).float()
     assert torch.equal(scale, stored)  # what the file keeps is what training saw
+
+
+def test_training_sees_step_sizes_of_8_bits_as_they_are_stored():
+    weight, scheme = randn(8, 30), Scheme(scale_bits=8)
+    quantizer = WeightQuantizer(weight, 4, scheme)
+    scale = quantizer.scale(weight)
+    assert torch.equal(restore_scale(store_scale(scale, scheme)).view(8, 1), scale)
+    best = mse_scale(weight, Grid.signed(4), per_channel=True)
+    torch.testing.assert_close(scale, best, rtol=0.022, atol=0)
+    upstream = randn(8, 30, seed=1)
+    quantizer(weight).backward(upstream)
+    expected = scale.detach().clone().requires_grad_()
+    fake_quantize(weight, expected, Grid.signed(4)).backward(upstream)
+    exact = quantizer.log_scale.exp().detach()  # what rounds passes the gradient on unchanged
+    torch.testing.assert_close(quantizer.log_scale.grad, expected.grad * exact)
+
+
+def test_a_single_step_size_is_bfloat16_with_scale_bits_8():
+    for weight, granularity in ((randn(8, 30), "tensor"), (randn(30), "channel")):
+        scheme = Scheme(scale_bits=8, granularity=granularity)
+        scale = WeightQuantizer(weight, 4, scheme).scale(weight)
+        stored = store_scale(scale, scheme)
+        assert (stored.dtype, stored.shape) == (torch.bfloat16, (1,))
+        assert torch.equal(restore_scale(stored), scale.reshape(-1))
 
 
 @pytest.mark.parametrize(("scale", "learns"), [("learned", True), ("fixed", False)])

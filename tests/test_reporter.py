@@ -6,7 +6,16 @@ from matplotlib.image import imread
 
 from autoquant import reporter
 from autoquant.errors import RunError, UserError
-from tests.figures.samples import BASELINE, REFERENCES, TRIALS, profiled, study_of
+from tests.figures.samples import (
+    BASELINE,
+    REFERENCES,
+    TRIALS,
+    cell,
+    profiled,
+    study_of,
+    sweep_of,
+    write_profile,
+)
 
 
 def test_report_writes_every_figure_as_png_and_svg(tmp_path):
@@ -57,3 +66,14 @@ def test_without_a_feasible_plan_an_old_plan_figure_goes(tmp_path, monkeypatch):
     (study.figures / "plan.png").write_text("old")
     assert {path.stem for path in reporter.report(study)} == {"pareto", "history"}
     assert not (study.figures / "plan.png").exists()
+
+
+def test_a_sweep_has_figures_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(reporter, "DPI", 50)
+    budget = [cell(None, 8, 39.0, width=width, budget="0.1x") for width in (1.0, 1.5)]
+    study = sweep_of(tmp_path / "study", [cell(4, 8, 38.0), *budget])
+    write_profile(study.profile_file, [profiled("encoder", 0.7, ())])
+    names = ["grid", "curves", "widths", "profile"]
+    assert [path.stem for path in reporter.report(study)[::2]] == names
+    lost = sweep_of(tmp_path / "lost", [cell(4, 8, None)])
+    assert reporter.report(lost) == []

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from autoquant.errors import UserError
-from autoquant.settings import Scheme, Search, Space, Training, Widening, from_dict
+from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening, from_dict
 
 NAN = float("nan")
-ALL = pytest.mark.parametrize("cls", [Training, Scheme, Widening, Space, Search])
+ALL = pytest.mark.parametrize("cls", [Training, Scheme, Widening, Space, Search, Sweep])
 
 
 @ALL
@@ -52,8 +52,9 @@ def test_help_needs_no_torch():
         (Scheme, {"grid": "odd"}, "quantizer.grid must be one of auto, midrise, midtread"),
         (Scheme, {"reparametrization": "sin"}, "quantizer.reparametrization must be one of"),
         (Scheme, {"clip_gradient": "stop"}, "quantizer.clip_gradient must be one of mask, pass"),
-        (Scheme, {"scale_bits": 8}, "quantizer.scale_bits must be one of 16, 32"),
+        (Scheme, {"scale_bits": 4}, "quantizer.scale_bits must be one of 8, 16, 32"),
         (Scheme, {"bias_bits": 12}, "quantizer.bias_bits must be one of 1, 2, 3"),
+        (Scheme, {"bias_bits": 1.6}, "quantizer.bias_bits must be one of 1, 2, 3"),
         (Scheme, {"activation_scale": "max"}, "quantizer.activation_scale must be one of"),
         (Widening, {"max_share": 1.5}, "widening.max_share must be in [0, 1]"),
         (Widening, {"max_growth": -0.1}, "widening.max_growth must not be negative"),
@@ -64,13 +65,28 @@ def test_help_needs_no_torch():
         (Space, {"weight_bits": (4, 2)}, "space.weight_bits must rise"),
         (Space, {"activation_bits": (4, 4)}, "space.activation_bits must rise"),
         (Space, {"weight_bits": (2, 9)}, "space: weight_bits must be one of"),
+        (Space, {"weight_bits": (1, 1.5)}, "space: weight_bits must be one of 1, 1.6, 2, 3"),
+        (Space, {"weight_bits": (2, 1.6)}, "space.weight_bits must rise"),
         (Space, {"activation_bits": (1, 4)}, "space: activation_bits must be one of"),
+        (Space, {"activation_bits": (1.6, 4)}, "space: activation_bits must be one of 2, 3"),
         (Space, {"width": (1.0, 32.0)}, "space: width must be in [1, 16]"),
         (Space, {"width": (1.5, 2.0)}, "space.width must start at 1.0"),
         (Search, {"trials": 0}, "trials must be at least 1"),
         (Search, {"seed": -1}, "seed must not be negative"),
         (Search, {"sampler": "grid"}, "sampler must be one of tpe, gp, random"),
         (Search, {"references": (8, 9)}, "references: weight_bits must be one of"),
+        (Sweep, {"weight_bits": 4}, "sweep.weight_bits must be a list"),
+        (Sweep, {"weight_bits": (4, 9)}, "sweep: weight_bits must be one of"),
+        (Sweep, {"activation_bits": (1,)}, "sweep: activation_bits must be one of"),
+        (Sweep, {"width": (0.5,)}, "sweep: width must be in [1, 16]"),
+        (Sweep, {"weight_bits": (4, 4)}, "sweep.weight_bits must name each value once"),
+        (Sweep, {"weight_bits": ()}, "sweep must have a grid or plans"),
+        (Sweep, {"width": ()}, "sweep must have a grid or plans"),
+        (Sweep, {"seeds": ()}, "sweep.seeds must be whole numbers"),
+        (Sweep, {"seeds": (-1,)}, "sweep.seeds must be whole numbers"),
+        (Sweep, {"seeds": (True,)}, "sweep.seeds must be whole numbers"),
+        (Sweep, {"seeds": (2**32,)}, "sweep.seeds must be whole numbers"),
+        (Sweep, {"start": "middle"}, "sweep.start must be baseline or scratch"),
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value),
 )
@@ -119,6 +135,20 @@ def test_bit_rnn_has_a_field_for_each_of_its_peculiarities():
     assert scheme.joint_recurrent
     assert scheme.bias_bits == 32
     assert Scheme.bit_rnn(bias_bits=8) == replace(scheme, bias_bits=8)
+
+
+def test_one_step_size_alone_takes_bfloat16_instead_of_bytes():
+    bits = {bits: Scheme(scale_bits=bits).scale_bits_of for bits in (8, 16, 32)}
+    assert [bits[8](1), bits[8](2), bits[8](300)] == [16, 8, 8]
+    assert [bits[16](1), bits[16](300), bits[32](1), bits[32](300)] == [16, 16, 32, 32]
+
+
+def test_three_levels_are_among_the_usual_choices():
+    assert Space().weight_bits == (1, 1.6, 2, 3, 4, 5, 6, 8)
+    assert [type(bits) for bits in Space().weight_bits].count(float) == 1
+    assert Search(references=[4, 1.6]).references == (4, 1.6)
+    rules = Search(rules={"a": {"weight_bits": 1.6, "recurrent_bits": [1.6, 4]}}).rules
+    assert rules == {"a": {"weight_bits": (1.6,), "recurrent_bits": (1.6, 4)}}
 
 
 def test_lists_become_tuples():
@@ -186,7 +216,7 @@ def test_rules_are_normalised_and_come_back_from_a_dict() -> None:
         ({"a": {"bits": 8}}, "rules.a must have keys among weight_bits, .*, got 'bits'"),
         ({"a": {"weight_bits": []}}, "rules.a.weight_bits must have a choice"),
         ({"a": {"weight_bits": [8, 4]}}, r"rules.a.weight_bits must rise, got \[8, 4\]"),
-        ({"a": {"weight_bits": 9}}, "rules.a: weight_bits must be one of 1, 2, .*, got 9"),
+        ({"a": {"weight_bits": 9}}, "rules.a: weight_bits must be one of 1, 1.6, 2, .*, got 9"),
         ({"a": {"hidden_bits": 1}}, "rules.a: hidden_bits must be one of 2, 3, .*, got 1"),
         ({"a": {"recurrent_bits": None}}, "rules.a: recurrent_bits must be a number, got None"),
         ({"a": {"width": 0.5}}, r"rules.a: width must be in \[1, 16\], got 0.5"),

@@ -16,7 +16,15 @@ from autoquant import cost
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Space
-from autoquant.space import Dimension, Point, Projection, SearchSpace, build_space, canonical
+from autoquant.space import (
+    Dimension,
+    Point,
+    Projection,
+    SearchSpace,
+    build_space,
+    canonical,
+    pinned,
+)
 from tests.toys import language_model, prepared
 
 BITS = (1, 2, 3, 4, 8)
@@ -156,6 +164,33 @@ def test_canonical_plans_are_points(bits: int, split: bool) -> None:
     assert space.plan(point) == plan
     assert {plan[name].weight_bits for name in network.names} == {bits}
     assert {plan[name].bits_of("recurrent") for name in network.names} == {bits}
+
+
+def test_a_canonical_width_is_that_of_the_layers_that_may_grow() -> None:
+    space, network = language_space(layers=2)
+    plan = canonical(space, network, LayerChoice(4, 8, 1.5))
+    widths = {name: choice.width for name, choice in plan.choices.items()}
+    assert widths == {"embedding": 1.5, "rnn.l0": 1.5, "rnn.l1": 1.5, "decoder": 1.0}
+    assert space.point(plan) is not None
+    still = build_space(network, [], SPACE)
+    assert canonical(still, network, LayerChoice(4, 8, 1.5)) == canonical(
+        still, network, LayerChoice(4, 8)
+    )
+
+
+def test_a_pinned_space_has_one_width_and_one_precision_of_activations() -> None:
+    rules = {"decoder": {"activation_bits": (4, 8)}, "rnn.l0": {"width": (1.0, 2.0)}}
+    network = language_space()[1]
+    space = pinned(
+        build_space(network, ["embedding"], SPACE, rules), LayerChoice(activation_bits=6, width=1.4)
+    )
+    found = {each.name: each.choices for each in space.dimensions}
+    assert found["embedding.width"] == (1.4,)
+    assert found["rnn.l0.width"] == (1.0,)  # the rule's nearest
+    assert found["rnn.l0.activation_bits"] == found["rnn.l0.hidden_bits"] == (6,)
+    assert found["decoder.activation_bits"] == (8,)  # of two as near the larger
+    for name in ("embedding.weight_bits", "rnn.l0.recurrent_bits", "decoder.weight_bits"):
+        assert found[name] == SPACE.weight_bits
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,37 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_another_process_may_be_making_the_same_study(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.123.tmp").write_text("half")
+    assert Study.create(tmp_path, {"task": 1}).config() == {"task": 1}
+
+
+def test_a_study_that_appears_meanwhile_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look into the folder and the look at the configuration."""
+    real = Path.iterdir
+
+    def iterdir(path: Path) -> Any:
+        monkeypatch.undo()
+        found = list(real(path))
+        Study.create(path, {"task": 1})
+        return found
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert Study.create(tmp_path, {"task": 1}).config() == {"task": 1}
+
+
+def test_a_search_and_a_sweep_do_not_mix(tmp_path: Path) -> None:
+    Study.create(tmp_path / "search", {"task": 1})
+    Study.create(tmp_path / "sweep", {"task": 1, "sweep": {"seeds": [0]}})
+    Study.create(tmp_path / "sweep", {"task": 1, "sweep": {"seeds": [0, 1]}})
+    with pytest.raises(UserError, match="was made by a search, got a sweep"):
+        Study.create(tmp_path / "search", {"task": 1, "sweep": {}})
+    with pytest.raises(UserError, match="was made by a sweep, got a search"):
+        Study.create(tmp_path / "sweep", {"task": 1})
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="study must be a new folder or a study"):

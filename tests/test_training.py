@@ -322,6 +322,37 @@ def test_the_schedule_in_the_middle_of_its_cosine():
     assert training._rate(9, 100, 0.2) == pytest.approx(10 / 21)
 
 
+@pytest.mark.parametrize("total", [5, 10, 100, 1000])
+def test_the_schedule_in_steps(total):
+    rates = [training._rate(step, total, 0.0, "steps") for step in range(total)]
+    peak, tenth, hundredth = (rates.count(rate) for rate in (1.0, 0.1, 0.01))
+    assert (peak, tenth, hundredth) == (0.4 * total, 0.4 * total, 0.2 * total)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_steps_come_after_the_warm_up():
+    rates = [training._rate(step, 100, 0.2, "steps") for step in range(100)]
+    assert rates[:20] == [training._rate(step, 100, 0.2) for step in range(20)]
+    assert (rates[20], rates[39], rates[40], rates[79], rates[80]) == (1.0, 1.0, 0.1, 0.1, 0.01)
+
+
+def test_a_run_follows_its_schedule():
+    class Seen(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = []
+
+        def loss(self, model, batch, carry):
+            self.weights.append(float(model.weight.detach()[0, 0]))
+            return model.weight.sum() * 1.0, carry
+
+    toy = Seen()
+    settings = Training(steps=10, optimizer="sgd", lr=1.0, warmup=0.0, schedule="steps")
+    quietly(nn.Linear(1, 1), toy, settings)
+    moved = [a - b for a, b in itertools.pairwise(toy.weights)]
+    assert moved == pytest.approx([1.0] * 4 + [0.1] * 4 + [0.01], rel=1e-4)
+
+
 class Watched(nn.Module):
     """A weight, a bias and a step size."""
 

@@ -56,7 +56,7 @@ def recur(
         return reference.recur(*given)
     if name != "native" and fused.suits(cell, quantize, weights.projection):
         return fused.recur(*given)
-    problem = recurrence.obstacle(inputs, weights, quantize)
+    problem = recurrence.obstacle(cell, inputs, weights, quantize)
     if problem is None:
         engines = [engine_for for known, engine_for in ENGINES if name in ("auto", known)]
         found = recurrence.recur(*given, engines)

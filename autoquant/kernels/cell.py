@@ -22,26 +22,33 @@ class Cell:
 
     Attributes:
         kind: "lstm" (gates i, f, g, o), "gru" (r, z, n), "rnn_tanh" or "rnn_relu".
-        candidate: "tanh", or "sigmoid" as in Bit-RNN's LSTM (He et al. 2016), where it also stands
-            in for the tanh of the output and 1 is added to the forget gate.
+        candidate: "tanh", or "sigmoid" as in Bit-RNN (He et al. 2016), which keeps the hidden state
+            in [0, 1]. In its LSTM it also stands in for the tanh of the output, and 1 is added to
+            the forget gate; its GRU resets first, and rounds as it goes (see _gru_of_bit_rnn).
     """
 
     kind: CellKind
     candidate: Literal["tanh", "sigmoid"] = "tanh"
 
     def __post_init__(self) -> None:
-        if self.candidate == "sigmoid" and self.kind != "lstm":
-            raise ValueError(f"a sigmoid candidate needs an lstm cell, got {self.kind!r}")
+        if self.candidate == "sigmoid" and self.kind not in ("lstm", "gru"):
+            raise ValueError(f"a sigmoid candidate needs an lstm or gru cell, got {self.kind!r}")
 
     @property
     def gates(self) -> int:
         return GATES[self.kind]
 
+    @property
+    def resets_first(self) -> bool:
+        """Whether it is a GRU that resets the hidden state before the product, not after it."""
+        return self.kind == "gru" and self.candidate == "sigmoid"
+
 
 class Weights(NamedTuple):
     """Weights of one direction: input [G*H, I], recurrent [G*H, H], bias [G*H] or None.
 
-    A GRU has a second bias of its candidate [H], which stands inside the reset gate. An LSTM may
+    A GRU has a second bias of its candidate [H], which stands inside the reset gate; one that
+    resets first has no such place. An LSTM may
     have a projection [P, H] of its hidden state; its recurrent weight is then [4*H, P].
     """
 
@@ -52,14 +59,22 @@ class Weights(NamedTuple):
     projection: Tensor | None = None
 
 
-def step(cell: Cell, projected: Tensor, weights: Weights, state: State) -> State:
-    """One time step: projected input [B, G*H] and state -> next state (h not yet quantized)."""
+def step(
+    cell: Cell, projected: Tensor, weights: Weights, state: State, quantize: Quantize | None = None
+) -> State:
+    """One time step: projected input [B, G*H] and state -> next state (h not yet quantized).
+
+    Args:
+        quantize: what a GRU that resets first does to what it computes on the way, or None.
+    """
     hidden = state[0]
     if cell.kind == "lstm":
         gates = torch.addmm(projected, hidden, weights.recurrent.t())
         hidden, memory = _lstm(cell, gates, state[1])
         projection = weights.projection
         return hidden if projection is None else hidden @ projection.t(), memory
+    if cell.resets_first:
+        return (_gru_of_bit_rnn(projected, weights.recurrent, hidden, quantize or _unchanged),)
     if cell.kind == "gru":
         recurrent = hidden @ weights.recurrent.t()
         return (_gru(projected, recurrent, weights.candidate_bias, hidden),)
@@ -83,3 +98,22 @@ def _gru(projected: Tensor, recurrent: Tensor, bias: Tensor | None, hidden: Tens
     update = (z_in + z_hid).sigmoid()
     candidate = (n_in + (r_in + r_hid).sigmoid() * n_hid).tanh()
     return candidate + update * (hidden - candidate)
+
+
+def _gru_of_bit_rnn(
+    projected: Tensor, recurrent: Tensor, hidden: Tensor, quantize: Quantize
+) -> Tensor:
+    """The GRU as it was first written down (Cho et al. 2014), with roundings A and sigmoids only.
+
+    r, u = sig(.), c = A(sig(x W + A(r * h) U)), h' = u * h + (1 - u) * c.
+    """
+    gates = 2 * hidden.shape[1]
+    before = torch.addmm(projected[:, :gates], hidden, recurrent[:gates].t())
+    reset, update = before.sigmoid().chunk(2, dim=1)
+    kept = quantize(reset * hidden)
+    candidate = quantize(torch.addmm(projected[:, gates:], kept, recurrent[gates:].t()).sigmoid())
+    return candidate + update * (hidden - candidate)
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values

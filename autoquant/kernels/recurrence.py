@@ -57,8 +57,10 @@ class _Recurrence(torch.autograd.Function):
         return None, None, projected, grad_recurrent, grad_bias, grad_scale, *state
 
 
-def obstacle(inputs: Tensor, weights: Weights, quantize: Quantize | None) -> str | None:
+def obstacle(cell: Cell, inputs: Tensor, weights: Weights, quantize: Quantize | None) -> str | None:
     """What keeps every engine from the job, in words, or None."""
+    if cell.resets_first:
+        return "a GRU that resets first"
     if weights.projection is not None:
         return "an LSTM with a projection"
     if torch.is_autocast_enabled(inputs.device.type):

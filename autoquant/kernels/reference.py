@@ -26,7 +26,8 @@ def recur(
         sizes: for each of the T steps how many sequences are still active, as batch_sizes of a
             PackedSequence: non-increasing, from B on, with the sum N. [B] * T for a padded batch.
         state: initial (h,) or (h, c), each [B, H]; h is quantized like every later one.
-        quantize: what is done to each hidden state, or None.
+        quantize: what is done to each hidden state, or None; also to what a GRU that resets first
+            computes on the way (see kernels.cell.step).
 
     Returns:
         hidden states [N, H], and the state [B, H] of each sequence after its own last step. With
@@ -38,7 +39,7 @@ def recur(
     outputs = []
     for at_time in torch.split(projected, list(sizes)):
         before = tuple(part[: len(at_time)] for part in state)
-        hidden, *rest = step(cell, at_time, weights, before)
+        hidden, *rest = step(cell, at_time, weights, before, quantize)
         hidden = hidden if quantize is None else quantize(hidden)
         state = tuple(map(_replaced, state, (hidden, *rest)))
         outputs.append(hidden)

@@ -59,7 +59,7 @@ class RecurrentCell(RecurrentLayer):
 
     def _state(self, rows: Tensor, hx: Any) -> State:
         if hx is None:
-            return tuple(rows.new_zeros(len(rows), width) for width in self.state_widths)
+            return self.start(len(rows), rows)
         parts = hx if self.cell.kind == "lstm" else (hx,)
         parts = tuple(part if part.ndim == 2 else part.unsqueeze(0) for part in parts)
         for part in parts:

@@ -7,6 +7,7 @@ candidate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,11 @@ from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
 SUFFIXES = ("", "_reverse")
 PROJECTION = "weight_hr"
+UPWARDS = 1 + 1e-6
+"""Makes sure of how a start of 1/2 is rounded, which lies halfway between two levels of [0, 1]: a
+step size is not exact to the last bit. Bit-RNN rounds it up."""
+PAIRS = (("weight_ih", "candidate_ih"), ("weight_hh", "candidate_hh"), ("bias", "candidate_bias"))
+"""Of a GRU that resets first: parameters of its gates, and of its candidate."""
 
 
 class RecurrentLayer(nn.Module):
@@ -27,10 +33,15 @@ class RecurrentLayer(nn.Module):
     [G*H, I], weight_hh [G*H, W], bias [G*H], for a GRU bias_hn [H]. The layer is W wide: W is H, or
     P where an LSTM projects its hidden state by weight_hr [P, H].
 
+    Of a GRU that resets first these are the two gates' alone, G = 2; the candidate's are
+    candidate_ih [H, I], candidate_hh [H, H] and candidate_bias [H]. Bit-RNN has two matrices there,
+    each with a step size of its own.
+
     Args:
         features: input features I.
         cells: H.
         projection: P; 0 for no projection.
+        initial: what a state is filled with where none is given.
     """
 
     unit_sources: Tensor
@@ -44,6 +55,7 @@ class RecurrentLayer(nn.Module):
         bidirectional: bool,
         bias: bool,
         projection: int = 0,
+        initial: float = 0.0,
     ) -> None:
         if projection and cell.kind != "lstm":
             raise ValueError(f"a projection needs an lstm cell, got {cell.kind!r}")
@@ -54,6 +66,7 @@ class RecurrentLayer(nn.Module):
         self.proj_size = projection
         self.bidirectional = bidirectional
         self.has_bias = bias
+        self.initial = initial
         self.hidden_quantizer: nn.Module | None = None
         bound = cells**-0.5
         for suffix in SUFFIXES[: self.directions]:
@@ -62,18 +75,7 @@ class RecurrentLayer(nn.Module):
                 self.register_parameter(name + suffix, nn.Parameter(values))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        rows = self.cell.gates * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, self.input_size),
-            "weight_hh": (rows, self.units),
-        }
-        if self.has_bias:
-            shapes["bias"] = (rows,)
-        if self.has_bias and self.cell.kind == "gru":
-            shapes["bias_hn"] = (self.hidden_size,)
-        if self.proj_size:
-            shapes[PROJECTION] = (self.proj_size, self.hidden_size)
-        return shapes
+        return {parameter.name: parameter.shape for parameter in _parameters(self, "")}
 
     @property
     def directions(self) -> int:
@@ -89,8 +91,29 @@ class RecurrentLayer(nn.Module):
         """Widths of the parts of a state: h, and an LSTM's c."""
         return (self.units, self.hidden_size) if self.cell.kind == "lstm" else (self.units,)
 
+    @property
+    def products(self) -> tuple[tuple[str, str], ...]:
+        """Names of the input and recurrent weights whose products are added up."""
+        gates, candidate = zip(*PAIRS[:2], strict=True)
+        return (gates, candidate) if self.cell.resets_first else (gates,)
+
+    def start(self, batch: int, like: Tensor) -> State:
+        """The state [B, W] of one direction where none is given.
+
+        An LSTM's c starts on the grid of h, as in Bit-RNN; h itself is rounded by the kernels.
+        """
+        quantizer: Any = self.hidden_quantizer
+        observes = getattr(quantizer, "observed", None) is not None
+        rounds = self.initial != 0 and quantizer is not None and not observes
+        value = self.initial * UPWARDS if rounds else self.initial
+        parts = tuple(like.new_full((batch, width), value) for width in self.state_widths)
+        return (parts[0], *map(quantizer, parts[1:])) if rounds else parts
+
     def weights(self, suffix: str) -> Weights:
         """The weights of one direction, quantized where they are parametrized."""
+        if self.cell.resets_first:
+            parts = ([getattr(self, name + suffix, None) for name in pair] for pair in PAIRS)
+            return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in parts))  # type: ignore[arg-type]
         names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
         return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
 
@@ -174,6 +197,8 @@ class RecurrentKind:
 def _parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
     """The parameters of one direction."""
     units, cells, gates = module.units, module.hidden_size, module.cell.gates
+    if module.cell.resets_first:
+        return _parameters_of_two(module, suffix)
     rows = Axis("fixed" if module.proj_size else "out", gates * cells, gates)
     inputs, hidden = Axis("in", module.input_size), Axis("hidden", units)
     parameters = [
@@ -187,4 +212,20 @@ def _parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
     if module.proj_size:
         axes = Axis("out", units), Axis("fixed", cells)
         parameters.append(ParameterSpec(PROJECTION + suffix, axes, "recurrent"))
+    return parameters
+
+
+def _parameters_of_two(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
+    """Those of one direction of a GRU that resets first: of its two gates, and its candidate."""
+    units, inputs = module.units, Axis("in", module.input_size)
+    rows = Axis("out", 2 * units, 2), Axis("out", units)
+    parameters = []
+    for part, own in enumerate(rows):
+        weight_ih, weight_hh, bias = (pair[part] + suffix for pair in PAIRS)
+        parameters += [
+            ParameterSpec(weight_ih, (own, inputs), "weight"),
+            ParameterSpec(weight_hh, (own, Axis("hidden", units)), "recurrent"),
+        ]
+        if module.has_bias:
+            parameters.append(ParameterSpec(bias, (own,), "bias"))
     return parameters

@@ -75,7 +75,7 @@ class Recurrent(nn.Module):
 
         Args:
             inputs: [T, B, I] (or [B, T, I] when batch_first, or [T, I]), or a PackedSequence.
-            hx: the initial state, zeros where None.
+            hx: the initial state; where None, what the layers are set to start with: zeros.
 
         Returns:
             outputs as the inputs came, D*W wide, and the state of each sequence after its last
@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
         steps, batch = flow.shape[:2]
         layout = self._layout()
         given = None if hx is None else layout.parts(hx, batch)
-        states = layout.zeros(batch, inputs) if given is None else layout.split(given)
+        states = layout.start(batch, inputs) if given is None else layout.split(given)
         rows, last = self._run(flow.flatten(0, 1), [batch] * steps, states)
         outputs = rows.reshape(steps, batch, rows.shape[1])
         outputs = outputs.transpose(0, 1) if self.batch_first else outputs
@@ -105,7 +105,7 @@ class Recurrent(nn.Module):
     def _unbatched(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any]:
         layout = self._layout()
         given = None if hx is None else tuple(part.unsqueeze(1) for part in layout.parts(hx))
-        states = layout.zeros(1, inputs) if given is None else layout.split(given)
+        states = layout.start(1, inputs) if given is None else layout.split(given)
         rows, last = self._run(inputs, [1] * len(inputs), states)
         return rows, self._state(tuple(part.squeeze(1) for part in layout.joined(last)))
 
@@ -114,7 +114,7 @@ class Recurrent(nn.Module):
         _check(inputs.data, self.layers[0].input_size, "N")
         sizes, layout = sizes_of(inputs), self._layout()
         if hx is None:
-            states = layout.zeros(sizes[0], inputs.data)
+            states = layout.start(sizes[0], inputs.data)
         else:
             given = _reordered(layout.parts(hx, sizes[0]), inputs.sorted_indices)
             states = layout.split(given)

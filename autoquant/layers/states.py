@@ -31,12 +31,9 @@ class StateLayout:
         self._original = original
         self._widest = tuple(map(max, zip(*(each.state_widths for each in layers), strict=True)))
 
-    def zeros(self, batch: int, like: Tensor) -> list[State]:
-        """A state for each layer and direction, each part [B, width of the layer]."""
-        return [
-            tuple(like.new_zeros(batch, width) for width in layer.state_widths)
-            for layer in self._layers
-        ]
+    def start(self, batch: int, like: Tensor) -> list[State]:
+        """Where each layer and direction begins by itself, each part [B, width of the layer]."""
+        return [layer.start(batch, like) for layer in self._layers]
 
     def parts(self, hx: Any, *batch: int) -> State:
         """The parts of a state that user code gives, checked.

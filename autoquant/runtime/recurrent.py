@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.kernels import State, Weights
-from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
+from autoquant.kernels import State
+from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.quantizer import ActivationQuantizer
 from autoquant.runtime.affine import plain, rule_for
 from autoquant.runtime.direction import Direction
 from autoquant.runtime.flow import Flow
 from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight
-
-NAMES = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
 
 
 class PackedRecurrentLayer(Prepared, RecurrentLayer):
@@ -44,7 +42,7 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
         self.cell = like.cell
         self.input_size, self.hidden_size = like.input_size, like.hidden_size
         self.proj_size, self.bidirectional = like.proj_size, like.bidirectional
-        self.has_bias = like.has_bias
+        self.has_bias, self.initial = like.has_bias, like.initial
         self.input_quantizer = input_quantizer
         self.hidden_quantizer = hidden_quantizer
         self.packed = nn.ModuleDict()
@@ -60,10 +58,6 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
         if packed is not None and name in packed:
             return packed[name].values()
         return super().__getattr__(name)
-
-    def weights(self, suffix: str) -> Weights:
-        """The weights of one direction, decoded."""
-        return Weights(*(getattr(self, name + suffix, None) for name in NAMES))  # type: ignore[arg-type]
 
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -97,7 +91,7 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
 
     def _direction(self, suffix: str) -> Direction | None:
         names = ["weight_ih" + suffix, "weight_hh" + suffix]
-        if self.proj_size or not all(name in self.packed for name in names):
+        if self.proj_size or self.cell.resets_first or not all(n in self.packed for n in names):
             return None
         first, second = (self.packed[name] for name in names)
         inputs = rule_for(self.input_quantizer, first)  # type: ignore[arg-type]

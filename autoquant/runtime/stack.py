@@ -41,7 +41,7 @@ class PackedRecurrent(Prepared, Recurrent):
             return None
         rows = inputs.transpose(0, 1) if self.batch_first else inputs
         steps, batch, features = rows.shape
-        given = self._given(hx, (len(flow.directions), batch, flow.width))
+        given = self._given(hx, (len(flow.directions), batch, flow.width), inputs)
         if features != flow.features or given is None or not plain(inputs, *given):
             return None
         start = tuple(part.contiguous() for part in given) if given else None
@@ -51,8 +51,11 @@ class PackedRecurrent(Prepared, Recurrent):
         outputs = result[0].transpose(0, 1) if self.batch_first else result[0]
         return outputs, self._state(result[1])
 
-    def _given(self, hx: Any, shape: tuple[int, ...]) -> State | None:
-        """The parts of a state: none of None, and None where they are not of the shape."""
+    def _given(self, hx: Any, shape: tuple[int, ...], like: Tensor) -> State | None:
+        """The parts of a state: none where zeros do, and None where they are not of the shape."""
+        if hx is None and any(layer.initial for layer in self.layers):
+            layout = self._layout()
+            return layout.joined(layout.start(shape[1], like))
         if hx is None:
             return ()
         parts = hx if self._lstm else (hx,)

@@ -1,4 +1,7 @@
-"""A weight that stays packed: codes of 1 to 8 bits and step sizes, decoded only where needed."""
+"""A weight that stays packed: codes of 1 to 8 bits and step sizes, decoded only where needed.
+
+What a file holds in 1.6 bits is held in 2 here.
+"""
 
 from __future__ import annotations
 

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
+from autoquant.kernels import Cell
 from autoquant.layers.linear import IntegerLinear
+from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.layers.stack import Recurrent
+from autoquant.tasks.initializers import INITIALIZERS
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CANDIDATES = ("tanh", "sigmoid")
 CellName = Literal["lstm", "gru"]
+Candidate = Literal["tanh", "sigmoid"]
 
 
 class LanguageModel(nn.Module):
     """Next-word model.
+
+    With ``candidate="sigmoid", rectified=True, initial=0.5, initializer="fan_in"`` and a dropout of
+    0.5 it is the model of Bit-RNN (He et al. 2016), in which all that is quantized lies in [0, 1].
 
     Args:
         vocabulary: number of words V.
         embedding: size E of a word's vector.
         hidden: units H of each recurrent layer.
         layers: number of stacked recurrent layers.
-        dropout: probability on the embedding, between layers and before the decoder.
+        dropout: probability on the embedding, between layers and before what reads the last one.
         cell: "lstm" or "gru".
+        candidate: "tanh", or "sigmoid" for Bit-RNN's cells (see kernels.cell).
+        rectified: whether a ReLU follows the embedding.
+        initial: what the recurrent state is filled with at the start of a text. It is rounded as a
+            hidden state is, where that is quantized.
+        initializer: "uniform" (small, as torch's) or "fan_in" (see initializers).
+        projection: units P of a linear layer between the last recurrent one and the decoder, which
+            is V * (H - P) weights smaller then; 0 for none. There is no dropout behind it.
     """
 
     def __init__(
@@ -33,22 +51,38 @@ class LanguageModel(nn.Module):
         layers: int = 1,
         dropout: float = 0.5,
         cell: CellName = "lstm",
+        *,
+        candidate: Candidate = "tanh",
+        rectified: bool = False,
+        initial: float = 0.0,
+        initializer: str = "uniform",
+        projection: int = 0,
     ) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise UserError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-        for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
-            if type(size) is not int or size < 1:
-                raise UserError(f"{name} must be a whole number from 1 up, got {size!r}")
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
+        _check_choice("cell", cell, CELLS)
+        _check_choice("candidate", candidate, CANDIDATES)
+        _check_choice("initializer", initializer, INITIALIZERS)
+        _check_sizes(1, embedding=embedding, hidden=hidden, layers=layers)
+        _check_sizes(0, projection=projection)
+        _check_rest(dropout, rectified, initial)
+        self.rectified = rectified
+        start = INITIALIZERS[initializer]
         self.embedding = nn.Embedding(vocabulary, embedding)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        start(self.embedding)
         between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embedding, hidden, layers, dropout=between)
-        self.decoder = IntegerLinear(hidden, vocabulary)
-        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
+        self.rnn: nn.Module
+        if candidate == "tanh" and not initial and initializer == "uniform":
+            self.rnn = CELLS[cell](embedding, hidden, layers, dropout=between)
+        else:
+            sizes = [embedding, *[hidden] * layers]
+            self.rnn = _stack(Cell(cell, candidate), sizes, between, float(initial))
+            start(self.rnn)
+        self.projection: nn.Module | None = None
+        if projection:
+            self.projection = IntegerLinear(hidden, projection)
+            start(self.projection)
+        self.decoder = IntegerLinear(projection or hidden, vocabulary)
+        start(self.decoder)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -58,8 +92,45 @@ class LanguageModel(nn.Module):
 
         With ``words``, ids [n], only the logits [T, B, n] of these words are computed.
         """
-        vectors = self.dropout(self.embedding(tokens))  # [T, B, E]
-        outputs, state = self.rnn(vectors, state)  # [T, B, H]
+        vectors = self.embedding(tokens)  # [T, B, E]
+        if self.rectified:
+            vectors = vectors.relu()
+        outputs, state = self.rnn(self.dropout(vectors), state)  # [T, B, H]
         outputs = self.dropout(outputs)
+        if self.projection is not None:
+            outputs = self.projection(outputs)  # [T, B, P]
         logits = self.decoder(outputs) if words is None else self.decoder(outputs, words)
         return logits, state
+
+
+def _stack(cell: Cell, sizes: list[int], dropout: float, initial: float) -> Recurrent:
+    """Layers of a cell that torch does not have, or that start in another way.
+
+    Args:
+        sizes: the features of the first layer, then the units of each.
+    """
+    layers = [
+        RecurrentLayer(cell, features, units, bidirectional=False, bias=True, initial=initial)
+        for features, units in pairwise(sizes)
+    ]
+    return Recurrent(layers, dropout=dropout, batch_first=False)
+
+
+def _check_choice(name: str, value: object, allowed: Iterable[str]) -> None:
+    if value not in [*allowed]:
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _check_sizes(least: int, **sizes: object) -> None:
+    for name, size in sizes.items():
+        if type(size) is not int or size < least:
+            raise UserError(f"{name} must be a whole number from {least} up, got {size!r}")
+
+
+def _check_rest(dropout: object, rectified: object, initial: object) -> None:
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:  # type: ignore[operator]
+        raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
+    if type(rectified) is not bool:
+        raise UserError(f"rectified must be true or false, got {rectified!r}")
+    if type(initial) not in (int, float) or not 0 <= initial <= 1:  # type: ignore[operator]
+        raise UserError(f"initial must be in [0, 1], got {initial!r}")

@@ -25,7 +25,7 @@ from autoquant.training import train
 from autoquant.widen import widen
 
 TOLERANCE = 1e-5  # of the largest output: sums of float32 in another order
-WEIGHT_BITS = (1, 2, 3, 4, 5, 8, 16, 32)
+WEIGHT_BITS = (1, 1.6, 2, 3, 4, 5, 8, 16, 32)
 ACTIVATION_BITS = (2, 4, 8, 16, 32)
 
 

@@ -97,7 +97,7 @@ def integers(monkeypatch) -> list[int]:
 
 @EVERY_SET
 @pytest.mark.parametrize("second", range(2, 9), ids="inputs{}".format)
-@pytest.mark.parametrize("first", range(1, 9), ids="weights{}".format)
+@pytest.mark.parametrize("first", [1, 1.6, *range(2, 9)], ids="weights{}".format)
 def test_sums_are_exact(first, second, instructions, integers):
     with running_on(instructions):
         for rows, depth, width in SHAPES:
@@ -112,7 +112,7 @@ def test_sums_are_exact(first, second, instructions, integers):
     st.integers(1, 60),
     st.integers(1, 200),
     st.integers(1, 150),
-    st.integers(1, 8),
+    st.integers(1, 8) | st.just(1.6),
     st.integers(2, 8),
     st.booleans(),
 )
@@ -156,7 +156,7 @@ def test_the_largest_codes_of_any_bits_do_not_saturate(second, instructions):
 
 
 @EVERY_SET
-@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)])
 def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
     """As a packed file holds it: below 8 bits it is taken apart on the way."""
     second, first = Grid.signed(bits), Grid.signed(8)
@@ -164,7 +164,7 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
         for rows, depth, width in SHAPES:
             x, w = codes(first, rows, depth), codes(second, width, depth, seed=1)
             expected = linear(coded(x, first), coded(w, second), None)
-            matrix = native.pack_codes(w.to(torch.int8), second, bits)
+            matrix = native.pack_codes(w.to(torch.int8), second, math.ceil(bits))
             ours = affine.integer_product(x, matrix, Coding(ONE, first), torch.ones(1), None)
             assert same_bits(ours, expected)
 

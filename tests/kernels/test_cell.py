@@ -35,9 +35,10 @@ def test_gates(kind):
     assert Cell(kind).gates == {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}[kind]
 
 
-@pytest.mark.parametrize("kind", ["gru", "rnn_tanh", "rnn_relu"])
-def test_only_an_lstm_takes_a_sigmoid_candidate(kind):
-    with pytest.raises(ValueError, match=f"a sigmoid candidate needs an lstm cell, got '{kind}'"):
+@pytest.mark.parametrize("kind", ["rnn_tanh", "rnn_relu"])
+def test_what_takes_a_sigmoid_candidate(kind):
+    words = f"a sigmoid candidate needs an lstm or gru cell, got '{kind}'"
+    with pytest.raises(ValueError, match=words):
         Cell(kind, "sigmoid")
 
 
@@ -88,6 +89,22 @@ def test_gru(with_bias):
     n = np.tanh(Pn + r * (h @ Un.T + (0 if bias is None else bias)))
     (ours,) = stepped(Cell("gru"), P, U, h, candidate_bias=bias)
     np.testing.assert_allclose(ours, (1 - z) * n + z * h, rtol=1e-11)
+
+
+@pytest.mark.parametrize("levels", [None, 4], ids=["exact", "rounded"])
+def test_gru_of_bit_rnn(levels):
+    """r, u = sig(.), c = A(sig(x W + A(r * h) U)), h' = u * h + (1 - u) * c."""
+    P, U, h = numbers(B, 3 * H, seed=0), numbers(3 * H, H, seed=1), numbers(B, H, seed=2)
+    A = (lambda x: x) if levels is None else lambda x: np.round(x * levels) / levels
+    Ur, Uu, Uc = np.split(U, 3, axis=0)
+    Pr, Pu, Pc = np.split(P, 3, axis=1)
+    r, u = sig(Pr + h @ Ur.T), sig(Pu + h @ Uu.T)
+    c = A(sig(Pc + A(r * h) @ Uc.T))
+    cell, state = Cell("gru", "sigmoid"), (torch.from_numpy(h),)
+    weights = Weights(torch.empty(0), torch.from_numpy(U), None)
+    quantize = None if levels is None else lambda x: (x * levels).round() / levels
+    (ours,) = step(cell, torch.from_numpy(P), weights, state, quantize)
+    np.testing.assert_allclose(ours.numpy(), u * h + (1 - u) * c, rtol=1e-11)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_every_width_around_the_vectors_of_an_instruction_set(units, instruction
 
 
 @EVERY_SET
-@pytest.mark.parametrize("weight_bits", range(1, 9))
+@pytest.mark.parametrize("weight_bits", [1, 1.6, *range(2, 9)])
 def test_every_number_of_bits(weight_bits, instructions):
     with running_on(instructions):
         for hidden_bits in range(2, 9):
@@ -108,12 +108,12 @@ def test_every_number_of_bits(weight_bits, instructions):
 
 
 @EVERY_SET
-@pytest.mark.parametrize("bits", range(1, 8))
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 8)])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
 def test_a_weight_in_bit_planes_gives_the_same(cell, bits, instructions):
     """As a packed file holds it: below 8 bits it is taken apart on the way."""
     kind, scale = CELLS[cell], torch.tensor(0.01)
-    grid, generator = Grid.signed(bits), torch.Generator().manual_seed(bits)
+    grid, generator = Grid.signed(bits), torch.Generator().manual_seed(int(bits))
     shape = kind.gates * 21, 21
     codes = torch.randint(grid.low, grid.high + 1, shape, generator=generator).to(torch.int8)
     coding = Coding(torch.tensor(0.03), grid)
@@ -121,7 +121,7 @@ def test_a_weight_in_bit_planes_gives_the_same(cell, bits, instructions):
     state = tuple(torch.zeros(3, 21) for _ in range(2 if kind.kind == "lstm" else 1))
     for hidden in (Grid.signed(8), Grid.unsigned(8)):
         job, outputs = Job(kind, (3, 2, 1), hidden, coding=coding, training=False), []
-        for held in (8, bits):
+        for held in (8, math.ceil(bits)):
             with running_on(instructions):
                 matrix = native.pack_codes(codes, grid, held, kind.gates)
                 rest = coding.scale.view(1), None, state, scale

@@ -8,7 +8,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from autoquant.coding import Coding, Grid, coding_of
-from autoquant.kernels import looped, recurrence, reference
+from autoquant.kernels import Cell, looped, recurrence, reference
 from autoquant.quantizer import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
 from tests.kernels.cases import CELLS, Case, all_of, assert_same, case, engined, looping
@@ -205,17 +205,27 @@ def test_gradients_reach_a_step_size_shared_by_all_steps():
 )
 def test_says_which_hidden_states_no_engine_takes(quantize, words):
     made = case("lstm")
-    assert words in recurrence.obstacle(made.inputs, made.weights, quantize)
+    assert words in recurrence.obstacle(made.cell, made.inputs, made.weights, quantize)
 
 
 def test_says_what_else_no_engine_takes():
     made = case("lstm", projection=2)
-    assert recurrence.obstacle(made.inputs, made.weights, None) == "an LSTM with a projection"
+    assert (
+        recurrence.obstacle(made.cell, made.inputs, made.weights, None)
+        == "an LSTM with a projection"
+    )
     made = case("lstm", rule="signed")
-    assert recurrence.obstacle(made.inputs, made.weights, made.quantize) is None
+    assert recurrence.obstacle(made.cell, made.inputs, made.weights, made.quantize) is None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        problem = recurrence.obstacle(made.inputs, made.weights, made.quantize)
+        problem = recurrence.obstacle(made.cell, made.inputs, made.weights, made.quantize)
     assert problem == "a layer under autocast"
+
+
+def test_a_gru_that_resets_first_is_left_to_the_reference():
+    made = case("gru", rule="unsigned")
+    cell = Cell("gru", "sigmoid")
+    problem = recurrence.obstacle(cell, made.inputs, made.weights, made.quantize)
+    assert problem == "a GRU that resets first"
 
 
 def test_without_an_engine_there_is_no_result():

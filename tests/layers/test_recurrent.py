@@ -12,7 +12,9 @@ from autoquant.coding import Coding, Grid, coding_of, mark
 from autoquant.kernels import Cell, Weights, reference
 from autoquant.layers import recurrent
 from autoquant.layers.packed import mirrored
-from autoquant.layers.recurrent import RecurrentLayer
+from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
+from autoquant.quantizer import ActivationQuantizer
+from autoquant.settings import Scheme
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 F, H = 4, 5
@@ -108,3 +110,69 @@ def test_initial_weights_are_bounded_and_seeded() -> None:
 def test_only_an_lstm_projects() -> None:
     with pytest.raises(ValueError, match="a projection needs an lstm cell, got 'gru'"):
         RecurrentLayer(Cell("gru"), F, H, bidirectional=False, bias=True, projection=2)
+
+
+# --- a GRU that resets first ----------------------------------------------------------------------
+
+
+def resetting() -> RecurrentLayer:
+    torch.manual_seed(0)
+    cell = Cell("gru", "sigmoid")
+    return RecurrentLayer(cell, F, H, bidirectional=True, bias=True, initial=0.25).double()
+
+
+@pytest.mark.parametrize("quantize", [None, Coarse()], ids=["float", "rounded"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_sequences_run_both_ways_as_if_alone(sizes: list[int], quantize: nn.Module | None) -> None:
+    layer = resetting()
+    layer.hidden_quantizer = quantize
+    inputs, states = noise(sum(sizes), F), states_for(layer, sizes[0])
+    outputs, last = layer(inputs, sizes, states)
+    starts = [sum(sizes[:t]) for t in range(len(sizes))]
+    for i in range(sizes[0]):
+        rows = [start + i for start, size in zip(starts, sizes, strict=True) if i < size]
+        own = [tuple(part[i : i + 1] for part in state) for state in states]
+        expected, end = layer(inputs[rows], [1] * len(rows), own)
+        torch.testing.assert_close(outputs[rows], expected)
+        for state, alone in zip(last, end, strict=True):
+            torch.testing.assert_close(state[0][i : i + 1], alone[0])
+
+
+def test_gates_and_candidate_are_two_pairs_of_weights() -> None:
+    layer = resetting()
+    spec = RecurrentKind().describe("rnn", layer)
+    assert layer.products == (("weight_ih", "weight_hh"), ("candidate_ih", "candidate_hh"))
+    assert [(p.name, p.shape, p.role) for p in spec.parameters[:6]] == [
+        ("weight_ih", (2 * H, F), "weight"),
+        ("weight_hh", (2 * H, H), "recurrent"),
+        ("bias", (2 * H,), "bias"),
+        ("candidate_ih", (H, F), "weight"),
+        ("candidate_hh", (H, H), "recurrent"),
+        ("candidate_bias", (H,), "bias"),
+    ]
+    assert [p.name for p in spec.parameters[6:]] == [
+        f"{p.name}_reverse" for p in spec.parameters[:6]
+    ]
+    assert {name for name, _ in layer.named_parameters()} == {p.name for p in spec.parameters}
+    wider = spec.resized(H + 2, F + 1)
+    assert [p.shape for p in wider.parameters[:2]] == [(2 * H + 4, F + 1), (2 * H + 4, H + 2)]
+
+
+# --- where no state is given ----------------------------------------------------------------------
+
+
+def test_a_start_is_filled_and_like_the_inputs() -> None:
+    (h,) = resetting().start(3, torch.zeros(1, dtype=torch.float32))
+    assert torch.equal(h, torch.full((3, H), 0.25))
+    zeros = layer_of("lstm", projection=3).start(2, noise(1))
+    assert [part.tolist() for part in zeros] == [[[0.0] * 3] * 2, [[0.0] * H] * 2]
+
+
+def test_the_memory_starts_on_the_grid_but_is_not_observed() -> None:
+    layer = RecurrentLayer(Cell("lstm"), F, H, bidirectional=False, bias=True, initial=0.4)
+    layer.hidden_quantizer = quantizer = ActivationQuantizer(2, Scheme())
+    assert all(bool((part == 0.4).all()) for part in layer.start(3, noise(1).float()))
+    assert quantizer.observed == []
+    quantizer.restore(float(torch.tensor(0.25).log()), 0)
+    _, c = layer.start(3, noise(1).float())
+    assert c.tolist() == [[0.5] * H] * 3

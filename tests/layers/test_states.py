@@ -85,7 +85,7 @@ def test_joining_and_splitting(cells: int | None) -> None:
 
 def test_zeros_are_as_wide_as_their_layers_and_like_the_inputs() -> None:
     like = torch.ones(2, dtype=torch.float64)
-    states = layout_of("lstm", 6).zeros(B, like)
+    states = layout_of("lstm", 6).start(B, like)
     shapes = [[tuple(part.shape) for part in state] for state in states]
     assert shapes == [[(B, 7), (B, 6)], [(B, 5), (B, 6)]]
     assert all(part.dtype is torch.float64 and not part.any() for s in states for part in s)

@@ -44,7 +44,7 @@ class Plan:
     sizes: tuple[int, ...] = (3, 3, 3, 3)
     units: int = 9
     features: int = 5
-    weight_bits: int = 4
+    weight_bits: float = 4
     hidden_bits: int = 4
     input_bits: int = 8
     signed: bool = True
@@ -60,7 +60,7 @@ SCHEMES = st.builds(
     grid=st.sampled_from(["auto", "midrise", "midtread"]),
     reparametrization=st.sampled_from(["none", "tanh"]),
     clip_gradient=st.sampled_from(["mask", "pass"]),
-    scale_bits=st.sampled_from([16, 32]),
+    scale_bits=st.sampled_from([8, 16, 32]),
 )
 
 
@@ -81,7 +81,7 @@ def plans(**narrowed: st.SearchStrategy) -> st.SearchStrategy[Plan]:
         "sizes": packed(),
         "units": st.integers(1, 70),
         "features": st.integers(1, 40),
-        "weight_bits": st.integers(1, 8),
+        "weight_bits": st.integers(1, 8) | st.just(1.6),
         "hidden_bits": st.integers(2, 8),
         "input_bits": st.integers(2, 8),
         "signed": st.booleans(),

@@ -22,6 +22,7 @@ BITS = range(1, 9)
 GRIDS = {
     **{f"midrise{bits}": Grid.signed(bits, "midrise") for bits in BITS},
     **{f"midtread{bits}": Grid.signed(bits, "midtread") for bits in BITS[1:]},
+    "three levels": Grid.signed(1.6),
 }
 EVERY_GRID = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 
@@ -64,6 +65,18 @@ def test_codes_come_out_as_they_went_in_in_any_shape(bits, gates, units, columns
     packed = native.pack_codes(given_, grid, bits, gates)
     assert torch.equal(packed.unpacked(), given_)
     assert int(packed.sums.sum()) == int(given_.long().sum())
+
+
+@EVERY_SET
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_three_levels_are_held_in_two_bits(gates, instructions):
+    grid = Grid.signed(1.6)
+    with running_on(instructions):
+        for units, columns in product((1, 9, 33), (1, 5, 32, 100)):
+            given_ = codes(grid, gates * units, columns)
+            packed = native.pack_codes(given_, grid, 2, gates)
+            assert torch.equal(packed.unpacked(), given_)
+            assert int(packed.sums.sum()) == int(given_.sum())
 
 
 @pytest.mark.parametrize("held", BITS)

@@ -23,6 +23,7 @@ BITS = range(1, 9)
 GRIDS = {
     **{f"midrise{bits}": Grid.signed(bits, "midrise") for bits in BITS},
     **{f"midtread{bits}": Grid.signed(bits, "midtread") for bits in BITS[1:]},
+    "three levels": Grid.signed(1.6),
     **{f"unsigned{bits}": Grid.unsigned(bits) for bits in BITS[1:]},
 }
 SHAPES = [(1,), (7,), (8,), (33,), (1, 1), (5, 1), (1, 5), (9, 17), (3, 4, 5), (2, 3, 4, 9)]

@@ -19,12 +19,14 @@ from autoquant.settings import Scheme
 from tests.toys import RegressionTask, plan_of, prepared
 
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
+CHOSEN_BITS = (1, 1.6, *WEIGHT_BITS[1:])  # those of a plan; 1.6 is held as 2
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 SCHEMES = {
     "learned, channel": Scheme(),
     "learned, tensor": Scheme(granularity="tensor", scale_bits=32, bias_bits=8),
     "midrise": Scheme(grid="midrise", scale="fixed", bias_bits=32, scale_bits=32),
     "midtread": Scheme(grid="midtread", bias_bits=4),
+    "steps in 8 bits": Scheme(scale_bits=8, bias_bits=8),
     "bit-rnn": Scheme.bit_rnn(),
 }
 Build = Callable[[], nn.Module]

@@ -15,13 +15,13 @@ from autoquant.coding import Grid
 from autoquant.plan import LayerChoice
 from autoquant.runtime import PackedEmbedding, PackedWeight
 from autoquant.runtime import weight as weight_module
-from tests.runtime.pairs import SCHEMES, WEIGHT_BITS, Pair, assert_same, noise, pair, weights_of
+from tests.runtime.pairs import CHOSEN_BITS, SCHEMES, Pair, assert_same, noise, pair, weights_of
 
 WORDS, UNITS = 23, 13
 SOME = torch.tensor([[0, 5, 22], [5, 5, 1]])
 
 
-def embedding(folder: Path, bits: int, scheme: str = "learned, channel", **options: Any) -> Pair:
+def embedding(folder: Path, bits: float, scheme: str = "learned, channel", **options: Any) -> Pair:
     def build() -> nn.Module:
         return nn.Embedding(WORDS, UNITS, **options)
 
@@ -30,8 +30,8 @@ def embedding(folder: Path, bits: int, scheme: str = "learned, channel", **optio
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("bits", WEIGHT_BITS, ids="w{}".format)
-def test_equals_the_fake_quantized_table(bits: int, scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", CHOSEN_BITS, ids="w{}".format)
+def test_equals_the_fake_quantized_table(bits: float, scheme: str, tmp_path: Path) -> None:
     both = embedding(tmp_path, bits, scheme)
     assert isinstance(both.loaded, PackedEmbedding)
     assert_same(both, torch.arange(WORDS))

@@ -14,8 +14,8 @@ from autoquant.settings import Scheme
 from tests.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import (
     ACTIVATION_BITS,
+    CHOSEN_BITS,
     SCHEMES,
-    WEIGHT_BITS,
     Pair,
     assert_same,
     noise,
@@ -40,8 +40,8 @@ def linear(
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_BITS, ids="a{}".format)
-@pytest.mark.parametrize("weight", WEIGHT_BITS, ids="w{}".format)
-def test_equals_the_fake_quantized_layer(weight: int, activation: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weight", CHOSEN_BITS, ids="w{}".format)
+def test_equals_the_fake_quantized_layer(weight: float, activation: int, tmp_path: Path) -> None:
     """Also far outside the range that was calibrated."""
     both = linear(tmp_path, LayerChoice(weight, activation))
     assert isinstance(both.loaded, PackedLinear)
@@ -57,7 +57,7 @@ def test_a_float_weight_is_decoded_once(bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("weight", [1, 3, 8], ids="w{}".format)
-def test_every_scheme(weight: int, scheme: str, tmp_path: Path) -> None:
+def test_every_scheme(weight: float, scheme: str, tmp_path: Path) -> None:
     both = linear(tmp_path, LayerChoice(weight, 8), scheme=SCHEMES[scheme])
     assert_same(both, noise(5, FEATURES).abs())
 
@@ -67,7 +67,7 @@ SHAPES = [(1, 1), (1, 70), (70, 1), (4, 16), (31, 33), (32, 32), (33, 64), (129,
 
 @pytest.mark.parametrize(("features", "units"), SHAPES, ids="{}".format)
 @pytest.mark.parametrize("weight", [1, 5, 8], ids="w{}".format)
-def test_odd_sizes(weight: int, features: int, units: int, tmp_path: Path) -> None:
+def test_odd_sizes(weight: float, features: int, units: int, tmp_path: Path) -> None:
     both = linear(tmp_path, LayerChoice(weight, 4), features, units)
     for rows in (1, 2, 25):
         assert_same(both, noise(rows, features, seed=rows))
@@ -113,8 +113,8 @@ def test_inputs_of_another_width_are_refused(activation: int, width: int, tmp_pa
 
 @NEEDS_KERNELS
 @pytest.mark.usefixtures("undecoded")
-@pytest.mark.parametrize("weight", WEIGHT_BITS, ids="w{}".format)
-def test_the_product_is_one_of_integers(weight: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weight", CHOSEN_BITS, ids="w{}".format)
+def test_the_product_is_one_of_integers(weight: float, tmp_path: Path) -> None:
     loaded = linear(tmp_path, LayerChoice(weight, 8)).loaded
     assert loaded(noise(5, FEATURES)).isfinite().all()
     with pytest.raises(AssertionError, match="decoded"):
@@ -122,8 +122,8 @@ def test_the_product_is_one_of_integers(weight: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("weight", WEIGHT_BITS, ids="w{}".format)
-def test_the_weight_is_what_its_codes_stand_for(weight: int, scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weight", CHOSEN_BITS, ids="w{}".format)
+def test_the_weight_is_what_its_codes_stand_for(weight: float, scheme: str, tmp_path: Path) -> None:
     """Scale times (code + offset), computed here; the very values of the fake-quantized weight."""
     both = linear(tmp_path, LayerChoice(weight, 8), scheme=SCHEMES[scheme])
     (packed,) = weights_of(both.loaded)

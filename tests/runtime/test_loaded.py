@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from autoquant import native
+from autoquant.coding import Grid
 from autoquant.compute import Compute, computing
 from autoquant.native import pointwise
 from autoquant.plan import LayerChoice
+from autoquant.settings import Scheme
 from tests import toys
 from tests.native.machine import NEEDS_KERNELS, threads
 from tests.runtime.pairs import (
@@ -328,6 +330,56 @@ def test_autocast_is_obeyed(choice: LayerChoice, tmp_path: Path) -> None:
 def test_kernels_by_name(kernel: str, both: Pair) -> None:
     with computing(Compute(kernel)):
         assert_same(both, WORDS)
+
+
+# --- coarse numbers: three levels, step sizes of 8 bits -------------------------------------------
+
+
+class Pictures(nn.Module):
+    """Convolutions, which are decoded when they are loaded."""
+
+    lead = (2, 3, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.one, self.two = nn.Linear(8, 8), nn.Conv2d(3, 5, 3), nn.Conv1d(5, 4, 2)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.two(torch.relu(self.one(self.front(values))).flatten(2))
+
+
+KINDS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
+    "linear": (lambda: nn.Linear(37, 21), noise(6, 3, 37)),
+    "embedding": (lambda: nn.Embedding(23, 13), torch.arange(22).view(11, 2)),
+    "lstm": (lambda: nn.LSTM(5, 11, 2, bidirectional=True), noise(6, 3, 5)),
+    "gru": (lambda: nn.GRU(5, 11, 2, bidirectional=True), noise(6, 3, 5)),
+    "rnn": (lambda: nn.RNN(5, 11), noise(6, 3, 5)),
+    "conv": (Pictures, noise(2, 3, 8, 8)),
+    "all": (Speller, WORDS),
+}
+COARSE = {
+    "1.6": (LayerChoice(1.6, 8), Scheme()),
+    "1.6 recurrent": (LayerChoice(4, 8, recurrent_bits=1.6), Scheme()),
+    "1.6 of floats": (LayerChoice(1.6, 32), Scheme(granularity="tensor")),
+    "1.6 mean": (LayerChoice(1.6, 8), Scheme(scale="mean", granularity="tensor")),
+    "1.6, steps in 8 bits": (LayerChoice(1.6, 8), Scheme(scale_bits=8)),
+    "4, steps in 8 bits": (LayerChoice(4, 4), Scheme(scale_bits=8, bias_bits=8)),
+    "1.6 tanh, mean": (LayerChoice(1.6, 8), Scheme.bit_rnn(activation_clip=True)),
+}
+
+
+@pytest.mark.parametrize("kernel", ["auto", "torch", "reference"])
+@pytest.mark.parametrize("choice", COARSE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_coarse_numbers_reload_bit_for_bit(
+    kind: str, choice: str, kernel: str, tmp_path: Path
+) -> None:
+    build, inputs = KINDS[kind]
+    with computing(Compute(kernel)):
+        both = pair(tmp_path, build, COARSE[choice][0], inputs, COARSE[choice][1])
+        assert_same(both, inputs)
+    for weight in weights_of(both.loaded):
+        assert weight.bits == (2 if weight.grid == Grid(-1, 1, 0.0) else 4)
 
 
 # --- odd numbers ----------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from tests import toys
 from tests.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import (
     ACTIVATION_BITS,
+    CHOSEN_BITS,
     SCHEMES,
-    WEIGHT_BITS,
     Pair,
     assert_same,
     equal_on,
@@ -88,8 +88,8 @@ def packed(*lengths: int, features: int = FEATURES) -> PackedSequence:
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_BITS, ids="a{}".format)
-@pytest.mark.parametrize("weight", WEIGHT_BITS, ids="w{}".format)
-def test_every_number_of_bits(weight: int, activation: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weight", CHOSEN_BITS, ids="w{}".format)
+def test_every_number_of_bits(weight: float, activation: int, tmp_path: Path) -> None:
     both = recurrent(tmp_path, "lstm", LayerChoice(weight, activation))
     assert_same(both, noise(4, 2, FEATURES, seed=2) * 2)
 
@@ -97,7 +97,7 @@ def test_every_number_of_bits(weight: int, activation: int, tmp_path: Path) -> N
 @pytest.mark.parametrize("activation", [2, 8, 16, 32], ids="a{}".format)
 @pytest.mark.parametrize("weight", [1, 3, 8], ids="w{}".format)
 @pytest.mark.parametrize("cell", ["gru", "rnn", "relu"])
-def test_every_cell(cell: str, weight: int, activation: int, tmp_path: Path) -> None:
+def test_every_cell(cell: str, weight: float, activation: int, tmp_path: Path) -> None:
     both = recurrent(tmp_path, cell, LayerChoice(weight, activation), bidirectional=True)
     assert_same(both, noise(4, 2, FEATURES, seed=2) * 2)
 
@@ -131,7 +131,7 @@ def test_mixed_bits(cell: str, choice: LayerChoice, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("weight", [1, 2, 4, 8], ids="w{}".format)
-def test_every_scheme(weight: int, scheme: str, tmp_path: Path) -> None:
+def test_every_scheme(weight: float, scheme: str, tmp_path: Path) -> None:
     both = recurrent(tmp_path, "lstm", LayerChoice(weight, 8), scheme=SCHEMES[scheme])
     assert_same(both, noise(4, 2, FEATURES, seed=2))
 
@@ -141,7 +141,7 @@ def test_every_scheme(weight: int, scheme: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("weight", [1, 3, 5, 8], ids="w{}".format)
 @pytest.mark.parametrize("cell", CELLS)
 def test_at_8_bits_and_fewer_all_products_are_of_integers(
-    cell: str, weight: int, tmp_path: Path
+    cell: str, weight: float, tmp_path: Path
 ) -> None:
     both = recurrent(tmp_path, cell, LayerChoice(weight, 8), bidirectional=True)
     assert_same(both, noise(4, 2, FEATURES))
@@ -194,7 +194,7 @@ SIZES = [(1, 1), (32, 16), (33, 17), (31, 32), (64, 65), (5, 300)]
 @pytest.mark.parametrize(("features", "units"), SIZES, ids="{}".format)
 @pytest.mark.parametrize("weight", [3, 8], ids="w{}".format)
 @pytest.mark.parametrize("cell", CELLS)
-def test_odd_widths(cell: str, weight: int, features: int, units: int, tmp_path: Path) -> None:
+def test_odd_widths(cell: str, weight: float, features: int, units: int, tmp_path: Path) -> None:
     both = recurrent(tmp_path, cell, LayerChoice(weight, 8), features, units)
     equal_on(both, noise(4, 2, features))
 
@@ -231,7 +231,7 @@ def test_widened_projections(cells: int, tmp_path: Path) -> None:
 def stacks(draw: st.DrawFn) -> dict[str, Any]:
     """What ``recurrent`` takes."""
     cell, units = draw(st.sampled_from([*CELLS])), draw(st.integers(2, 40))
-    weight, activation = st.sampled_from([1, 2, 3, 5, 8, 32]), st.integers(2, 8)
+    weight, activation = st.sampled_from([1, 1.6, 2, 3, 5, 8, 32]), st.integers(2, 8)
     choice = st.builds(
         LayerChoice, weight, activation, recurrent_bits=weight, hidden_bits=activation
     )

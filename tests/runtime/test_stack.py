@@ -60,8 +60,8 @@ def test_layers_of_several_widths(tmp_path: Path) -> None:
     assert_same(both, noise(4, 2, 5))
 
 
-@pytest.mark.parametrize("bits", range(1, 9), ids="w{}".format)
-def test_many_steps_share_one_unpacked_weight(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids="w{}".format)
+def test_many_steps_share_one_unpacked_weight(bits: float, tmp_path: Path) -> None:
     """And its input products are made a chunk of steps at a time, from both ends."""
     both = stack(tmp_path, bits=bits, num_layers=1)
     for rows in (1, 2, 7):

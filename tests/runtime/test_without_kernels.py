@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from autoquant import artifact, native
 from autoquant.native import library
+from autoquant.packing import packed_bytes
 from autoquant.plan import LayerChoice
 from tests import toys
 from tests.native.machine import NEEDS_KERNELS
@@ -87,9 +89,9 @@ def test_kernels_may_come_later(tmp_path: Path, without: Callable[[], None]) -> 
     assert_equal(outputs(alone, inputs), outputs(models.loaded, inputs))
 
 
-@pytest.mark.parametrize("bits", range(1, 9), ids="w{}".format)
+@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids="w{}".format)
 def test_codes_in_rows_are_the_codes_in_a_matrix(
-    bits: int, tmp_path: Path, without: Callable[[], None]
+    bits: float, tmp_path: Path, without: Callable[[], None]
 ) -> None:
     models = pair(tmp_path, lambda: nn.Linear(37, 21), LayerChoice(bits, 8), noise(6, 3, 37))
     expected = models.loaded.weight
@@ -97,4 +99,4 @@ def test_codes_in_rows_are_the_codes_in_a_matrix(
     alone = models.again()
     assert torch.equal(alone.weight, expected)
     (weight,) = weights_of(alone)
-    assert weight.nbytes == 21 * ((37 * bits + 7) // 8) + 4 * 21
+    assert weight.nbytes == 21 * packed_bytes(37, math.ceil(bits)) + 4 * 21
