@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from autoquant.profiler import Profile, profile
     from autoquant.reporter import report
     from autoquant.searcher import SearchResult, search
-    from autoquant.settings import Scheme, Search, Space, Training, Widening
+    from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
     from autoquant.study import Study
+    from autoquant.sweeper import SweepResult, sweep
     from autoquant.task import Example, Task
 
 _HOMES = {
@@ -39,8 +40,9 @@ _HOMES = {
     "profiler": ("Profile", "profile"),
     "reporter": ("report",),
     "searcher": ("SearchResult", "search"),
-    "settings": ("Scheme", "Search", "Space", "Training", "Widening"),
+    "settings": ("Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
     "study": ("Study",),
+    "sweeper": ("SweepResult", "sweep"),
     "task": ("Example", "Task"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -61,6 +63,8 @@ __all__ = [
     "SearchResult",
     "Space",
     "Study",
+    "Sweep",
+    "SweepResult",
     "Task",
     "Training",
     "UserError",
@@ -74,6 +78,7 @@ __all__ = [
     "profile",
     "report",
     "search",
+    "sweep",
 ]
 
 

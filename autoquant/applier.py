@@ -156,7 +156,8 @@ def _training(settings: Search, changes: dict[str, Any]) -> Training:
 
 
 def _settings(folder: Study) -> Search:
-    content = {key: value for key, value in folder.config().items() if key != "task"}
+    own = ("task", "sweep")  # a plan may be applied in the folder of a sweep too
+    content = {key: value for key, value in folder.config().items() if key not in own}
     return from_dict(Search, content)
 
 

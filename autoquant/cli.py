@@ -28,6 +28,7 @@ Usage: autoquant COMMAND [key=value ...]
 
   profile    print the layers: share, operations, what growing each would cost
   search     find the best plan whose packed file fits the budget
+  sweep      train every plan of a grid in full, in one table
   report     redraw the figures of a study
   apply      train a plan in full and write the packed file
   evaluate   score a packed file
@@ -157,7 +158,7 @@ def _register_schemas() -> None:
     from hydra.core.config_store import ConfigStore
     from omegaconf import MISSING
 
-    from autoquant.settings import Search
+    from autoquant.settings import Search, Sweep
 
     fields: list[Any] = [("task", Any, field(default=None))]
     plain = _mirror(Search)
@@ -171,7 +172,10 @@ def _register_schemas() -> None:
         *((name, float | None, field(default=None)) for name in ("epochs", "lr")),
         ("steps", int | None, field(default=None)),
     ]
+    mirrored = _mirror(Sweep)
+    grid: list[Any] = [("sweep", mirrored, field(default_factory=mirrored))]
     schemas = {
+        "sweep": make_dataclass("SweepConfig", fields + study + grid, bases=(plain,)),
         "search": make_dataclass("SearchConfig", fields + study, bases=(plain,)),
         "profile": make_dataclass("ProfileConfig", fields, bases=(plain,)),
         "evaluate": make_dataclass("EvaluateConfig", fields + artifact, bases=(plain,)),
@@ -208,7 +212,7 @@ def _settings(config: DictConfig) -> Any:
     from autoquant.settings import Search, from_dict
 
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    own = {"task", "study", "artifact", "split"}
+    own = {"task", "study", "artifact", "split", "sweep"}
     return from_dict(Search, {name: value for name, value in values.items() if name not in own})
 
 
@@ -252,8 +256,11 @@ def _enclosing_study(path: str) -> Study:
     from autoquant.study import Study
 
     for folder in Path(path).resolve().parents:
-        if (folder / "config.yaml").is_file() and (folder / "journal.log").is_file():
-            return Study(folder)
+        study = Study(folder)
+        if study.config_file.is_file() and (
+            study.journal_file.is_file() or study.cells_file.is_file()
+        ):
+            return study
     raise UserError(f"task must be given for a file outside a study, got artifact={path}")
 
 
@@ -293,6 +300,25 @@ def _search(config: DictConfig) -> None:
     console.print_search(result, figures)
     if result.best is None:
         raise RunError("no plan within the budget was trained to its end")
+
+
+def _sweep(config: DictConfig) -> None:
+    from omegaconf import OmegaConf
+
+    from autoquant.settings import Sweep, from_dict
+
+    settings, origin = _settings(config), _origin(config)
+    values: Any = OmegaConf.to_container(config.sweep, resolve=True, throw_on_missing=True)
+    grid = from_dict(Sweep, values, "sweep.")
+    task = _build_task(origin)
+    from autoquant.reporter import report
+    from autoquant.sweeper import sweep
+
+    made: dict[str, Any] = {"study": config.study, "origin": origin, "on_cell": report}
+    result = sweep(task, settings, sweep=grid, **made)
+    console.print_sweep(result, report(result.study) if result.results else [])
+    if not result.missing and all(each.state != "complete" for each in result.results):
+        raise RunError("no cell was trained to its end")
 
 
 def _report(config: DictConfig) -> None:
@@ -344,6 +370,7 @@ def _evaluate(config: DictConfig) -> None:
 COMMANDS: dict[str, Callable[[DictConfig], None]] = {
     "profile": _profile,
     "search": _search,
+    "sweep": _sweep,
     "report": _report,
     "apply": _apply,
     "evaluate": _evaluate,

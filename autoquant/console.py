@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from autoquant.profiler import Profile
     from autoquant.rules import Rulings
     from autoquant.searcher import SearchResult
+    from autoquant.sweeper import SweepResult
 
 
 def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
@@ -84,6 +85,31 @@ def print_search(result: SearchResult, figures: list[Path]) -> None:
     if result.best is not None:
         print(f"plan:        {study.plan_file}")
         print(f"next:        autoquant apply {_argument('study', study.path)}")
+
+
+def print_sweep(result: SweepResult, figures: list[Path]) -> None:
+    """The float model, then the cells as they stand in the table; where the figures lie."""
+    record = result.baseline
+    wide = max([24, *(len(each.cell.name) for each in result.results)])
+    print(f"  {record.metric} by cell; sizes are true ones, over the float model's")
+    print(f"  {'':<{wide}} {'bytes':>10} {'share':>8} {'valid':>10} {'test':>10}  state")
+
+    def line(name: str, size: int | None, *scores: float | None, state: str = "") -> str:
+        share = "-" if size is None else f"{size / record.size_bytes:.4f}x"
+        shown = (f"{'-' if each is None else f'{each:.5g}':>10}" for each in scores)
+        count = "-" if size is None else size
+        return f"  {name:<{wide}} {count:>10} {share:>8} {' '.join(shown)}  {state}".rstrip()
+
+    print(line("float baseline", record.size_bytes, record.score, None))
+    for each in result.results:
+        print(line(each.cell.name, each.size_bytes, each.valid, each.test, state=each.state))
+    if result.missing:
+        cells = "1 cell is" if result.missing == 1 else f"{result.missing} cells are"
+        print(f"  {cells} being trained by other processes")
+    print(f"table:   {result.study.cells_file}")
+    for path in figures:
+        if path.suffix == ".png":
+            print(f"figure:  {path}")
 
 
 def print_applied(applied: Applied) -> None:

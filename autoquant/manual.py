@@ -11,25 +11,40 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 
-from autoquant.settings import Search
+from autoquant.settings import Search, Sweep
 
 WIDTH = 92  # characters of a line
 
 SUMMARIES = {
     "profile": "Print the layers: share, operations, what growing each would cost.",
     "search": "Find the plan with the best score whose packed file fits the budget.",
+    "sweep": "Train every plan of a grid in full; write one table and its figures.",
     "report": "Redraw the figures of a study.",
     "apply": "Train a plan in full from the study's baseline and write the packed file.",
     "evaluate": "Score a packed file.",
 }
+MODELS = (
+    "Of task=stdlib and task=ptb: lstm (default), gru, bit_rnn_lstm or bit_rnn_gru, which bring "
+    "Bit-RNN's training and quantizer."
+)
 OWN_SETTINGS = {
-    "profile": {"task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER)."},
+    "profile": {
+        "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER).",
+        "model": MODELS,
+    },
     "search": {
         "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER); its own settings "
         "follow as task.hidden=..., see --cfg job.",
+        "model": MODELS,
         "study": "Folder of the search (default runs/TASK-BUDGET). An existing one is continued.",
     },
-    "report": {"study": "Folder of a search."},
+    "sweep": {
+        "task": "As for a search.",
+        "model": MODELS,
+        "study": "Folder of the sweep (default runs/TASK-sweep). An existing one is continued, its "
+        "grid may change. Processes that are started with one command share the cells.",
+    },
+    "report": {"study": "Folder of a search or a sweep."},
     "apply": {
         "study": "Folder of a search.",
         "trial": "A trial of the study instead of its best plan: 17, or w4 for uniform 4 bits.",
@@ -43,11 +58,16 @@ OWN_SETTINGS = {
         "artifact": "The packed file.",
         "split": "test, valid or probe (default test).",
         "task": "The task that scores it; that of the enclosing study where none is given.",
+        "model": "The model of such a task, as for a search.",
         "device": "auto, cpu, cuda, cuda:1, mps (default auto).",
         "kernel": "auto, native, torch or reference (default auto): what computes the layers.",
     },
 }
-SHARED = {"search": None, "profile": ("widening", "rules")}
+OF_SWEEPS = (
+    *("seed", "device", "kernel", "pretrained", "baseline", "final", "quantizer", "widening"),
+    *("space", "rules"),
+)
+SHARED = {"search": None, "sweep": OF_SWEEPS, "profile": ("widening", "rules")}
 """Commands that take the search's settings: all of them, or some sections."""
 
 
@@ -56,6 +76,9 @@ def page(command: str) -> str:
     lines = [SUMMARIES[command], "", f"Usage: autoquant {command} [setting=value ...]", ""]
     for name, text in OWN_SETTINGS[command].items():
         lines += _entry(name, text)
+    if command == "sweep":
+        for name, default, text in setting_texts(Sweep, "sweep."):
+            lines += _entry(name, f"{text.replace('``', '')} (default {default})")
     if command in SHARED:
         lines += ["", "quantizer=lsq or quantizer=bit_rnn chooses a whole quantizer section.", ""]
         sections = SHARED[command]

@@ -18,22 +18,22 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from autoquant import cost
-from autoquant.baseline import float_baseline, float_model, load_weights, measure, weights_file
+from autoquant.baseline import float_baseline
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.compute import Compute, computing
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph import describe, prepare
+from autoquant.graph import prepare
 from autoquant.journal import Journal, state_of
 from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import profile_model
 from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, build_space, canonical
 from autoquant.study import Baseline, Study
+from autoquant.survey import survey
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device
 
@@ -86,25 +86,19 @@ def search(
     settings = settings or Search()
     budget = Budget.parse(settings.budget)
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
-    model = float_model(task)
-    prepared = prepare(model)
-    example = task.example()
-    network = describe(prepared, example.inputs)
-    profile = profile_model(prepared, network, example, settings.widening)
-    float_bytes, parameters = measure(model)
-    limit = budget.bytes(float_bytes=float_bytes, parameters=parameters)
-    space = build_space(network, profile.widenable, settings.space, settings.rules)
+    seen = survey(task, settings, Study(Path(study)))
+    network, float_bytes = seen.network, seen.float_bytes
+    limit = budget.bytes(float_bytes=float_bytes, parameters=seen.parameters)
+    space = build_space(network, seen.profile.widenable, settings.space, settings.rules)
     _refuse_unreachable(space, network, settings, limit, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
-    if settings.pretrained is not None and not Study(Path(study)).baseline_record.is_file():
-        load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.qat):
         check_autocast(training, device)
     folder = Study.create(study, config)
     try:
         with folder.locked(), computing(Compute(settings.kernel)):
-            write_text(folder.profile_file, profile.to_json())
+            write_text(folder.profile_file, seen.profile.to_json())
             trained, record = float_baseline(task, settings, folder, device, progress=progress)
             base = Base(task, prepare(trained), network, settings)
             return _Searching(base, space, folder, record, limit, progress).run()

@@ -174,18 +174,31 @@ def _same(one: Plan, other: Plan) -> bool:
 def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
     """A uniform plan in the form that the space writes plans in, as near as its rules admit.
 
-    Layers without an input to quantize keep 32 activation bits, as in the space's own plans.
+    Layers without an input to quantize keep 32 activation bits, and those that may not grow their
+    width, as in the space's own plans.
     """
     choices = {}
     for layer in network.layers:
-        own = replace(choice, activation_bits=choice.activation_bits if layer.multiplies else 32)
+        activation_bits = choice.activation_bits if layer.multiplies else 32
         values: dict[str, Any] = {
-            dimension.field: dimension.admitted(_value(own, dimension.field))
+            dimension.field: dimension.admitted(_value(choice, dimension.field))
             for dimension in space.dimensions
             if dimension.layer == layer.name
         }
-        choices[layer.name] = replace(own, **values)
+        values = {"activation_bits": activation_bits, "width": 1.0} | values
+        choices[layer.name] = replace(choice, **values)
     return space.tied(choices)
+
+
+def pinned(space: SearchSpace, choice: LayerChoice) -> SearchSpace:
+    """A space with the activations and the width of a choice, as near as the rules admit."""
+    dimensions = (
+        each
+        if each.field in ("weight_bits", "recurrent_bits")
+        else replace(each, choices=(each.admitted(_value(choice, each.field)),))
+        for each in space.dimensions
+    )
+    return replace(space, dimensions=tuple(dimensions))
 
 
 # --- projection ----------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from autoquant.profiler import profile
 from autoquant.searcher import SearchResult
 from autoquant.settings import Widening
 from autoquant.study import Study
-from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS
+from autoquant.sweeper import SweepResult
+from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS, cell
 from tests.toys import language_task
 
 
@@ -98,3 +99,20 @@ def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
     assert "the file has 290000 bytes, 0.1208x" in lines[7]
     assert lines[-2] == "packed file: runs/one/applied/plan-1/model.safetensors"
     assert lines[-1].endswith("evaluate artifact=runs/one/applied/plan-1/model.safetensors")
+
+
+def test_a_sweep_is_a_table(capsys):
+    lost = replace(cell(None, 8, None, budget="0.1x"), state="too large", size_bytes=None)
+    cells = (replace(cell(4, 8, 38.25), test=37.5), cell(2, 8, None), lost)
+    figures = [Path("runs/one/figures/grid.png"), Path("runs/one/figures/grid.svg")]
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, cells, missing=1)
+    console.print_sweep(swept, figures)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:7] == [
+        ["float", "baseline", str(FLOAT_BYTES), "1.0000x", "38", "-"],
+        ["w4-a8-x1-seed0", str(FLOAT_BYTES // 8), "0.1250x", "38.25", "37.5", "complete"],
+        ["w2-a8-x1-seed0", str(FLOAT_BYTES // 16), "0.0625x", "-", "-", "diverged"],
+        ["0.1x-a8-x1-seed0", "-", "-", "-", "-", "too", "large"],
+        ["1", "cell", "is", "being", "trained", "by", "other", "processes"],
+    ]
+    assert lines[7:] == [["table:", "runs/one/cells.csv"], ["figure:", "runs/one/figures/grid.png"]]

@@ -133,7 +133,7 @@ def number(score: float) -> str:
 def label_of(outcome: Outcome) -> str:
     """An outcome's name for people: "w4" is the uniform 4-bit reference."""
     bits = outcome.trial.removeprefix("w")
-    uniform = outcome.role == "reference" and bits.isdigit()
+    uniform = outcome.role == "reference" and bits.replace(".", "").isdigit()  # 4, 1.6
     return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
 
 

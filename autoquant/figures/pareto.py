@@ -9,7 +9,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from autoquant.budget import readable
 from autoquant.figures.facts import Facts, Pair, Point, View, finite, number, points_of, view_of
@@ -24,6 +23,7 @@ from autoquant.figures.style import (
     mark_unscored,
     scatter,
     score_axis,
+    share_axis,
     write,
 )
 from autoquant.outcome import Outcome, pareto_front
@@ -90,21 +90,11 @@ def _undrawn(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
-def share_ticks(left: float, right: float) -> list[float]:
-    """Round shares of the float model between two limits, at most 8 of them where that can be."""
-    handy = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
-    for candidates in (handy, [2.0**k for k in range(-12, 5)]):
-        ticks = [tick for tick in candidates if left <= tick <= right]
-        if 3 <= len(ticks) <= 8:
-            return ticks
-    return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
-
-
 def draw_pareto(data: ParetoData) -> Figure:
     """Size on a logarithmic axis, score above it."""
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    _share_axis(axes, data)
+    share_axis(axes, data.shares, data.baseline.size_bytes)
     score_axis(axes, data.view, data.baseline)
     _draw_budget(axes, data)
     if data.front:
@@ -120,19 +110,6 @@ def draw_pareto(data: ParetoData) -> Figure:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
     figure.legend(ncols=3, **LEGEND)
     return figure
-
-
-def _share_axis(axes: Axes, data: ParetoData) -> None:
-    """Shares of the float model below, the same in bytes above."""
-    ticks = share_ticks(*data.shares)
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(*data.shares)
-    axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
-    axes.set_xlabel("packed size, as a share of the float model")
-    top = axes.secondary_xaxis("top")
-    top.set_xticks(ticks, [readable(tick * data.baseline.size_bytes) for tick in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    top.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw_budget(axes: Axes, data: ParetoData) -> None:

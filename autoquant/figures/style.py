@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autoquant.budget import readable
 from autoquant.figures.facts import Pair, View, number
@@ -59,9 +59,32 @@ def score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> N
     axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
 
 
-def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View) -> None:
+def share_ticks(left: float, right: float) -> list[float]:
+    """Round shares of the float model between two limits, at most 8 of them where that can be."""
+    handy = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
+    for candidates in (handy, [2.0**k for k in range(-12, 5)]):
+        ticks = [tick for tick in candidates if left <= tick <= right]
+        if 3 <= len(ticks) <= 8:
+            return ticks
+    return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
+
+
+def share_axis(axes: Axes, shares: Pair, float_bytes: int) -> None:
+    """Shares of the float model below, the same in bytes above; logarithmic, between two limits."""
+    ticks = share_ticks(*shares)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*shares)
+    axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
+    axes.set_xlabel("packed size, as a share of the float model")
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(ticks, [readable(tick * float_bytes) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    top.xaxis.set_minor_locator(NullLocator())
+
+
+def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View, what: str = "trial") -> None:
     """Arrows at the edge, for scores beyond it."""
-    label = f"{view.beyond} {'trial' if view.beyond == 1 else 'trials'} beyond the axis"
+    label = f"{view.beyond} {what if view.beyond == 1 else f'{what}s'} beyond the axis"
     for edge, marker in ((view.low, "v"), (view.high, "^")):
         out = [x for x, y in pairs if (y < edge if marker == "v" else y > edge)]
         if out:

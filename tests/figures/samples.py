@@ -2,6 +2,8 @@
 
 import pytest
 
+from autoquant.cells import Cell, Result
+from autoquant.cells import to_csv as cells_to_csv
 from autoquant.figures.facts import Facts
 from autoquant.files import write_text
 from autoquant.outcome import Outcome, to_csv
@@ -65,6 +67,29 @@ def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):
     write_text(study.outcomes_file, to_csv(outcomes, FLOAT_BYTES))
     if layers:
         write_profile(study.profile_file, layers)
+    return study
+
+
+def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None):
+    """A cell of a sweep; without a score it diverged."""
+    first = budget or f"w{bits}"
+    name = name or f"{first}-a{activations}-x{width:g}"
+    grid = {"weight_bits": bits, "activation_bits": activations, "budget": budget}
+    grid["width"] = None if activations is None else width
+    share = (bits or 4) / 32 * width
+    return Result(
+        Cell(f"{name}-seed{seed}", PLAN, seed, "baseline", **grid),
+        "diverged" if valid is None else "complete",
+        valid=valid,
+        size_bytes=int(share * FLOAT_BYTES),
+        size_share=share,
+    )
+
+
+def sweep_of(path, results, baseline=BASELINE):
+    study = Study.create(path, {"sweep": {}})
+    study.write_baseline(baseline)
+    write_text(study.cells_file, cells_to_csv(results))
     return study
 
 

@@ -1,6 +1,8 @@
 import pytest
 
-from autoquant.figures.facts import view_of
+from autoquant.figures.facts import label_of, view_of
+from autoquant.outcome import Outcome
+from autoquant.plan import LayerChoice, Plan
 
 
 def test_a_terrible_score_is_beyond_the_view():
@@ -44,3 +46,17 @@ def test_kept_scores_are_in_view_however_bad():
 def test_a_single_score_has_a_view(score):
     view = view_of([], "minimize", [score])
     assert view.low < score < view.high
+
+
+@pytest.mark.parametrize(
+    ("trial", "role", "label"),
+    [
+        ("w4", "reference", "4-bit"),
+        ("w1.6", "reference", "1.6-bit"),
+        ("17", "search", "trial 17"),
+        ("own", "reference", "trial own"),
+    ],
+)
+def test_labels(trial, role, label):
+    plan = Plan({"a": LayerChoice(1.6)})
+    assert label_of(Outcome(trial, role, plan, 100, "complete", 1.0)) == label

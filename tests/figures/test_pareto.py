@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from autoquant.figures.pareto import draw_pareto, pareto_data, share_ticks
+from autoquant.figures.pareto import draw_pareto, pareto_data
+from autoquant.figures.style import share_ticks
 from tests.figures.samples import (
     BASELINE,
     INFEASIBLE,

@@ -1,0 +1,178 @@
+"""The grid figure: the scores of a sweep as tables in colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from autoquant.budget import readable
+from autoquant.figures.facts import View, number, view_of
+from autoquant.figures.style import BLACK, SMALL
+from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
+from autoquant.study import Baseline
+from autoquant.task import Direction
+
+Placed = Mapping[tuple[float | None, int | None], Mean]
+"""Plans by their row and their activation bits."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A plan in a table.
+
+    Attributes:
+        text: its score, or how it ended; nothing where it has not been trained yet.
+        badness: where its score lies in the view, from 0 (best) to 1; None where there is none.
+    """
+
+    text: str = ""
+    badness: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One table: of a width or a budget.
+
+    Attributes:
+        title: which one.
+        down: what its rows are.
+        rows: their names.
+        columns: the names of its columns, which are activation bits.
+        tiles: by row and column.
+    """
+
+    title: str
+    down: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    tiles: tuple[tuple[Tile, ...], ...]
+
+
+@dataclass(frozen=True)
+class GridData:
+    """Everything in the grid figure.
+
+    Attributes:
+        baseline: the float model.
+        panels: one for each width, most bits first; then one for each budget, narrowest first.
+        seeds: the most seeds that a tile is the mean of.
+    """
+
+    baseline: Baseline
+    panels: tuple[Panel, ...]
+    seeds: int
+
+
+def grid_data(facts: SweepFacts) -> GridData | None:
+    """The plans of the grid as tables; None where none of them has a score."""
+    grid = [mean for mean in facts.means if mean.activation_bits is not None]
+    scores = [mean.score for mean in grid if mean.scores]
+    if not scores:
+        return None
+    base = facts.baseline
+    view = view_of(scores, base.direction, [base.score])
+    uniform = [mean for mean in grid if mean.budget is None]
+    panels = [_of_width(w, uniform, view, base.direction) for w in rising(m.width for m in uniform)]
+    budgets = dict.fromkeys(mean.budget for mean in grid if mean.budget is not None)
+    panels += [_of_budget(budget, grid, view, base.direction) for budget in budgets]
+    return GridData(base, tuple(panels), facts.seeds)
+
+
+def _of_width(width: float, means: Sequence[Mean], view: View, direction: Direction) -> Panel:
+    placed = {(m.weight_bits, m.activation_bits): m for m in means if m.width == width}
+    rows = {bits: f"{bits:g}" for bits in rising(bits for bits, _ in placed)[::-1]}
+    return _panel(f"width x{width:g}", "weight bits", rows, placed, view, direction)
+
+
+def _of_budget(budget: str, means: Sequence[Mean], view: View, direction: Direction) -> Panel:
+    placed = {(m.width, m.activation_bits): m for m in means if m.budget == budget}
+    rows = {width: f"x{width:g}" for width in rising(width for width, _ in placed)}
+    return _panel(f"budget {budget}", "width", rows, placed, view, direction)
+
+
+def _panel(
+    title: str,
+    down: str,
+    rows: Mapping[float, str],
+    placed: Placed,
+    view: View,
+    direction: Direction,
+) -> Panel:
+    across = [int(bits) for bits in rising(bits for _, bits in placed)][::-1]
+    tiles = tuple(
+        tuple(_tile(placed.get((row, bits)), view, direction) for bits in across) for row in rows
+    )
+    return Panel(title, down, tuple(rows.values()), tuple(map(str, across)), tiles)
+
+
+def _tile(mean: Mean | None, view: View, direction: Direction) -> Tile:
+    if mean is None:
+        return Tile()
+    return Tile(mean.text, badness(mean.score, view, direction) if mean.scores else None)
+
+
+def badness(score: float, view: View, direction: Direction) -> float:
+    """Where a score lies in a view, from 0 (best) to 1 (worst, or beyond it).
+
+    >>> badness(15.0, View(10.0, 20.0, False, 0), "minimize")
+    0.5
+    """
+    low, high, at = view.low, view.high, min(max(score, view.low), view.high)
+    if view.log:
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    part = (at - low) / (high - low)
+    return part if direction == "minimize" else 1 - part
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def draw_grid(data: GridData) -> Figure:
+    """The tables side by side."""
+    wide = [len(panel.columns) for panel in data.panels]
+    tallest = max(len(panel.rows) for panel in data.panels)
+    size = (max(5.6, 0.6 + 1.0 * sum(wide) + 0.8 * len(wide)), 1.8 + 0.6 * tallest)
+    figure = Figure(figsize=size, layout="constrained")
+    row = figure.subplots(1, len(wide), squeeze=False, width_ratios=wide)[0]
+    for axes, panel in zip(row, data.panels, strict=True):
+        _draw_panel(axes, panel)
+    figure.suptitle(_title(data), fontsize=11)
+    return figure
+
+
+def _title(data: GridData) -> str:
+    base = data.baseline
+    better = "lower" if base.direction == "minimize" else "higher"
+    seeds = f", mean ± deviation of {data.seeds} seeds" if data.seeds > 1 else ""
+    first = f"{base.metric} ({better} is better), validation split{seeds}"
+    return f"{first}\nfloat model: {number(base.score)}, {readable(base.size_bytes)}"
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    count, wide = len(panel.rows), len(panel.columns)
+    colors = [[_color(tile.badness) for tile in row] for row in panel.tiles]
+    axes.imshow(colors, aspect="auto")
+    for i, j in np.ndindex(count, wide):
+        text = panel.tiles[i][j].text
+        axes.text(j, i, text, ha="center", va="center", color=BLACK, fontsize=SMALL)
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xticks(range(wide), panel.columns)
+    axes.set_yticks(range(count), panel.rows)
+    axes.set_xlabel("activation bits")
+    axes.set_ylabel(panel.down)
+    axes.tick_params(length=0)
+    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
+    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=1.5)
+    axes.spines[:].set_visible(False)
+
+
+def _color(badness: float | None) -> tuple[float, ...]:
+    """Good scores are pale, bad ones orange, and what has no score is grey."""
+    maps = matplotlib.colormaps
+    return maps["Greys"](0.12) if badness is None else maps["Oranges"](0.04 + 0.6 * badness)

@@ -1,0 +1,82 @@
+"""The cells of a sweep: which plans it trains, and with which seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from autoquant import cost
+from autoquant.budget import Budget
+from autoquant.cells import Cell
+from autoquant.errors import UserError
+from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Search, Sweep
+from autoquant.space import Projection, SearchSpace, build_space, canonical, pinned
+from autoquant.survey import Survey
+
+Named = tuple[str, Plan | None, dict[str, Any]]
+"""A plan with the name and the values that its cells have; None where none fits its budget."""
+
+
+def cells_of(seen: Survey, settings: Search, sweep: Sweep) -> list[Cell]:
+    """The cells of a sweep; all of one seed before those of the next.
+
+    Raises:
+        UserError: a rule does not suit the network, a budget is none, a plan file is not there or
+            of another model, two plans have one name, or widths are asked for and nothing may grow.
+    """
+    space = build_space(seen.network, seen.profile.widenable, settings.space, settings.rules)
+    grows = any(each.field == "width" for each in space.dimensions)
+    if max(sweep.width, default=1.0) > 1.0 and not grows:
+        raise UserError(
+            "sweep.width must be [1.0] for a model of which no layer may grow (autoquant profile "
+            f"says why; widening.* and rules can let it), got {list(sweep.width)}"
+        )
+    plans = [*(_filled if sweep.budgets else _uniform)(seen, settings, sweep, space)]
+    plans += _read(seen, settings, sweep)
+    name, count = Counter(name for name, _, _ in plans).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"plans of a sweep must have names of their own, got two of {name!r}")
+    scratch = "-scratch" if sweep.start == "scratch" else ""
+    return [
+        Cell(f"{name}{scratch}-seed{seed}", plan, seed, sweep.start, **values)
+        for seed in sweep.seeds
+        for name, plan, values in plans
+    ]
+
+
+def _uniform(seen: Survey, settings: Search, sweep: Sweep, space: SearchSpace) -> Iterator[Named]:
+    """The same bits everywhere."""
+    for width, weights, activations in product(
+        sweep.width, sweep.weight_bits, sweep.activation_bits
+    ):
+        plan = canonical(space, seen.network, LayerChoice(weights, activations, width))
+        values = {"weight_bits": weights, "activation_bits": activations, "width": width}
+        yield f"w{weights:g}-a{activations}-x{width:g}", plan, values
+
+
+def _filled(seen: Survey, settings: Search, sweep: Sweep, space: SearchSpace) -> Iterator[Named]:
+    """As many bits as the budget leaves room for, layers as even as can be."""
+    size_of = partial(cost.size_bytes, seen.network, scheme=settings.quantizer)
+    for text, activations, width in product(sweep.budgets, sweep.activation_bits, sweep.width):
+        budget = Budget.parse(text)
+        limit = budget.bytes(float_bytes=seen.float_bytes, parameters=seen.parameters)
+        own = pinned(space, LayerChoice(activation_bits=activations, width=width))
+        most = tuple(len(each.choices) - 1 for each in own.dimensions)
+        held = frozenset(i for i, each in enumerate(own.dimensions) if each.field == "width")
+        point = Projection(own, size_of, limit)(most, held)
+        values = {"budget": str(budget), "activation_bits": activations, "width": width}
+        name = f"{budget}-a{activations}-x{width:g}"
+        yield name, None if point is None else own.plan(point), values
+
+
+def _read(seen: Survey, settings: Search, sweep: Sweep) -> Iterator[Named]:
+    """The plan files, by their names."""
+    for path in sweep.plans:
+        plan = Plan.read(path)
+        cost.size_bytes(seen.network, plan, settings.quantizer)  # refuses one of another model
+        yield Path(path).stem, plan, {}

@@ -1,0 +1,51 @@
+"""Survey: what is known of a task's model before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from autoquant.baseline import float_model, load_weights, measure, weights_file
+from autoquant.graph import describe, prepare
+from autoquant.network import Network
+from autoquant.profiler import Profile, profile_model
+from autoquant.settings import Search
+from autoquant.study import Study
+from autoquant.task import Task
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A model, looked at.
+
+    Attributes:
+        network: its layers.
+        profile: their shares and growth costs.
+        float_bytes: of its tensors.
+        parameters: how many it has.
+    """
+
+    network: Network
+    profile: Profile
+    float_bytes: int
+    parameters: int
+
+
+def survey(task: Task, settings: Search, folder: Study) -> Survey:
+    """Build a task's float model and look at it.
+
+    Args:
+        folder: of the study that is to be; its own float model outdoes ``settings.pretrained``.
+
+    Raises:
+        UserError: ``settings.pretrained`` does not hold this model.
+    """
+    model = float_model(task)
+    prepared: nn.Module = prepare(model)
+    example = task.example()
+    network = describe(prepared, example.inputs)
+    profile = profile_model(prepared, network, example, settings.widening)
+    if settings.pretrained is not None and not folder.baseline_record.is_file():
+        load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
+    return Survey(network, profile, *measure(model))

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import pytest
+
+from autoquant.figures.curves import (
+    PLANS,
+    Spot,
+    draw_sizes,
+    draw_widths,
+    size_curves,
+    width_curves,
+)
+from tests.figures.samples import cell, texts
+from tests.figures.test_grid import FILLED, UNIFORM, facts
+
+
+def test_a_curve_over_sizes_for_each_width_and_activation_bits():
+    data = size_curves(facts([*UNIFORM, cell(8, 8, 38.4, seed=1)]))
+    assert data is not None
+    assert [curve.label for curve in data.curves] == [
+        "width x1, 8-bit activations",
+        "width x1, 4-bit activations",
+        "width x1.5, 8-bit activations",
+    ]
+    assert [spot.at for spot in data.curves[0].spots] == pytest.approx([2 / 32, 8 / 32])
+    assert data.curves[0].spots[1].score == pytest.approx(38.3)
+    assert data.curves[0].spots[1].spread == pytest.approx(0.02**0.5)
+    assert data.curves[0].spots[0].spread == 0.0
+    assert data.undrawn == ("1 diverged",)
+    assert data.limits[0] < 2 / 32 < 12 / 32 < data.limits[1]
+    assert data.seeds == 2
+
+
+def test_one_width_needs_no_name():
+    data = size_curves(facts([cell(8, 8, 38.2), cell(4, 8, 39.0)]))
+    assert data is not None
+    assert [curve.label for curve in data.curves] == ["8-bit activations"]
+
+
+def test_plan_files_stand_for_themselves():
+    mine = cell(None, None, 38.1, name="mine")
+    data = size_curves(facts([*UNIFORM, mine]))
+    assert data is not None
+    assert [curve.label for curve in data.curves if not curve.joined] == [PLANS]
+
+
+def test_a_curve_over_widths_for_each_budget():
+    data = width_curves(facts(FILLED))
+    assert data is not None
+    (curve,) = data.curves
+    assert curve.label == "budget 0.1x"
+    assert curve.spots == (Spot(1.0, 40.0), Spot(1.5, 39.0))
+    assert data.undrawn == ("1 too large",)
+    assert width_curves(facts(UNIFORM)) is None
+
+
+def test_budgets_are_told_apart_by_activations_too():
+    more = [cell(None, 4, 41.0, budget="0.1x")]
+    data = width_curves(facts(FILLED + more))
+    assert data is not None
+    assert [curve.label for curve in data.curves] == [
+        "budget 0.1x, 8-bit activations",
+        "budget 0.1x, 4-bit activations",
+    ]
+
+
+def test_without_scores_there_are_no_curves():
+    assert size_curves(facts([cell(4, 8, None)])) is None
+
+
+def test_the_figures_say_what_they_show():
+    data = size_curves(facts([*UNIFORM, cell(8, 8, 38.4, seed=1), cell(None, None, 39, name="m")]))
+    assert data is not None
+    figure = draw_sizes(data)
+    said = texts(figure)
+    assert {"float model: 38, 2.4 MB", "not drawn: 1 diverged", PLANS} <= set(said)
+    assert "score against true size; bars: standard deviation of 2 seeds" in said
+    assert figure.axes[0].get_xscale() == "log"
+    widths = width_curves(facts(FILLED))
+    assert widths is not None
+    axes = draw_widths(widths).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x1", "x1.5"]
+    assert axes.get_title() == "score against width, at equal true size"
+
+
+def test_more_curves_than_colours():
+    many = [cell(4, 8, 38.0 + width, width=width) for width in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)]
+    data = size_curves(facts([*many, replace(many[0], valid=99.0)]))
+    assert data is not None
+    lines = draw_sizes(data).axes[0].get_lines()
+    assert {line.get_linestyle() for line in lines} >= {"-", "--"}

@@ -1,0 +1,439 @@
+"""Whole sweeps on a tiny task: the grid, budgets, seeds, starts; interruptions and sharing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoquant import candidate, cost, sweeper, training
+from autoquant.cells import Result, Table
+from autoquant.errors import UserError
+from autoquant.graph import prepare
+from autoquant.plan import LayerChoice, Plan
+from autoquant.searcher import search
+from autoquant.settings import Scheme, Search, Sweep, Training, Widening
+from autoquant.study import Study
+from autoquant.sweeper import SweepResult, sweep
+from autoquant.tasks.language import LanguageTask
+from tests.toys import described, language_task
+
+SETTINGS = Search(
+    device="cpu",
+    baseline=Training(steps=8),
+    final=Training(steps=6),
+    widening=Widening(max_share=1.0, max_growth=1.0),
+)
+GRID = Sweep(weight_bits=(4, 2), activation_bits=(8, 4), width=(1.0, 1.5))
+
+
+def tiny_task(**options: Any) -> LanguageTask:
+    """578 parameters; a cell takes a tenth of a second."""
+    sizes: dict[str, Any] = {"embedding": 4, "hidden": 8, "probe_tokens": 50}
+    return language_task(10, 400, batch_size=50, length=4, **(sizes | options))
+
+
+def run(
+    folder: Path, grid: Sweep = GRID, task: Any = None, on_cell: Any = None, **changes: Any
+) -> SweepResult:
+    settings = replace(SETTINGS, **changes)
+    made: dict[str, Any] = {"study": folder, "progress": False, "on_cell": on_cell}
+    return sweep(task or tiny_task(), settings, sweep=grid, **made)
+
+
+def scores(result: SweepResult) -> dict[str, float | None]:
+    return {each.cell.name: each.valid for each in result.results}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    return run(tmp_path_factory.mktemp("unbroken") / "study")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the cells that are trained."""
+    names: list[str] = []
+
+    def train_candidate(*args: Any, label: str, **options: Any) -> Any:
+        names.append(label)
+        return candidate.train_candidate(*args, label=label, **options)
+
+    monkeypatch.setattr(sweeper, "train_candidate", train_candidate)
+    return names
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_every_cell_of_the_grid_is_trained_in_full(unbroken: SweepResult) -> None:
+    assert list(scores(unbroken)) == [
+        f"w{weights}-a{activations}-x{width}-seed0"
+        for width in ("1", "1.5")
+        for weights in (4, 2)
+        for activations in (8, 4)
+    ]
+    assert {each.state for each in unbroken.results} == {"complete"}
+    assert {each.steps for each in unbroken.results} == {6}
+    assert len({each.valid for each in unbroken.results}) == 8
+    assert all(each.test is not None and each.seconds > 0 for each in unbroken.results)
+    assert unbroken.missing == 0
+
+
+def test_costs_are_those_of_the_plan(unbroken: SweepResult) -> None:
+    network = described(prepare(tiny_task().build_model()))
+    for each in unbroken.results:
+        plan = each.cell.plan
+        assert plan is not None
+        assert each.size_bytes == cost.size_bytes(network, plan, Scheme())
+        assert each.size_share == pytest.approx(each.size_bytes / unbroken.baseline.size_bytes)
+        assert each.paper_share == cost.neuron_share(network, plan)
+        assert each.activation_bytes == cost.activation_bytes(network, plan)
+    first = unbroken.results[0]
+    assert first.paper_share == 4 / 32
+
+
+def test_plans_are_uniform_and_grow_what_may_grow(unbroken: SweepResult) -> None:
+    for each in unbroken.results:
+        plan, cell = each.cell.plan, each.cell
+        assert plan is not None
+        for choice in plan.choices.values():
+            assert choice.weight_bits == choice.bits_of("recurrent") == cell.weight_bits
+        assert plan["decoder"].activation_bits == plan["rnn.l0"].state_bits == cell.activation_bits
+        assert (plan["rnn.l0"].width, plan["decoder"].width) == (cell.width, 1.0)
+
+
+def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
+    study = unbroken.study
+    read = Table.of(study).by_name()
+    assert [replace(each, seconds=0.0) for each in read.values()] == [
+        replace(each, seconds=0.0) for each in unbroken.results
+    ]
+    assert {path.name for path in study.path.iterdir()} == {
+        *("config.yaml", "baseline.safetensors", "baseline.json", "profile.json"),
+        *("cells.csv", ".cells"),
+    }
+    assert not list(study.path.rglob("*.checkpoint")) + list(study.path.rglob("*.tmp"))
+    assert study.config()["sweep"]["weight_bits"] == [4, 2]
+    assert "budget" not in study.config()
+
+
+def test_a_cell_is_what_apply_would_train(unbroken: SweepResult, tmp_path: Path) -> None:
+    from autoquant.applier import apply
+
+    cell = unbroken.results[5]
+    applied = apply(unbroken.study.path, tiny_task(), plan=cell.cell.plan, progress=False)
+    assert (applied.valid, applied.test, applied.size_bytes) == (
+        *(cell.valid, cell.test, cell.size_bytes),
+    )
+
+
+def test_float_all_over(tmp_path: Path) -> None:
+    grid = Sweep(weight_bits=(32,), activation_bits=(32,), test=False)
+    result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
+    (only,) = result.results
+    assert (only.state, only.test, only.paper_share) == ("complete", None, 1.0)
+    assert only.size_bytes is not None
+    assert only.size_bytes > result.baseline.size_bytes  # the header
+
+
+def test_rules_narrow_the_grid(tmp_path: Path) -> None:
+    rules = {"decoder": {"weight_bits": (8,)}, "rnn.*": {"width": (1.0, 1.25)}}
+    grid = Sweep(weight_bits=(2,), width=(1.0, 1.5))
+    result = run(tmp_path / "study", grid, rules=rules)
+    plans = [each.cell.plan for each in result.results]
+    assert [plan["decoder"].weight_bits for plan in plans if plan] == [8, 8]
+    assert [plan["rnn.l0"].width for plan in plans if plan] == [1.0, 1.25]
+
+
+def test_a_rule_lets_a_layer_grow(tmp_path: Path) -> None:
+    rules = {"rnn.*": {"width": (1.0, 1.5)}}
+    never = Widening(max_share=0.0)
+    grid = Sweep(weight_bits=(2,), width=(1.5,))
+    result = run(tmp_path / "study", grid, rules=rules, widening=never)
+    assert result.results[0].cell.plan is not None
+    assert result.results[0].cell.plan["rnn.l0"].width == 1.5
+    with pytest.raises(UserError, match=r"sweep\.width must be \[1\.0\] .*, got \[1\.5\]"):
+        run(tmp_path / "other", grid, widening=never)
+    assert not (tmp_path / "other").exists()
+
+
+# --- budgets and plan files -----------------------------------------------------------------------
+
+
+def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
+    grid = Sweep(budgets=("0.3x", "0.25X", "0.1x"), width=(1.0, 1.5))
+    result = run(tmp_path / "study", grid, tiny_task(embedding=16, hidden=32))
+    for each in result.results[:4]:
+        assert (each.state, each.cell.weight_bits) == ("complete", None)
+        limit = float(str(each.cell.budget).removesuffix("x"))
+        assert each.size_share is not None
+        assert 0.98 * limit < each.size_share <= limit
+        assert each.cell.plan is not None
+        assert each.cell.plan["rnn.l0"].width == each.cell.width
+        assert {c.state_bits for c in each.cell.plan.choices.values()} <= {8, 32}
+    assert [(each.cell.name, each.state, each.valid) for each in result.results[4:]] == [
+        ("0.1x-a8-x1-seed0", "too large", None),
+        ("0.1x-a8-x1.5-seed0", "too large", None),
+    ]
+    assert [each.cell.budget for each in result.results[::2]] == ["0.3x", "0.25x", "0.1x"]
+
+
+def plan_file(path: Path, **changes: Any) -> str:
+    names = ("embedding", "rnn.l0", "decoder")
+    plan = Plan.uniform(names, LayerChoice(4, 8)).with_choice("decoder", **changes)
+    path.write_text(plan.with_choice("embedding", activation_bits=32).to_yaml())
+    return str(path)
+
+
+def test_plan_files_stand_beside_the_grid(tmp_path: Path) -> None:
+    plans = (plan_file(tmp_path / "mine.yaml", weight_bits=8),)
+    result = run(tmp_path / "study", Sweep(weight_bits=(4,), plans=plans))
+    assert list(scores(result)) == ["w4-a8-x1-seed0", "mine-seed0"]
+    only = run(tmp_path / "only", Sweep(weight_bits=(), plans=plans))
+    assert scores(only) == {"mine-seed0": scores(result)["mine-seed0"]}
+
+
+def test_a_plan_file_that_has_changed_is_refused(tmp_path: Path) -> None:
+    grid = Sweep(weight_bits=(), plans=(plan_file(tmp_path / "mine.yaml"),))
+    run(tmp_path / "study", grid)
+    plan_file(tmp_path / "mine.yaml", weight_bits=8)
+    with pytest.raises(UserError, match="got another plan for 'mine-seed0'"):
+        run(tmp_path / "study", grid)
+
+
+def test_plan_files_that_are_wrong_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "w4-a8-x1.yaml").write_text(Path(plan_file(tmp_path / "mine.yaml")).read_text())
+    (tmp_path / "other.yaml").write_text("layers:\n  dekoder: {}\n")
+    for name, rule in {
+        "none.yaml": "must be an existing YAML file",
+        "other.yaml": "must name layers of the model",
+        "w4-a8-x1.yaml": "names of their own, got two of 'w4-a8-x1'",
+    }.items():
+        with pytest.raises(UserError, match=rule):
+            run(tmp_path / "study", Sweep(weight_bits=(4,), plans=(str(tmp_path / name),)))
+    assert not (tmp_path / "study").exists()
+
+
+# --- seeds and starts -----------------------------------------------------------------------------
+
+
+def test_each_seed_is_a_run_of_its_own(unbroken: SweepResult, tmp_path: Path) -> None:
+    result = run(tmp_path / "study", replace(GRID, weight_bits=(4,), seeds=(0, 7)))
+    names, valid = zip(*scores(result).items(), strict=True)
+    assert [name.rpartition("-")[2] for name in names] == ["seed0"] * 4 + ["seed7"] * 4
+    assert len(set(valid)) == 8
+    assert result.baseline.score == unbroken.baseline.score
+    before = scores(unbroken)
+    assert all(before[name] == score for name, score in scores(result).items() if name in before)
+
+
+def test_from_scratch_in_float_is_the_baseline(tmp_path: Path) -> None:
+    grid = Sweep(weight_bits=(32,), activation_bits=(32,), start="scratch", seeds=(0, 1))
+    result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
+    first, second = result.results
+    assert first.steps == 8  # of the baseline's training
+    assert first.cell.name == "w32-a32-x1-scratch-seed0"
+    expected = result.baseline.score  # with two biases where the prepared model has their sum
+    assert first.valid == pytest.approx(expected, rel=3e-4)
+    assert second.valid != pytest.approx(expected, rel=3e-3)
+
+
+def test_from_scratch_no_units_are_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[nn.Module] = []
+
+    def train(model: nn.Module, *args: Any, **options: Any) -> Any:
+        assert options["teacher"] is None
+        models.append(model)
+        return training.train(model, *args, **options)
+
+    monkeypatch.setattr(candidate, "train", train)
+    grid = Sweep(weight_bits=(32,), activation_bits=(32,), width=(2.0,), start="scratch")
+    result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
+    weight = dict(models[0].named_parameters())["rnn.l0.weight_hh"].detach()
+    assert weight.shape == (64, 16)
+    assert len(torch.unique(weight, dim=0)) == 64
+    assert result.results[0].state == "complete"
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_to_do(unbroken: SweepResult, trained: list[str]) -> None:
+    again = run(unbroken.study.path)
+    assert trained == []
+    assert scores(again) == scores(unbroken)
+
+
+def test_a_grid_may_grow(unbroken: SweepResult, trained: list[str], tmp_path: Path) -> None:
+    run(tmp_path / "study", Sweep(weight_bits=(4,)))
+    result = run(tmp_path / "study", replace(GRID, activation_bits=(8,), width=(1.0,)))
+    assert trained == ["w4-a8-x1-seed0", "w2-a8-x1-seed0"]
+    assert scores(result).items() <= scores(unbroken).items()
+    assert run(tmp_path / "study", Sweep(weight_bits=(2,)), budget="9x").results == (
+        result.results[1],
+    )
+
+
+class Stopping(LanguageTask):
+    """Ctrl-C comes at a step of training."""
+
+    at = 0
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        self.at -= model.training
+        if model.training and self.at == 0:
+            raise KeyboardInterrupt
+        return super().loss(model, batch, carry)
+
+
+def stopping(at: int) -> Stopping:
+    tiny = tiny_task()
+    task = Stopping(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    task.at = at
+    return task
+
+
+@pytest.mark.parametrize("start", ["baseline", "scratch"])
+def test_ctrl_c_in_a_cell(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    grid = Sweep(weight_bits=(4, 2), start=start)
+    whole = run(tmp_path / "whole", grid)
+    length = 6 if start == "baseline" else 8
+    task = stopping(8 + length + 4)  # in the second cell
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study", grid, task)
+    assert len(Table.of(Study(tmp_path / "study")).results()) == 1
+    task.at = 1000
+    assert scores(run(tmp_path / "study", grid, task)) == scores(whole)
+    assert 1000 - task.at == length - 3  # three steps were not made again
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"final": Training(steps=7)}])
+def test_other_settings_are_refused(unbroken: SweepResult, changes: dict[str, Any]) -> None:
+    before = unbroken.study.cells_file.read_bytes()
+    with pytest.raises(UserError, match=r"was made with (seed=0|final\.steps=6), got"):
+        run(unbroken.study.path, **changes)
+    assert unbroken.study.cells_file.read_bytes() == before
+
+
+def test_searches_and_sweeps_have_folders_of_their_own(
+    unbroken: SweepResult, tmp_path: Path
+) -> None:
+    roomy = replace(SETTINGS, budget="9x")
+    with pytest.raises(UserError, match="was made by a sweep, got a search; take another"):
+        search(tiny_task(), roomy, study=unbroken.study.path, progress=False)
+    Study.create(tmp_path / "study", {"task": {"name": "toy"}})
+    with pytest.raises(UserError, match="was made by a search, got a sweep; take another"):
+        run(tmp_path / "study")
+
+
+def test_on_cell_is_called_when_a_cell_has_been_recorded(tmp_path: Path) -> None:
+    counts: list[int] = []
+    run(
+        tmp_path / "study",
+        Sweep(weight_bits=(4, 2)),
+        on_cell=lambda study: counts.append(len(Table.of(study).results())),
+    )
+    assert counts == [1, 2]
+
+
+# --- cells that go wrong --------------------------------------------------------------------------
+
+
+class Explosive(LanguageTask):
+    """Its loss is not a number while the model is wider than it was."""
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        loss, carry = super().loss(model, batch, carry)
+        wide = model.get_submodule("decoder").weight.shape[1] > 8
+        return loss * float("nan") if wide and model.training else loss, carry
+
+
+def test_a_cell_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) -> None:
+    tiny = tiny_task()
+    task = Explosive(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    grid = Sweep(weight_bits=(4,), width=(1.5, 1.0))
+    wide, narrow = run(tmp_path / "study", grid, task).results
+    assert (wide.state, wide.valid, narrow.state) == ("diverged", None, "complete")
+    assert "must be finite, got nan" in wide.reason
+    assert wide.size_bytes is not None
+    trained.clear()
+    run(tmp_path / "study", grid, task)
+    assert trained == []
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def test_a_cell_in_other_hands_is_left_alone(tmp_path: Path, trained: list[str]) -> None:
+    grid = Sweep(weight_bits=(4, 2))
+    cell = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].cell
+    other = replace(cell, name="w2-a8-x1-seed0")
+    with Table.of(Study(tmp_path / "study")).claimed(other) as mine:
+        assert mine
+        result = run(tmp_path / "study", grid)
+        assert (len(result.results), result.missing) == (1, 1)
+    assert trained == ["w4-a8-x1-seed0"]
+    assert run(tmp_path / "study", grid).missing == 0
+
+
+def test_a_cell_that_has_just_ended_elsewhere_is_not_done_again(
+    unbroken: SweepResult, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the table and the lock."""
+    run(tmp_path / "study", Sweep(weight_bits=(4,)))
+    trained.clear()
+    tables: list[dict[str, Result]] = [{}, {}]  # the look at plans, and the first at cells
+    real: Callable[[Table], dict[str, Result]] = Table.by_name
+    monkeypatch.setattr(Table, "by_name", lambda self: tables.pop() if tables else real(self))
+    run(tmp_path / "study", Sweep(weight_bits=(4,)))
+    assert trained == []
+
+
+SHARED = """
+import sys, time
+from pathlib import Path
+import torch
+from autoquant import baseline, candidate, sweeper
+from tests.test_sweeper import run
+torch.set_num_threads(1)
+folder, me = Path(sys.argv[1]), sys.argv[2]
+
+def train(*args, **options):
+    print(options["label"], flush=True)
+    return real(*args, **options)
+
+def train_candidate(*args, label, **options):
+    print(label, flush=True)
+    (folder.parent / me).touch()
+    while len(list(folder.parent.glob("process*"))) < 2:  # each is at a cell at the same time
+        time.sleep(0.01)
+    return candidate.train_candidate(*args, label=label, **options)
+
+real = baseline.train
+baseline.train, sweeper.train_candidate = train, train_candidate
+run(folder)
+"""
+
+
+def test_two_processes_share_the_cells(unbroken: SweepResult, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "study")]
+    root = Path(__file__).parents[1]
+    processes = [
+        subprocess.Popen([*command, f"process{i}"], cwd=root, stdout=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    done = [process.communicate(timeout=120)[0].split("\n")[:-1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all(done)
+    assert sorted(done[0] + done[1]) == sorted([*scores(unbroken), "float baseline"])
+    results = Table.of(Study(tmp_path / "study")).by_name()
+    assert {name: each.valid for name, each in results.items()} == scores(unbroken)
