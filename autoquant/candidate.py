@@ -9,7 +9,7 @@ from torch import nn
 
 from autoquant.network import Network
 from autoquant.plan import Plan
-from autoquant.qat import build_candidate
+from autoquant.qat import build_candidate, scale_dropout
 from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training import OnScore, Run, score, train
@@ -71,6 +71,7 @@ def train_candidate(
         seed=settings.seed,
         untrained=untrained,
     )
+    scale_dropout(model, training.dropout)
     run = train(
         model,
         base.task,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
 from autoquant.coding import coding_of, mark
@@ -162,6 +163,17 @@ def _share_magnitude(module: nn.Module, names: list[str]) -> None:
     magnitude = mean_magnitude(*weights).detach()
     for quantizer in quantizers:
         quantizer.magnitude = magnitude
+
+
+def scale_dropout(model: nn.Module, share: float) -> None:
+    """Multiply the dropout probabilities of all modules, in place."""
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p *= share
+        elif isinstance(getattr(module, "dropout", None), float):  # stacks and attention
+            module.dropout = share * module.dropout  # type: ignore[operator,assignment]
+        if isinstance(getattr(module, "input_keep", None), float):
+            module.input_keep = 1 - share * (1 - module.input_keep)  # type: ignore[operator,assignment]
 
 
 @torch.no_grad()

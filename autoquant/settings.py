@@ -57,6 +57,9 @@ class Training:
     distill: float = 0.0
     """Share of the loss that follows the float model's predictions instead of the targets
     (knowledge distillation, Hinton et al. 2015); the float model itself never does."""
+    dropout: float = 1.0
+    """Share of the model's own dropout that this training keeps (of dropout modules, not of calls
+    of F.dropout). A student with few steps learns much faster without: 0."""
     precision: str = "float32"
     """Of the products of gradients in quantized layers: float32, or bfloat16, which is faster on
     processors that have it."""
@@ -71,6 +74,7 @@ class Training:
         require(self.schedule in ("cosine", "steps"), rule, self.schedule)
         require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
         require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
+        require(0 <= self.dropout <= 1, "dropout must be in [0, 1]", self.dropout)
         rule = "precision must be float32 or bfloat16"
         require(self.precision in ("float32", "bfloat16"), rule, self.precision)
         rule = "autocast must be none, bfloat16 or float16"
@@ -316,6 +320,10 @@ class Search:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         require(self.seed >= 0, "seed must not be negative", self.seed)
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
+        rule = "baseline.distill must be 0: the float model has no teacher"
+        require(self.baseline.distill == 0, rule, self.baseline.distill)
+        rule = "baseline.dropout must be 1: the float model trains with the dropout that it has"
+        require(self.baseline.dropout == 1, rule, self.baseline.dropout)
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", _checked_rules(self.rules))

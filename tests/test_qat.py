@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from autoquant import qat
 from autoquant.coding import Grid
 from autoquant.compute import Compute, computing
 from autoquant.errors import RunError, UserError
+from autoquant.graph import prepare
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
@@ -26,7 +28,7 @@ from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import train
 from tests import toys
-from tests.toys import RegressionTask, output_of, plan_of, prepared
+from tests.toys import RegressionTask, described, output_of, plan_of, prepared
 
 SCHEMES = {
     "lsq channel": Scheme(),
@@ -410,3 +412,43 @@ def test_candidate_is_checked_after_widening(monkeypatch: pytest.MonkeyPatch) ->
     plan = plan_of(network, rnn__l0=1.5)
     with pytest.raises(RunError, match="must compute the same"):
         build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+def test_dropout_is_scaled_wherever_a_module_has_it():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Dropout(0.4)
+            self.flat = nn.Dropout2d(0.2)
+            self.rnn = nn.LSTM(3, 4, 2, dropout=0.5)
+            self.attention = nn.MultiheadAttention(4, 2, dropout=0.1)
+            self.linear = nn.Linear(4, 4)
+            self.linear.input_keep = 0.6
+
+    model = Model()
+    qat.scale_dropout(model, 0.5)
+    assert (model.first.p, model.flat.p) == (0.2, 0.1)
+    assert (model.rnn.dropout, model.attention.dropout) == (0.25, 0.05)
+    assert model.linear.input_keep == pytest.approx(0.8)
+
+
+def test_training_without_dropout_is_the_same_whatever_the_random_state():
+    task = toys.language_task(dropout=0.5)
+    torch.manual_seed(0)
+    model = prepare(task.build_model())
+    network = described(model)
+    plan = Plan.uniform(network.names, LayerChoice(4, 8))
+    losses = {}
+    for share in (0.0, 1.0):
+        candidate = qat.build_candidate(
+            model, network, plan, Scheme(), task, method="split", seed=0
+        )
+        qat.scale_dropout(candidate, share)
+        candidate.train()
+        batch = next(task.batches(0))
+        losses[share] = {float(task.loss(candidate, batch, None)[0].detach()) for _ in range(3)}
+    assert len(losses[0.0]) == 1
+    assert len(losses[1.0]) == 3

@@ -231,3 +231,23 @@ def test_rules_that_are_refused(rules: Any, line: str) -> None:
 def test_autocast_is_one_of_three() -> None:
     with pytest.raises(UserError, match="autocast must be none, bfloat16 or float16, got 'half'"):
         Training(autocast="half")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("distill", 0.5, "baseline.distill must be 0"),
+        ("dropout", 0.0, "baseline.dropout must be 1"),
+    ],
+)
+def test_the_float_model_trains_without_a_teacher_and_with_its_dropout(field, value, rule):
+    with pytest.raises(UserError, match=rule):
+        Search(baseline=Training(**{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("keep", "first"), ("distill", 1.5), ("dropout", -0.1), ("optimizer", "x")]
+)
+def test_odd_trainings_are_refused(field, value):
+    with pytest.raises(UserError, match=f"{field} must be"):
+        Training(**{field: value})
