@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,12 +19,6 @@ def read(folder: Path) -> list[Row]:
     """The complete cells of a sweep."""
     with (folder / "cells.csv").open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["state"] == "complete"]
-
-
-def baseline(folder: Path) -> float:
-    """Validation perplexity of a study's float model."""
-    record = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
-    return float(record["score"])
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -83,6 +76,23 @@ def _sizes(rows: Sequence[Row]) -> str:
     row = rows[0]
     true, paper = float(row["size_share"]), float(row["paper_share"])
     return f"{true:.3f}x ({paper:.3f}x); {float(row['activation_bytes']):.0f} B"
+
+
+TABLES = {
+    "table1": table_1,
+    "table2": table_2,
+    "table1-bit-rnn": table_1,
+    "table2-bit-rnn": table_2,
+}
+
+
+def write_all() -> None:
+    """Write the tables of the studies that have cells."""
+    here = Path(__file__).parent
+    for name, table in TABLES.items():
+        folder = here.parent / f"ptb-{name}"
+        if (folder / "cells.csv").is_file():
+            write(here / "README.md", name, table(folder))
 
 
 def write(readme: Path, name: str, table: str) -> None:

@@ -1,0 +1,87 @@
+"""``python -m studies.ptb STUDY [key=value ...]``: runs a study, or goes on with it.
+
+Each is one command of autoquant, printed before it runs. The Penn Treebank's three files must be
+in data/ptb (or: task.data_dir=DIR). Start a sweep once for each core: the processes share its
+cells.
+``python -m studies.ptb tables`` writes the tables of the README from what there is.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from autoquant.cli import main as autoquant
+from studies.ptb.tables import write_all
+
+DATA = "task.data_dir=data/ptb"
+WIDTHS = "[1.0,1.5,3.33333]"  # 300, 450 and 1000 neurons
+GROWS = f"rules={{embedding: {{width: {WIDTHS}}}, rnn.l0: {{width: {WIDTHS}}}}}"
+BIT_RNN = GROWS.replace("{width", "{weight_bits: 32, width", 1)  # no weights of the embedding
+ALL = ("sweep.weight_bits=[32,16,8,4,2]", "sweep.activation_bits=[32,16,8,4,2]")
+FEW = ("sweep.weight_bits=[4,2]", "sweep.activation_bits=[4,2]", f"sweep.width={WIDTHS}")
+HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last")
+
+
+def _baseline(name: str, *given: str) -> list[str]:
+    """A float model, with its uniform 8 bits beside it."""
+    return ["sweep", f"study=runs/ptb-{name}", "sweep.weight_bits=[8]", *given]
+
+
+def _sweep(name: str, start: str, *given: str) -> list[str]:
+    return ["sweep", f"study=studies/ptb-{name}", f"pretrained=runs/ptb-{start}", *given]
+
+
+def _search(cell: str, budget: str) -> list[str]:
+    return [
+        "search",
+        f"model={cell}",
+        f"budget={budget}",
+        f"study=studies/ptb-search/{cell}-{budget}",
+        f"pretrained=runs/ptb-{cell}",
+        *("trials=12", "qat.steps=200", "quantizer.scale_bits=8", "quantizer.bias_bits=8"),
+    ]
+
+
+BUDGETS = ("0.25x", "0.125x", "0.094x", "0.0625x")
+STUDIES: dict[str, list[str]] = {
+    "lstm": _baseline("lstm"),
+    "gru": _baseline("gru", "model=gru"),
+    "bit-rnn-lstm": _baseline("bit_rnn_lstm", "model=bit_rnn_lstm", "baseline.epochs=10"),
+    "table1": _sweep("table1", "lstm", *ALL, *HALF),
+    "table2": _sweep("table2", "lstm", *FEW, *HALF, GROWS),
+    "table1-bit-rnn": _sweep(
+        "table1-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *ALL, "final.epochs=1"
+    ),
+    "table2-bit-rnn": _sweep(
+        "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, "final.epochs=1", BIT_RNN
+    ),
+    **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
+    "widths": _sweep(
+        "widths",
+        "lstm",
+        *("sweep.budgets=[0.125x,0.094x,0.0625x]", "sweep.activation_bits=[32,4,2]"),
+        *("sweep.width=[1.0,1.5,2.0]", "sweep.seeds=[0,1,2]", *HALF),
+        *("quantizer.scale_bits=8", "quantizer.bias_bits=8"),
+    ),
+}
+
+
+def main() -> None:
+    """Run what is asked for."""
+    name, *changes = sys.argv[1:] or ["--help"]
+    if name == "tables":
+        write_all()
+        return
+    if name not in STUDIES:
+        print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    command, *given = STUDIES[name]
+    own = [] if any(each.startswith("task.data_dir=") for each in changes) else [DATA]
+    arguments = [command, "task=ptb", *own, *given, *changes]
+    print("autoquant", shlex.join(arguments), flush=True)
+    autoquant(arguments)
+
+
+if __name__ == "__main__":
+    main()
