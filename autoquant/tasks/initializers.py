@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from autoquant.layers.recurrent import RecurrentLayer
 
+Initializer = Callable[[nn.Module], None]
+
 SMALL = 0.1
 
 
@@ -58,4 +60,4 @@ def _within(weight: Tensor, features: int) -> None:
     nn.init.uniform_(weight, -bound, bound)
 
 
-INITIALIZERS: dict[str, Callable[[nn.Module], None]] = {"uniform": uniform, "fan_in": fan_in}
+INITIALIZERS: dict[str, Initializer] = {"uniform": uniform, "fan_in": fan_in}

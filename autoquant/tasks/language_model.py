@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from autoquant.kernels import Cell
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
-from autoquant.tasks.initializers import INITIALIZERS
+from autoquant.tasks.banded import BandedEmbedding, BandedLinear, check_bands
+from autoquant.tasks.initializers import INITIALIZERS, Initializer
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 CANDIDATES = ("tanh", "sigmoid")
@@ -41,6 +42,8 @@ class LanguageModel(nn.Module):
         initializer: "uniform" (small, as torch's) or "fan_in" (see initializers).
         projection: units P of a linear layer between the last recurrent one and the decoder, which
             is V * (H - P) weights smaller then; 0 for none. There is no dropout behind it.
+        bands: word numbers at which embedding and decoder are cut into layers of their own, so that
+            frequent words, which come first, can have more bits (see banded).
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class LanguageModel(nn.Module):
         initial: float = 0.0,
         initializer: str = "uniform",
         projection: int = 0,
+        bands: Sequence[int] = (),
     ) -> None:
         super().__init__()
         _check_choice("cell", cell, CELLS)
@@ -66,9 +70,14 @@ class LanguageModel(nn.Module):
         _check_sizes(0, projection=projection)
         _check_rest(dropout, rectified, initial)
         self.rectified = rectified
+        bands = check_bands(bands, vocabulary)
         start = INITIALIZERS[initializer]
-        self.embedding = nn.Embedding(vocabulary, embedding)
-        start(self.embedding)
+        self.embedding: nn.Module
+        if bands:
+            self.embedding = BandedEmbedding(vocabulary, embedding, bands)
+        else:
+            self.embedding = nn.Embedding(vocabulary, embedding)
+        _start(self.embedding, start)
         between = dropout if layers > 1 else 0.0
         self.rnn: nn.Module
         if candidate == "tanh" and not initial and initializer == "uniform":
@@ -81,8 +90,13 @@ class LanguageModel(nn.Module):
         if projection:
             self.projection = IntegerLinear(hidden, projection)
             start(self.projection)
-        self.decoder = IntegerLinear(projection or hidden, vocabulary)
-        start(self.decoder)
+        features = projection or hidden
+        self.decoder: nn.Module
+        if bands:
+            self.decoder = BandedLinear(features, vocabulary, bands)
+        else:
+            self.decoder = IntegerLinear(features, vocabulary)
+        _start(self.decoder, start)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -101,6 +115,12 @@ class LanguageModel(nn.Module):
             outputs = self.projection(outputs)  # [T, B, P]
         logits = self.decoder(outputs) if words is None else self.decoder(outputs, words)
         return logits, state
+
+
+def _start(table: nn.Module, start: Initializer) -> None:
+    """First weights of a table, whether it is cut into bands or not."""
+    for part in [*table.children()] or [table]:
+        start(part)
 
 
 def _stack(cell: Cell, sizes: list[int], dropout: float, initial: float) -> Recurrent:
