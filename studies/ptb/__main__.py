@@ -20,7 +20,8 @@ GROWS = f"rules={{embedding: {{width: {WIDTHS}}}, rnn.l0: {{width: {WIDTHS}}}}}"
 BIT_RNN = GROWS.replace("{width", "{weight_bits: 32, width", 1)  # no weights of the embedding
 ALL = ("sweep.weight_bits=[32,16,8,4,2]", "sweep.activation_bits=[32,16,8,4,2]")
 FEW = ("sweep.weight_bits=[4,2]", "sweep.activation_bits=[4,2]", f"sweep.width={WIDTHS}")
-HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last")
+FAITHFUL = ("final.distill=1.0", "final.dropout=0.0")  # short runs learn faster so
+HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last", *FAITHFUL)
 
 
 def _baseline(name: str, *given: str) -> list[str]:
