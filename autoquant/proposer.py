@@ -13,6 +13,7 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autoquant.allocation import Allocation
 from autoquant.errors import UserError
 from autoquant.outcome import Outcome
 from autoquant.plan import Plan
@@ -22,6 +23,7 @@ from autoquant.task import Direction
 ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order
 EXHAUSTIVE = 100_000  # points that are gone through at most
 STARTUP = 6  # trials before a sampler models them
+INFORMED = 10  # trials before it is asked at all, where guesses by sensitivity can be had
 
 
 def _gp_sampler(seed: int) -> BaseSampler:
@@ -47,12 +49,14 @@ class Proposer:
     Attributes:
         projection: onto the budget; it knows the space.
         sampler: name of an Optuna sampler, see SAMPLERS.
+        allocation: knows which layers mind few bits; None where that is not known.
     """
 
     projection: Projection
     direction: Direction
     sampler: str
     seed: int
+    allocation: Allocation | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -83,9 +87,9 @@ class Proposer:
         return dict(zip(self.ranges(), point, strict=True))
 
     def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
-        yield from self._filled()
+        yield from self._evenly() if self.allocation is None else self.allocation.starts()
         for attempt in range(ATTEMPTS):
-            point = self.projection(self._sample(evidence, (self.seed, count, attempt)))
+            point = self._drawn(evidence, (self.seed, count, attempt))
             if point is not None:
                 yield point
         every = product(*(range(len(d.choices)) for d in self.space.dimensions))
@@ -93,7 +97,13 @@ class Proposer:
             if self.projection.fits(point):
                 yield point
 
-    def _filled(self) -> Iterator[Point]:
+    def _drawn(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point | None:
+        """A guess by sensitivity while there is little evidence, then what the sampler asks for."""
+        if self.allocation is not None and len(evidence) < INFORMED:
+            return self.allocation.guess(entropy)
+        return self.projection(self._sample(evidence, entropy))
+
+    def _evenly(self) -> Iterator[Point]:
         """For each width the most even bits that fill the budget: a fair start for every width."""
         dimensions = self.space.dimensions
         held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")

@@ -18,6 +18,7 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from autoquant import cost
+from autoquant.allocation import Allocation
 from autoquant.baseline import float_baseline
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
@@ -30,6 +31,7 @@ from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
+from autoquant.sensitivity import recorded_sensitivity
 from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, build_space, canonical
 from autoquant.study import Baseline, Study
@@ -137,7 +139,8 @@ class _Searching:
         self.journal = Journal(folder.journal_file, record.direction, prune=self.settings.prune)
         projection = Projection(space, self.size_of, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
-        self.proposer = Proposer(projection, record.direction, sampler, seed)
+        allocation = self._allocation(projection)
+        self.proposer = Proposer(projection, record.direction, sampler, seed, allocation)
 
     def run(self) -> SearchResult:
         """Settle, train references, then proposals."""
@@ -151,6 +154,13 @@ class _Searching:
             self._train_references(bar)
             self._train_proposals(bar)
         return self.result()
+
+    def _allocation(self, projection: Projection) -> Allocation | None:
+        if not self.settings.sensitivity:
+            return None
+        path = self.folder.sensitivity_file
+        found = recorded_sensitivity(self.base, self.space, path, progress=self.progress)
+        return Allocation(projection, found)
 
     def result(self) -> SearchResult:
         outcomes = tuple(self.journal.outcomes())

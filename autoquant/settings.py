@@ -290,6 +290,9 @@ class Search:
     """How Optuna proposes: tpe is quick, gp better and slower (seconds a proposal; needs scipy)."""
     fill: bool = True
     """Raise the bits of proposals that leave budget unused, so that plans compare at equal size."""
+    sensitivity: int = 4
+    """Training batches on which it is measured how much each layer's weights mind few bits; the
+    first proposals follow from it. 0: they spread bits evenly."""
     prune: bool = True
     """Stop a trial whose intermediate score is worse than three quarters of the earlier ones."""
     references: tuple[Bits, ...] = (8, 4, 3, 2)
@@ -318,6 +321,8 @@ class Search:
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
+        rule = "sensitivity must not be negative"
+        require(self.sensitivity >= 0, rule, self.sensitivity)
         require(self.seed >= 0, "seed must not be negative", self.seed)
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
         rule = "baseline.distill must be 0: the float model has no teacher"

@@ -252,7 +252,7 @@ class Projection:
                 return None
             least = min(point[i] - current[i] for i in steps)
             level = [i for i in steps if point[i] - current[i] == least]
-            options = [_moved(current, i, -1) for i in level]
+            options = [moved(current, i, -1) for i in level]
             current = min(options, key=lambda option: self.size_of(self.space.plan(option)))
         return current
 
@@ -263,7 +263,7 @@ class Projection:
             if not open_:
                 return current
             lowest = min(open_, key=lambda i: (current[i] - origin[i], i))
-            raised = _moved(current, lowest, +1)
+            raised = moved(current, lowest, +1)
             if self.fits(raised):
                 current = raised
             else:
@@ -276,5 +276,6 @@ class Projection:
         return origin[index]
 
 
-def _moved(point: Point, index: int, step: int) -> Point:
+def moved(point: Point, index: int, step: int) -> Point:
+    """A point with one choice some steps further."""
     return (*point[:index], point[index] + step, *point[index + 1 :])

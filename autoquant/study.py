@@ -69,6 +69,10 @@ class Study:
         return self.path / "profile.json"
 
     @property
+    def sensitivity_file(self) -> Path:
+        return self.path / "sensitivity.json"
+
+    @property
     def outcomes_file(self) -> Path:
         return self.path / "outcomes.csv"
 

@@ -30,7 +30,9 @@ from autoquant.survey import Survey, survey
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device, score, seed_everything
 
-UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
+UNUSED = frozenset(
+    {"budget", "trials", "sampler", "fill", "sensitivity", "prune", "references", "qat"}
+)
 """Settings of a search that mean nothing here, and may change."""
 
 OnCell = Callable[[Study], None]

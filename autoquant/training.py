@@ -126,8 +126,7 @@ def train(
     device = next(model.parameters()).device
     check_autocast(settings, device)
     optimizer = _optimizer(model, settings)
-    objective = _objective(task, settings, teacher)
-    stepper = _Stepper(model, objective, optimizer, settings, device)
+    stepper = _Stepper(model, objective(task, settings, teacher), optimizer, settings, device)
     fall, warmup = settings.schedule, settings.warmup
     schedule = LambdaLR(optimizer, lambda step: _rate(step, total, warmup, fall))
     seed_everything(seed)
@@ -166,7 +165,7 @@ def train(
     return run
 
 
-def _objective(task: Task, settings: Training, teacher: nn.Module | None) -> Objective:
+def objective(task: Task, settings: Training, teacher: nn.Module | None) -> Objective:
     """The task's loss, or a mix of it with what the teacher says."""
     if not settings.distill:
         return task.loss

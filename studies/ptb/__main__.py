@@ -40,7 +40,8 @@ def _search(cell: str, budget: str) -> list[str]:
         f"budget={budget}",
         f"study=studies/ptb-search/{cell}-{budget}",
         f"pretrained=runs/ptb-{cell}",
-        *("trials=12", "qat.steps=200", "quantizer.scale_bits=8", "quantizer.bias_bits=8"),
+        *("task.bands=[500,2500]", "trials=12", "qat.steps=200", "references=[4,2]"),
+        *("quantizer.scale_bits=8", "quantizer.bias_bits=8"),
     ]
 
 
