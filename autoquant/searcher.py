@@ -250,11 +250,7 @@ class _Searching:
                 progress=self.progress,
             )
         except optuna.TrialPruned:
-            return {
-                "state": "pruned",
-                "steps": reached,
-                "reason": "worse than three quarters of the trials",
-            }
+            return {"state": "pruned", "steps": reached, "reason": PRUNED}
         except Diverged as error:
             return {"state": "diverged", "steps": reached, "reason": str(error)}
         return {"state": "complete", "steps": candidate.run.steps, "score": candidate.score}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autoquant.allocation import Allocation
 from autoquant.errors import UserError
 from autoquant.outcome import Outcome
 from autoquant.plan import Plan
-from autoquant.proposer import SAMPLERS, Proposer
+from autoquant.proposer import INFORMED, SAMPLERS, Proposer
+from autoquant.sensitivity import Sensitivity
 from autoquant.space import Dimension, Point, Projection, SearchSpace
 
 BITS = (1, 2, 4, 8)
@@ -173,6 +177,61 @@ def test_layers_with_fewer_widths_stop_at_their_last() -> None:
     plans = [space.plan(point) for point in run(proposer_of(space=space, budget=300), 3)]
     widths = [(plan["a"].width, plan["b"].width) for plan in plans]
     assert widths == [(1.0, 1.0), (1.5, 1.5), (2.0, 1.5)]
+
+
+# --- informed by sensitivity ----------------------------------------------------------------------
+
+
+def informed(**more: Any) -> Proposer:
+    """It knows that "b" minds few bits and that "c" does not."""
+    proposer = proposer_of(**more)
+    rises = {
+        "a.weight_bits": (1.0, 0.5, 0.2, 0.0),
+        "b.weight_bits": (9.0, 3.0, 1.0, 0.0),
+        "c.weight_bits": (0.03, 0.02, 0.01, 0.0),
+    }
+    return replace(proposer, allocation=Allocation(proposer.projection, Sensitivity(rises)))
+
+
+def test_the_first_ones_spend_bits_where_few_hurt() -> None:
+    proposer = informed(budget=150)
+    plans = [SPACE.plan(point) for point in run(proposer, 3)]
+    assert [plan["a"].width for plan in plans] == [1.0, 1.5, 2.0]
+    bits = {name: choice.weight_bits for name, choice in plans[0].choices.items()}
+    assert bits == {"a": 2, "b": 4, "c": 2}  # 150 bytes; evenly it would be 4, 2, 8
+
+
+def test_informed_proposals_fit_and_differ() -> None:
+    points = run(informed(), INFORMED + 5)
+    assert len(set(points)) == INFORMED + 5
+    assert all(size_of(SPACE.plan(point)) <= 150 for point in points)
+
+
+def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sampler(seed: int) -> Any:
+        asked.append(seed)
+        return TPESampler(seed=seed)
+
+    monkeypatch.setitem(SAMPLERS, "tpe", sampler)
+    proposer = informed(budget=200)
+    points = run(proposer, INFORMED)
+    tried = {SPACE.plan(point) for point in points}
+    trials = [ended(proposer, point) for point in points]
+    proposer.propose(trials[:5], [], tried)
+    assert not asked
+    proposer.propose(trials, [], tried)
+    assert asked
+
+
+def test_informed_and_stopped_in_between() -> None:
+    points = run(informed(), 14)
+    for stop in (0, 3, 7, INFORMED, 13):
+        fresh = informed()
+        trials = [ended(fresh, point) for point in points[:stop]]
+        tried = {SPACE.plan(point) for point in points[:stop]}
+        assert fresh.propose(trials, [], tried) == points[stop]
 
 
 # --- the same again -------------------------------------------------------------------------------

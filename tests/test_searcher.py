@@ -156,7 +156,7 @@ def test_the_folder(unbroken: SearchResult) -> None:
     study = unbroken.study
     assert {path.name for path in study.path.iterdir() if path.name[0] != "."} == {
         *("config.yaml", "journal.log", "baseline.safetensors", "baseline.json"),
-        *("profile.json", "outcomes.csv", "plan.yaml"),
+        *("profile.json", "sensitivity.json", "outcomes.csv", "plan.yaml"),
     }
     assert {path.name for path in study.path.iterdir() if path.name[0] == "."} == {".lock"}
 
@@ -182,6 +182,14 @@ def test_every_trial_has_its_story(unbroken: SearchResult) -> None:
         assert (outcome.state, outcome.steps, outcome.reason) == ("complete", 4, "")
         assert [step for step, _ in outcome.history] == [1, 3]
         assert outcome.seconds > 0
+
+
+def test_without_sensitivity_bits_start_even(unbroken: SearchResult, tmp_path: Path) -> None:
+    even = run(tmp_path / "even", sensitivity=0)
+    assert not even.study.sensitivity_file.exists()
+    assert [p for p, *_ in proposals(even.outcomes)] != [
+        p for p, *_ in proposals(unbroken.outcomes)
+    ]
 
 
 def test_same_seed_same_search(unbroken: SearchResult, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Bits that fill a budget with the least rise: against trying every combination."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoquant.allocation import CELLS, Allocation, knapsack
+from autoquant.sensitivity import Sensitivity
+from autoquant.space import Point, Projection
+from tests.test_proposer import BITS, SPACE, size_of, space_of
+
+RISES = {
+    "a.weight_bits": (4.0, 2.0, 0.5, 0.0),
+    "b.weight_bits": (8.0, 0.3, 0.2, 0.0),
+    "c.weight_bits": (9.0, 6.0, 1.0, 0.1),
+}
+WIDTH = SPACE.dimensions.index(next(d for d in SPACE.dimensions if d.field == "width"))
+
+
+def allocation_of(budget: int = 150, rises: dict[str, Any] | None = None) -> Allocation:
+    return Allocation(Projection(SPACE, size_of, budget), Sensitivity(rises or RISES))
+
+
+def rise_of(point: Point) -> float:
+    named = zip(SPACE.dimensions, point, strict=True)
+    return sum(RISES[d.name][index] for d, index in named if d.name in RISES)
+
+
+def best_rise(budget: int, width: int) -> float:
+    """By going through the whole space."""
+    every = product(*(range(len(d.choices)) for d in SPACE.dimensions))
+    fit = [p for p in every if p[WIDTH] == width and size_of(SPACE.plan(p)) <= budget]
+    return min(map(rise_of, fit))
+
+
+# --- the knapsack --------------------------------------------------------------------------------
+
+OPTIONS = st.lists(
+    st.tuples(st.integers(1, 60), st.floats(0, 9, width=16)), min_size=0, max_size=3
+).map(lambda found: [(0, 10.0), *found])
+
+
+@given(st.lists(OPTIONS, min_size=1, max_size=4), st.integers(0, 150))
+def test_no_combination_that_fits_rises_less(lists: list[Any], room: int) -> None:
+    sizes = [np.array([size for size, _ in each]) for each in lists]
+    rises = [np.array([rise for _, rise in each]) for each in lists]
+    chosen = knapsack(sizes, rises, room)
+
+    def total(of: list[Any], choice: Any) -> Any:
+        return sum(own[k] for own, k in zip(of, choice, strict=True))
+
+    fit = [c for c in product(*(range(len(s)) for s in sizes)) if total(sizes, c) <= room]
+    assert total(sizes, chosen) <= room
+    assert total(rises, chosen) == pytest.approx(min(total(rises, choice) for choice in fit))
+
+
+def test_a_room_of_many_bytes_is_cut_into_cells() -> None:
+    room = 1000 * CELLS
+    sizes = [np.array([0, room // 2 + 1]), np.array([0, room // 2 - 2000])]
+    rises = [np.array([1.0, 0.0]), np.array([1.0, 0.0])]
+    assert knapsack(sizes, rises, room) == [1, 1]
+    assert knapsack([sizes[0]] * 2, rises, room) in ([0, 1], [1, 0])  # not both
+
+
+def test_no_room_leaves_the_first_choices() -> None:
+    assert knapsack([np.array([0, 1]), np.array([0, 7])], [np.array([2.0, 1.0])] * 2, 0) == [0, 0]
+
+
+# --- points --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [50, 75, 90, 120, 150, 200])
+def test_starts_rise_least_at_each_width(budget: int) -> None:
+    starts = allocation_of(budget).starts()
+    assert [point[WIDTH] for point in starts] == list(range(len(starts)))
+    for point in starts:
+        assert size_of(SPACE.plan(point)) <= budget
+        assert rise_of(point) == pytest.approx(best_rise(budget, point[WIDTH]))
+
+
+def test_widths_that_do_not_fit_have_no_start() -> None:
+    assert len(allocation_of(45).starts()) == 1  # 1 bit each; x 1.5 would take 50
+    assert allocation_of(44).starts() == []
+
+
+def test_starts_have_the_widest_activations() -> None:
+    plans = [SPACE.plan(point) for point in allocation_of().starts()]
+    assert {plan["a"].activation_bits for plan in plans} == {8}
+
+
+def test_a_space_without_widths_has_one_start() -> None:
+    space = space_of("a.weight_bits", "c.weight_bits")
+    rises = {name: RISES[name] for name in ("a.weight_bits", "c.weight_bits")}
+    allocation = Allocation(Projection(space, size_of, 50), Sensitivity(rises))
+    found = allocation.starts()
+    assert len(found) == 1
+    assert size_of(space.plan(found[0])) <= 50
+
+
+def test_unknown_rises_count_as_the_worst() -> None:
+    start = allocation_of(80, RISES | {"b.weight_bits": (float("inf"), 0.3, 0.2, 0.0)}).starts()[0]
+    assert SPACE.plan(start)["b"].weight_bits > BITS[0]
+
+
+def test_guesses_fit_and_differ() -> None:
+    even = {"a.weight_bits": (4, 2, 1, 0), "b.weight_bits": (8, 3, 1, 0)}
+    allocation = allocation_of(150, RISES | even)
+    guesses = [allocation.guess((0, 0, attempt)) for attempt in range(30)]
+    points = [point for point in guesses if point is not None]
+    assert len(set(points)) > 3
+    assert {point[WIDTH] for point in points} == {0, 1, 2}
+    assert all(size_of(SPACE.plan(point)) <= 150 for point in points)
+
+
+@given(st.tuples(st.integers(0, 2**31), st.integers(0, 99)))
+def test_a_guess_follows_from_its_entropy(entropy: tuple[int, int]) -> None:
+    assert allocation_of().guess(entropy) == allocation_of().guess(entropy)
