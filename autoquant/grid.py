@@ -10,33 +10,40 @@ from pathlib import Path
 from typing import Any
 
 from autoquant import cost
+from autoquant.allocation import Allocation
 from autoquant.budget import Budget
 from autoquant.cells import Cell
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
+from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
-from autoquant.space import Projection, SearchSpace, build_space, canonical, pinned
+from autoquant.space import Projection, canonical, evenly, pinned
 from autoquant.survey import Survey
 
 Named = tuple[str, Plan | None, dict[str, Any]]
 """A plan with the name and the values that its cells have; None where none fits its budget."""
 
 
-def cells_of(seen: Survey, settings: Search, sweep: Sweep) -> list[Cell]:
+def cells_of(
+    seen: Survey, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None = None
+) -> list[Cell]:
     """The cells of a sweep; all of one seed before those of the next.
+
+    Args:
+        sensitivity: where it is known, bits that fill a budget follow from it.
 
     Raises:
         UserError: a rule does not suit the network, a budget is none, a plan file is not there or
             of another model, two plans have one name, or widths are asked for and nothing may grow.
     """
-    space = build_space(seen.network, seen.profile.widenable, settings.space, settings.rules)
-    grows = any(each.field == "width" for each in space.dimensions)
+    grows = any(each.field == "width" for each in seen.space.dimensions)
     if max(sweep.width, default=1.0) > 1.0 and not grows:
         raise UserError(
             "sweep.width must be [1.0] for a model of which no layer may grow (autoquant profile "
             f"says why; widening.* and rules can let it), got {list(sweep.width)}"
         )
-    plans = [*(_filled if sweep.budgets else _uniform)(seen, settings, sweep, space)]
+    filled = sweep.budgets
+    plans = [*(_filled(seen, settings, sweep, sensitivity) if filled else _uniform(seen, sweep))]
     plans += _read(seen, settings, sweep)
     name, count = Counter(name for name, _, _ in plans).most_common(1)[0]
     if count > 1:
@@ -49,29 +56,33 @@ def cells_of(seen: Survey, settings: Search, sweep: Sweep) -> list[Cell]:
     ]
 
 
-def _uniform(seen: Survey, settings: Search, sweep: Sweep, space: SearchSpace) -> Iterator[Named]:
+def _uniform(seen: Survey, sweep: Sweep) -> Iterator[Named]:
     """The same bits everywhere."""
     for width, weights, activations in product(
         sweep.width, sweep.weight_bits, sweep.activation_bits
     ):
-        plan = canonical(space, seen.network, LayerChoice(weights, activations, width))
+        plan = canonical(seen.space, seen.network, LayerChoice(weights, activations, width))
         values = {"weight_bits": weights, "activation_bits": activations, "width": width}
         yield f"w{weights:g}-a{activations}-x{width:g}", plan, values
 
 
-def _filled(seen: Survey, settings: Search, sweep: Sweep, space: SearchSpace) -> Iterator[Named]:
-    """As many bits as the budget leaves room for, layers as even as can be."""
+def _filled(
+    seen: Survey, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
+) -> Iterator[Named]:
+    """As many bits as the budget leaves room for: where few hurt, or as even as can be."""
     size_of = partial(cost.size_bytes, seen.network, scheme=settings.quantizer)
     for text, activations, width in product(sweep.budgets, sweep.activation_bits, sweep.width):
         budget = Budget.parse(text)
         limit = budget.bytes(float_bytes=seen.float_bytes, parameters=seen.parameters)
-        own = pinned(space, LayerChoice(activation_bits=activations, width=width))
-        most = tuple(len(each.choices) - 1 for each in own.dimensions)
-        held = frozenset(i for i, each in enumerate(own.dimensions) if each.field == "width")
-        point = Projection(own, size_of, limit)(most, held)
+        own = pinned(seen.space, LayerChoice(activation_bits=activations, width=width))
+        projection = Projection(own, size_of, limit)
+        if sensitivity is None:
+            points = evenly(projection)
+        else:
+            points = Allocation(projection, sensitivity).starts()
         values = {"budget": str(budget), "activation_bits": activations, "width": width}
         name = f"{budget}-a{activations}-x{width:g}"
-        yield name, None if point is None else own.plan(point), values
+        yield name, own.plan(points[0]) if points else None, values
 
 
 def _read(seen: Survey, settings: Search, sweep: Sweep) -> Iterator[Named]:

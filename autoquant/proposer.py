@@ -17,7 +17,7 @@ from autoquant.allocation import Allocation
 from autoquant.errors import UserError
 from autoquant.outcome import Outcome
 from autoquant.plan import Plan
-from autoquant.space import Point, Projection, SearchSpace
+from autoquant.space import Point, Projection, SearchSpace, evenly
 from autoquant.task import Direction
 
 ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order
@@ -87,7 +87,8 @@ class Proposer:
         return dict(zip(self.ranges(), point, strict=True))
 
     def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
-        yield from self._evenly() if self.allocation is None else self.allocation.starts()
+        known = self.allocation
+        yield from evenly(self.projection) if known is None else known.starts()
         for attempt in range(ATTEMPTS):
             point = self._drawn(evidence, (self.seed, count, attempt))
             if point is not None:
@@ -102,20 +103,6 @@ class Proposer:
         if self.allocation is not None and len(evidence) < INFORMED:
             return self.allocation.guess(entropy)
         return self.projection(self._sample(evidence, entropy))
-
-    def _evenly(self) -> Iterator[Point]:
-        """For each width the most even bits that fill the budget: a fair start for every width."""
-        dimensions = self.space.dimensions
-        held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")
-        widths = max((len(dimensions[i].choices) for i in held), default=1)
-        for width in range(widths):
-            top = tuple(
-                min(width, len(d.choices) - 1) if i in held else len(d.choices) - 1
-                for i, d in enumerate(dimensions)
-            )
-            point = self.projection(top, held)
-            if point is not None:
-                yield point
 
     def _sample(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point:
         """Ask a throw-away study that holds what was really trained."""

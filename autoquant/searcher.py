@@ -33,7 +33,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.sensitivity import recorded_sensitivity
 from autoquant.settings import Search
-from autoquant.space import Projection, SearchSpace, build_space, canonical
+from autoquant.space import Projection, SearchSpace, canonical
 from autoquant.study import Baseline, Study
 from autoquant.survey import survey
 from autoquant.task import Task
@@ -89,9 +89,8 @@ def search(
     budget = Budget.parse(settings.budget)
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     seen = survey(task, settings, Study(Path(study)))
-    network, float_bytes = seen.network, seen.float_bytes
+    network, space, float_bytes = seen.network, seen.space, seen.float_bytes
     limit = budget.bytes(float_bytes=float_bytes, parameters=seen.parameters)
-    space = build_space(network, seen.profile.widenable, settings.space, settings.rules)
     _refuse_unreachable(space, network, settings, limit, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
     device = resolve_device(settings.device)
@@ -159,7 +158,9 @@ class _Searching:
         if not self.settings.sensitivity:
             return None
         path = self.folder.sensitivity_file
-        found = recorded_sensitivity(self.base, self.space, path, progress=self.progress)
+        found = recorded_sensitivity(
+            self.base, self.space, self.settings.qat, path, progress=self.progress
+        )
         return Allocation(projection, found)
 
     def result(self) -> SearchResult:

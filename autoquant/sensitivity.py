@@ -25,6 +25,7 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
 from autoquant.qat import quantize
+from autoquant.settings import Training
 from autoquant.space import Dimension, SearchSpace
 from autoquant.training import Objective, objective, seed_everything
 
@@ -61,24 +62,26 @@ def weighs(dimension: Dimension) -> bool:
 
 
 def recorded_sensitivity(
-    base: Base, space: SearchSpace, path: Path, *, progress: bool = True
+    base: Base, space: SearchSpace, training: Training, path: Path, *, progress: bool = True
 ) -> Sensitivity:
     """The sensitivity that a file holds, or a new one, written into it."""
     if path.is_file():
         return Sensitivity.read(path)
-    sensitivity = measure_sensitivity(base, space, progress=progress)
+    sensitivity = measure_sensitivity(base, space, training, progress=progress)
     write_text(path, sensitivity.to_json())
     return sensitivity
 
 
-def measure_sensitivity(base: Base, space: SearchSpace, *, progress: bool = True) -> Sensitivity:
-    """Quantize the weights of one dimension after the other and look at the loss of ``qat``.
+def measure_sensitivity(
+    base: Base, space: SearchSpace, training: Training, *, progress: bool = True
+) -> Sensitivity:
+    """Quantize the weights of one dimension after the other and look at the loss of a training.
 
     It takes a forward pass over ``settings.sensitivity`` batches for each layer and each number of
     bits up to MEASURED.
     """
     batches = list(islice(base.task.batches(base.settings.seed), base.settings.sensitivity))
-    loss_of = objective(base.task, base.settings.qat, base.model)
+    loss_of = objective(base.task, training, base.model)
     level = _mean_loss(base.model, loss_of, batches, base.settings.seed)
     dimensions = [each for each in space.dimensions if weighs(each)]
     total = sum(len(_measured(each)) for each in dimensions)

@@ -350,7 +350,8 @@ class Sweep:
     """Neuron multipliers of the layers that may grow, by the profile or by a rule."""
     budgets: tuple[str, ...] = ()
     """Instead of weight_bits: for each budget, activation_bits and width the bits that fill the
-    budget, spread evenly over the layers. Plans of all widths then have equal true bytes."""
+    budget, where few bits hurt (see sensitivity; 0: evenly). Plans of all widths then have equal
+    true bytes."""
     plans: tuple[str, ...] = ()
     """Plan files to train beside the grid."""
     seeds: tuple[int, ...] = (0,)

@@ -279,3 +279,17 @@ class Projection:
 def moved(point: Point, index: int, step: int) -> Point:
     """A point with one choice some steps further."""
     return (*point[:index], point[index] + step, *point[index + 1 :])
+
+
+def evenly(projection: Projection) -> list[Point]:
+    """For each step of the widths the most even bits that fill the budget, where any do."""
+    dimensions = projection.space.dimensions
+    held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")
+    found = []
+    for width in range(max((len(dimensions[i].choices) for i in held), default=1)):
+        top = tuple(
+            min(width, len(d.choices) - 1) if i in held else len(d.choices) - 1
+            for i, d in enumerate(dimensions)
+        )
+        found.append(projection(top, held))
+    return [point for point in found if point is not None]

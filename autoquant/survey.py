@@ -11,6 +11,7 @@ from autoquant.graph import describe, prepare
 from autoquant.network import Network
 from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Search
+from autoquant.space import SearchSpace, build_space
 from autoquant.study import Study
 from autoquant.task import Task
 
@@ -22,12 +23,14 @@ class Survey:
     Attributes:
         network: its layers.
         profile: their shares and growth costs.
+        space: the choices that they have.
         float_bytes: of its tensors.
         parameters: how many it has.
     """
 
     network: Network
     profile: Profile
+    space: SearchSpace
     float_bytes: int
     parameters: int
 
@@ -39,7 +42,7 @@ def survey(task: Task, settings: Search, folder: Study) -> Survey:
         folder: of the study that is to be; its own float model outdoes ``settings.pretrained``.
 
     Raises:
-        UserError: ``settings.pretrained`` does not hold this model.
+        UserError: ``settings.pretrained`` does not hold this model, or a rule does not suit it.
     """
     model = float_model(task)
     prepared: nn.Module = prepare(model)
@@ -48,4 +51,5 @@ def survey(task: Task, settings: Search, folder: Study) -> Survey:
     profile = profile_model(prepared, network, example, settings.widening)
     if settings.pretrained is not None and not folder.baseline_record.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
-    return Survey(network, profile, *measure(model))
+    space = build_space(network, profile.widenable, settings.space, settings.rules)
+    return Survey(network, profile, space, *measure(model))

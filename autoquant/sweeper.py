@@ -24,15 +24,14 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import prepare
 from autoquant.grid import cells_of
+from autoquant.sensitivity import Sensitivity, recorded_sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.study import Baseline, Study
 from autoquant.survey import Survey, survey
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device, score, seed_everything
 
-UNUSED = frozenset(
-    {"budget", "trials", "sampler", "fill", "sensitivity", "prune", "references", "qat"}
-)
+UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
 """Settings of a search that mean nothing here, and may change."""
 
 OnCell = Callable[[Study], None]
@@ -96,7 +95,9 @@ def sweep(
     _refuse_other_plans(cells, table)
     try:
         with computing(Compute(settings.kernel)):
-            base, record = _start(task, settings, seen, folder, table, progress)
+            base, record, sensitivity = _start(task, settings, grid, seen, folder, table, progress)
+            if sensitivity is not None:
+                cells = cells_of(seen, settings, grid, sensitivity)
             return _Sweeping(base, grid, cells, table, folder, record, progress, on_cell).run()
     except OSError as error:
         raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
@@ -104,7 +105,7 @@ def sweep(
 
 def _refuse_other_plans(cells: list[Cell], table: Table) -> None:
     recorded = table.by_name()
-    for cell in cells:
+    for cell in (each for each in cells if each.budget is None):
         if cell.name in recorded and recorded[cell.name].cell.plan != cell.plan:
             raise UserError(
                 f"plan files must stay as they were trained, got another plan for '{cell.name}'; "
@@ -113,14 +114,28 @@ def _refuse_other_plans(cells: list[Cell], table: Table) -> None:
 
 
 def _start(
-    task: Task, settings: Search, seen: Survey, folder: Study, table: Table, progress: bool
-) -> tuple[Base, Baseline]:
-    """The float model; whoever is first trains it while the others wait."""
+    task: Task,
+    settings: Search,
+    grid: Sweep,
+    seen: Survey,
+    folder: Study,
+    table: Table,
+    progress: bool,
+) -> tuple[Base, Baseline, Sensitivity | None]:
+    """The float model; whoever is first trains it while the others wait.
+
+    With budgets, its sensitivity too.
+    """
     with table.holding("baseline"):
         write_text(folder.profile_file, seen.profile.to_json())
         device = resolve_device(settings.device)
         trained, record = float_baseline(task, settings, folder, device, progress=progress)
-    return Base(task, prepare(trained), seen.network, settings), record
+        base, found = Base(task, prepare(trained), seen.network, settings), None
+        if grid.budgets and settings.sensitivity:
+            found = recorded_sensitivity(
+                base, seen.space, settings.final, folder.sensitivity_file, progress=progress
+            )
+    return base, record, found
 
 
 class _Sweeping:

@@ -62,7 +62,7 @@ def base() -> Base:
 
 @pytest.fixture
 def measured(base: Base) -> Sensitivity:
-    return measure_sensitivity(base, space_of(base), progress=False)
+    return measure_sensitivity(base, space_of(base), base.settings.qat, progress=False)
 
 
 def by_hand(base: Base, parameter: str, bits: int) -> float:
@@ -127,7 +127,7 @@ def test_a_rise_is_that_of_rounded_weights(
 
 def test_recurrent_weights_of_their_own() -> None:
     base = base_of(space=replace(WIDE, split_recurrent=True))
-    rises = measure_sensitivity(base, space_of(base), progress=False).rises
+    rises = measure_sensitivity(base, space_of(base), base.settings.qat, progress=False).rises
     assert {"rnn.l0.weight_bits", "rnn.l0.recurrent_bits"} <= set(rises)
     assert rises["rnn.l0.weight_bits"] != rises["rnn.l0.recurrent_bits"]
 
@@ -135,7 +135,7 @@ def test_recurrent_weights_of_their_own() -> None:
 def test_the_float_model_stays_as_it_was(base: Base) -> None:
     before = copy.deepcopy(base.model.state_dict())
     base.model.train()
-    measure_sensitivity(base, space_of(base), progress=False)
+    measure_sensitivity(base, space_of(base), base.settings.qat, progress=False)
     after = base.model.state_dict()
     assert base.model.training
     assert after.keys() == before.keys()
@@ -143,12 +143,14 @@ def test_the_float_model_stays_as_it_was(base: Base) -> None:
 
 
 def test_the_same_twice(base: Base, measured: Sensitivity) -> None:
-    assert measure_sensitivity(base, space_of(base), progress=False) == measured
+    assert measure_sensitivity(base, space_of(base), base.settings.qat, progress=False) == measured
 
 
 def test_the_quantizer_of_the_settings_is_used(measured: Sensitivity) -> None:
     other = base_of(quantizer=Scheme(scale="mean", granularity="tensor"))
-    assert measure_sensitivity(other, space_of(other), progress=False) != measured
+    assert (
+        measure_sensitivity(other, space_of(other), other.settings.qat, progress=False) != measured
+    )
 
 
 def test_a_loss_that_is_not_a_number_is_infinitely_bad(
@@ -156,16 +158,18 @@ def test_a_loss_that_is_not_a_number_is_infinitely_bad(
 ) -> None:
     losses = iter([1.0, math.nan, *[1.5] * 1000])
     monkeypatch.setattr("autoquant.sensitivity._mean_loss", lambda *given: next(losses))
-    rises = measure_sensitivity(base, space_of(base), progress=False).rises
+    rises = measure_sensitivity(base, space_of(base), base.settings.qat, progress=False).rises
     first = next(iter(rises.values()))
     assert first[:2] == (math.inf, 0.5)
 
 
 def test_it_is_measured_once(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sensitivity.json"
-    found = recorded_sensitivity(base, space_of(base), path, progress=False)
+    found = recorded_sensitivity(base, space_of(base), base.settings.qat, path, progress=False)
     monkeypatch.setattr("autoquant.sensitivity.measure_sensitivity", None)
-    assert recorded_sensitivity(base, space_of(base), path, progress=False) == found
+    assert (
+        recorded_sensitivity(base, space_of(base), base.settings.qat, path, progress=False) == found
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rises": 3}', '{"rises": {"a": ["x"]}}'])

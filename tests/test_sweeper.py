@@ -186,6 +186,18 @@ def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
     assert [each.cell.budget for each in result.results[::2]] == ["0.3x", "0.25x", "0.1x"]
 
 
+def test_budgets_are_filled_where_few_bits_hurt(tmp_path: Path) -> None:
+    grid, task = Sweep(budgets=("0.25x",), width=(1.0, 1.5)), tiny_task(embedding=16, hidden=32)
+    known = run(tmp_path / "known", grid, task)
+    even = run(tmp_path / "even", grid, task, sensitivity=0)
+    assert known.study.sensitivity_file.is_file()
+    assert not even.study.sensitivity_file.exists()
+    plans = [[each.cell.plan for each in result.results] for result in (known, even)]
+    assert plans[0] != plans[1]
+    again = run(tmp_path / "known", grid, task)
+    assert scores(again) == scores(known)
+
+
 def plan_file(path: Path, **changes: Any) -> str:
     names = ("embedding", "rnn.l0", "decoder")
     plan = Plan.uniform(names, LayerChoice(4, 8)).with_choice("decoder", **changes)
