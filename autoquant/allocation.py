@@ -68,7 +68,7 @@ class Allocation:
         free = [i for i in range(len(dimensions)) if i not in held]
         chosen = knapsack(
             [self._extras(lowest, i) for i in free],
-            [np.array(self.sensitivity.rises[dimensions[i].name]) * _of(factors, i) for i in free],
+            [np.array(self.sensitivity.of(dimensions[i])) * _of(factors, i) for i in free],
             room,
         )
         point = list(lowest)

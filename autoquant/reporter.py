@@ -15,6 +15,7 @@ from autoquant.figures.grid import draw_grid, grid_data
 from autoquant.figures.history import draw_history, history_data
 from autoquant.figures.pareto import draw_pareto, pareto_data
 from autoquant.figures.plan_table import draw_plan, plan_data
+from autoquant.figures.rises import draw_rises, rise_data
 from autoquant.figures.shares import draw_profile, profile_data
 from autoquant.figures.style import SETTINGS
 from autoquant.figures.sweep_facts import read_sweep
@@ -29,8 +30,8 @@ def report(study: Study) -> list[Path]:
     """Draw every figure of a study into its ``figures`` folder, as PNG and SVG.
 
     A figure that has nothing to show (the plan, when none fits the budget; the profile, when the
-    study has none; a sweep's grid, when no cell of it is complete) is left out, and removed where
-    an earlier report left it.
+    study has none; the sensitivity, when it was not measured; a sweep's grid, when no cell of it is
+    complete) is left out, and removed where an earlier report left it.
 
     Raises:
         UserError: the study has no outcomes, or one of its files is not what it should be.
@@ -49,10 +50,12 @@ def report(study: Study) -> list[Path]:
 
 def _of_search(study: Study) -> dict[str, Figure | None]:
     facts = read_facts(study)
+    rises = rise_data(study.sensitivity_file, facts.chosen)
     return {
         "pareto": draw_pareto(pareto_data(facts)),
         "plan": draw_plan(plan_data(facts.chosen)) if facts.chosen else None,
         "history": draw_history(history_data(facts)),
+        "sensitivity": draw_rises(rises) if rises else None,
     }
 
 

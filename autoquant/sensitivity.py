@@ -37,21 +37,30 @@ class Sensitivity:
     """What few bits cost, layer by layer.
 
     Attributes:
-        rises: for each dimension of weight bits, by its name: the rise of the loss over the float
-            model's for each of its choices. At least 0, and never rising with the bits.
+        rises: for each dimension of weight bits, by its name: its choices, rising, and for each the
+            rise of the loss over the float model's. At least 0, and never rising with the bits.
     """
 
-    rises: Mapping[str, tuple[float, ...]]
+    rises: Mapping[str, Mapping[float, float]]
+
+    def of(self, dimension: Dimension) -> list[float]:
+        """The rises of a dimension's choices."""
+        return [self.rises[dimension.name][choice] for choice in dimension.choices]
 
     def to_json(self) -> str:
-        return json.dumps({"rises": dict(self.rises)}, indent=2) + "\n"
+        return json.dumps({"rises": self.rises}, indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Sensitivity:
         """Raises a UserError where the file is not what a search wrote."""
         try:
             rises = json.loads(path.read_text(encoding="utf-8"))["rises"]
-            return cls({name: tuple(map(float, each)) for name, each in rises.items()})
+            return cls(
+                {
+                    name: {float(bits): float(rise) for bits, rise in each.items()}
+                    for name, each in rises.items()
+                }
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"'{path}' must be as a search wrote it") from error
 
@@ -102,14 +111,14 @@ def _measured(dimension: Dimension) -> list[float]:
     return [bits for bits in dimension.choices if bits <= max(MEASURED, dimension.choices[0])]
 
 
-def _completed(found: Sequence[float], choices: Sequence[float]) -> tuple[float, ...]:
+def _completed(found: Sequence[float], choices: Sequence[float]) -> dict[float, float]:
     """Rises of all choices from those of the first; what noise (or a NaN) breaks is set right."""
     rises = [rise if rise >= 0 else 0.0 if rise < 0 else float("inf") for rise in found]
     last = choices[len(rises) - 1]
     rises += [rises[-1] * 0.25 ** (bits - last) for bits in choices[len(rises) :]]
     for i in reversed(range(len(rises) - 1)):
         rises[i] = max(rises[i], rises[i + 1])
-    return tuple(rises)
+    return dict(zip(choices, rises, strict=True))
 
 
 def _quantized(base: Base, space: SearchSpace, dimension: Dimension, bits: Any) -> nn.Module:

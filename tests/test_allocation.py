@@ -23,8 +23,12 @@ RISES = {
 WIDTH = SPACE.dimensions.index(next(d for d in SPACE.dimensions if d.field == "width"))
 
 
+def sensitivity_of(rises: dict[str, Any]) -> Sensitivity:
+    return Sensitivity({name: dict(zip(BITS, r, strict=True)) for name, r in rises.items()})
+
+
 def allocation_of(budget: int = 150, rises: dict[str, Any] | None = None) -> Allocation:
-    return Allocation(Projection(SPACE, size_of, budget), Sensitivity(rises or RISES))
+    return Allocation(Projection(SPACE, size_of, budget), sensitivity_of(rises or RISES))
 
 
 def rise_of(point: Point) -> float:
@@ -97,7 +101,7 @@ def test_starts_have_the_widest_activations() -> None:
 def test_a_space_without_widths_has_one_start() -> None:
     space = space_of("a.weight_bits", "c.weight_bits")
     rises = {name: RISES[name] for name in ("a.weight_bits", "c.weight_bits")}
-    allocation = Allocation(Projection(space, size_of, 50), Sensitivity(rises))
+    allocation = Allocation(Projection(space, size_of, 50), sensitivity_of(rises))
     found = allocation.starts()
     assert len(found) == 1
     assert size_of(space.plan(found[0])) <= 50

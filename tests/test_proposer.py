@@ -190,7 +190,8 @@ def informed(**more: Any) -> Proposer:
         "b.weight_bits": (9.0, 3.0, 1.0, 0.0),
         "c.weight_bits": (0.03, 0.02, 0.01, 0.0),
     }
-    return replace(proposer, allocation=Allocation(proposer.projection, Sensitivity(rises)))
+    named = {name: dict(zip(BITS, each, strict=True)) for name, each in rises.items()}
+    return replace(proposer, allocation=Allocation(proposer.projection, Sensitivity(named)))
 
 
 def test_the_first_ones_spend_bits_where_few_hurt() -> None:
