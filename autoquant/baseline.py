@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ from autoquant.study import Baseline, Study
 from autoquant.task import Task
 from autoquant.training import Run, score, seed_everything, train
 
+ALIKE = 1e-3  # relative difference of scores between machines
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -67,12 +69,18 @@ def _widen_inputs(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
 def float_baseline(
     task: Task, settings: Search, study: Study, device: torch.device, *, progress: bool
 ) -> tuple[nn.Module, Baseline]:
-    """The study's float model: read where it is there, else trained (resuming) and recorded."""
+    """The study's float model: read where it is there, else trained (resuming) and recorded.
+
+    Raises:
+        UserError: the model's file is not what it should be; or only its record is there (studies
+            travel without weights), and the model made anew has another score.
+    """
     seed_everything(settings.seed)
     model = float_model(task, progress=progress).to(device)
-    if study.baseline_record.is_file():
+    recorded = study.baseline() if study.baseline_record.is_file() else None
+    if recorded and study.baseline_file.is_file():
         load_weights(model, study.baseline_file)
-        return model, study.baseline()
+        return model, recorded
     if settings.pretrained is not None:
         half = load_weights(model, weights_file(settings.pretrained))
         if half is not None and progress:
@@ -101,10 +109,22 @@ def float_baseline(
         seconds=run.seconds or time.monotonic() - started,
         history=tuple(run.scores),
     )
+    if recorded:
+        _refuse_another(record, recorded, study)
+        record = recorded
     save_weights(model, study.baseline_file)
     study.write_baseline(record)
     (study.path / ".baseline.checkpoint").unlink(missing_ok=True)
     return model, record
+
+
+def _refuse_another(made: Baseline, recorded: Baseline, study: Study) -> None:
+    if not math.isclose(made.score, recorded.score, rel_tol=ALIKE):
+        raise UserError(
+            f"the float model of study '{study.path}', whose weights are gone, must score "
+            f"{recorded.score:.6g} when it is made anew, got {made.score:.6g}; take another study "
+            "folder"
+        )
 
 
 def measure(model: nn.Module) -> tuple[int, int]:

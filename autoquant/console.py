@@ -100,7 +100,7 @@ def print_sweep(result: SweepResult, figures: list[Path]) -> None:
         count = "-" if size is None else size
         return f"  {name:<{wide}} {count:>10} {share:>8} {' '.join(shown)}  {state}".rstrip()
 
-    print(line("float baseline", record.size_bytes, record.score, None))
+    print(line("float baseline", record.size_bytes, record.score, record.test))
     for each in result.results:
         print(line(each.cell.name, each.size_bytes, each.valid, each.test, state=each.state))
     if result.missing:

@@ -18,6 +18,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.space import Projection, canonical, evenly, pinned
+from autoquant.study import Study
 from autoquant.survey import Survey
 
 Named = tuple[str, Plan | None, dict[str, Any]]
@@ -86,8 +87,8 @@ def _filled(
 
 
 def _read(seen: Survey, settings: Search, sweep: Sweep) -> Iterator[Named]:
-    """The plan files, by their names."""
-    for path in sweep.plans:
-        plan = Plan.read(path)
+    """The plan files and the plans that studies chose, by their names."""
+    for given in map(Path, sweep.plans):
+        plan = Study.open(given).plan() if given.is_dir() else Plan.read(given)
         cost.size_bytes(seen.network, plan, settings.quantizer)  # refuses one of another model
-        yield Path(path).stem, plan, {}
+        yield given.name if given.is_dir() else given.stem, plan, {}

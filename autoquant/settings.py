@@ -353,7 +353,7 @@ class Sweep:
     budget, where few bits hurt (see sensitivity; 0: evenly). Plans of all widths then have equal
     true bytes."""
     plans: tuple[str, ...] = ()
-    """Plan files to train beside the grid."""
+    """Plan files to train beside the grid, and studies, for the plans that they chose."""
     seeds: tuple[int, ...] = (0,)
     """Each plan is trained once with each: its growth, its batches, its dropout; from scratch also
     its first weights."""

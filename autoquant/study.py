@@ -38,6 +38,8 @@ class Baseline:
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
     """Intermediate (step, score on the probe split)."""
+    test: float | None = None
+    """On the test split, where that was asked for."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def survey(task: Task, settings: Search, folder: Study) -> Survey:
     example = task.example()
     network = describe(prepared, example.inputs)
     profile = profile_model(prepared, network, example, settings.widening)
-    if settings.pretrained is not None and not folder.baseline_record.is_file():
+    if settings.pretrained is not None and not folder.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
     space = build_space(network, profile.widenable, settings.space, settings.rules)
     return Survey(network, profile, space, *measure(model))

@@ -130,6 +130,9 @@ def _start(
         write_text(folder.profile_file, seen.profile.to_json())
         device = resolve_device(settings.device)
         trained, record = float_baseline(task, settings, folder, device, progress=progress)
+        if grid.test and record.test is None:
+            record = replace(record, test=score(trained, task, "test"))
+            folder.write_baseline(record)
         base, found = Base(task, prepare(trained), seen.network, settings), None
         if grid.budgets and settings.sensitivity:
             found = recorded_sensitivity(

@@ -251,9 +251,7 @@ def test_files_that_are_refused(
     assert not study.baseline_file.exists()
 
 
-@pytest.mark.parametrize(
-    "damage", [truncated, another_models, Path.unlink], ids=lambda each: each.__name__
-)
+@pytest.mark.parametrize("damage", [truncated, another_models], ids=lambda each: each.__name__)
 def test_a_baseline_that_was_damaged_since(
     damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
 ) -> None:
@@ -266,6 +264,27 @@ def test_a_baseline_that_was_damaged_since(
         baseline(study)
     assert "\n" not in str(raised.value)
     assert str(study.baseline_file) in str(raised.value)
+
+
+def test_weights_that_are_gone_are_made_anew(
+    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+) -> None:
+    study = study_of(tmp_path / "study")
+    study.baseline_record.write_bytes(trained[0].baseline_record.read_bytes())
+    model, record = baseline(study)
+    assert record == trained[2]
+    assert same_weights(model, trained[1])
+    assert study.baseline_file.is_file()
+
+
+def test_weights_made_anew_must_score_the_same(
+    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+) -> None:
+    study = study_of(tmp_path / "study")
+    study.write_baseline(replace(trained[2], score=1.01 * trained[2].score))
+    with pytest.raises(UserError, match=r"must score .* when it is made anew, got"):
+        baseline(study)
+    assert not study.baseline_file.exists()
 
 
 @pytest.mark.parametrize("name", ["nothing", "folder"])

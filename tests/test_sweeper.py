@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from autoquant.settings import Scheme, Search, Sweep, Training, Widening
 from autoquant.study import Study
 from autoquant.sweeper import SweepResult, sweep
 from autoquant.tasks.language import LanguageTask
+from autoquant.training import score
 from tests.toys import described, language_task
 
 SETTINGS = Search(
@@ -211,6 +213,36 @@ def test_plan_files_stand_beside_the_grid(tmp_path: Path) -> None:
     assert list(scores(result)) == ["w4-a8-x1-seed0", "mine-seed0"]
     only = run(tmp_path / "only", Sweep(weight_bits=(), plans=plans))
     assert scores(only) == {"mine-seed0": scores(result)["mine-seed0"]}
+
+
+def test_the_plan_that_a_study_chose_goes_by_its_name(tmp_path: Path) -> None:
+    study = tmp_path / "lstm-0.1x"
+    study.mkdir()
+    (study / "config.yaml").write_text("budget: 0.1x\n")
+    plan_file(study / "plan.yaml", weight_bits=8)
+    result = run(tmp_path / "study", Sweep(weight_bits=(), plans=(str(study),)))
+    assert list(scores(result)) == ["lstm-0.1x-seed0"]
+    assert result.results[0].cell.plan == Plan.read(study / "plan.yaml")
+
+
+def test_the_float_model_is_scored_on_the_test_split_too(unbroken: SweepResult) -> None:
+    from autoquant.baseline import load_weights
+
+    model = tiny_task().build_model()
+    load_weights(model, unbroken.study.baseline_file)
+    assert unbroken.baseline.test == score(model, tiny_task(), "test")
+    assert unbroken.study.baseline() == unbroken.baseline
+
+
+def test_a_study_without_its_weights_goes_on(unbroken: SweepResult, tmp_path: Path) -> None:
+    """As it comes out of version control."""
+    copied = tmp_path / "study"
+    shutil.copytree(unbroken.study.path, copied)
+    (copied / "baseline.safetensors").unlink()
+    more = replace(GRID, width=(1.0, 1.25, 1.5))
+    result = run(copied, more)
+    assert result.baseline == unbroken.baseline
+    assert scores(result).items() >= scores(unbroken).items()
 
 
 def test_a_plan_file_that_has_changed_is_refused(tmp_path: Path) -> None:
