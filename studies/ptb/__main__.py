@@ -21,7 +21,10 @@ BIT_RNN = GROWS.replace("{width", "{weight_bits: 32, width", 1)  # no weights of
 ALL = ("sweep.weight_bits=[32,16,8,4,2]", "sweep.activation_bits=[32,16,8,4,2]")
 FEW = ("sweep.weight_bits=[4,2]", "sweep.activation_bits=[4,2]", f"sweep.width={WIDTHS}")
 FAITHFUL = ("final.distill=1.0", "final.dropout=0.0")  # short runs learn faster so
+BANDS = "task.bands=[500,2500]"
+BYTES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
 HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last", *FAITHFUL)
+QUARTER = ("final.epochs=0.25", *HALF[1:])
 
 
 def _baseline(name: str, *given: str) -> list[str]:
@@ -40,9 +43,19 @@ def _search(cell: str, budget: str) -> list[str]:
         f"budget={budget}",
         f"study=studies/ptb-search/{cell}-{budget}",
         f"pretrained=runs/ptb-{cell}",
-        *("task.bands=[500,2500]", "trials=12", "qat.steps=200", "references=[4,2]"),
-        *("quantizer.scale_bits=8", "quantizer.bias_bits=8"),
+        *(BANDS, *BYTES, "trials=8", "qat.steps=200", "references=[4]"),
     ]
+
+
+def _plans(cell: str) -> list[str]:
+    """What the searches chose, trained in full with three seeds."""
+    chosen = ",".join(f"studies/ptb-search/{cell}-{budget}" for budget in BUDGETS)
+    return _sweep(
+        f"plans-{cell}",
+        cell,
+        f"model={cell}",
+        *(BANDS, "sweep.weight_bits=[]", f"sweep.plans=[{chosen}]", "sweep.seeds=[0,1,2]", *BYTES),
+    )
 
 
 BUDGETS = ("0.25x", "0.125x", "0.094x", "0.0625x")
@@ -50,7 +63,7 @@ STUDIES: dict[str, list[str]] = {
     "lstm": _baseline("lstm"),
     "gru": _baseline("gru", "model=gru"),
     "bit-rnn-lstm": _baseline("bit_rnn_lstm", "model=bit_rnn_lstm", "baseline.epochs=10"),
-    "table1": _sweep("table1", "lstm", *ALL, *HALF),
+    "table1": _sweep("table1", "lstm", *ALL, *QUARTER),
     "table2": _sweep("table2", "lstm", *FEW, *HALF, GROWS),
     "table1-bit-rnn": _sweep(
         "table1-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *ALL, "final.epochs=1"
@@ -59,12 +72,13 @@ STUDIES: dict[str, list[str]] = {
         "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, "final.epochs=1", BIT_RNN
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
+    **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
     "widths": _sweep(
         "widths",
         "lstm",
-        *("sweep.budgets=[0.125x,0.094x,0.0625x]", "sweep.activation_bits=[32,4,2]"),
-        *("sweep.width=[1.0,1.5,2.0]", "sweep.seeds=[0,1,2]", *HALF),
-        *("quantizer.scale_bits=8", "quantizer.bias_bits=8"),
+        *("sweep.budgets=[0.125x,0.07x]", "sweep.activation_bits=[32,4,2]"),
+        *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
+        *BYTES,
     ),
 }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import TypeVar
 
 from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
 
 Row = dict[str, str]
+K = TypeVar("K", bound=Hashable)
 UNITS = 300  # neurons of the ungrown model
 
 
@@ -27,12 +30,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean, and standard deviation of several seeds."""
     if not values:
         return "-"
-    text = f"{mean(values):.1f}"
-    return text if len(values) == 1 else f"{text} ± {stdev(values):.1f}"
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
 
 
 def table_1(folder: Path) -> str:
@@ -78,11 +81,50 @@ def _sizes(rows: Sequence[Row]) -> str:
     return f"{true:.3f}x ({paper:.3f}x); {float(row['activation_bytes']):.0f} B"
 
 
+def table_of_plans(folder: Path) -> str:
+    """Test perplexity and true size of plans, each also over the float model's."""
+    base = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
+    rows = [("float model", f"{base['size_bytes'] / 1e6:.2f} MB", f"{base['test']:.2f}", "")]
+    for name, cells in _grouped(folder, lambda row: row["name"].rsplit("-seed", 1)[0]).items():
+        test = [float(row["test"]) for row in cells]
+        gap = 100 * (mean(test) / base["test"] - 1)
+        rows.append(
+            (name, f"{float(cells[0]['size_share']):.4f}x", spread(test, 2), f"{gap:+.2f}%")
+        )
+    return markdown(["plan", "true size", "test perplexity", "over float"], rows)
+
+
+def table_of_widths(folder: Path) -> str:
+    """Test perplexity at equal true bytes, a row for each budget and activations."""
+    cells = _grouped(folder, lambda row: (row["budget"], row["activation_bits"], row["width"]))
+    widths = sorted({float(width) for _, _, width in cells})
+    kinds = dict.fromkeys(key[:2] for key in cells)
+    found = {
+        (budget, activations, float(width)): [float(row["test"]) for row in rows]
+        for (budget, activations, width), rows in cells.items()
+    }
+    rows = [
+        [budget, activations, *(spread(found.get((budget, activations, w), []), 2) for w in widths)]
+        for budget, activations in kinds
+    ]
+    return markdown(["budget", "activation bits", *(f"x{width:g}" for width in widths)], rows)
+
+
+def _grouped(folder: Path, key: Callable[[Row], K]) -> dict[K, list[Row]]:
+    groups: dict[K, list[Row]] = {}
+    for row in read(folder):
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
 TABLES = {
     "table1": table_1,
     "table2": table_2,
     "table1-bit-rnn": table_1,
     "table2-bit-rnn": table_2,
+    "plans-lstm": table_of_plans,
+    "plans-gru": table_of_plans,
+    "widths": table_of_widths,
 }
 
 
