@@ -142,4 +142,5 @@ def write(readme: Path, name: str, table: str) -> None:
     text = readme.read_text(encoding="utf-8")
     marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
     pattern = re.compile(f"{marks[0]}.*{marks[1]}", re.DOTALL)
-    readme.write_text(pattern.sub(lambda _: f"{marks[0]}\n\n{table}\n{marks[1]}", text))
+    text = pattern.sub(lambda _: f"{marks[0]}\n\n{table}\n{marks[1]}", text)
+    readme.write_text(text, encoding="utf-8")

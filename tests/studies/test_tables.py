@@ -1,0 +1,94 @@
+"""The studies' tables, from cells as a sweep writes them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
+from studies.ptb.tables import table_1, table_2, table_of_plans, table_of_widths, write
+
+COLUMNS = ("name", "state", "budget", "weight_bits", "activation_bits", "width", "test")
+SIZES = ("size_share", "paper_share", "activation_bytes")
+
+
+def folder_of(path: Path, *cells: dict[str, Any]) -> Path:
+    path.mkdir()
+    with (path / "cells.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *SIZES])
+        writer.writeheader()
+        writer.writerows({"state": "complete", **cell} for cell in cells)
+    (path / "baseline.json").write_text(json.dumps({"size_bytes": 2_500_000, "test": 100.0}))
+    return path
+
+
+def row_of(table: str, start: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_papers_tables_are_whole() -> None:
+    assert set(TABLE_1) == {(w, a) for w in BITS for a in BITS}
+    assert len(TABLE_2) == 4 * len(NEURONS)
+    for weights, activations, neurons in TABLE_2:  # the ungrown column repeats Table 1
+        if neurons == 300:
+            assert TABLE_2[weights, activations, neurons] == TABLE_1[weights, activations]
+
+
+def test_each_cell_stands_beside_the_papers(tmp_path: Path) -> None:
+    bits = {"weight_bits": 4, "activation_bits": 2}
+    cells = [{**bits, "test": 90.0}, {**bits, "test": 92.0}]
+    cells.append({**bits, "activation_bits": 32, "test": 88.0})
+    lost = {**bits, "activation_bits": 8, "state": "diverged"}
+    table = table_1(folder_of(tmp_path / "study", *cells, lost))
+    assert row_of(table, "4") == [
+        *("4", "88.0 / 114.3", "- / 114.5", "- / 114.8", "- / 115.2", "91.0 ± 1.4 / 116.7")
+    ]
+
+
+def test_sizes_stand_beside_the_neurons(tmp_path: Path) -> None:
+    cell = {"weight_bits": 2, "activation_bits": 4, "width": 1.5, "test": 95.04}
+    cell |= {"size_share": 0.1032, "paper_share": 0.0938, "activation_bytes": 1050.0}
+    table = table_2(folder_of(tmp_path / "study", cell))
+    assert row_of(table, "2 x 4") == [
+        *("2 x 4", "- / 138.5", "-"),
+        *("95.0 / 130.6", "0.103x (0.094x); 1050 B", "- / 128.4", "-"),
+    ]
+
+
+def test_plans_are_held_against_the_float_model(tmp_path: Path) -> None:
+    cells = [
+        {"name": f"lstm-0.1x-seed{seed}", "size_share": 0.0999, "test": test}
+        for seed, test in enumerate((101.0, 102.0, 103.0))
+    ]
+    table = table_of_plans(folder_of(tmp_path / "study", *cells))
+    assert row_of(table, "float model") == ["float model", "2.50 MB", "100.00", ""]
+    assert row_of(table, "lstm-0.1x") == ["lstm-0.1x", "0.0999x", "102.00 ± 1.00", "+2.00%"]
+
+
+def test_widths_stand_side_by_side(tmp_path: Path) -> None:
+    cells = [
+        {"budget": "0.1x", "activation_bits": 4, "width": width, "test": test}
+        for width, test in ((1.0, 90.0), (1.5, 91.0), (1.0, 92.0), (1.5, 91.0))
+    ]
+    table = table_of_widths(folder_of(tmp_path / "study", *cells))
+    assert table.startswith("| budget | activation bits | x1 | x1.5 |")
+    assert row_of(table, "0.1x") == ["0.1x", "4", "91.00 ± 1.41", "91.00 ± 0.00"]
+
+
+def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- x -->\nold\n<!-- end of x -->\nb\n<!-- y -->\n<!-- end of y -->\n")
+    write(readme, "x", "| new |\n")
+    text = "a\n<!-- x -->\n\n| new |\n\n<!-- end of x -->\nb\n<!-- y -->\n<!-- end of y -->\n"
+    assert readme.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "plans-lstm", "plans-gru", "widths"])
+def test_the_readme_has_a_place_for_each_table(name: str) -> None:
+    text = (Path(__file__).parents[2] / "studies/ptb/README.md").read_text(encoding="utf-8")
+    assert text.index(f"<!-- {name} -->") < text.index(f"<!-- end of {name} -->")
