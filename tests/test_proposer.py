@@ -23,7 +23,8 @@ from autoquant.space import Dimension, Point, Projection, SearchSpace
 
 BITS = (1, 2, 4, 8)
 UNITS = {"a": 10, "b": 30, "c": 5}
-GP = pytest.param("gp", marks=pytest.mark.skipif(not find_spec("scipy"), reason="needs scipy"))
+NEEDS_SCIPY = pytest.mark.skipif(not find_spec("scipy"), reason="needs scipy")
+GP = pytest.param("gp", marks=[NEEDS_SCIPY, pytest.mark.slow])  # seconds a proposal
 
 
 def space_of(*fields: str, bits: tuple[int, ...] = BITS) -> SearchSpace:
