@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.figures.facts import Pair, View, view_of
+from autoquant.figures.facts import Pair, View, shortened, view_of
 from autoquant.figures.style import (
     BLACK,
     BLUE,
@@ -20,6 +20,7 @@ from autoquant.figures.style import (
     mark_beyond,
     score_axis,
     share_axis,
+    write,
 )
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
 from autoquant.study import Baseline
@@ -31,11 +32,15 @@ PLANS = "plan files"
 
 @dataclass(frozen=True)
 class Spot:
-    """A plan on a curve: where, its mean score and the standard deviation between its seeds."""
+    """A plan on a curve: where, its mean score and the standard deviation between its seeds.
+
+    Plan files have a name beside them.
+    """
 
     at: float
     score: float
     spread: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,9 @@ def size_curves(facts: SweepFacts) -> CurvesData | None:
 
     def label(mean: Mean) -> str:
         if mean.activation_bits is None:
-            return PLANS
+            return PLANS + mean.start
         width = f"width x{mean.width:g}, " if several else ""
-        return f"{width}{mean.activation_bits}-bit activations"
+        return f"{width}{mean.activation_bits}-bit activations{mean.start}"
 
     curves = _curves(facts.scored, label, lambda mean: mean.share)
     return _data(facts, curves, lambda low, high: (low / 1.15, high * 1.15))
@@ -88,7 +93,7 @@ def width_curves(facts: SweepFacts) -> CurvesData | None:
 
     def label(mean: Mean) -> str:
         activations = f", {mean.activation_bits}-bit activations" if several else ""
-        return f"budget {mean.budget}{activations}"
+        return f"budget {mean.budget}{activations}{mean.start}"
 
     filled = [mean for mean in facts.scored if mean.budget is not None]
     curves = _curves(filled, label, lambda mean: mean.width)
@@ -102,9 +107,12 @@ def _curves(
     for mean in means:
         at = where(mean)
         if at is not None:
-            found.setdefault(label(mean), []).append(Spot(at, mean.score, mean.spread))
+            name = mean.name if mean.activation_bits is None else ""
+            found.setdefault(label(mean), []).append(Spot(at, mean.score, mean.spread, name))
     return tuple(
-        Curve(name, tuple(sorted(spots, key=lambda spot: spot.at)), joined=name != PLANS)
+        Curve(
+            name, tuple(sorted(spots, key=lambda spot: spot.at)), joined=not name.startswith(PLANS)
+        )
         for name, spots in found.items()
     )
 
@@ -167,6 +175,9 @@ def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
         if not curve.joined:
             marker, color, style = "*", BLACK, "none"
         _draw_curve(axes, curve, marker=marker, color=color, ls=style)
+        for spot in curve.spots:
+            if spot.name:
+                write(axes, shortened(spot.name), (spot.at, spot.score))
     pairs = [(spot.at, spot.score) for curve in data.curves for spot in curve.spots]
     mark_beyond(axes, pairs, data.view, "plan")
     if data.undrawn:

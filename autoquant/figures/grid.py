@@ -78,22 +78,32 @@ def grid_data(facts: SweepFacts) -> GridData | None:
     base = facts.baseline
     view = view_of(scores, base.direction, [base.score])
     uniform = [mean for mean in grid if mean.budget is None]
-    panels = [_of_width(w, uniform, view, base.direction) for w in rising(m.width for m in uniform)]
-    budgets = dict.fromkeys(mean.budget for mean in grid if mean.budget is not None)
-    panels += [_of_budget(budget, grid, view, base.direction) for budget in budgets]
+    panels = [
+        _of_width(width, start, uniform, view, base.direction)
+        for start in dict.fromkeys(mean.start for mean in uniform)
+        for width in rising(mean.width for mean in uniform if mean.start == start)
+    ]
+    budgets = dict.fromkeys((m.budget, m.start) for m in grid if m.budget is not None)
+    panels += [_of_budget(*each, grid, view, base.direction) for each in budgets]
     return GridData(base, tuple(panels), facts.seeds)
 
 
-def _of_width(width: float, means: Sequence[Mean], view: View, direction: Direction) -> Panel:
-    placed = {(m.weight_bits, m.activation_bits): m for m in means if m.width == width}
+def _of_width(
+    width: float, start: str, means: Sequence[Mean], view: View, direction: Direction
+) -> Panel:
+    own = [mean for mean in means if (mean.width, mean.start) == (width, start)]
+    placed = {(mean.weight_bits, mean.activation_bits): mean for mean in own}
     rows = {bits: f"{bits:g}" for bits in rising(bits for bits, _ in placed)[::-1]}
-    return _panel(f"width x{width:g}", "weight bits", rows, placed, view, direction)
+    return _panel(f"width x{width:g}{start}", "weight bits", rows, placed, view, direction)
 
 
-def _of_budget(budget: str, means: Sequence[Mean], view: View, direction: Direction) -> Panel:
-    placed = {(m.width, m.activation_bits): m for m in means if m.budget == budget}
+def _of_budget(
+    budget: str, start: str, means: Sequence[Mean], view: View, direction: Direction
+) -> Panel:
+    own = [mean for mean in means if (mean.budget, mean.start) == (budget, start)]
+    placed = {(mean.width, mean.activation_bits): mean for mean in own}
     rows = {width: f"x{width:g}" for width in rising(width for width, _ in placed)}
-    return _panel(f"budget {budget}", "width", rows, placed, view, direction)
+    return _panel(f"budget {budget}{start}", "width", rows, placed, view, direction)
 
 
 def _panel(

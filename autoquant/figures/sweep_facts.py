@@ -26,6 +26,7 @@ class Mean:
         share: true bytes over those of the float model; None where no plan fits the budget.
         scores: on the valid split, one for each seed that was trained to its end.
         lost: how its other seeds ended: "diverged" or "too large".
+        scratch: whether it began with new weights instead of the float model's.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Mean:
     share: float | None
     scores: tuple[float, ...]
     lost: tuple[str, ...] = ()
+    scratch: bool = False
 
     @property
     def score(self) -> float:
@@ -46,6 +48,11 @@ class Mean:
     def spread(self) -> float:
         """The standard deviation between seeds; 0 of a single one."""
         return stdev(self.scores) if len(self.scores) > 1 else 0.0
+
+    @property
+    def start(self) -> str:
+        """What a label adds on how it began."""
+        return ", from scratch" if self.scratch else ""
 
     @property
     def text(self) -> str:
@@ -111,6 +118,7 @@ def _mean(name: str, found: Sequence[Result]) -> Mean:
         found[0].size_share,
         tuple(each.valid for each in found if each.valid is not None),
         tuple(each.state for each in found if each.valid is None),
+        cell.start == "scratch",
     )
 
 

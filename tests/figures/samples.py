@@ -70,15 +70,16 @@ def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):
     return study
 
 
-def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None):
+def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None, start="baseline"):
     """A cell of a sweep; without a score it diverged."""
     first = budget or f"w{bits}"
     name = name or f"{first}-a{activations}-x{width:g}"
+    name += "-scratch" if start == "scratch" else ""
     grid = {"weight_bits": bits, "activation_bits": activations, "budget": budget}
     grid["width"] = None if activations is None else width
     share = (bits or 4) / 32 * width
     return Result(
-        Cell(f"{name}-seed{seed}", PLAN, seed, "baseline", **grid),
+        Cell(f"{name}-seed{seed}", PLAN, seed, start, **grid),
         "diverged" if valid is None else "complete",
         valid=valid,
         size_bytes=int(share * FLOAT_BYTES),

@@ -44,6 +44,20 @@ def test_plan_files_stand_for_themselves():
     assert [curve.label for curve in data.curves if not curve.joined] == [PLANS]
 
 
+def test_plan_files_are_named_in_the_figure():
+    data = size_curves(facts([cell(None, None, 38.1, name="mine"), *UNIFORM]))
+    assert data is not None
+    written = [text.get_text() for text in draw_sizes(data).axes[0].texts]
+    assert written == ["mine"]
+
+
+def test_what_began_from_scratch_has_a_curve_of_its_own():
+    more = [cell(None, 8, 44.0, budget="0.1x", start="scratch")]
+    data = width_curves(facts(FILLED + more))
+    assert data is not None
+    assert [curve.label for curve in data.curves] == ["budget 0.1x", "budget 0.1x, from scratch"]
+
+
 def test_a_curve_over_widths_for_each_budget():
     data = width_curves(facts(FILLED))
     assert data is not None

@@ -45,6 +45,19 @@ def test_a_panel_for_each_budget():
     assert [row[0].text for p in data.panels for row in p.tiles] == ["40", "39", "too large"]
 
 
+def test_what_began_from_scratch_has_panels_of_its_own():
+    scratch = [cell(8, 8, 41.0, start="scratch")]
+    scratch.append(cell(None, 8, 42.0, budget="0.1x", start="scratch"))
+    data = grid_data(facts([*UNIFORM, *FILLED, *scratch]))
+    assert data is not None
+    assert [panel.title for panel in data.panels] == [
+        *("width x1", "width x1.5", "width x1, from scratch"),
+        *("budget 0.1x", "budget 0.05x", "budget 0.1x, from scratch"),
+    ]
+    assert data.panels[2].tiles[0][0].text == "41"
+    assert data.panels[3].tiles[0][0].text == "40"
+
+
 def test_what_has_not_been_trained_yet_is_empty():
     data = grid_data(facts([cell(8, 8, 38.2), cell(2, 4, 50.0)]))
     assert data is not None
