@@ -48,13 +48,14 @@ def _search(cell: str, budget: str) -> list[str]:
 
 
 def _plans(cell: str) -> list[str]:
-    """What the searches chose, trained in full with three seeds."""
+    """What the searches chose, and the float model for comparison, trained on with three seeds."""
     chosen = ",".join(f"studies/ptb-search/{cell}-{budget}" for budget in BUDGETS)
     return _sweep(
         f"plans-{cell}",
         cell,
         f"model={cell}",
-        *(BANDS, "sweep.weight_bits=[]", f"sweep.plans=[{chosen}]", "sweep.seeds=[0,1,2]", *BYTES),
+        *(BANDS, *BYTES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
+        *(f"sweep.plans=[{chosen}]", "sweep.seeds=[0,1,2]"),
     )
 
 
