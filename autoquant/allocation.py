@@ -15,6 +15,7 @@ from autoquant.sensitivity import Sensitivity, weighs
 from autoquant.space import Dimension, Point, Projection, moved
 
 CELLS = 20_000  # into which the room for bits is cut
+PROMISING = 2.0  # growth to twice the units at most halves what rounding them costs
 SPREAD = 0.7  # deviation of a guess's rises: half of them are off by a factor of 1.6 or more
 
 
@@ -33,27 +34,37 @@ class Allocation:
     sensitivity: Sensitivity
 
     def starts(self) -> list[Point]:
-        """The best points that the rises know of, for each step of the widths."""
+        """The best points that the rises know of, for each step of the widths.
+
+        Widths that cost so many bits that the loss rises more than PROMISING times as much as at
+        the best one are left out.
+        """
         deepest = max((len(d.choices) for d in self._dimensions if d.field == "width"), default=1)
-        found = (self._allocated((width,) * len(self._dimensions)) for width in range(deepest))
-        return [point for point in found if point is not None]
+        found = [self._allocated((width,) * len(self._dimensions)) for width in range(deepest)]
+        fitting = [each for each in found if each is not None]
+        least = min((rise for _, rise in fitting), default=0.0)
+        return [point for point, rise in fitting if rise <= PROMISING * least]
 
     def guess(self, entropy: tuple[int, ...]) -> Point | None:
-        """The best point if the rises were a little other than measured, at some widths.
+        """The best point if the rises were a little other than measured, at promising widths.
 
         What training makes good of a rise differs between layers: a guess tries what if.
         """
         random = np.random.default_rng(np.random.SeedSequence(entropy))
-        spread = SPREAD * random.standard_normal(len(self._dimensions))
+        factors = np.exp(SPREAD * random.standard_normal(len(self._dimensions))).tolist()
         deepest = max(len(d.choices) for d in self._dimensions)
         widths = random.integers(0, deepest, len(self._dimensions))
         grown = random.random(len(self._dimensions)) < 0.5
-        return self._allocated((widths * grown).tolist(), np.exp(spread).tolist())
+        wide = self._allocated((widths * grown).tolist(), factors)
+        plain = self._allocated([0] * len(self._dimensions), factors)
+        if plain is None or wide is None or wide[1] > PROMISING * plain[1]:
+            return None if plain is None else plain[0]
+        return wide[0]
 
     def _allocated(
         self, widths: Sequence[int], factors: Sequence[float] | None = None
-    ) -> Point | None:
-        """The best point at given steps of the widths, with rises scaled by factors."""
+    ) -> tuple[Point, float] | None:
+        """The best point at given steps of the widths, and its rise; rises scaled by factors."""
         dimensions = self._dimensions
         held = {i for i, each in enumerate(dimensions) if not weighs(each)}
         lowest = tuple(
@@ -66,15 +77,18 @@ class Allocation:
         if room < 0:
             return None
         free = [i for i in range(len(dimensions)) if i not in held]
-        chosen = knapsack(
-            [self._extras(lowest, i) for i in free],
-            [np.array(self.sensitivity.of(dimensions[i])) * _of(factors, i) for i in free],
-            room,
-        )
+        rises = {
+            i: np.array(self.sensitivity.of(dimensions[i])) * (factors[i] if factors else 1.0)
+            for i in free
+        }
+        chosen = knapsack([self._extras(lowest, i) for i in free], list(rises.values()), room)
         point = list(lowest)
         for i, choice in zip(free, chosen, strict=True):
             point[i] = choice
-        return self.projection(tuple(point), frozenset(held))
+        filled = self.projection(tuple(point), frozenset(held))
+        if filled is None:
+            return None
+        return filled, float(sum(rises[i][filled[i]] for i in free))
 
     def _extras(self, lowest: Point, index: int) -> NDArray[np.int64]:
         """Bytes that each choice of a dimension adds to the lowest point."""
@@ -88,10 +102,6 @@ class Allocation:
     @property
     def _dimensions(self) -> Sequence[Dimension]:
         return self.projection.space.dimensions
-
-
-def _of(factors: Sequence[float] | None, index: int) -> float:
-    return 1.0 if factors is None else float(factors[index])
 
 
 def knapsack(

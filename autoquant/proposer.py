@@ -90,7 +90,8 @@ class Proposer:
         known = self.allocation
         yield from evenly(self.projection) if known is None else known.starts()
         for attempt in range(ATTEMPTS):
-            point = self._drawn(evidence, (self.seed, count, attempt))
+            guess = len(evidence) < INFORMED and attempt < ATTEMPTS // 2  # then they are all tried
+            point = self._drawn(evidence, (self.seed, count, attempt), guess=guess)
             if point is not None:
                 yield point
         every = product(*(range(len(d.choices)) for d in self.space.dimensions))
@@ -98,9 +99,11 @@ class Proposer:
             if self.projection.fits(point):
                 yield point
 
-    def _drawn(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point | None:
-        """A guess by sensitivity while there is little evidence, then what the sampler asks for."""
-        if self.allocation is not None and len(evidence) < INFORMED:
+    def _drawn(
+        self, evidence: list[FrozenTrial], entropy: tuple[int, ...], *, guess: bool
+    ) -> Point | None:
+        """A guess by sensitivity, where that can be had, or what the sampler asks for."""
+        if guess and self.allocation is not None:
             return self.allocation.guess(entropy)
         return self.projection(self._sample(evidence, entropy))
 

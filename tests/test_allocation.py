@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.allocation import CELLS, Allocation, knapsack
+from autoquant.allocation import CELLS, PROMISING, Allocation, knapsack
 from autoquant.sensitivity import Sensitivity
 from autoquant.space import Point, Projection
 from tests.test_proposer import BITS, SPACE, size_of, space_of
@@ -80,16 +80,21 @@ def test_no_room_leaves_the_first_choices() -> None:
 
 
 @pytest.mark.parametrize("budget", [50, 75, 90, 120, 150, 200])
-def test_starts_rise_least_at_each_width(budget: int) -> None:
+def test_starts_rise_least_at_each_promising_width(budget: int) -> None:
     starts = allocation_of(budget).starts()
-    assert [point[WIDTH] for point in starts] == list(range(len(starts)))
+    widths = [width for width in range(3) if 45 + 5 * width <= budget]
+    best = {width: best_rise(budget, width) for width in widths}
+    promising = [w for w in widths if best[w] <= PROMISING * min(best.values())]
+    assert [point[WIDTH] for point in starts] == promising
     for point in starts:
         assert size_of(SPACE.plan(point)) <= budget
         assert rise_of(point) == pytest.approx(best_rise(budget, point[WIDTH]))
 
 
 def test_widths_that_do_not_fit_have_no_start() -> None:
-    assert len(allocation_of(45).starts()) == 1  # 1 bit each; x 1.5 would take 50
+    alike = dict.fromkeys(RISES, (1.0, 0.9, 0.8, 0.7))
+    assert len(allocation_of(45, alike).starts()) == 1  # 1 bit each; x 1.5 would take 50
+    assert len(allocation_of(50, alike).starts()) == 2
     assert allocation_of(44).starts() == []
 
 
@@ -118,7 +123,7 @@ def test_guesses_fit_and_differ() -> None:
     guesses = [allocation.guess((0, 0, attempt)) for attempt in range(30)]
     points = [point for point in guesses if point is not None]
     assert len(set(points)) > 3
-    assert {point[WIDTH] for point in points} == {0, 1, 2}
+    assert len({point[WIDTH] for point in points}) > 1
     assert all(size_of(SPACE.plan(point)) <= 150 for point in points)
 
 

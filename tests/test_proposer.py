@@ -218,13 +218,22 @@ def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(SAMPLERS, "tpe", sampler)
     proposer = informed(budget=200)
-    points = run(proposer, INFORMED)
-    tried = {SPACE.plan(point) for point in points}
-    trials = [ended(proposer, point) for point in points]
-    proposer.propose(trials[:5], [], tried)
+    points = run(proposer, 4)
     assert not asked
-    proposer.propose(trials, [], tried)
-    assert asked
+    tried = {SPACE.plan(point) for point in points}
+    trials = [ended(proposer, point) for point in points] * INFORMED
+    proposer.propose(trials[:INFORMED], [], tried)
+    assert len(asked) == 1
+
+
+def test_the_sampler_is_asked_where_guesses_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    proposer = informed()
+    first = run(proposer, 1)
+    monkeypatch.setattr(Allocation, "starts", lambda self: [])
+    monkeypatch.setattr(Allocation, "guess", lambda self, entropy: first[0])
+    point = proposer.propose([], [], {SPACE.plan(first[0])})
+    assert point is not None
+    assert size_of(SPACE.plan(point)) > 0.9 * 150
 
 
 def test_informed_and_stopped_in_between() -> None:
