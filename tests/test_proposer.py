@@ -218,7 +218,7 @@ def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(SAMPLERS, "tpe", sampler)
     proposer = informed(budget=200)
-    points = run(proposer, 4)
+    points = run(proposer, 3)
     assert not asked
     tried = {SPACE.plan(point) for point in points}
     trials = [ended(proposer, point) for point in points] * INFORMED
