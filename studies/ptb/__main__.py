@@ -74,6 +74,11 @@ STUDIES: dict[str, list[str]] = {
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
+    "transfer": [
+        *("sweep", "task=stdlib", "study=studies/ptb-transfer", BANDS, *BYTES),
+        *("sweep.plans=[studies/ptb-search/lstm-0.0625x]", "sweep.seeds=[0,1,2]"),
+        "sweep.budgets=[0.0787x]",  # as large as that plan is there
+    ],
     "widths": _sweep(
         "widths",
         "lstm",
@@ -94,8 +99,10 @@ def main() -> None:
         print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
         sys.exit(0 if name in ("-h", "--help") else 2)
     command, *given = STUDIES[name]
-    own = [] if any(each.startswith("task.data_dir=") for each in changes) else [DATA]
-    arguments = [command, "task=ptb", *own, *given, *changes]
+    if "task=stdlib" not in given:
+        own = [] if any(each.startswith("task.data_dir=") for each in changes) else [DATA]
+        given = ["task=ptb", *own, *given]
+    arguments = [command, *given, *changes]
     print("autoquant", shlex.join(arguments), flush=True)
     autoquant(arguments)
 

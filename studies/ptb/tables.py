@@ -125,6 +125,7 @@ TABLES = {
     "plans-lstm": table_of_plans,
     "plans-gru": table_of_plans,
     "widths": table_of_widths,
+    "transfer": table_of_plans,
 }
 
 

@@ -88,7 +88,9 @@ def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize("name", ["table1", "table2", "plans-lstm", "plans-gru", "widths"])
+@pytest.mark.parametrize(
+    "name", ["table1", "table2", "plans-lstm", "plans-gru", "widths", "transfer"]
+)
 def test_the_readme_has_a_place_for_each_table(name: str) -> None:
     text = (Path(__file__).parents[2] / "studies/ptb/README.md").read_text(encoding="utf-8")
     assert text.index(f"<!-- {name} -->") < text.index(f"<!-- end of {name} -->")
