@@ -59,6 +59,16 @@ def _plans(cell: str) -> list[str]:
     )
 
 
+def _small(*given: str, projected: bool) -> list[str]:
+    """Widths at equal bytes on the small task, where all of it can be afforded."""
+    name = "stdlib-widths-projected" if projected else "stdlib-widths"
+    return [
+        *("sweep", "task=stdlib", f"study=studies/{name}", f"task.projection={64 * projected}"),
+        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[32,4,2]", "sweep.width=[1.0,1.5]"),
+        *("sweep.seeds=[0,1,2]", *BYTES, *given),
+    ]
+
+
 BUDGETS = ("0.25x", "0.125x", "0.094x", "0.0625x")
 STUDIES: dict[str, list[str]] = {
     "lstm": _baseline("lstm"),
@@ -74,6 +84,10 @@ STUDIES: dict[str, list[str]] = {
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
+    "stdlib-widths": _small(projected=False),
+    "stdlib-widths-scratch": _small("sweep.start=scratch", projected=False),
+    "stdlib-widths-projected": _small(projected=True),
+    "stdlib-widths-projected-scratch": _small("sweep.start=scratch", projected=True),
     "transfer": [
         *("sweep", "task=stdlib", "study=studies/ptb-transfer", BANDS, *BYTES),
         *("sweep.plans=[studies/ptb-search/lstm-0.0625x]", "sweep.seeds=[0,1,2]"),
