@@ -77,10 +77,10 @@ STUDIES: dict[str, list[str]] = {
     "table1": _sweep("table1", "lstm", *ALL, *QUARTER),
     "table2": _sweep("table2", "lstm", *FEW, *HALF, GROWS),
     "table1-bit-rnn": _sweep(
-        "table1-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *ALL, "final.epochs=1"
+        "table1-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *ALL, *QUARTER
     ),
     "table2-bit-rnn": _sweep(
-        "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, "final.epochs=1", BIT_RNN
+        "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, *HALF, BIT_RNN
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
