@@ -65,7 +65,7 @@ OWN_SETTINGS = {
 }
 OF_SWEEPS = (
     *("seed", "device", "kernel", "pretrained", "baseline", "final", "quantizer", "widening"),
-    *("space", "rules"),
+    *("space", "rules", "sensitivity"),
 )
 SHARED = {"search": None, "sweep": OF_SWEEPS, "profile": ("widening", "rules")}
 """Commands that take the search's settings: all of them, or some sections."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
+from autoquant import graph
 from autoquant.graph import describe, prepare
 from autoquant.layers.stack import Recurrent
 from tests.families.cycle import Cycle
@@ -70,7 +71,10 @@ def test_function_and_names_are_those_of_a_plain_layer(layer: str, way: str) -> 
     assert torch.equal(first(model(inputs)), expected)
 
 
-def test_one_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph.log, "disabled", False)  # as Hydra leaves it once a command has run
     model = nn.Sequential(
         parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4), weight_norm(nn.Linear(4, 2))
     )
