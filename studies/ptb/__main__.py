@@ -65,7 +65,7 @@ def _small(*given: str, projected: bool) -> list[str]:
     return [
         *("sweep", "task=stdlib", f"study=studies/{name}", f"task.projection={64 * projected}"),
         *("sweep.budgets=[0.1x]", "sweep.activation_bits=[32,4,2]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", "final.distill=0.7", "final.dropout=0.3", *BYTES, *given),
+        *("sweep.seeds=[0,1,2]", *BYTES, *given),
     ]
 
 

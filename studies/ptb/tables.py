@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -11,10 +12,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TypeVar
 
+from autoquant.outcome import complete, from_csv
 from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
 
 Row = dict[str, str]
 K = TypeVar("K", bound=Hashable)
+PINNED = ("start", "budget", "activation_bits")  # what a row of widths has in common
 UNITS = 300  # neurons of the ungrown model
 
 
@@ -95,19 +98,40 @@ def table_of_plans(folder: Path) -> str:
 
 
 def table_of_widths(folder: Path) -> str:
-    """Test perplexity at equal true bytes, a row for each budget and activations."""
-    cells = _grouped(folder, lambda row: (row["budget"], row["activation_bits"], row["width"]))
-    widths = sorted({float(width) for _, _, width in cells})
-    kinds = dict.fromkeys(key[:2] for key in cells)
-    found = {
-        (budget, activations, float(width)): [float(row["test"]) for row in rows]
-        for (budget, activations, width), rows in cells.items()
-    }
+    """Perplexities at equal true bytes: a row for each start, budget and activations."""
+    cells = _grouped(folder, lambda row: (*(row[name] for name in PINNED), float(row["width"])))
+    widths = sorted({width for *_, width in cells})
+    rows = []
+    for kind in dict.fromkeys(key[:-1] for key in cells):
+        row = [*kind]
+        for width in widths:
+            own = cells.get((*kind, width), [])
+            row += [spread([float(each[split]) for each in own], 2) for split in ("valid", "test")]
+        rows.append(row)
+    columns = [f"x{width:g}, {split}" for width in widths for split in ("valid", "test")]
+    return markdown(["start", "budget", "activation bits", *columns], rows)
+
+
+def table_of_searches(folder: Path) -> str:
+    """The best score of the trials of each width, a row for each search."""
+    found: dict[str, dict[float, float]] = {}
+    for path in sorted(folder.glob("*/outcomes.csv"), key=_cell_and_budget):
+        scores = found.setdefault(path.parent.name, {})
+        for outcome in complete(from_csv(path.read_text(encoding="utf-8"))):
+            if outcome.role == "search" and outcome.score is not None:
+                width = max(choice.width for choice in outcome.plan.choices.values())
+                scores[width] = min(outcome.score, scores.get(width, math.inf))
+    widths = sorted({width for scores in found.values() for width in scores})
     rows = [
-        [budget, activations, *(spread(found.get((budget, activations, w), []), 2) for w in widths)]
-        for budget, activations in kinds
+        [name, *(f"{scores[w]:.2f}" if w in scores else "-" for w in widths)]
+        for name, scores in found.items()
     ]
-    return markdown(["budget", "activation bits", *(f"x{width:g}" for width in widths)], rows)
+    return markdown(["search", *(f"x{width:g}" for width in widths)], rows)
+
+
+def _cell_and_budget(path: Path) -> tuple[str, float]:
+    cell, budget = path.parent.name.split("-")
+    return cell, -float(budget.removesuffix("x"))
 
 
 def _grouped(folder: Path, key: Callable[[Row], K]) -> dict[K, list[Row]]:
@@ -124,7 +148,10 @@ TABLES = {
     "table2-bit-rnn": table_2,
     "plans-lstm": table_of_plans,
     "plans-gru": table_of_plans,
+    "search": table_of_searches,
     "widths": table_of_widths,
+    "stdlib-widths": table_of_widths,
+    "stdlib-widths-projected": table_of_widths,
     "transfer": table_of_plans,
 }
 
@@ -133,8 +160,8 @@ def write_all() -> None:
     """Write the tables of the studies that have cells."""
     here = Path(__file__).parent
     for name, table in TABLES.items():
-        folder = here.parent / f"ptb-{name}"
-        if (folder / "cells.csv").is_file():
+        folder = here.parent / (name if name.startswith("stdlib") else f"ptb-{name}")
+        if folder.is_dir():
             write(here / "README.md", name, table(folder))
 
 

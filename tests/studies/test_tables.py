@@ -12,7 +12,10 @@ import pytest
 from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
 from studies.ptb.tables import table_1, table_2, table_of_plans, table_of_widths, write
 
-COLUMNS = ("name", "state", "budget", "weight_bits", "activation_bits", "width", "test")
+COLUMNS = (
+    *("name", "start", "state", "budget", "weight_bits", "activation_bits", "width", "valid"),
+    "test",
+)
 SIZES = ("size_share", "paper_share", "activation_bytes")
 
 
@@ -71,13 +74,20 @@ def test_plans_are_held_against_the_float_model(tmp_path: Path) -> None:
 
 
 def test_widths_stand_side_by_side(tmp_path: Path) -> None:
+    kind = {"start": "baseline", "budget": "0.1x", "activation_bits": 4}
     cells = [
-        {"budget": "0.1x", "activation_bits": 4, "width": width, "test": test}
+        {**kind, "width": width, "valid": test + 1, "test": test}
         for width, test in ((1.0, 90.0), (1.5, 91.0), (1.0, 92.0), (1.5, 91.0))
     ]
+    cells.append({**kind, "start": "scratch", "width": 1.5, "valid": 99.0, "test": 98.0})
     table = table_of_widths(folder_of(tmp_path / "study", *cells))
-    assert table.startswith("| budget | activation bits | x1 | x1.5 |")
-    assert row_of(table, "0.1x") == ["0.1x", "4", "91.00 ± 1.41", "91.00 ± 0.00"]
+    assert table.startswith(
+        "| start | budget | activation bits | x1, valid | x1, test | x1.5, valid | x1.5, test |"
+    )
+    assert row_of(table, "baseline") == [
+        *("baseline", "0.1x", "4", "92.00 ± 1.41", "91.00 ± 1.41", "92.00 ± 0.00", "91.00 ± 0.00")
+    ]
+    assert row_of(table, "scratch") == ["scratch", "0.1x", "4", "-", "-", "99.00", "98.00"]
 
 
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["table1", "table2", "plans-lstm", "plans-gru", "widths", "transfer"]
+    "name", ["table1", "table2", "plans-lstm", "plans-gru", "widths", "stdlib-widths", "transfer"]
 )
 def test_the_readme_has_a_place_for_each_table(name: str) -> None:
     text = (Path(__file__).parents[2] / "studies/ptb/README.md").read_text(encoding="utf-8")
