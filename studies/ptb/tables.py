@@ -158,11 +158,14 @@ TABLES = {
 
 def write_all() -> None:
     """Write the tables of the studies that have cells."""
-    here = Path(__file__).parent
     for name, table in TABLES.items():
-        folder = here.parent / (name if name.startswith("stdlib") else f"ptb-{name}")
-        if folder.is_dir():
-            write(here / "README.md", name, table(folder))
+        if folder_of(name).is_dir():
+            write(Path(__file__).parent / "README.md", name, table(folder_of(name)))
+
+
+def folder_of(name: str) -> Path:
+    """Where a table's study is kept."""
+    return Path(__file__).parents[1] / (name if name.startswith("stdlib") else f"ptb-{name}")
 
 
 def write(readme: Path, name: str, table: str) -> None:
