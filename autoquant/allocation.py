@@ -40,8 +40,8 @@ class Allocation:
         Widths that cost so many bits that the loss rises more than PROMISING times as much as at
         the best one are left out, unless activations are coarse.
         """
-        deepest = max((len(d.choices) for d in self._dimensions if d.field == "width"), default=1)
-        found = [self._allocated((width,) * len(self._dimensions)) for width in range(deepest)]
+        steps = range(self.projection.space.width_steps)
+        found = [self._allocated((width,) * len(self._dimensions)) for width in steps]
         fitting = [each for each in found if each is not None]
         least = min((rise for _, rise in fitting), default=0.0)
         return [point for point, rise in fitting if self._promises(rise, least)]

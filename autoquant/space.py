@@ -106,6 +106,11 @@ class SearchSpace:
         return (0,) * len(self.dimensions)
 
     @property
+    def width_steps(self) -> int:
+        """How many widths the layer with most of them has; 1 where none may grow."""
+        return max((len(d.choices) for d in self.dimensions if d.field == "width"), default=1)
+
+    @property
     def size(self) -> int:
         """Number of points."""
         total = 1
@@ -286,7 +291,7 @@ def evenly(projection: Projection) -> list[Point]:
     dimensions = projection.space.dimensions
     held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")
     found = []
-    for width in range(max((len(dimensions[i].choices) for i in held), default=1)):
+    for width in range(projection.space.width_steps):
         top = tuple(
             min(width, len(d.choices) - 1) if i in held else len(d.choices) - 1
             for i, d in enumerate(dimensions)

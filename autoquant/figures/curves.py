@@ -111,7 +111,9 @@ def _curves(
             found.setdefault(label(mean), []).append(Spot(at, mean.score, mean.spread, name))
     return tuple(
         Curve(
-            name, tuple(sorted(spots, key=lambda spot: spot.at)), joined=not name.startswith(PLANS)
+            name,
+            tuple(sorted(spots, key=lambda spot: spot.at)),
+            joined=not any(s.name for s in spots),
         )
         for name, spots in found.items()
     )

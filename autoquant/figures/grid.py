@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
 from autoquant.figures.facts import View, number, view_of
-from autoquant.figures.style import BLACK, SMALL
+from autoquant.figures.style import BLACK, draw_tiles
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
 from autoquant.study import Baseline
 from autoquant.task import Direction
@@ -165,21 +164,12 @@ def _title(data: GridData) -> str:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    count, wide = len(panel.rows), len(panel.columns)
-    colors = [[_color(tile.badness) for tile in row] for row in panel.tiles]
-    axes.imshow(colors, aspect="auto")
-    for i, j in np.ndindex(count, wide):
-        text = panel.tiles[i][j].text
-        axes.text(j, i, text, ha="center", va="center", color=BLACK, fontsize=SMALL)
+    draw_tiles(axes, [[(t.text, _color(t.badness), BLACK) for t in row] for row in panel.tiles])
     axes.set_title(panel.title, fontsize=10)
-    axes.set_xticks(range(wide), panel.columns)
-    axes.set_yticks(range(count), panel.rows)
+    axes.set_xticks(range(len(panel.columns)), panel.columns)
+    axes.set_yticks(range(len(panel.rows)), panel.rows)
     axes.set_xlabel("activation bits")
     axes.set_ylabel(panel.down)
-    axes.tick_params(length=0)
-    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
-    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=1.5)
-    axes.spines[:].set_visible(False)
 
 
 def _color(badness: float | None) -> tuple[float, ...]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
 from autoquant.figures.facts import label_of, shortened
-from autoquant.figures.style import BLACK, SMALL
+from autoquant.figures.style import BLACK, SMALL, draw_tiles
 from autoquant.outcome import Outcome
 
 MOST_ROWS = 80  # layers in the figure
@@ -59,6 +58,10 @@ def cell(column: str, value: float | None) -> tuple[str, tuple[float, ...]]:
     return f"{value:g}", maps["Blues"](0.08 + 0.09 * value)
 
 
+def _ink(color: tuple[float, ...]) -> str:
+    return "white" if sum(color[:3]) < 1.5 else BLACK
+
+
 def draw_plan(data: PlanData) -> Figure:
     """A table with a cell of colour for every choice."""
     count, wide = len(data.rows), len(data.columns)
@@ -68,17 +71,11 @@ def draw_plan(data: PlanData) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     cells = [[cell(c, v) for c, v in zip(data.columns, row, strict=True)] for _, row in data.rows]
-    axes.imshow([[color for _, color in row] for row in cells], aspect="auto")
-    for i, j in np.ndindex(count, wide):
-        text, color = cells[i][j]
-        ink = "white" if sum(color[:3]) < 1.5 else BLACK
-        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=SMALL)
+    tiles = [[(text, color, _ink(color)) for text, color in row] for row in cells]
+    draw_tiles(axes, tiles, gap=3)
     axes.set_yticks(range(count), names, fontsize=SMALL)
     axes.set_xticks(range(wide), [c.replace("_", "\n") for c in data.columns], fontsize=SMALL)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
-    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=3)
-    axes.spines[:].set_visible(False)
+    axes.tick_params(labeltop=True, labelbottom=False)
     figure.suptitle(data.title, fontsize=11)
     if data.left_out:
         axes.set_xlabel(f"... and {data.left_out} more layers", fontsize=SMALL)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from autoquant.errors import UserError
 from autoquant.figures.facts import label_of, shortened
 from autoquant.figures.plan_table import MOST_ROWS
-from autoquant.figures.style import BLACK, BLUE, SMALL
+from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
 from autoquant.outcome import Outcome
 
 FIELDS = {"weight_bits": "", "recurrent_bits": ", recurrent"}  # as rows name them
@@ -96,19 +95,12 @@ def draw_rises(data: RiseData) -> Figure:
     axes = figure.add_subplot()
     rises = [rise for _, row in data.rows for rise in row if rise and math.isfinite(rise)]
     top = math.log10(max(rises, default=1.0))
-    axes.imshow([[_color(rise, top) for rise in row] for _, row in data.rows], aspect="auto")
-    for i, j in np.ndindex(count, wide):
-        text = text_of(data.rows[i][1][j])
-        axes.text(j, i, text, ha="center", va="center", color=BLACK, fontsize=SMALL)
-    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
-    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=1.5)
+    draw_tiles(axes, [[(text_of(r), _color(r, top), BLACK) for r in row] for _, row in data.rows])
     for row, column in enumerate(data.chosen):
         if column is not None:
             axes.add_patch(_frame(row, column))
     axes.set_yticks(range(count), names, fontsize=SMALL)
     axes.set_xticks(range(wide), [f"{bits:g}" for bits in data.bits])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
     more = f"\n... and {data.left_out} more layers" if data.left_out else ""
     axes.set_xlabel(f"weight bits of the layer, all others in float{more}")
     framed = f"; framed: {data.plan}" if data.plan else ""

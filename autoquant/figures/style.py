@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -22,6 +23,9 @@ SMALL = 9  # points; no letters are smaller
 LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
+
+Tile = tuple[str, tuple[float, ...], str]
+"""A text, the colour behind it and its own."""
 
 
 def write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
@@ -57,6 +61,19 @@ def score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> N
     axes.set_axisbelow(True)
     text = f"float model: {number(baseline.score)}, {readable(baseline.size_bytes)}"
     axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
+
+
+def draw_tiles(axes: Axes, rows: Sequence[Sequence[Tile]], gap: float = 1.5) -> None:
+    """A table of coloured tiles, white lines between them; ``gap``: between columns, in points."""
+    count, wide = len(rows), len(rows[0])
+    axes.imshow([[color for _, color, _ in row] for row in rows], aspect="auto")
+    for i, j in np.ndindex(count, wide):
+        text, _, ink = rows[i][j]
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=SMALL)
+    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
+    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=gap)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def share_ticks(left: float, right: float) -> list[float]:

@@ -6,8 +6,7 @@ import csv
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TypeVar
@@ -43,11 +42,9 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 def table_1(folder: Path) -> str:
     """Test perplexity of weights x activations, ours / the paper's."""
-    cells: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for row in read(folder):
-        cells[int(row["weight_bits"]), int(row["activation_bits"])].append(float(row["test"]))
+    cells = _grouped(folder, lambda row: (int(row["weight_bits"]), int(row["activation_bits"])))
     rows = [
-        [str(weights), *(f"{spread(cells[weights, a])} / {TABLE_1[weights, a]}" for a in BITS)]
+        [str(weights), *(f"{_tests(cells, (weights, a))} / {TABLE_1[weights, a]}" for a in BITS)]
         for weights in BITS
     ]
     return markdown(["weights \\ activations", *map(str, BITS)], rows)
@@ -55,25 +52,29 @@ def table_1(folder: Path) -> str:
 
 def table_2(folder: Path) -> str:
     """Test perplexity, true size and the paper's k/32 of bits x neurons, ours / the paper's."""
-    found: dict[tuple[int, int, int], list[Row]] = defaultdict(list)
-    for row in read(folder):
-        neurons = round(float(row["width"]) * UNITS)
-        found[int(row["weight_bits"]), int(row["activation_bits"]), neurons].append(row)
+    found = _grouped(
+        folder,
+        lambda row: (
+            *(int(row[name]) for name in ("weight_bits", "activation_bits")),
+            round(float(row["width"]) * UNITS),
+        ),
+    )
     rows = []
     for weights, activations in dict.fromkeys(key[:2] for key in TABLE_2):
         cells = [f"{weights} x {activations}"]
         for neurons in NEURONS:
-            own, paper = (
-                found[weights, activations, neurons],
-                TABLE_2[weights, activations, neurons],
-            )
-            cells.append(f"{spread([float(row['test']) for row in own])} / {paper}")
-            cells.append(_sizes(own))
+            key = weights, activations, neurons
+            cells.append(f"{_tests(found, key)} / {TABLE_2[key]}")
+            cells.append(_sizes(found.get(key, [])))
         rows.append(cells)
     head = ["weights x activations"]
     for neurons in NEURONS:
         head += [f"{neurons} neurons", "size: true (k/32); activations"]
     return markdown(head, rows)
+
+
+def _tests(cells: Mapping[K, Sequence[Row]], key: K) -> str:
+    return spread([float(row["test"]) for row in cells.get(key, [])])
 
 
 def _sizes(rows: Sequence[Row]) -> str:
