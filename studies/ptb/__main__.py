@@ -1,8 +1,8 @@
 """``python -m studies.ptb STUDY [key=value ...]``: runs a study, or goes on with it.
 
-Each is one command of autoquant, printed before it runs. The Penn Treebank's three files must be
-in data/ptb (or: task.data_dir=DIR). Start a sweep once for each core: the processes share its
-cells.
+Each is a command of autoquant, or a few; they are printed before they run. The Penn Treebank's
+three files must be in data/ptb (or: task.data_dir=DIR). Start a sweep once for each core: the
+processes share its cells.
 ``python -m studies.ptb tables`` writes the tables of the README from what there is.
 """
 
@@ -25,6 +25,9 @@ BANDS = "task.bands=[500,2500]"
 BYTES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
 HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last", *FAITHFUL)
 QUARTER = ("final.epochs=0.25", *HALF[1:])
+DIAGONAL = (16, 8, 4, 2)  # 32 x 32 is the float model, which is trained by the same schedule
+SHORT = "baseline.epochs=2"
+ADAM = ("baseline.optimizer=adamw", "baseline.lr=2e-3", "baseline.clip_norm=1.0")
 
 
 def _baseline(name: str, *given: str) -> list[str]:
@@ -34,6 +37,17 @@ def _baseline(name: str, *given: str) -> list[str]:
 
 def _sweep(name: str, start: str, *given: str) -> list[str]:
     return ["sweep", f"study=studies/ptb-{name}", f"pretrained=runs/ptb-{start}", *given]
+
+
+def _scratch(name: str, *given: str) -> list[list[str]]:
+    """Low precision from the first step: the 4 x 4 row of Table 2, and the diagonal of Table 1."""
+
+    def command(bits: int, widths: str) -> list[str]:
+        uniform = f"sweep.weight_bits=[{bits}]", f"sweep.activation_bits=[{bits}]"
+        study = f"study=studies/ptb-{name}", "sweep.start=scratch"
+        return ["sweep", *study, *uniform, f"sweep.width={widths}", SHORT, *given]
+
+    return [command(4, WIDTHS), *(command(bits, "[1.0]") for bits in DIAGONAL)]
 
 
 def _search(cell: str, budget: str) -> list[str]:
@@ -70,7 +84,7 @@ def _small(*given: str, projected: bool) -> list[str]:
 
 
 BUDGETS = ("0.25x", "0.125x", "0.094x", "0.0625x")
-STUDIES: dict[str, list[str]] = {
+SINGLE: dict[str, list[str]] = {
     "lstm": _baseline("lstm"),
     "gru": _baseline("gru", "model=gru"),
     "bit-rnn-lstm": _baseline("bit_rnn_lstm", "model=bit_rnn_lstm", "baseline.epochs=10"),
@@ -80,7 +94,7 @@ STUDIES: dict[str, list[str]] = {
         "table1-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *ALL, *QUARTER
     ),
     "table2-bit-rnn": _sweep(
-        "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, *HALF, BIT_RNN
+        "table2-bit-rnn", "bit_rnn_lstm", "model=bit_rnn_lstm", *FEW, *QUARTER, BIT_RNN
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
@@ -96,10 +110,15 @@ STUDIES: dict[str, list[str]] = {
     "widths": _sweep(
         "widths",
         "lstm",
-        *("sweep.budgets=[0.125x,0.07x]", "sweep.activation_bits=[32,4,2]"),
+        *("sweep.budgets=[0.07x]", "sweep.activation_bits=[32,4,2]"),
         *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
         *BYTES,
     ),
+}
+STUDIES: dict[str, list[list[str]]] = {
+    **{name: [command] for name, command in SINGLE.items()},
+    "scratch": _scratch("scratch", GROWS, *ADAM),
+    "scratch-bit-rnn": _scratch("scratch-bit-rnn", "model=bit_rnn_lstm", BIT_RNN),
 }
 
 
@@ -112,13 +131,17 @@ def main() -> None:
     if name not in STUDIES:
         print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
         sys.exit(0 if name in ("-h", "--help") else 2)
-    command, *given = STUDIES[name]
-    if "task=stdlib" not in given:
-        own = [] if any(each.startswith("task.data_dir=") for each in changes) else [DATA]
-        given = ["task=ptb", *own, *given]
-    arguments = [command, *given, *changes]
-    print("autoquant", shlex.join(arguments), flush=True)
-    autoquant(arguments)
+    for command, *given in STUDIES[name]:
+        if "task=stdlib" not in given:
+            own = [] if any(each.startswith("task.data_dir=") for each in changes) else [DATA]
+            given = ["task=ptb", *own, *given]
+        arguments = [command, *given, *changes]
+        print("autoquant", shlex.join(arguments), flush=True)
+        try:
+            autoquant(arguments)
+        except SystemExit as ended:
+            if ended.code:
+                raise
 
 
 if __name__ == "__main__":
