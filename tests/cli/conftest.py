@@ -1,0 +1,61 @@
+"""A place to type commands in, and the study that most of them are about."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.typed import RULES, TINY, Ran, contents, run
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    """A folder beside a little source code to learn from."""
+    parent = tmp_path_factory.mktemp("cli")
+    source, choice = parent / "source", random.Random(0).choice
+    source.mkdir()
+    for number in range(12):
+        lines = [
+            f"x{choice('abcdef')} = y{choice('abcdef')} + z{choice('abcdef')}" for _ in range(99)
+        ]
+        (source / f"m{number:02d}.py").write_text("\n".join(lines))
+    for name, text in {"empty": "", "short": "one line\n"}.items():
+        (parent / name).mkdir()
+        for split in ("train", "valid", "test"):
+            (parent / name / f"ptb.{split}.txt").write_text(text)
+    folder = parent / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def searched(place) -> Ran:
+    return run(place, "search", *TINY, "study=done")
+
+
+@pytest.fixture(scope="session")
+def applied(place, searched) -> Ran:
+    return run(place, "apply", "study=done")
+
+
+@pytest.fixture(scope="session")
+def packed(place, applied) -> Path:
+    (file,) = place.glob("done/applied/plan-*/model.safetensors")
+    return file
+
+
+@pytest.fixture
+def unchanged(place) -> Iterator[None]:
+    before = contents(place)
+    yield
+    after = contents(place)
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+@pytest.fixture(scope="session")
+def ruled(place) -> Ran:
+    return run(place, "search", *TINY, "study=ruled", "budget=0.6x", *RULES)

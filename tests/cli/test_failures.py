@@ -1,0 +1,101 @@
+"""Runs that fail, runs that are stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from unittest import mock
+
+import pytest
+
+from autoquant import candidate
+from autoquant.study import Study
+from tests.cli.typed import (
+    TINY,
+    contents,
+    refused,
+    run,
+)
+
+
+def test_a_study_that_cannot_be_written(place, searched):
+    before = contents(place)
+    line = refused(run(place, "search", *TINY, "study=done/plan.yaml/inside"), 1)
+    assert line == "'done/plan.yaml/inside' cannot be written: Not a directory"
+    assert contents(place) == before
+
+
+def test_an_applied_plan_that_cannot_be_written(place, searched, tmp_path):
+    shutil.copytree(place / "done", tmp_path / "study", ignore=shutil.ignore_patterns("applied"))
+    (tmp_path / "study/applied").write_text("in the way")
+    line = refused(run(place, "apply", f"study={tmp_path}/study", "steps=2"), 1)
+    assert "could not be written: " in line
+
+
+def test_a_search_in_which_all_diverge(place, monkeypatch):
+    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    ran = run(place, "search", *TINY, "study=diverged", "qat.lr=1e30", "references=[]")
+    assert ran.code == 1
+    assert ran.err.endswith("autoquant: no plan within the budget was trained to its end\n")
+    assert "next:" not in ran.out
+    assert not (place / "diverged/plan.yaml").exists()
+    assert "must have a chosen plan" in refused(run(place, "apply", "study=diverged"))
+
+
+def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeypatch):
+    monkeypatch.setattr("autoquant.reporter.report", mock.Mock(side_effect=ZeroDivisionError("x")))
+    assert refused(run(place, "report", "study=done"), 1) == "ZeroDivisionError: x"
+    monkeypatch.setenv("AUTOQUANT_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(place, "report", "study=done")
+
+
+def test_a_stopped_search_goes_on(place, monkeypatch):
+    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    real, calls = candidate.train, []
+
+    def stopped(*arguments, **options):
+        calls.append(options["label"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(candidate, "train", stopped)
+    ran = run(place, "search", *TINY, "study=stopped")
+    assert ran.code == 130
+    assert ran.err.endswith("stopped; the same command goes on from here\n")
+    assert calls == ["trial w4", "trial 0"]
+    assert not list((place / "stopped").rglob("*.tmp"))
+    assert run(place, "search", *TINY, "study=stopped").code == 0
+    assert calls[2:] == ["trial 1"]  # what was finished is kept
+    ended = [(o.trial, o.state) for o in Study(place / "stopped").outcomes()]
+    assert ended == [("w4", "complete"), ("0", "interrupted"), ("1", "complete")]
+
+
+def test_an_interrupt_signal_stops_a_search(place):
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from autoquant.cli import main; main(sys.argv[1:])"
+    )
+    arguments = [*TINY, "study=signal", "baseline.steps=1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "search", *arguments],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (place / "signal/profile.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("\nstopped; the same command goes on from here\n")
+    assert "Traceback" not in err
+    left = {path.name for path in (place / "signal").iterdir()}
+    assert left <= {".lock", "config.yaml", "profile.json"}
