@@ -52,13 +52,7 @@ def table_1(folder: Path) -> str:
 
 def table_2(folder: Path) -> str:
     """Test perplexity, true size and the paper's k/32 of bits x neurons, ours / the paper's."""
-    found = _grouped(
-        folder,
-        lambda row: (
-            *(int(row[name]) for name in ("weight_bits", "activation_bits")),
-            round(float(row["width"]) * UNITS),
-        ),
-    )
+    found = _grouped(folder, _bits_and_neurons)
     rows = []
     for weights, activations in dict.fromkeys(key[:2] for key in TABLE_2):
         cells = [f"{weights} x {activations}"]
@@ -71,6 +65,42 @@ def table_2(folder: Path) -> str:
     for neurons in NEURONS:
         head += [f"{neurons} neurons", "size: true (k/32); activations"]
     return markdown(head, rows)
+
+
+def table_of_scratch(folder: Path) -> str:
+    """Low precision from the first step: test perplexity, and what is lost of the float model's.
+
+    The folders of the tables stand beside it, for the loss when the float model is the start.
+    """
+    tests, base = _tests_by_neurons(folder)
+    lost = {key: f"{100 * (test / base - 1):+.1f}%" for key, test in tests.items()}
+    warm: dict[tuple[int, int, int], str] = {}
+    for table in ("table1", "table2"):
+        beside = folder.with_name(folder.name.replace("scratch", table))
+        if beside.is_dir():
+            found, start = _tests_by_neurons(beside)
+            warm |= {key: f"{100 * (test / start - 1):+.1f}%" for key, test in found.items()}
+    rows = [["32 x 32", str(UNITS), f"{base:.1f}", "", "", ""]]
+    for key in sorted(tests, key=lambda key: (-key[0], key[2])):
+        weights, activations, neurons = key
+        paper = TABLE_2.get(key, TABLE_1[weights, activations]) / TABLE_1[32, 32]
+        own = f"{weights} x {activations}", str(neurons), f"{tests[key]:.1f}", lost[key]
+        rows.append([*own, warm.get(key, "-"), f"{100 * (paper - 1):+.1f}%"])
+    head = ["weights x activations", "neurons", "test perplexity", "over float"]
+    return markdown([*head, "from the float model, over it", "the paper, over its float"], rows)
+
+
+def _tests_by_neurons(folder: Path) -> tuple[dict[tuple[int, int, int], float], float]:
+    """Mean test perplexities by bits and neurons, and the float model's."""
+    base = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
+    found = _grouped(folder, _bits_and_neurons)
+    tests = {key: mean(float(row["test"]) for row in rows) for key, rows in found.items()}
+    return tests, base["test"]
+
+
+def _bits_and_neurons(row: Row) -> tuple[int, int, int]:
+    width = round(float(row["width"]) * UNITS)
+    return int(row["weight_bits"]), int(row["activation_bits"]), width
 
 
 def _tests(cells: Mapping[K, Sequence[Row]], key: K) -> str:
@@ -147,6 +177,8 @@ TABLES = {
     "table2": table_2,
     "table1-bit-rnn": table_1,
     "table2-bit-rnn": table_2,
+    "scratch": table_of_scratch,
+    "scratch-bit-rnn": table_of_scratch,
     "plans-lstm": table_of_plans,
     "plans-gru": table_of_plans,
     "search": table_of_searches,

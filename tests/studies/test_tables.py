@@ -11,7 +11,15 @@ import pytest
 
 from studies.ptb import tables
 from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
-from studies.ptb.tables import TABLES, table_1, table_2, table_of_plans, table_of_widths, write
+from studies.ptb.tables import (
+    TABLES,
+    table_1,
+    table_2,
+    table_of_plans,
+    table_of_scratch,
+    table_of_widths,
+    write,
+)
 
 COLUMNS = (
     *("name", "start", "state", "budget", "weight_bits", "activation_bits", "width", "valid"),
@@ -61,6 +69,21 @@ def test_sizes_stand_beside_the_neurons(tmp_path: Path) -> None:
     assert row_of(table, "2 x 4") == [
         *("2 x 4", "- / 138.5", "-"),
         *("95.0 / 130.6", "0.103x (0.094x); 1050 B", "- / 128.4", "-"),
+    ]
+
+
+def test_from_scratch_stands_beside_the_start_from_the_float_model(tmp_path: Path) -> None:
+    bits = {"weight_bits": 4, "activation_bits": 4}
+    grown, low = {**bits, "width": 1.5}, {"weight_bits": 2, "activation_bits": 2, "width": 1.0}
+    folder_of(tmp_path / "ptb-table1", {**low, "test": 107.0}, {**bits, "width": 1, "test": 199.0})
+    folder_of(tmp_path / "ptb-table2", {**bits, "width": 1, "test": 101.0}, {**grown, "test": 99.0})
+    cells = [{**low, "test": 130.0}, {**grown, "test": 120.0}, {**bits, "width": 1, "test": 121.0}]
+    table = table_of_scratch(folder_of(tmp_path / "ptb-scratch", *cells))
+    assert [line.strip("|").split(" | ")[1:] for line in table.splitlines()[2:]] == [
+        ["300", "100.0", "", "", " "],
+        ["300", "121.0", "+21.0%", "+1.0%", "+6.0% "],
+        ["450", "120.0", "+20.0%", "-1.0%", "+0.1% "],
+        ["300", "130.0", "+30.0%", "+7.0%", "+40.0% "],
     ]
 
 
