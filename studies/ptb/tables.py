@@ -41,13 +41,17 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def table_1(folder: Path) -> str:
-    """Test perplexity of weights x activations, ours / the paper's."""
+    """Test perplexity of weights x activations, ours / the paper's; sizes at the edges."""
     cells = _grouped(folder, lambda row: (int(row["weight_bits"]), int(row["activation_bits"])))
-    rows = [
-        [str(weights), *(f"{_tests(cells, (weights, a))} / {TABLE_1[weights, a]}" for a in BITS)]
-        for weights in BITS
-    ]
-    return markdown(["weights \\ activations", *map(str, BITS)], rows)
+    rows = []
+    for weights in BITS:
+        own = [f"{_tests(cells, (weights, a))} / {TABLE_1[weights, a]}" for a in BITS]
+        there = next((cells[weights, a] for a in BITS if (weights, a) in cells), [])
+        rows.append([str(weights), *own, _sizes(there)])
+    columns = ([cells[w, a][0] for w in BITS if (w, a) in cells] for a in BITS)
+    rows.append(["activations", *map(_memory, columns), ""])
+    head = ["weights \\ activations", *map(str, BITS), "size: true (k/32)"]
+    return markdown(head, rows)
 
 
 def table_2(folder: Path) -> str:
@@ -59,7 +63,8 @@ def table_2(folder: Path) -> str:
         for neurons in NEURONS:
             key = weights, activations, neurons
             cells.append(f"{_tests(found, key)} / {TABLE_2[key]}")
-            cells.append(_sizes(found.get(key, [])))
+            there = found.get(key, [])
+            cells.append(f"{_sizes(there)}; {_memory(there)}" if there else "-")
         rows.append(cells)
     head = ["weights x activations"]
     for neurons in NEURONS:
@@ -108,11 +113,16 @@ def _tests(cells: Mapping[K, Sequence[Row]], key: K) -> str:
 
 
 def _sizes(rows: Sequence[Row]) -> str:
+    """A packed file's share of the float model's, and the paper's figure for it."""
     if not rows:
         return "-"
-    row = rows[0]
-    true, paper = float(row["size_share"]), float(row["paper_share"])
-    return f"{true:.3f}x ({paper:.3f}x); {float(row['activation_bytes']):.0f} B"
+    true, paper = float(rows[0]["size_share"]), float(rows[0]["paper_share"])
+    return f"{true:.3f}x ({paper:.3f}x)"
+
+
+def _memory(rows: Sequence[Row]) -> str:
+    """Activations of one time step."""
+    return f"{float(rows[0]['activation_bytes']):.0f} B" if rows else "-"
 
 
 def table_of_plans(folder: Path) -> str:

@@ -53,13 +53,16 @@ def test_the_papers_tables_are_whole() -> None:
 
 def test_each_cell_stands_beside_the_papers(tmp_path: Path) -> None:
     bits = {"weight_bits": 4, "activation_bits": 2}
-    cells = [{**bits, "test": 90.0}, {**bits, "test": 92.0}]
-    cells.append({**bits, "activation_bits": 32, "test": 88.0})
+    sizes = {"size_share": 0.13, "paper_share": 0.125, "activation_bytes": 225.0}
+    cells = [{**bits, **sizes, "test": 90.0}, {**bits, **sizes, "test": 92.0}]
+    cells.append({**cells[0], "activation_bits": 32, "activation_bytes": 3600.0, "test": 88.0})
     lost = {**bits, "activation_bits": 8, "state": "diverged"}
     table = table_1(folder_of(tmp_path / "study", *cells, lost))
     assert row_of(table, "4") == [
-        *("4", "88.0 / 114.3", "- / 114.5", "- / 114.8", "- / 115.2", "91.0 ± 1.4 / 116.7")
+        *("4", "88.0 / 114.3", "- / 114.5", "- / 114.8", "- / 115.2", "91.0 ± 1.4 / 116.7"),
+        "0.130x (0.125x)",
     ]
+    assert row_of(table, "activations") == ["activations", "3600 B", "-", "-", "-", "225 B", ""]
 
 
 def test_sizes_stand_beside_the_neurons(tmp_path: Path) -> None:
