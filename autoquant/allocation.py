@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.sensitivity import Sensitivity, weighs
+from autoquant.sensitivity import Sensitivity
 from autoquant.space import Dimension, Point, Projection, moved
 
 CELLS = 20_000  # into which the room for bits is cut
@@ -73,7 +73,7 @@ class Allocation:
     ) -> tuple[Point, float] | None:
         """The best point at given steps of the widths, and its rise; rises scaled by factors."""
         dimensions = self._dimensions
-        held = {i for i, each in enumerate(dimensions) if not weighs(each)}
+        held = {i for i, each in enumerate(dimensions) if not each.weighs}
         lowest = tuple(
             (min(widths[i], len(d.choices) - 1) if d.field == "width" else len(d.choices) - 1)
             if i in held
@@ -84,10 +84,7 @@ class Allocation:
         if room < 0:
             return None
         free = [i for i in range(len(dimensions)) if i not in held]
-        rises = {
-            i: np.array(self.sensitivity.of(dimensions[i])) * (factors[i] if factors else 1.0)
-            for i in free
-        }
+        rises = {i: self._rises(i) * (factors[i] if factors else 1.0) for i in free}
         chosen = knapsack([self._extras(lowest, i) for i in free], list(rises.values()), room)
         point = list(lowest)
         for i, choice in zip(free, chosen, strict=True):
@@ -96,6 +93,12 @@ class Allocation:
         if filled is None:
             return None
         return filled, float(sum(rises[i][filled[i]] for i in free))
+
+    def _rises(self, index: int) -> NDArray[np.float64]:
+        """The rise of each choice of a dimension."""
+        dimension = self._dimensions[index]
+        measured = self.sensitivity.rises[dimension.name]
+        return np.array([measured[choice] for choice in dimension.choices])
 
     def _extras(self, lowest: Point, index: int) -> NDArray[np.int64]:
         """Bytes that each choice of a dimension adds to the lowest point."""

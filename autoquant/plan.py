@@ -23,6 +23,9 @@ WEIGHT_BITS: tuple[Bits, ...] = (1, TERNARY, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 WIDEST = 16.0
 
+WEIGHT_FIELDS = ("weight_bits", "recurrent_bits")
+"""Fields of a LayerChoice."""
+
 
 @dataclass(frozen=True)
 class LayerChoice:

@@ -27,11 +27,11 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import prepare
 from autoquant.journal import Journal, state_of
+from autoquant.measurement import recorded_sensitivity
 from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
-from autoquant.sensitivity import recorded_sensitivity
 from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, canonical
 from autoquant.study import Baseline, Study

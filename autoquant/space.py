@@ -11,14 +11,14 @@ from typing import Any
 
 from autoquant.layers import LayerSpec
 from autoquant.network import Network
-from autoquant.plan import LayerChoice, Plan
+from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
 from autoquant.rules import FOLLOWS, STAYS, Ruling, has, resolve
 from autoquant.settings import Rules, Space
 
 Point = tuple[int, ...]
 SizeOf = Callable[[Plan], int]
 
-SIZED_FIELDS = frozenset({"weight_bits", "recurrent_bits", "width"})
+SIZED_FIELDS = frozenset({*WEIGHT_FIELDS, "width"})
 """Fields of a choice that the packed size depends on, and that a projection may lower."""
 
 
@@ -45,6 +45,11 @@ class Dimension:
     @property
     def sized(self) -> bool:
         return self.field in SIZED_FIELDS
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it is of weights' bits."""
+        return self.field in WEIGHT_FIELDS
 
     def admitted(self, value: float) -> float:
         """A value, or the nearest choice (of two the larger) where a rule leaves only these."""
@@ -198,9 +203,7 @@ def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan
 def pinned(space: SearchSpace, choice: LayerChoice) -> SearchSpace:
     """A space with the activations and the width of a choice, as near as the rules admit."""
     dimensions = (
-        each
-        if each.field in ("weight_bits", "recurrent_bits")
-        else replace(each, choices=(each.admitted(_value(choice, each.field)),))
+        each if each.weighs else replace(each, choices=(each.admitted(_value(choice, each.field)),))
         for each in space.dimensions
     )
     return replace(space, dimensions=tuple(dimensions))

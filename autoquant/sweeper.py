@@ -24,7 +24,8 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import prepare
 from autoquant.grid import cells_of
-from autoquant.sensitivity import Sensitivity, recorded_sensitivity
+from autoquant.measurement import recorded_sensitivity
+from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.study import Baseline, Study
 from autoquant.survey import Survey, survey

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from autoquant.errors import UserError
 from autoquant.figures.facts import label_of, shortened
 from autoquant.figures.plan_table import MOST_ROWS
 from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
 from autoquant.outcome import Outcome
+from autoquant.sensitivity import Sensitivity
 
 FIELDS = {"weight_bits": "", "recurrent_bits": ", recurrent"}  # as rows name them
 DECADES = 3  # powers of ten between the palest and the darkest cell
@@ -48,12 +47,8 @@ def rise_data(path: Path, chosen: Outcome | None) -> RiseData | None:
     """
     if not path.is_file():
         return None
-    try:
-        rises = json.loads(path.read_text(encoding="utf-8"))["rises"]
-        read = {n: {float(b): float(r) for b, r in each.items()} for n, each in rises.items()}
-        named = {_name(name): name for name in list(read)[:MOST_ROWS]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"'{path}' must be as a search wrote it, got {error!r}") from error
+    read = Sensitivity.read(path).rises
+    named = {_name(name): name for name in list(read)[:MOST_ROWS]}
     bits = tuple(sorted({each for rise in read.values() for each in rise}))
     rows = tuple((row, tuple(read[name].get(b) for b in bits)) for row, name in named.items())
     marked = tuple(_column(chosen, name, bits) for name in named.values())
