@@ -12,10 +12,13 @@ from autoquant.errors import UserError
 from autoquant.sensitivity import Sensitivity
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", '{"rises": {"a.width": {}}}', '{"rises": 3}', '{"rises": {"a": {"2": "x"}}}'],
+NEVER_WRITTEN = (
+    *("", "[]", "{}", '{"rises": 3}', '{"rises": {"a": {}}}', '{"rises": {"a.width": {}}}'),
+    '{"rises": {"a.weight_bits": {"2": "x"}}}',
 )
+
+
+@pytest.mark.parametrize("text", NEVER_WRITTEN)
 def test_a_file_that_no_search_wrote(text: str, tmp_path: Path) -> None:
     path = tmp_path / "sensitivity.json"
     path.write_text(text)
