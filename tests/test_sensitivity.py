@@ -11,7 +11,6 @@ import pytest
 from autoquant.errors import UserError
 from autoquant.sensitivity import Sensitivity
 
-
 NEVER_WRITTEN = (
     *("", "[]", "{}", '{"rises": 3}', '{"rises": {"a": {}}}', '{"rises": {"a.width": {}}}'),
     '{"rises": {"a.weight_bits": {"2": "x"}}}',
