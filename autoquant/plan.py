@@ -24,7 +24,7 @@ ACTIVATION_BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 WIDEST = 16.0
 
 WEIGHT_FIELDS = ("weight_bits", "recurrent_bits")
-"""Fields of a LayerChoice."""
+"""Fields of a LayerChoice that are bits of weights."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,11 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
 
 
+def _over(value: float, base: float, digits: int = 1) -> str:
+    """By how many percent a value lies over another."""
+    return f"{100 * (value / base - 1):+.{digits}f}%"
+
+
 def table_1(folder: Path) -> str:
     """Test perplexity of weights x activations, ours / the paper's; sizes at the edges."""
     cells = _grouped(folder, lambda row: (int(row["weight_bits"]), int(row["activation_bits"])))
@@ -78,19 +83,19 @@ def table_of_scratch(folder: Path) -> str:
     The folders of the tables stand beside it, for the loss when the float model is the start.
     """
     tests, base = _tests_by_neurons(folder)
-    lost = {key: f"{100 * (test / base - 1):+.1f}%" for key, test in tests.items()}
+    lost = {key: _over(test, base) for key, test in tests.items()}
     warm: dict[tuple[int, int, int], str] = {}
     for table in ("table1", "table2"):
         beside = folder.with_name(folder.name.replace("scratch", table))
         if beside.is_dir():
             found, start = _tests_by_neurons(beside)
-            warm |= {key: f"{100 * (test / start - 1):+.1f}%" for key, test in found.items()}
+            warm |= {key: _over(test, start) for key, test in found.items()}
     rows = [["32 x 32", str(UNITS), f"{base:.1f}", "", "", ""]]
     for key in sorted(tests, key=lambda key: (-key[0], key[2])):
         weights, activations, neurons = key
-        paper = TABLE_2.get(key, TABLE_1[weights, activations]) / TABLE_1[32, 32]
+        paper = _over(TABLE_2.get(key, TABLE_1[weights, activations]), TABLE_1[32, 32])
         own = f"{weights} x {activations}", str(neurons), f"{tests[key]:.1f}", lost[key]
-        rows.append([*own, warm.get(key, "-"), f"{100 * (paper - 1):+.1f}%"])
+        rows.append([*own, warm.get(key, "-"), paper])
     head = ["weights x activations", "neurons", "test perplexity", "over float"]
     return markdown([*head, "from the float model, over it", "the paper, over its float"], rows)
 
@@ -131,10 +136,8 @@ def table_of_plans(folder: Path) -> str:
     rows = [("float model", f"{base['size_bytes'] / 1e6:.2f} MB", f"{base['test']:.2f}", "")]
     for name, cells in _grouped(folder, lambda row: row["name"].rsplit("-seed", 1)[0]).items():
         test = [float(row["test"]) for row in cells]
-        gap = 100 * (mean(test) / base["test"] - 1)
-        rows.append(
-            (name, f"{float(cells[0]['size_share']):.4f}x", spread(test, 2), f"{gap:+.2f}%")
-        )
+        gap = _over(mean(test), base["test"], 2)
+        rows.append((name, f"{float(cells[0]['size_share']):.4f}x", spread(test, 2), gap))
     return markdown(["plan", "true size", "test perplexity", "over float"], rows)
 
 

@@ -13,13 +13,7 @@ import pytest
 
 from autoquant import candidate
 from autoquant.study import Study
-from tests.cli.typed import (
-    RULES,
-    TASK,
-    TINY,
-    refused,
-    run,
-)
+from tests.cli.typed import RULES, TASK, TINY, refused, run
 
 
 def test_search_finds_a_plan_within_the_budget(place, searched):

@@ -14,12 +14,7 @@ import pytest
 
 from autoquant import candidate
 from autoquant.study import Study
-from tests.cli.typed import (
-    TINY,
-    contents,
-    refused,
-    run,
-)
+from tests.cli.typed import TINY, contents, refused, run
 
 
 def test_a_study_that_cannot_be_written(place, searched):

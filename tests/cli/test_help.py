@@ -9,9 +9,7 @@ import pytest
 
 import autoquant
 from autoquant import cli
-from tests.cli.typed import (
-    run,
-)
+from tests.cli.typed import run
 
 
 def test_help_and_version(place):

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoquant.study import Study
-from tests.cli.typed import (
-    BASELINE,
-    RUN,
-    SHORT,
-    refused,
-    run,
-)
+from tests.cli.typed import BASELINE, RUN, SHORT, refused, run
 
 MODULE = """
 import torch

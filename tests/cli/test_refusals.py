@@ -7,14 +7,7 @@ import re
 import pytest
 
 from autoquant.study import Study
-from tests.cli.typed import (
-    RULES,
-    TASK,
-    TINY,
-    contents,
-    refused,
-    run,
-)
+from tests.cli.typed import RULES, TASK, TINY, contents, refused, run
 
 SEARCHES = {
     "budgett=0.2x": "a setting must be one that --help lists, got 'budgett' (near: budget)",

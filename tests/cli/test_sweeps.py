@@ -9,14 +9,7 @@ import pytest
 from autoquant import candidate
 from autoquant.cells import Table
 from autoquant.study import Study
-from tests.cli.typed import (
-    BASELINE,
-    TASK,
-    TINY,
-    Ran,
-    refused,
-    run,
-)
+from tests.cli.typed import BASELINE, TASK, TINY, Ran, refused, run
 
 SWEEP = [*TASK, "device=cpu", *BASELINE, "final.steps=3", "sweep.weight_bits=[4,2]"]
 

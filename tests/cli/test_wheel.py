@@ -10,10 +10,7 @@ import zipfile
 
 import pytest
 
-from tests.cli.typed import (
-    ROOT,
-    SIZES,
-)
+from tests.cli.typed import ROOT, SIZES
 
 
 @pytest.mark.slow
