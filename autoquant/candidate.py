@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from autoquant.network import Network
 from autoquant.plan import Plan
-from autoquant.qat import build_candidate, scale_dropout
+from autoquant.qat import build_candidate, recalibrate, scale_dropout
 from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training import OnScore, Run, score, train
@@ -53,8 +54,8 @@ def train_candidate(
     """Widen, quantize, calibrate, train and score a plan.
 
     Args:
-        untrained: whether the base's model has never been trained; it is no teacher then, and
-            grown weights are drawn anew.
+        untrained: whether the base's model has never been trained; it is no teacher then,
+            grown weights are drawn anew, and step sizes are chosen anew as the weights learn.
 
     Raises:
         UserError: the plan does not fit the network.
@@ -82,5 +83,6 @@ def train_candidate(
         on_score=on_score,
         checkpoint=checkpoint,
         progress=progress,
+        settle=partial(recalibrate, model, base.task, settings.seed) if untrained else None,
     )
     return Candidate(model, score(model, base.task, "valid"), run)

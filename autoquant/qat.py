@@ -191,3 +191,20 @@ def calibrate(model: nn.Module, task: Task, seed: int) -> None:
     for quantizer in quantizers:
         quantizer.finish()
     model.train(training)
+
+
+def recalibrate(model: nn.Module, task: Task, seed: int) -> None:
+    """Choose all step sizes anew, those of weights and of activations, from the model as it is.
+
+    A model that learns in low precision from its first step needs it: its first step sizes fit
+    weights that nobody has trained and a hidden state that hardly moves. Their gradient lets them
+    grow by a few thousandths a step, and what is clipped meanwhile does not learn.
+    """
+    for module in model.modules():
+        if isinstance(module, ActivationQuantizer):
+            module.observe()
+        elif isinstance(module, parametrize.ParametrizationList):
+            for each in module:
+                if isinstance(each, WeightQuantizer):
+                    each.restart(module.original)
+    calibrate(model, task, seed)

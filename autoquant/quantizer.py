@@ -182,11 +182,24 @@ class WeightQuantizer(nn.Module):
         self.magnitude: Tensor | None = None  # set from outside where a mean is shared
         if self.grid is None:
             return
-        rule, per_channel = rule_named(scheme.scale), scheme.granularity == "channel"
+        rule = rule_named(scheme.scale)
         self._following = None if isinstance(rule, Kept) else rule
         if isinstance(rule, Kept):
-            start = rule.start(weight, self.grid, per_channel=per_channel and weight.ndim > 1)
-            self.log_scale = nn.Parameter(start.log(), requires_grad=rule.learned)
+            self.log_scale = nn.Parameter(self._start(rule, weight), requires_grad=rule.learned)
+
+    def _start(self, rule: Kept, weight: Tensor) -> Tensor:
+        """The logarithm of the step size to begin with."""
+        assert self.grid is not None
+        per_channel = self.scheme.granularity == "channel" and weight.ndim > 1
+        return rule.start(weight, self.grid, per_channel=per_channel).log()
+
+    @torch.no_grad()
+    def restart(self, parameter: Tensor) -> None:
+        """Begin anew with the step size, where it is one that is kept."""
+        if self.grid is not None and self._following is None:
+            rule = rule_named(self.scheme.scale)
+            assert isinstance(rule, Kept)
+            self.log_scale.copy_(self._start(rule, self.effective(parameter)))
 
     def scale(self, weight: Tensor) -> Tensor:
         """The step size as it will be stored; broadcasts against ``weight``.
@@ -236,7 +249,8 @@ class ActivationQuantizer(nn.Module):
         self.bits = bits
         self.scheme = scheme
         self.unit = scheme.activation_scale == "unit"
-        self.observed: list[Tensor] | None = None if self.unit or bits > 8 else []
+        self.observed: list[Tensor] | None = None
+        self.observe()
         if bits <= 8:
             start = torch.tensor(-math.log((1 << bits) - 1))
             self.log_scale = nn.Parameter(start, requires_grad=not self.unit)
@@ -267,6 +281,10 @@ class ActivationQuantizer(nn.Module):
         rule = self.rule()
         assert rule is not None
         return fake_quantize(values, rule.scale, rule.grid, clip=rule.clip, masked=rule.masked)
+
+    def observe(self) -> None:
+        """Let values pass unchanged and keep a sample, where the step size depends on them."""
+        self.observed = None if self.unit or self.bits > 8 else []
 
     def _observe(self, values: Tensor) -> None:
         assert self.observed is not None

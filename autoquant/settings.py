@@ -360,7 +360,7 @@ class Sweep:
     start: str = "baseline"
     """"baseline" grows the trained float model, its function kept, and trains as ``final`` says;
     "scratch" draws new weights and trains in low precision from the first step, as ``baseline``
-    says."""
+    says; in the first half of that training all step sizes are chosen anew sixteen times."""
     test: bool = True
     """Whether the test split is scored as well."""
 

@@ -27,6 +27,7 @@ from autoquant.settings import Training
 from autoquant.task import Direction, Split, Task, Teachable
 
 CHECKPOINT_SECONDS = 20.0
+SETTLED = 16  # times that step sizes are chosen anew, in the first half of a run from scratch
 FINITE_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
 OnScore = Callable[[int, float], None]
@@ -107,6 +108,7 @@ def train(
     on_score: OnScore | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
+    settle: Callable[[], None] | None = None,
 ) -> Run:
     """Train ``model`` in place and return what was done.
 
@@ -117,6 +119,7 @@ def train(
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
+        settle: called SETTLED times between steps, evenly spaced over the first half of the run.
 
     Raises:
         Diverged: the loss or a score is not finite.
@@ -138,7 +141,7 @@ def train(
         parts["keeper"] = keeper
     saver = _Saver(checkpoint, (settings, seed, total), parts, device)
     run, carry = saver.restore()
-    due = _score_steps(total, settings.scores)
+    due, unsettled = _score_steps(total, settings.scores), _settle_steps(total)
     model.train()
     started = time.monotonic() - run.seconds
     bar = tqdm(
@@ -150,6 +153,8 @@ def train(
             loss, carry = stepper.step(batch, carry)
             schedule.step()
             run.steps += 1
+            if settle is not None and run.steps in unsettled:
+                settle()
             run.seconds = time.monotonic() - started
             bar.update()
             if run.steps % FINITE_EVERY == 0 or run.steps == total:
@@ -244,6 +249,11 @@ def _rate(step: int, total: int, warmup: float, schedule: str = "cosine") -> flo
 def _score_steps(total: int, scores: int) -> set[int]:
     """Steps after which an intermediate score is due: evenly spaced, never the last."""
     return {round(total * i / (scores + 1)) for i in range(1, scores + 1)} - {0, total}
+
+
+def _settle_steps(total: int) -> set[int]:
+    """Steps after which step sizes are chosen anew; every one of them in a very short run."""
+    return {round(total * i / (2 * SETTLED)) for i in range(1, SETTLED + 1)}
 
 
 def check_autocast(settings: Training, device: torch.device) -> None:

@@ -122,3 +122,15 @@ def test_a_final_score_that_is_not_finite(
     monkeypatch.setattr(TASK, "score", lambda model, split: value if split == "valid" else 1.0)
     with pytest.raises(Diverged, match="perplexity must be finite"):
         train(base, LayerChoice(4, 8))
+
+
+def test_from_scratch_step_sizes_follow_the_weights(base: Base) -> None:
+    """A hidden state that hardly moved at first is not held to where it was."""
+    training = Training(steps=64, lr=3e-2, scores=0)
+
+    def reach(**options: bool) -> float:
+        model = train(base, LayerChoice(4, 4), training, **options).model
+        quantizer = model.rnn.l0.hidden_quantizer
+        return float(quantizer.scale().detach()) * 7
+
+    assert reach(untrained=True) > 2 * reach()

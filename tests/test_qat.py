@@ -22,6 +22,7 @@ from autoquant.qat import (
     build_candidate,
     calibrate,
     quantize,
+    recalibrate,
     share_magnitude,
 )
 from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
@@ -325,6 +326,52 @@ def test_calibration_keeps_weights_and_gradients_alone() -> None:
     model, _ = built(toys.stack(), LayerChoice(4, 8), Scheme())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(p.requires_grad for p in model.parameters())
+
+
+def grow(model: nn.Module, times: float) -> None:
+    """Every float weight and bias becomes that many times as large; step sizes stay."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.endswith("log_scale"):
+                parameter.mul_(times)
+
+
+@pytest.mark.parametrize("rule", ["learned", "fixed"])
+def test_recalibration_is_a_new_start(rule: str) -> None:
+    """Against a model that was built from the weights as they are now."""
+    source, scheme = toys.stack(), Scheme(scale=rule)
+    model, _ = built(source, LayerChoice(4, 4), scheme)
+    grow(model, 5.0)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    recalibrate(model.train(), RegressionTask(source, torch.randn(6, 3, 5)), 0)
+    assert model.training
+    assert all(each.observed is None for each in quantizers(model).values())
+    other = toys.stack()
+    other.load_state_dict({k: 5 * v for k, v in source.state_dict().items()})
+    fresh, _ = built(other, LayerChoice(4, 4), scheme)
+    after = model.state_dict()
+    scales = [name for name in after if name.endswith("log_scale")]
+    assert {name for name in after if not torch.equal(after[name], before[name])} <= {
+        *scales,
+        *(name for name in after if name.endswith(".low")),
+    }
+    weights = [name for name in scales if "parametrizations" in name]
+    assert weights
+    for name in weights:
+        torch.testing.assert_close(after[name], fresh.state_dict()[name], atol=1e-5, rtol=0)
+    activations = [name for name in scales if "quantizer" in name]
+    assert activations
+    assert any(after[name] > before[name] + 0.5 for name in activations)
+
+
+def test_recalibration_of_bit_rnn_changes_nothing() -> None:
+    """Its step sizes follow from the weights, or are of the unit range."""
+    source = toys.stack()
+    model, _ = built(source, LayerChoice(4, 4), Scheme.bit_rnn())
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    recalibrate(model, RegressionTask(source, torch.randn(6, 3, 5)), 0)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_bit_rnn_assumes_the_unit_range() -> None:

@@ -277,6 +277,21 @@ def test_scores_are_evenly_spaced_and_never_the_last(steps, scores, expected):
     assert run.scores == told
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param(64, [*range(2, 33, 2)], id="sixteen in the first half"),
+        pytest.param(8, [1, 2, 3, 4], id="each step of a short run's first half"),
+        pytest.param(1, [], id="one step"),
+    ],
+)
+def test_step_sizes_settle_in_the_first_half(steps, expected):
+    toy, at = Toy(), []
+    settings = Training(steps=steps, scores=0)
+    quietly(nn.Linear(2, 1), toy, settings, settle=lambda: at.append(len(toy.modes)))
+    assert at == expected
+
+
 def test_a_score_in_the_middle_does_not_change_the_run(task):
     """Scoring draws nothing at random, and training goes on in training mode."""
     plain, scored = float_model(task), float_model(task)
