@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autoquant import artifact, cost
 from autoquant.baseline import float_baseline, float_model
 from autoquant.candidate import Base, train_candidate
+from autoquant.cells import Table
 from autoquant.compute import Compute, computing
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
@@ -23,7 +24,7 @@ from autoquant.files import write_text
 from autoquant.graph import describe, prepare
 from autoquant.outcome import complete
 from autoquant.plan import Plan
-from autoquant.settings import Search, Training, from_dict
+from autoquant.settings import STARTS, Search, Training, from_dict, require
 from autoquant.study import Study
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device, score
@@ -69,20 +70,25 @@ def apply(
     *,
     trial: str | None = None,
     plan: Plan | None = None,
+    start: str | None = None,
     changes: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool = True,
 ) -> Applied:
-    """Train a plan in full from the study's float baseline and pack it.
+    """Train a plan in full and pack it.
 
     An interrupted call resumes from its checkpoint; a finished one is not trained again.
 
     Args:
-        study: the folder of a search.
-        task: the task of that search.
-        trial: a trial of the study to apply, such as "17" or "w4"; the best one when None.
+        study: the folder of a search, or of a sweep.
+        task: the task of that study.
+        trial: a trial of the search to apply, such as "17" or "w4"; the best one when None. A
+            sweep's cell by its name.
         plan: a plan to apply instead.
-        changes: fields of the study's ``final`` training to change, such as ``epochs``.
+        start: "baseline" grows the study's float model and trains as its ``final`` says;
+            "scratch" draws new weights and trains in low precision from the first step, as
+            ``baseline`` says. None: as a sweep's cell was trained, else from the baseline.
+        changes: fields of that training to change, such as ``epochs``.
         device: where to train; the study's device when None.
 
     Raises:
@@ -91,18 +97,20 @@ def apply(
     """
     folder = Study.open(study)
     settings = _settings(folder)
-    training = _training(settings, dict(changes or {}))
-    name, plan = _choose(folder, trial, plan)
+    chosen = _choose(folder, settings, trial, plan)
+    chosen = chosen if start is None else chosen.started(start)
+    training, plan = _training(settings, chosen.start, dict(changes or {})), chosen.plan
     network = describe(prepare(float_model(task)), task.example().inputs)
     cost.size_bytes(network, plan, settings.quantizer)  # refuses a plan of another model
-    place = folder.applied(name)
+    place = folder.applied(chosen.name)
     done = _read_result(place, plan, training)
     if done is not None:
         return done
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = float_baseline(task, settings, folder, target, progress=progress)
-    base = Base(task, prepare(trained), network, settings)
+    base = Base(task, prepare(trained), network, replace(settings, seed=chosen.seed))
+    base = base.from_scratch(chosen.seed) if chosen.start == "scratch" else base
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / "plan.yaml", plan.to_yaml())
@@ -148,11 +156,12 @@ def _train_and_pack(
     )
 
 
-def _training(settings: Search, changes: dict[str, Any]) -> Training:
+def _training(settings: Search, start: str, changes: dict[str, Any]) -> Training:
     """The study's full training with some fields changed; epochs given here outdo its steps."""
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = None
-    return from_dict(Training, asdict(settings.final) | changes, "final.")
+    name = "baseline" if start == "scratch" else "final"
+    return from_dict(Training, asdict(getattr(settings, name)) | changes, f"{name}.")
 
 
 def _settings(folder: Study) -> Search:
@@ -161,21 +170,51 @@ def _settings(folder: Study) -> Search:
     return from_dict(Search, content)
 
 
-def _choose(folder: Study, trial: str | None, plan: Plan | None) -> tuple[str, Plan]:
+@dataclass(frozen=True)
+class _Choice:
+    """What is applied.
+
+    Attributes:
+        name: of its folder.
+        start: one of STARTS.
+    """
+
+    name: str
+    plan: Plan
+    start: str
+    seed: int
+
+    def started(self, start: str) -> _Choice:
+        """The same with another start, and then in another folder."""
+        require(start in STARTS, f"start must be {' or '.join(STARTS)}", start)
+        name = self.name if start == self.start else f"{self.name}-{start}"
+        return replace(self, name=name, start=start)
+
+
+def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _Choice:
     """The plan to apply, and a name for it."""
-    if plan is not None:
-        if trial is not None:
-            raise UserError(f"apply takes a trial or a plan, got both (trial {trial})")
-        return f"plan-{_identity(plan)}", plan
+    if plan is not None and trial is not None:
+        raise UserError(f"apply takes a trial or a plan, got both (trial {trial})")
     if trial is None:
-        chosen = folder.plan()
-        return f"plan-{_identity(chosen)}", chosen
-    outcomes = folder.outcomes()
-    for outcome in outcomes:
-        if outcome.trial == trial:
-            return f"trial-{trial}", outcome.plan
-    names = ", ".join(outcome.trial for outcome in complete(outcomes)) or "none"
-    raise UserError(f"trial must be one of the study's ({names}), got {trial!r}")
+        if plan is None and folder.cells_file.is_file():
+            raise UserError("trial must name a cell of the sweep, or plan a file; got neither")
+        plan = folder.plan() if plan is None else plan
+        return _Choice(f"plan-{_identity(plan)}", plan, STARTS[0], settings.seed)
+    known = {each.name: each for each in _trained(folder, settings)}
+    name = f"trial-{trial}"
+    if name not in known:
+        names = ", ".join(each.removeprefix("trial-") for each in known) or "none"
+        raise UserError(f"trial must be one of the study's ({names}), got {trial!r}")
+    return known[name]
+
+
+def _trained(folder: Study, settings: Search) -> list[_Choice]:
+    """Every plan that was trained: a sweep's cells, or a search's trials."""
+    if folder.cells_file.is_file():
+        cells = [each.cell for each in Table.of(folder).results() if each.state == "complete"]
+        return [_Choice(f"trial-{c.name}", c.plan, c.start, c.seed) for c in cells if c.plan]
+    outcomes = complete(folder.outcomes())
+    return [_Choice(f"trial-{o.trial}", o.plan, STARTS[0], settings.seed) for o in outcomes]
 
 
 def _identity(plan: Plan) -> str:

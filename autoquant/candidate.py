@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
+from autoquant.baseline import float_model
+from autoquant.graph import prepare
 from autoquant.network import Network
 from autoquant.plan import Plan
 from autoquant.qat import build_candidate, recalibrate, scale_dropout
 from autoquant.settings import Search, Training
 from autoquant.task import Task
-from autoquant.training import OnScore, Run, score, train
+from autoquant.training import OnScore, Run, score, seed_everything, train
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,25 @@ class Base:
     """What every candidate starts from.
 
     Attributes:
-        model: the prepared float baseline, trained, on its device.
+        model: the prepared float model, on its device.
         network: its layers.
+        trained: whether it is the trained baseline. One that is not is no teacher; weights that
+            grow are drawn anew then, and step sizes are chosen anew as the weights learn.
     """
 
     task: Task
     model: nn.Module
     network: Network
     settings: Search
+    trained: bool = True
+
+    def from_scratch(self, seed: int) -> Base:
+        """The same with the first weights that the float model has under this seed."""
+        device = next(self.model.parameters()).device
+        seed_everything(seed)
+        model = prepare(float_model(self.task).to(device))
+        settings = replace(self.settings, seed=seed)
+        return replace(self, model=model, settings=settings, trained=False)
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,8 @@ def train_candidate(
     on_score: OnScore | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
-    untrained: bool = False,
 ) -> Candidate:
     """Widen, quantize, calibrate, train and score a plan.
-
-    Args:
-        untrained: whether the base's model has never been trained; it is no teacher then,
-            grown weights are drawn anew, and step sizes are chosen anew as the weights learn.
 
     Raises:
         UserError: the plan does not fit the network.
@@ -70,7 +78,7 @@ def train_candidate(
         base.task,
         method=settings.widening.method,
         seed=settings.seed,
-        untrained=untrained,
+        untrained=not base.trained,
     )
     scale_dropout(model, training.dropout)
     run = train(
@@ -78,11 +86,11 @@ def train_candidate(
         base.task,
         training,
         seed=settings.seed,
-        teacher=None if untrained else base.model,
+        teacher=base.model if base.trained else None,
         label=label,
         on_score=on_score,
         checkpoint=checkpoint,
         progress=progress,
-        settle=partial(recalibrate, model, base.task, settings.seed) if untrained else None,
+        settle=None if base.trained else partial(recalibrate, model, base.task, settings.seed),
     )
     return Candidate(model, score(model, base.task, "valid"), run)

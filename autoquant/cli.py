@@ -168,7 +168,7 @@ def _register_schemas() -> None:
         ("split", str, field(default="test")),
     ]
     applied: list[Any] = [
-        *((name, str | None, field(default=None)) for name in ("trial", "plan", "device")),
+        *((name, str | None, field(default=None)) for name in ("trial", "plan", "start", "device")),
         *((name, float | None, field(default=None)) for name in ("epochs", "lr")),
         ("steps", int | None, field(default=None)),
     ]
@@ -340,7 +340,13 @@ def _apply(config: DictConfig) -> None:
     from autoquant.applier import apply
 
     applied = apply(
-        study.path, task, trial=config.trial, plan=plan, changes=changes, device=config.device
+        study.path,
+        task,
+        trial=config.trial,
+        plan=plan,
+        start=config.start,
+        changes=changes,
+        device=config.device,
     )
     console.print_applied(applied)
 

@@ -20,7 +20,7 @@ SUMMARIES = {
     "search": "Find the plan with the best score whose packed file fits the budget.",
     "sweep": "Train every plan of a grid in full; write one table and its figures.",
     "report": "Redraw the figures of a study.",
-    "apply": "Train a plan in full from the study's baseline and write the packed file.",
+    "apply": "Train a plan in full, from the study's baseline or from scratch, and pack it.",
     "evaluate": "Score a packed file.",
 }
 MODELS = (
@@ -46,12 +46,16 @@ OWN_SETTINGS = {
     },
     "report": {"study": "Folder of a search or a sweep."},
     "apply": {
-        "study": "Folder of a search.",
-        "trial": "A trial of the study instead of its best plan: 17, or w4 for uniform 4 bits.",
+        "study": "Folder of a search, or of a sweep.",
+        "trial": "A trial of the search instead of its best plan: 17, or w4 for uniform 4 bits. Of "
+        "a sweep: the cell, by its name in cells.csv.",
         "plan": "A plan file to apply instead.",
-        "epochs": "Length of the training, instead of the study's final.epochs.",
+        "start": "baseline: from the study's float model, as its final says; scratch: in low "
+        "precision from the first step, as its baseline says. (default: as a sweep's cell was "
+        "trained, else baseline)",
+        "epochs": "Length of the training, instead of that of final (or baseline).",
         "steps": "The same in batches.",
-        "lr": "Learning rate, instead of the study's final.lr.",
+        "lr": "Learning rate, instead of that of final (or baseline).",
         "device": "Where to train, instead of the study's device.",
     },
     "evaluate": {

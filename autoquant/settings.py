@@ -206,6 +206,8 @@ class Widening:
         )
 
 
+STARTS = ("baseline", "scratch")
+"""What a plan is trained from: the float model, or nothing."""
 RULED = tuple(each.name for each in fields(LayerChoice))
 """What a rule can set."""
 
@@ -377,8 +379,7 @@ class Sweep:
         require(bool(self.seeds) and whole, "sweep.seeds must be whole numbers", list(self.seeds))
         grid = (self.budgets or self.weight_bits) and self.activation_bits and self.width
         require(bool(grid or self.plans), "sweep must have a grid or plans", "neither")
-        rule = "sweep.start must be baseline or scratch"
-        require(self.start in ("baseline", "scratch"), rule, self.start)
+        require(self.start in STARTS, f"sweep.start must be {' or '.join(STARTS)}", self.start)
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from autoquant import cost
-from autoquant.baseline import float_baseline, float_model
+from autoquant.baseline import float_baseline
 from autoquant.budget import readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.cells import Cell, Result, Table
@@ -30,7 +30,7 @@ from autoquant.settings import Search, Sweep
 from autoquant.study import Baseline, Study
 from autoquant.survey import Survey, survey
 from autoquant.task import Task
-from autoquant.training import check_autocast, resolve_device, score, seed_everything
+from autoquant.training import check_autocast, resolve_device, score
 
 UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
 """Settings of a search that mean nothing here, and may change."""
@@ -213,7 +213,6 @@ class _Sweeping:
                 label=cell.name,
                 checkpoint=self.table.checkpoint(cell),
                 progress=self.progress,
-                untrained=cell.start == "scratch",
             )
             test = score(trained.model, base.task, "test") if self.grid.test else None
         except Diverged as error:
@@ -238,13 +237,9 @@ class _Sweeping:
 
     def _base(self, cell: Cell) -> Base:
         """What the cell starts from: the trained float model, or one that is not trained."""
-        settings = replace(self.base.settings, seed=cell.seed)
-        if cell.start == "baseline":
-            return replace(self.base, settings=settings)
-        device = next(self.base.model.parameters()).device
-        seed_everything(cell.seed)  # as for the float model itself
-        model = prepare(float_model(self.base.task).to(device))
-        return replace(self.base, model=model, settings=settings)
+        if cell.start == "scratch":
+            return self.base.from_scratch(cell.seed)
+        return replace(self.base, settings=replace(self.base.settings, seed=cell.seed))
 
     def _say(self, result: Result) -> None:
         if not self.progress:

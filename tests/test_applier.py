@@ -19,8 +19,9 @@ from autoquant.evaluator import evaluate
 from autoquant.graph import prepare
 from autoquant.plan import LayerChoice
 from autoquant.searcher import search
-from autoquant.settings import Search, Training
+from autoquant.settings import Search, Sweep, Training
 from autoquant.study import Study
+from autoquant.sweeper import sweep
 from autoquant.tasks.language import LanguageTask
 from tests.toys import described, language_task
 
@@ -175,6 +176,41 @@ def test_changes_of_the_training(study):
         apply(study, toy(), changes={"stps": 1}, progress=False)
 
 
+def test_from_scratch(study, monkeypatch):
+    """As the float model is trained, without a teacher, in a folder of its own."""
+    taught: list[object] = []
+
+    def train(*given, teacher=None, **options):
+        taught.append(teacher)
+        return training.train(*given, teacher=teacher, **options)
+
+    monkeypatch.setattr(candidate, "train", train)
+    applied = apply(study, toy(), start="scratch", progress=False)
+    assert taught == [None]
+    assert applied.steps == SETTINGS.baseline.steps
+    assert applied.artifact.parent.name.endswith("-scratch")
+    assert applied.size_bytes == applied.artifact.stat().st_size
+    assert applied.valid == evaluate(applied.artifact, toy(), split="valid")
+    assert apply(study, toy(), start="scratch", progress=False) == applied
+    assert len(taught) == 1
+    assert apply(study, toy(), progress=False).artifact != applied.artifact
+
+
+@pytest.mark.parametrize("start", ["baseline", "scratch"])
+def test_a_cell_of_a_sweep(start, tmp_path):
+    """Trained once more, it is what the sweep made: its start, its seed."""
+    grid = Sweep(weight_bits=(4,), seeds=(0, 3), start=start)
+    cells = sweep(toy(), SETTINGS, sweep=grid, study=tmp_path / "study", progress=False).results
+    last = cells[-1]
+    applied = apply(tmp_path / "study", toy(), trial=last.cell.name, progress=False)
+    assert (applied.valid, applied.size_bytes) == (last.valid, last.size_bytes)
+    assert applied.valid != cells[0].valid
+    with pytest.raises(UserError, match="trial must name a cell of the sweep, or plan a file"):
+        apply(tmp_path / "study", toy(), progress=False)
+    with pytest.raises(UserError, match=rf"must be one of the study's \({cells[0].cell.name}, "):
+        apply(tmp_path / "study", toy(), trial="17", progress=False)
+
+
 def test_what_is_refused_leaves_nothing(study, tmp_path):
     plan = Study.open(study).plan()
     odd = replace(plan, choices={**plan.choices, "dekoder": LayerChoice()})
@@ -183,6 +219,7 @@ def test_what_is_refused_leaves_nothing(study, tmp_path):
         r"must be one of the study's \(w4, 0\), got '7'": {"trial": "7"},
         "must name layers of the model, got 'dekoder'": {"plan": odd},
         "steps must be at least 1, got 0": {"changes": {"steps": 0}},
+        "start must be baseline or scratch, got 'middle'": {"start": "middle"},
         "device must be one that torch has here": {"device": "tpu"},
     }
     for match, options in cases.items():

@@ -128,9 +128,19 @@ def test_from_scratch_step_sizes_follow_the_weights(base: Base) -> None:
     """A hidden state that hardly moved at first is not held to where it was."""
     training = Training(steps=64, lr=3e-2, scores=0)
 
-    def reach(**options: bool) -> float:
-        model = train(base, LayerChoice(4, 4), training, **options).model
-        quantizer = model.rnn.l0.hidden_quantizer
-        return float(quantizer.scale().detach()) * 7
+    def reach(start: Base) -> float:
+        model = train(start, LayerChoice(4, 4), training).model
+        return 7 * float(model.rnn.l0.hidden_quantizer.scale().detach())
 
-    assert reach(untrained=True) > 2 * reach()
+    assert reach(base.from_scratch(0)) > 2 * reach(base)
+
+
+def test_a_base_from_scratch_is_the_float_model_before_training(base: Base) -> None:
+    first, same, other = (base.from_scratch(seed) for seed in (3, 3, 4))
+    assert not first.trained
+    assert first.settings == replace(base.settings, seed=3)
+    weights = [each.model.decoder.weight for each in (first, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    torch.manual_seed(3)
+    assert torch.equal(weights[0], TASK.build_model().decoder.weight)
