@@ -118,6 +118,17 @@ SINGLE: dict[str, list[str]] = {
         *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
         *BYTES,
     ),
+    "widths-long": _sweep(
+        "widths-long",
+        "lstm",
+        *("sweep.budgets=[0.125x]", "sweep.width=[1.0,1.5]", "final.epochs=4", *BYTES),
+    ),
+    "stdlib-widths-long": [
+        *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
+        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),
+        *("pretrained=studies/stdlib-widths", "final.epochs=4", "final.lr=4e-3", *BYTES),
+        *("final.distill=0", "final.dropout=1.0", "final.scores=0", "final.keep=last"),
+    ],
 }
 STUDIES: dict[str, list[list[str]]] = {
     **{name: [command] for name, command in SINGLE.items()},

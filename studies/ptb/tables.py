@@ -196,8 +196,10 @@ TABLES = {
     "plans-gru": table_of_plans,
     "search": table_of_searches,
     "widths": table_of_widths,
+    "widths-long": table_of_widths,
     "stdlib-widths": table_of_widths,
     "stdlib-widths-projected": table_of_widths,
+    "stdlib-widths-long": table_of_widths,
     "transfer": table_of_plans,
 }
 
