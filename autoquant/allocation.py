@@ -16,7 +16,6 @@ from autoquant.space import Dimension, Point, Projection, moved
 
 CELLS = 20_000  # into which the room for bits is cut
 PROMISING = 2.0  # growth to twice the units at most halves what rounding their weights costs
-COARSE = 4  # activations of fewer bits: more units make good what rounding those costs, too
 SPREAD = 0.7  # deviation of a guess's rises: half of them are off by a factor of 1.6 or more
 
 
@@ -38,13 +37,13 @@ class Allocation:
         """The best points that the rises know of, for each step of the widths.
 
         Widths that cost so many bits that the loss rises more than PROMISING times as much as at
-        the best one are left out, unless activations are coarse.
+        the best one are left out.
         """
         steps = range(self.projection.space.width_steps)
         found = [self._allocated((width,) * len(self._dimensions)) for width in steps]
         fitting = [each for each in found if each is not None]
         least = min((rise for _, rise in fitting), default=0.0)
-        return [point for point, rise in fitting if self._promises(rise, least)]
+        return [point for point, rise in fitting if rise <= PROMISING * least]
 
     def guess(self, entropy: tuple[int, ...]) -> Point | None:
         """The best point if the rises were a little other than measured, at promising widths.
@@ -60,13 +59,7 @@ class Allocation:
         plain = self._allocated([0] * len(self._dimensions), factors)
         if plain is None:
             return None
-        return wide[0] if wide is not None and self._promises(wide[1], plain[1]) else plain[0]
-
-    def _promises(self, rise: float, least: float) -> bool:
-        """Whether a width may be worth the bits that it costs."""
-        activations = [d for d in self._dimensions if d.field in ("activation_bits", "hidden_bits")]
-        coarse = any(each.choices[-1] < COARSE for each in activations)
-        return coarse or rise <= PROMISING * least
+        return wide[0] if wide is not None and wide[1] <= PROMISING * plain[1] else plain[0]
 
     def _allocated(
         self, widths: Sequence[int], factors: Sequence[float] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -97,16 +96,6 @@ def test_widths_that_do_not_fit_have_no_start() -> None:
     assert len(allocation_of(45, alike).starts()) == 1  # 1 bit each; x 1.5 would take 50
     assert len(allocation_of(50, alike).starts()) == 2
     assert allocation_of(44).starts() == []
-
-
-def test_with_coarse_activations_every_width_has_a_start() -> None:
-    coarse = [
-        replace(d, choices=(2, 3)) if d.field == "activation_bits" else d for d in SPACE.dimensions
-    ]
-    space = replace(SPACE, dimensions=tuple(coarse))
-    starts = Allocation(Projection(space, size_of, 150), sensitivity_of(RISES)).starts()
-    assert len(allocation_of(150).starts()) < 3
-    assert [point[WIDTH] for point in starts] == [0, 1, 2]
 
 
 def test_starts_have_the_widest_activations() -> None:

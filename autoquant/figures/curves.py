@@ -13,10 +13,10 @@ from autoquant.figures.style import (
     BLACK,
     BLUE,
     GREEN,
-    LEGEND,
     ORANGE,
     PINK,
     RED,
+    legend,
     mark_beyond,
     score_axis,
     share_axis,
@@ -184,7 +184,7 @@ def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
     mark_beyond(axes, pairs, data.view, "plan")
     if data.undrawn:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
-    figure.legend(ncols=3, **LEGEND)
+    legend(figure, axes)
 
 
 def _draw_curve(axes: Axes, curve: Curve, **look: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autoquant.budget import readable
@@ -47,6 +48,12 @@ def scatter(
     if pairs:
         x, y = zip(*pairs, strict=True)
         axes.scatter(x, y, s=size, marker=marker.lstrip("-"), label=label, zorder=3, **style)
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """A legend below figures that are 8 inches wide, in as many columns as its labels let it."""
+    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
+    figure.legend(ncols=3 if longest <= 31 else 2 if longest <= 54 else 1, **LEGEND)
 
 
 def score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> None:

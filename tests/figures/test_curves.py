@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from autoquant.figures.curves import (
     PLANS,
@@ -103,3 +104,19 @@ def test_more_curves_than_colours():
     assert data is not None
     lines = draw_sizes(data).axes[0].get_lines()
     assert {line.get_linestyle() for line in lines} >= {"-", "--"}
+
+
+@pytest.mark.parametrize(
+    ("budget", "start"),
+    [("0.1x", "baseline"), ("0.125x", "baseline"), ("0.1x", "scratch"), ("0.0625x", "scratch")],
+)
+def test_the_legend_is_inside_the_figure(budget, start):
+    cells = [cell(None, bits, 44.0, budget=budget, start=start) for bits in (16, 32, 8, 4)]
+    data = width_curves(facts(cells))
+    assert data is not None
+    figure = draw_widths(data)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure.legends[0].get_window_extent(canvas.get_renderer())
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
