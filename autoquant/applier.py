@@ -203,9 +203,15 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     known = {each.name: each for each in _trained(folder, settings)}
     name = f"trial-{trial}"
     if name not in known:
-        names = ", ".join(each.removeprefix("trial-") for each in known) or "none"
-        raise UserError(f"trial must be one of the study's ({names}), got {trial!r}")
+        names = [each.removeprefix("trial-") for each in known]
+        raise UserError(f"trial must be one of the study's ({_listed(names)}), got {trial!r}")
     return known[name]
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    """Names for an error, not more than a person reads."""
+    more = f", ... {len(names)} in all" if len(names) > most else ""
+    return ", ".join(names[:most]) + more or "none"
 
 
 def _trained(folder: Study, settings: Search) -> list[_Choice]:

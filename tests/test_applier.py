@@ -211,6 +211,13 @@ def test_a_cell_of_a_sweep(start, tmp_path):
         apply(tmp_path / "study", toy(), trial="17", progress=False)
 
 
+def test_an_error_lists_no_more_names_than_a_person_reads():
+    names = [str(i) for i in range(21)]
+    assert applier._listed(names[:20]).split(", ") == names[:20]
+    assert applier._listed(names).endswith("18, 19, ... 21 in all")
+    assert applier._listed([]) == "none"
+
+
 def test_what_is_refused_leaves_nothing(study, tmp_path):
     plan = Study.open(study).plan()
     odd = replace(plan, choices={**plan.choices, "dekoder": LayerChoice()})

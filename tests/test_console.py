@@ -115,4 +115,25 @@ def test_a_sweep_is_a_table(capsys):
         ["0.1x-a8-x1-seed0", "-", "-", "-", "-", "too", "large"],
         ["1", "cell", "is", "being", "trained", "by", "other", "processes"],
     ]
-    assert lines[7:] == [["table:", "runs/one/cells.csv"], ["figure:", "runs/one/figures/grid.png"]]
+    assert lines[7:] == [
+        ["table:", "runs/one/cells.csv"],
+        ["figure:", "runs/one/figures/grid.png"],
+        ["next:", "autoquant", "apply", "study=runs/one", "trial=w4-a8-x1-seed0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("direction", "best"),
+    [("minimize", "trial=w4-a8-x1-seed0"), ("maximize", "trial=w8-a8-x1-seed0")],
+)
+def test_a_sweep_names_its_best_cell(direction, best, capsys):
+    cells = (cell(8, 8, 39.0), cell(4, 8, 38.0))
+    record = replace(BASELINE, direction=direction)
+    console.print_sweep(SweepResult(Study(Path("runs/one")), record, cells, missing=0), [])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(best)
+
+
+def test_a_sweep_without_a_score_has_no_best_cell(capsys):
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, (cell(2, 8, None),), missing=0)
+    console.print_sweep(swept, [])
+    assert "next:" not in capsys.readouterr().out

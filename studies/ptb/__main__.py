@@ -126,8 +126,9 @@ SINGLE: dict[str, list[str]] = {
     "stdlib-widths-long": [
         *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
         *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),
-        *("pretrained=studies/stdlib-widths", "final.epochs=4", "final.lr=4e-3", *BYTES),
-        *("final.distill=0", "final.dropout=1.0", "final.scores=0", "final.keep=last"),
+        *("sweep.seeds=[0,1,2]", "pretrained=studies/stdlib-widths", "final.epochs=4"),
+        *("final.lr=4e-3", "final.distill=0", "final.dropout=1.0", *BYTES),
+        *("final.scores=0", "final.keep=last"),
     ],
 }
 STUDIES: dict[str, list[list[str]]] = {
