@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 
 import pytest
@@ -24,8 +25,9 @@ def test_a_sweep_writes_a_table_and_figures(place, swept):
     results = Table.of(Study(place / "swept")).results()
     assert [each.cell.name for each in results] == ["w4-a8-x1-seed0", "w2-a8-x1-seed0"]
     for each in results:
-        line = [line for line in swept.out.splitlines() if each.cell.name in line][-1]
-        assert line.split()[1:] == [
+        named = [line.split() for line in swept.out.splitlines() if each.cell.name in line]
+        line = next(line for line in named if len(line) == 6)
+        assert line[1:] == [
             str(each.size_bytes),
             f"{each.size_share:.4f}x",
             f"{each.valid:.5g}",
@@ -35,6 +37,19 @@ def test_a_sweep_writes_a_table_and_figures(place, swept):
     for name in ("grid", "curves", "profile"):
         assert (place / f"swept/figures/{name}.png").is_file()
     assert "figure:  swept/figures/grid.png\n" in swept.out
+
+
+def test_the_next_command_packs_the_best_cell(place, swept):
+    """As it is printed, typed: the file scores what the table says."""
+    command = shlex.split(swept.out.splitlines()[-1].removeprefix("next:"))
+    assert command[:2] == ["autoquant", "apply"]
+    applied = run(place, *command[1:])
+    assert applied.code == 0, applied.err
+    best = min(Table.of(Study(place / "swept")).results(), key=lambda each: each.valid or 0)
+    (file,) = (place / f"swept/applied/trial-{best.cell.name}").glob("model.safetensors")
+    assert file.stat().st_size == best.size_bytes
+    scored = run(place, "evaluate", f"artifact={file}", "split=test")
+    assert f"perplexity {best.test:.4f} on the test split" in scored.out
 
 
 def test_a_sweep_goes_on_and_may_grow(place, swept, monkeypatch):
@@ -67,7 +82,7 @@ def test_a_plan_is_applied_in_the_folder_of_a_sweep(place, swept, tmp_path):
     (tmp_path / "plan.yaml").write_text(result.cell.plan.to_yaml())
     ran = run(place, "apply", "study=swept", f"plan={tmp_path}/plan.yaml")
     assert ran.code == 0, ran.err
-    (file,) = place.glob("swept/applied/*/model.safetensors")
+    (file,) = place.glob("swept/applied/plan-*/model.safetensors")
     assert file.stat().st_size == result.size_bytes
     ran = run(place, "evaluate", f"artifact={file}")
     assert ran.out.startswith(f"perplexity {result.test:.4f} on the test split")
