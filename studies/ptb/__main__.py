@@ -77,6 +77,19 @@ def _plans(cell: str) -> list[str]:
     )
 
 
+def _long() -> list[list[str]]:
+    """Widths at equal bytes with four epochs; the float model too, trained on in the same way."""
+    kept = ("final.epochs=4", *BYTES)
+    return [
+        _sweep("widths-long", "lstm", "sweep.budgets=[0.125x]", "sweep.width=[1.0,1.5]", *kept),
+        _sweep(
+            "widths-long",
+            "lstm",
+            *("sweep.weight_bits=[32]", "sweep.activation_bits=[32]", *kept),
+        ),
+    ]
+
+
 def _small(*given: str, projected: bool) -> list[str]:
     """Widths at equal bytes on the small task, where all of it can be afforded."""
     name = "stdlib-widths-projected" if projected else "stdlib-widths"
@@ -118,11 +131,6 @@ SINGLE: dict[str, list[str]] = {
         *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
         *BYTES,
     ),
-    "widths-long": _sweep(
-        "widths-long",
-        "lstm",
-        *("sweep.budgets=[0.125x]", "sweep.width=[1.0,1.5]", "final.epochs=4", *BYTES),
-    ),
     "stdlib-widths-long": [
         *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
         *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),
@@ -133,6 +141,7 @@ SINGLE: dict[str, list[str]] = {
 }
 STUDIES: dict[str, list[list[str]]] = {
     **{name: [command] for name, command in SINGLE.items()},
+    "widths-long": _long(),
     "scratch": _scratch("scratch", GROWS, *ADAM),
     "scratch-bit-rnn": _scratch("scratch-bit-rnn", "model=bit_rnn_lstm", BIT_RNN),
 }

@@ -16,7 +16,6 @@ from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
 
 Row = dict[str, str]
 K = TypeVar("K", bound=Hashable)
-PINNED = ("start", "budget", "activation_bits")  # what a row of widths has in common
 UNITS = 300  # neurons of the ungrown model
 
 
@@ -142,8 +141,11 @@ def table_of_plans(folder: Path) -> str:
 
 
 def table_of_widths(folder: Path) -> str:
-    """Perplexities at equal true bytes: a row for each start, budget and activations."""
-    cells = _grouped(folder, lambda row: (*(row[name] for name in PINNED), float(row["width"])))
+    """Perplexities at equal true bytes: a row for each start, budget and activations.
+
+    A float model may stand beside them.
+    """
+    cells = _grouped(folder, lambda row: (*_pinned(row), float(row["width"])))
     widths = sorted({width for *_, width in cells})
     rows = []
     for kind in dict.fromkeys(key[:-1] for key in cells):
@@ -153,7 +155,13 @@ def table_of_widths(folder: Path) -> str:
             row += [spread([float(each[split]) for each in own], 2) for split in ("valid", "test")]
         rows.append(row)
     columns = [f"x{width:g}, {split}" for width in widths for split in ("valid", "test")]
-    return markdown(["start", "budget", "activation bits", *columns], rows)
+    return markdown(["start", "weights", "activation bits", *columns], rows)
+
+
+def _pinned(row: Row) -> tuple[str, str, str]:
+    """What a row of widths has in common."""
+    weights = row["budget"] or f"{row['weight_bits']} bits"
+    return row["start"], weights, row["activation_bits"]
 
 
 def table_of_searches(folder: Path) -> str:

@@ -109,12 +109,23 @@ def test_widths_stand_side_by_side(tmp_path: Path) -> None:
     cells.append({**kind, "start": "scratch", "width": 1.5, "valid": 99.0, "test": 98.0})
     table = table_of_widths(folder_of(tmp_path / "study", *cells))
     assert table.startswith(
-        "| start | budget | activation bits | x1, valid | x1, test | x1.5, valid | x1.5, test |"
+        "| start | weights | activation bits | x1, valid | x1, test | x1.5, valid | x1.5, test |"
     )
     assert row_of(table, "baseline") == [
         *("baseline", "0.1x", "4", "92.00 ± 1.41", "91.00 ± 1.41", "92.00 ± 0.00", "91.00 ± 0.00")
     ]
     assert row_of(table, "scratch") == ["scratch", "0.1x", "4", "-", "-", "99.00", "98.00"]
+
+
+def test_the_float_model_stands_beside_widths(tmp_path: Path) -> None:
+    kind = {"start": "baseline", "width": 1.0, "valid": 90.0, "test": 91.0}
+    cells = [
+        {**kind, "budget": "0.1x", "activation_bits": 8},
+        {**kind, "budget": "", "weight_bits": 32, "activation_bits": 32},
+    ]
+    lines = table_of_widths(folder_of(tmp_path / "study", *cells)).splitlines()
+    assert lines[2] == "| baseline | 0.1x | 8 | 90.00 | 91.00 |"
+    assert lines[3] == "| baseline | 32 bits | 32 | 90.00 | 91.00 |"
 
 
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
