@@ -22,7 +22,6 @@ from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import describe, prepare
-from autoquant.outcome import complete
 from autoquant.plan import Plan
 from autoquant.settings import STARTS, Search, Training, from_dict, require
 from autoquant.study import Study
@@ -109,8 +108,7 @@ def apply(
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = float_baseline(task, settings, folder, target, progress=progress)
-    base = Base(task, prepare(trained), network, replace(settings, seed=chosen.seed))
-    base = base.from_scratch(chosen.seed) if chosen.start == "scratch" else base
+    base = Base(task, prepare(trained), network, settings).started(chosen.start, chosen.seed)
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_text(place / "plan.yaml", plan.to_yaml())
@@ -200,12 +198,11 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
             raise UserError("trial must name a cell of the sweep, or plan a file; got neither")
         plan = folder.plan() if plan is None else plan
         return _Choice(f"plan-{_identity(plan)}", plan, STARTS[0], settings.seed)
-    known = {each.name: each for each in _trained(folder, settings)}
-    name = f"trial-{trial}"
-    if name not in known:
-        names = [each.removeprefix("trial-") for each in known]
-        raise UserError(f"trial must be one of the study's ({_listed(names)}), got {trial!r}")
-    return known[name]
+    known = _tried(folder, settings)
+    if trial not in known:
+        rule = f"trial must be one of the study's ({_listed([*known])})"
+        raise UserError(f"{rule}, got {trial!r}")
+    return known[trial]
 
 
 def _listed(names: list[str], most: int = 20) -> str:
@@ -214,13 +211,19 @@ def _listed(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + more or "none"
 
 
-def _trained(folder: Study, settings: Search) -> list[_Choice]:
-    """Every plan that was trained: a sweep's cells, or a search's trials."""
+def _tried(folder: Study, settings: Search) -> dict[str, _Choice]:
+    """Every plan that was tried, by its name: a sweep's cells, or a search's trials."""
     if folder.cells_file.is_file():
-        cells = [each.cell for each in Table.of(folder).results() if each.state == "complete"]
-        return [_Choice(f"trial-{c.name}", c.plan, c.start, c.seed) for c in cells if c.plan]
-    outcomes = complete(folder.outcomes())
-    return [_Choice(f"trial-{o.trial}", o.plan, STARTS[0], settings.seed) for o in outcomes]
+        cells = [each.cell for each in Table.of(folder).results()]
+        return {
+            each.name: _Choice(f"trial-{each.name}", each.plan, each.start, each.seed)
+            for each in cells
+            if each.plan is not None
+        }
+    return {
+        each.trial: _Choice(f"trial-{each.trial}", each.plan, STARTS[0], settings.seed)
+        for each in folder.outcomes()
+    }
 
 
 def _identity(plan: Plan) -> str:

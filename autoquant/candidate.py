@@ -35,6 +35,12 @@ class Base:
     settings: Search
     trained: bool = True
 
+    def started(self, start: str, seed: int) -> Base:
+        """What a plan is trained from with this start (one of STARTS) and seed."""
+        if start == "scratch":
+            return self.from_scratch(seed)
+        return replace(self, settings=replace(self.settings, seed=seed))
+
     def from_scratch(self, seed: int) -> Base:
         """The same with the first weights that the float model has under this seed."""
         device = next(self.model.parameters()).device

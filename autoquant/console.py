@@ -110,19 +110,9 @@ def print_sweep(result: SweepResult, figures: list[Path]) -> None:
     for path in figures:
         if path.suffix == ".png":
             print(f"figure:  {path}")
-    best = _best(result)
-    if best is not None:
-        trial = shlex.quote(f"trial={best}")
+    if result.best is not None:
+        trial = shlex.quote(f"trial={result.best.cell.name}")
         print(f"next:    autoquant apply {_argument('study', result.study.path)} {trial}")
-
-
-def _best(result: SweepResult) -> str | None:
-    """The cell with the best score on the valid split."""
-    scored = {each.cell.name: each.valid for each in result.results if each.valid is not None}
-    if not scored:
-        return None
-    chosen = min if result.baseline.direction == "minimize" else max
-    return chosen(scored, key=scored.__getitem__)
 
 
 def print_applied(applied: Applied) -> None:

@@ -206,8 +206,7 @@ class Widening:
         )
 
 
-STARTS = ("baseline", "scratch")
-"""What a plan is trained from: the float model, or nothing."""
+STARTS = ("baseline", "scratch")  # what a plan is trained from: the float model, or nothing
 RULED = tuple(each.name for each in fields(LayerChoice))
 """What a rule can set."""
 

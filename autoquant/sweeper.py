@@ -54,6 +54,13 @@ class SweepResult:
     results: tuple[Result, ...]
     missing: int
 
+    @property
+    def best(self) -> Result | None:
+        """The cell with the best score on the valid split."""
+        sign = 1.0 if self.baseline.direction == "minimize" else -1.0
+        scored = [(sign * each.valid, each) for each in self.results if each.valid is not None]
+        return min(scored, key=lambda pair: pair[0])[1] if scored else None
+
 
 def sweep(
     task: Task,
@@ -202,7 +209,8 @@ class _Sweeping:
     def _train(self, cell: Cell) -> Result:
         if cell.plan is None:
             return Result(cell, "too large")
-        base, started = self._base(cell), time.monotonic()
+        base = self.base.started(cell.start, cell.seed)
+        started = time.monotonic()
         training = base.settings.baseline if cell.start == "scratch" else base.settings.final
         sized = self._sized(cell)
         try:
@@ -234,12 +242,6 @@ class _Sweeping:
             paper_share=cost.neuron_share(network, cell.plan),
             activation_bytes=cost.activation_bytes(network, cell.plan),
         )
-
-    def _base(self, cell: Cell) -> Base:
-        """What the cell starts from: the trained float model, or one that is not trained."""
-        if cell.start == "scratch":
-            return self.base.from_scratch(cell.seed)
-        return replace(self.base, settings=replace(self.base.settings, seed=cell.seed))
 
     def _say(self, result: Result) -> None:
         if not self.progress:

@@ -17,6 +17,7 @@ from autoquant.artifact import read
 from autoquant.errors import RunError, UserError
 from autoquant.evaluator import evaluate
 from autoquant.graph import prepare
+from autoquant.outcome import to_csv
 from autoquant.plan import LayerChoice
 from autoquant.searcher import search
 from autoquant.settings import Search, Sweep, Training
@@ -209,6 +210,16 @@ def test_a_cell_of_a_sweep(start, tmp_path):
         apply(tmp_path / "study", toy(), progress=False)
     with pytest.raises(UserError, match=rf"must be one of the study's \({cells[0].cell.name}, "):
         apply(tmp_path / "study", toy(), trial="17", progress=False)
+
+
+def test_a_trial_that_was_pruned_may_be_applied(study):
+    folder = Study.open(study)
+    kept = [
+        replace(o, state="pruned", score=None) if o.trial == "0" else o for o in folder.outcomes()
+    ]
+    folder.outcomes_file.write_text(to_csv(kept, folder.baseline().size_bytes))
+    applied = apply(study, toy(), trial="0", changes={"steps": 1}, progress=False)
+    assert applied.plan == kept[-1].plan
 
 
 def test_an_error_lists_no_more_names_than_a_person_reads():
