@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 from tqdm import tqdm
 
-from autoquant.compute import computing, current
+from autoquant.compute import computing, current, flushed_denormals
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
@@ -147,7 +147,8 @@ def train(
     bar = tqdm(
         total=total, initial=run.steps, desc=label, unit="step", leave=False, disable=not progress
     )
-    with bar, computing(replace(current(), precision=settings.precision)):
+    asked = replace(current(), precision=settings.precision)
+    with bar, flushed_denormals(), computing(asked):
         batches = islice(task.batches(seed, start=run.steps), total - run.steps)
         for batch in batches:
             loss, carry = stepper.step(batch, carry)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from autoquant import compute
-from autoquant.compute import Compute, computing, current, has_bfloat16
+from autoquant.compute import Compute, computing, current, flushed_denormals, has_bfloat16
 from autoquant.errors import UserError
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -132,3 +132,46 @@ def test_bfloat16_is_used_where_the_device_has_it(has, monkeypatch):
     monkeypatch.setattr(compute, "has_bfloat16", lambda device: has)
     assert Compute(precision="bfloat16").precision_on(CPU) == ("bfloat16" if has else "float32")
     assert Compute(precision="float32").precision_on(CPU) == "float32"
+
+
+# --- denormals -----------------------------------------------------------------------------------
+
+SMALL = 2.0**-126  # the smallest float32 whose half is a denormal
+
+
+def half_of_the_smallest() -> float:
+    return float(torch.tensor(SMALL) * 0.5)
+
+
+@pytest.fixture
+def flushing():
+    """Set flushing and give it back as it was by default."""
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    yield torch.set_flush_denormal
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_zero_within_the_block_and_as_before_after_it(flushing, before):
+    flushing(before)
+    expected = 0.0 if before else SMALL / 2
+    assert half_of_the_smallest() == expected
+    with flushed_denormals():
+        assert half_of_the_smallest() == 0.0
+        with flushed_denormals():
+            pass
+        assert half_of_the_smallest() == 0.0
+    assert half_of_the_smallest() == expected
+
+
+def test_denormals_are_back_after_an_error(flushing):
+    with pytest.raises(RuntimeError), flushed_denormals():
+        raise RuntimeError
+    assert half_of_the_smallest() == SMALL / 2
+
+
+def test_a_processor_that_cannot_flush_goes_on(flushing, monkeypatch):
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: False)
+    with flushed_denormals():
+        assert half_of_the_smallest() == SMALL / 2
