@@ -44,14 +44,15 @@ def _sweep(name: str, start: str, *given: str) -> list[str]:
 
 
 def _scratch(name: str, *given: str) -> list[list[str]]:
-    """Low precision from the first step: the 4 x 4 row of Table 2, and the diagonal of Table 1."""
+    """Low precision from the first step: the diagonal of Table 1, and the 4 x 4 row of Table 2."""
 
     def command(bits: int, widths: str) -> list[str]:
         uniform = f"sweep.weight_bits=[{bits}]", f"sweep.activation_bits=[{bits}]"
         study = f"study=studies/ptb-{name}", "sweep.start=scratch"
         return ["sweep", *study, *uniform, f"sweep.width={widths}", SHORT, *given]
 
-    return [command(4, WIDTHS), *(command(bits, "[1.0]") for bits in DIAGONAL)]
+    wide = command(32, "[1.5]")  # the float model that the wide 4 x 4 is to be judged by
+    return [*(command(bits, "[1.0]") for bits in DIAGONAL), wide, command(4, WIDTHS)]
 
 
 def _search(cell: str, budget: str) -> list[str]:
@@ -79,7 +80,7 @@ def _plans(cell: str) -> list[str]:
 
 def _long() -> list[list[str]]:
     """Widths at equal bytes with four epochs; the float model too, trained on in the same way."""
-    kept = ("final.epochs=4", *BYTES)
+    kept = ("final.epochs=4", "sweep.seeds=[0,1,2]", *BYTES)
     return [
         _sweep("widths-long", "lstm", "sweep.budgets=[0.125x]", "sweep.width=[1.0,1.5]", *kept),
         _sweep(

@@ -92,10 +92,11 @@ def table_of_scratch(folder: Path) -> str:
     rows = [["32 x 32", str(UNITS), f"{base:.1f}", "", "", ""]]
     for key in sorted(tests, key=lambda key: (-key[0], key[2])):
         weights, activations, neurons = key
-        paper = _over(TABLE_2.get(key, TABLE_1[weights, activations]), TABLE_1[32, 32])
+        there = TABLE_2.get(key, TABLE_1[weights, activations] if neurons == UNITS else None)
+        paper = "-" if there is None else _over(there, TABLE_1[32, 32])
         own = f"{weights} x {activations}", str(neurons), f"{tests[key]:.1f}", lost[key]
         rows.append([*own, warm.get(key, "-"), paper])
-    head = ["weights x activations", "neurons", "test perplexity", "over float"]
+    head = ["weights x activations", "neurons", "test perplexity", f"over float of {UNITS}"]
     return markdown([*head, "from the float model, over it", "the paper, over its float"], rows)
 
 

@@ -81,9 +81,11 @@ def test_from_scratch_stands_beside_the_start_from_the_float_model(tmp_path: Pat
     folder_of(tmp_path / "ptb-table1", {**low, "test": 107.0}, {**bits, "width": 1, "test": 199.0})
     folder_of(tmp_path / "ptb-table2", {**bits, "width": 1, "test": 101.0}, {**grown, "test": 99.0})
     cells = [{**low, "test": 130.0}, {**grown, "test": 120.0}, {**bits, "width": 1, "test": 121.0}]
+    cells.append({"weight_bits": 32, "activation_bits": 32, "width": 1.5, "test": 95.0})
     table = table_of_scratch(folder_of(tmp_path / "ptb-scratch", *cells))
     assert [line.strip("|").split(" | ")[1:] for line in table.splitlines()[2:]] == [
         ["300", "100.0", "", "", " "],
+        ["450", "95.0", "-5.0%", "-", "- "],
         ["300", "121.0", "+21.0%", "+1.0%", "+6.0% "],
         ["450", "120.0", "+20.0%", "-1.0%", "+0.1% "],
         ["300", "130.0", "+30.0%", "+7.0%", "+40.0% "],
