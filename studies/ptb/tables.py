@@ -206,6 +206,7 @@ TABLES = {
     "search": table_of_searches,
     "widths": table_of_widths,
     "widths-long": table_of_widths,
+    "widths-scratch": table_of_widths,
     "stdlib-widths": table_of_widths,
     "stdlib-widths-projected": table_of_widths,
     "stdlib-widths-long": table_of_widths,
