@@ -25,7 +25,8 @@ from autoquant.figures.style import (
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
 from autoquant.study import Baseline
 
-LOOKS = tuple(zip("os^Dv", (BLUE, ORANGE, GREEN, RED, PINK), strict=True))
+COLORS = (BLUE, ORANGE, GREEN, RED, PINK)
+MARKERS = "os^DvPX"  # another number than of colours: a curve of one plan can be told by its mark
 STYLES = ("-", "--", ":", "-.")  # in turn, where curves outnumber colours
 PLANS = "plan files"
 
@@ -80,7 +81,7 @@ def size_curves(facts: SweepFacts) -> CurvesData | None:
     def label(mean: Mean) -> str:
         if mean.activation_bits is None:
             return PLANS + mean.start
-        width = f"width x{mean.width:g}, " if several else ""
+        width = f"width x{mean.width:.4g}, " if several else ""
         return f"{width}{mean.activation_bits}-bit activations{mean.start}"
 
     curves = _curves(facts.scored, label, lambda mean: mean.share)
@@ -155,7 +156,7 @@ def draw_widths(data: CurvesData) -> Figure:
     figure, axes = _started(data, "score against width, at equal true size")
     widths = sorted({spot.at for curve in data.curves for spot in curve.spots})
     axes.set_xlim(*data.limits)
-    axes.set_xticks(widths, [f"x{width:g}" for width in widths])
+    axes.set_xticks(widths, [f"x{width:.4g}" for width in widths])
     axes.set_xlabel("width of the layers that may grow; bits fill the budget")
     _draw(figure, axes, data)
     return figure
@@ -172,11 +173,7 @@ def _started(data: CurvesData, title: str) -> tuple[Figure, Axes]:
 def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
     score_axis(axes, data.view, data.baseline)
     for i, curve in enumerate(data.curves):
-        marker, color = LOOKS[i % len(LOOKS)]
-        style = STYLES[i // len(LOOKS) % len(STYLES)]
-        if not curve.joined:
-            marker, color, style = "*", BLACK, "none"
-        _draw_curve(axes, curve, marker=marker, color=color, ls=style)
+        _draw_curve(axes, curve, **_look(i, curve))
         for spot in curve.spots:
             if spot.name:
                 write(axes, shortened(spot.name), (spot.at, spot.score))
@@ -185,6 +182,15 @@ def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
     if data.undrawn:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
     legend(figure, axes)
+
+
+def _look(place: int, curve: Curve) -> dict[str, str]:
+    """Colour, mark and line of a curve, by its place among the curves."""
+    if not curve.joined:
+        return {"marker": "*", "color": BLACK, "ls": "none"}
+    turn, color = divmod(place, len(COLORS))
+    marker = MARKERS[place % len(MARKERS)]
+    return {"marker": marker, "color": COLORS[color], "ls": STYLES[turn % len(STYLES)]}
 
 
 def _draw_curve(axes: Axes, curve: Curve, **look: str) -> None:

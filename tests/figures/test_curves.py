@@ -4,6 +4,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from autoquant.figures.curves import (
+    MARKERS,
     PLANS,
     Spot,
     draw_sizes,
@@ -104,6 +105,21 @@ def test_more_curves_than_colours():
     assert data is not None
     lines = draw_sizes(data).axes[0].get_lines()
     assert {line.get_linestyle() for line in lines} >= {"-", "--"}
+
+
+def test_curves_of_one_plan_can_be_told_apart():
+    widths = [1 + place / 10 for place in range(30)]
+    data = size_curves(facts([cell(4, 8, 38.0 + width, width=width) for width in widths]))
+    assert data is not None
+    lines = [line for line in draw_sizes(data).axes[0].get_lines() if line.get_marker() in MARKERS]
+    looks = [(line.get_marker(), line.get_color()) for line in lines]
+    assert len(set(looks)) == len(looks) == 30
+
+
+def test_a_width_of_many_digits_is_rounded():
+    data = size_curves(facts([cell(4, 8, 38.0), cell(4, 8, 37.0, width=3.33333)]))
+    assert data is not None
+    assert [curve.label[:12].strip() for curve in data.curves] == ["width x1, 8-", "width x3.333"]
 
 
 @pytest.mark.parametrize(
