@@ -76,8 +76,8 @@ def computing(compute: Compute) -> Iterator[None]:
 def flushed_denormals() -> Iterator[None]:
     """Count numbers below 1.2e-38 as zero within the block, on a CPU that can.
 
-    Gradients of a softmax over thousands of classes are full of them, and some CPUs multiply them
-    a hundred times slower than other numbers.
+    Gradients of a softmax over thousands of classes are full of them, and some CPUs take many
+    times as long to multiply them as other numbers.
     """
     if _flushes() or not torch.set_flush_denormal(True):
         yield

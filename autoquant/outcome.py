@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from autoquant.plan import Plan
-from autoquant.task import Direction
+from autoquant.task import Direction, as_loss
 
 State = Literal["complete", "pruned", "diverged", "interrupted"]
 Role = Literal["search", "reference"]
@@ -60,7 +60,7 @@ def complete(outcomes: Iterable[Outcome]) -> list[Outcome]:
 def loss_of(outcome: Outcome, direction: Direction) -> float:
     """The score, turned so that lower is better."""
     assert outcome.score is not None
-    return outcome.score if direction == "minimize" else -outcome.score
+    return as_loss(outcome.score, direction)
 
 
 def best(outcomes: Iterable[Outcome], budget: int, direction: Direction) -> Outcome | None:

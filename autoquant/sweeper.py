@@ -29,7 +29,7 @@ from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.study import Baseline, Study
 from autoquant.survey import Survey, survey
-from autoquant.task import Task
+from autoquant.task import Task, as_loss
 from autoquant.training import check_autocast, resolve_device, score
 
 UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
@@ -57,8 +57,12 @@ class SweepResult:
     @property
     def best(self) -> Result | None:
         """The cell with the best score on the valid split."""
-        sign = 1.0 if self.baseline.direction == "minimize" else -1.0
-        scored = [(sign * each.valid, each) for each in self.results if each.valid is not None]
+        direction = self.baseline.direction
+        scored = [
+            (as_loss(each.valid, direction), each)
+            for each in self.results
+            if each.valid is not None
+        ]
         return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 

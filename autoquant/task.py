@@ -13,6 +13,11 @@ Split = Literal["probe", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("probe", "valid", "test")
 
 
+def as_loss(score: float, direction: Direction) -> float:
+    """A score, turned so that lower is better."""
+    return score if direction == "minimize" else -score
+
+
 class Example(NamedTuple):
     """Inputs for one forward pass, and how many units (tokens, images, frames) they hold."""
 

@@ -24,7 +24,7 @@ from autoquant.compute import computing, current, flushed_denormals
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
-from autoquant.task import Direction, Split, Task, Teachable
+from autoquant.task import Direction, Split, Task, Teachable, as_loss
 
 CHECKPOINT_SECONDS = 20.0
 SETTLED = 16  # times that step sizes are chosen anew, in the first half of a run from scratch
@@ -197,14 +197,15 @@ class _Keeper:
     """The weights with the best score so far."""
 
     def __init__(self, direction: Direction) -> None:
-        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._direction = direction
         self._best: dict[str, Any] = {"score": math.inf, "weights": {}}
 
     def offer(self, value: float, model: nn.Module) -> None:
         """Keep a copy of the model's weights if no earlier ones scored better."""
-        if self._sign * value <= self._best["score"]:
+        loss = as_loss(value, self._direction)
+        if loss <= self._best["score"]:
             weights = {name: each.clone() for name, each in model.state_dict().items()}
-            self._best = {"score": self._sign * value, "weights": weights}
+            self._best = {"score": loss, "weights": weights}
 
     def restore(self, model: nn.Module) -> None:
         """Give the model the weights that were kept."""

@@ -12,6 +12,7 @@ import torch
 from autoquant import compute
 from autoquant.compute import Compute, computing, current, flushed_denormals, has_bfloat16
 from autoquant.errors import UserError
+from tests.toys import SMALLEST, half_of_the_smallest
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -136,12 +137,6 @@ def test_bfloat16_is_used_where_the_device_has_it(has, monkeypatch):
 
 # --- denormals -----------------------------------------------------------------------------------
 
-SMALL = 2.0**-126  # the smallest float32 whose half is a denormal
-
-
-def half_of_the_smallest() -> float:
-    return float(torch.tensor(SMALL) * 0.5)
-
 
 @pytest.fixture
 def flushing():
@@ -155,7 +150,7 @@ def flushing():
 @pytest.mark.parametrize("before", [False, True])
 def test_denormals_are_zero_within_the_block_and_as_before_after_it(flushing, before):
     flushing(before)
-    expected = 0.0 if before else SMALL / 2
+    expected = 0.0 if before else SMALLEST / 2
     assert half_of_the_smallest() == expected
     with flushed_denormals():
         assert half_of_the_smallest() == 0.0
@@ -168,10 +163,10 @@ def test_denormals_are_zero_within_the_block_and_as_before_after_it(flushing, be
 def test_denormals_are_back_after_an_error(flushing):
     with pytest.raises(RuntimeError), flushed_denormals():
         raise RuntimeError
-    assert half_of_the_smallest() == SMALL / 2
+    assert half_of_the_smallest() == SMALLEST / 2
 
 
 def test_a_processor_that_cannot_flush_goes_on(flushing, monkeypatch):
     monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: False)
     with flushed_denormals():
-        assert half_of_the_smallest() == SMALL / 2
+        assert half_of_the_smallest() == SMALLEST / 2

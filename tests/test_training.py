@@ -306,21 +306,21 @@ def test_training_is_in_training_mode_throughout():
     assert toy.modes == [True] * 9
 
 
-# --- the optimizer -------------------------------------------------------------------------------
-
-
 def test_steps_do_without_denormals():
     seen: list[float] = []
 
     def loss(model: nn.Module, step: int) -> torch.Tensor:
-        seen.append(float(torch.tensor(2.0**-126) * 0.5))
+        seen.append(toys.half_of_the_smallest())
         return (next(model.parameters()) ** 2).sum()
 
     if not torch.set_flush_denormal(False):
         pytest.skip("this processor cannot flush denormals")
     quietly(nn.Linear(1, 1), Toy(loss), Training(steps=2))
     assert set(seen) == {0.0}
-    assert float(torch.tensor(2.0**-126) * 0.5) > 0.0
+    assert toys.half_of_the_smallest() > 0.0
+
+
+# --- the optimizer -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("total", [10, 57, 1000])

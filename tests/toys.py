@@ -19,6 +19,13 @@ from autoquant.tasks.corpus import Corpus, encode
 from autoquant.tasks.language import LanguageTask
 from autoquant.tasks.language_model import LanguageModel
 
+SMALLEST = 2.0**-126  # the smallest float32 whose half is a denormal
+
+
+def half_of_the_smallest() -> float:
+    """A denormal, or 0.0 where they are flushed."""
+    return float(torch.tensor(SMALLEST) * 0.5)
+
 
 def corpus(words: int = 20, tokens: int = 1500, seed: int = 0) -> Corpus:
     """Text with something to learn: each word is followed by one of three others."""

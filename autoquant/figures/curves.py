@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.figures.facts import Pair, View, shortened, view_of
+from autoquant.figures.facts import Pair, View, shortened, times, view_of
 from autoquant.figures.style import (
     BLACK,
     BLUE,
@@ -79,9 +79,9 @@ def size_curves(facts: SweepFacts) -> CurvesData | None:
     several = len(rising(mean.width for mean in facts.means)) > 1
 
     def label(mean: Mean) -> str:
-        if mean.activation_bits is None:
+        if mean.activation_bits is None or mean.width is None:
             return PLANS + mean.start
-        width = f"width x{mean.width:.4g}, " if several else ""
+        width = f"width {times(mean.width)}, " if several else ""
         return f"{width}{mean.activation_bits}-bit activations{mean.start}"
 
     curves = _curves(facts.scored, label, lambda mean: mean.share)
@@ -156,7 +156,7 @@ def draw_widths(data: CurvesData) -> Figure:
     figure, axes = _started(data, "score against width, at equal true size")
     widths = sorted({spot.at for curve in data.curves for spot in curve.spots})
     axes.set_xlim(*data.limits)
-    axes.set_xticks(widths, [f"x{width:.4g}" for width in widths])
+    axes.set_xticks(widths, [times(width) for width in widths])
     axes.set_xlabel("width of the layers that may grow; bits fill the budget")
     _draw(figure, axes, data)
     return figure

@@ -137,6 +137,11 @@ def label_of(outcome: Outcome) -> str:
     return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
 
 
+def times(width: float) -> str:
+    """A neuron multiplier as it is written in figures: x1.5."""
+    return f"x{width:.4g}"
+
+
 def shortened(text: str, most: int = 36) -> str:
     """A text with its middle left out where it is long."""
     return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
-from autoquant.figures.facts import View, number, view_of
+from autoquant.figures.facts import View, number, times, view_of
 from autoquant.figures.style import BLACK, draw_tiles
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
 from autoquant.study import Baseline
@@ -93,7 +93,7 @@ def _of_width(
     own = [mean for mean in means if (mean.width, mean.start) == (width, start)]
     placed = {(mean.weight_bits, mean.activation_bits): mean for mean in own}
     rows = {bits: f"{bits:g}" for bits in rising(bits for bits, _ in placed)[::-1]}
-    return _panel(f"width x{width:.4g}{start}", "weight bits", rows, placed, view, direction)
+    return _panel(f"width {times(width)}{start}", "weight bits", rows, placed, view, direction)
 
 
 def _of_budget(
@@ -101,7 +101,7 @@ def _of_budget(
 ) -> Panel:
     own = [mean for mean in means if (mean.budget, mean.start) == (budget, start)]
     placed = {(mean.width, mean.activation_bits): mean for mean in own}
-    rows = {width: f"x{width:.4g}" for width in rising(width for width, _ in placed)}
+    rows = {width: times(width) for width in rising(width for width, _ in placed)}
     return _panel(f"budget {budget}{start}", "width", rows, placed, view, direction)
 
 

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
-from autoquant.figures.facts import label_of, shortened
+from autoquant.figures.facts import label_of, shortened, times
 from autoquant.figures.style import BLACK, SMALL, draw_tiles
 from autoquant.outcome import Outcome
 
@@ -52,7 +52,7 @@ def cell(column: str, value: float | None) -> tuple[str, tuple[float, ...]]:
     if value is None:
         return "", (1.0, 1.0, 1.0, 1.0)
     if column == "width":
-        return f"x{value:g}", maps["Oranges"](min(0.35 * (value - 1) ** 0.5, 0.6))
+        return times(value), maps["Oranges"](min(0.35 * (value - 1) ** 0.5, 0.6))
     if value > 8:
         return "float" if value == 32 else f"{value:g}", maps["Greys"](0.2)
     return f"{value:g}", maps["Blues"](0.08 + 0.09 * value)

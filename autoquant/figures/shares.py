@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.errors import UserError
-from autoquant.figures.facts import Pair, shortened
+from autoquant.figures.facts import Pair, shortened, times
 from autoquant.figures.style import (
     BLACK,
     BLUE,
@@ -94,7 +94,7 @@ def _draw_growth(axes: Axes, bars: Sequence[Bar]) -> None:
     looks = zip(widths, "o^sDv", (BLUE, ORANGE, RED, PINK, BLACK), strict=False)
     for width, marker, color in looks:
         at = [(100 * cost, i) for i, bar in enumerate(bars) for w, cost in bar.growth if w == width]
-        scatter(axes, at, marker, 40, color, f"grown x{width:g}")
+        scatter(axes, at, marker, 40, color, f"grown {times(width)}")
     for i, bar in enumerate(bars):
         if not bar.growth:
             where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "color": GREY}

@@ -55,15 +55,6 @@ def _scratch(name: str, *given: str) -> list[list[str]]:
     return [*(command(bits, "[1.0]") for bits in DIAGONAL), wide, command(4, WIDTHS)]
 
 
-def _equal_bytes() -> list[str]:
-    """Widths at equal bytes, in low precision from the first step."""
-    return [
-        *("sweep", "study=studies/ptb-widths-scratch", "sweep.start=scratch"),
-        *("sweep.budgets=[0.125x]", "sweep.activation_bits=[4,32,2]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", SHORT, *ADAM, *BYTES),
-    ]
-
-
 def _search(cell: str, budget: str) -> list[str]:
     return [
         "search",
@@ -141,6 +132,11 @@ SINGLE: dict[str, list[str]] = {
         *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
         *BYTES,
     ),
+    "widths-scratch": [
+        *("sweep", "study=studies/ptb-widths-scratch", "sweep.start=scratch"),
+        *("sweep.budgets=[0.125x]", "sweep.activation_bits=[4,32,2]", "sweep.width=[1.0,1.5]"),
+        *("sweep.seeds=[0,1,2]", SHORT, *ADAM, *BYTES),
+    ],
     "stdlib-widths-long": [
         *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
         *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),
@@ -152,7 +148,6 @@ SINGLE: dict[str, list[str]] = {
 STUDIES: dict[str, list[list[str]]] = {
     **{name: [command] for name, command in SINGLE.items()},
     "widths-long": _long(),
-    "widths-scratch": [_equal_bytes()],
     "scratch": _scratch("scratch", GROWS, *ADAM),
     "scratch-bit-rnn": _scratch("scratch-bit-rnn", "model=bit_rnn_lstm", BIT_RNN),
 }

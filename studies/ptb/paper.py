@@ -29,3 +29,4 @@ TABLE_2 = {
     for bits, row in _ROWS_2.items()
     for neurons, value in zip(NEURONS, row, strict=True)
 }
+BY_NEURONS = {(*bits, NEURONS[0]): value for bits, value in TABLE_1.items()} | TABLE_2

@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import TypeVar
 
 from autoquant.outcome import complete, from_csv
-from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
+from studies.ptb.paper import BITS, BY_NEURONS, NEURONS, TABLE_1, TABLE_2
 
 Row = dict[str, str]
 K = TypeVar("K", bound=Hashable)
@@ -92,7 +92,7 @@ def table_of_scratch(folder: Path) -> str:
     rows = [["32 x 32", str(UNITS), f"{base:.1f}", "", "", ""]]
     for key in sorted(tests, key=lambda key: (-key[0], key[2])):
         weights, activations, neurons = key
-        there = TABLE_2.get(key, TABLE_1[weights, activations] if neurons == UNITS else None)
+        there = BY_NEURONS.get(key)
         paper = "-" if there is None else _over(there, TABLE_1[32, 32])
         own = f"{weights} x {activations}", str(neurons), f"{tests[key]:.1f}", lost[key]
         rows.append([*own, warm.get(key, "-"), paper])
