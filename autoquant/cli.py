@@ -156,9 +156,11 @@ def _register_schemas() -> None:
     from dataclasses import field, make_dataclass
 
     from hydra.core.config_store import ConfigStore
-    from omegaconf import MISSING
+    from omegaconf import MISSING, OmegaConf
 
     from autoquant.settings import Search, Sweep
+
+    OmegaConf.register_new_resolver("named", _named, replace=True)
 
     fields: list[Any] = [("task", Any, field(default=None))]
     plain = _mirror(Search)
@@ -184,6 +186,11 @@ def _register_schemas() -> None:
     }
     for name, schema in schemas.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def _named(task: str, model: str) -> str:
+    """What default folders call a task: with its model where that is not the task's own."""
+    return task if model == "lstm" else f"{task}-{model}"
 
 
 def _mirror(settings: type) -> type:

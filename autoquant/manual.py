@@ -36,13 +36,14 @@ OWN_SETTINGS = {
         "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER); its own settings "
         "follow as task.hidden=..., see --cfg job.",
         "model": MODELS,
-        "study": "Folder of the search (default runs/TASK-BUDGET). An existing one is continued.",
+        "study": "Folder of the search (default runs/TASK-BUDGET, with another model than lstm "
+        "runs/TASK-MODEL-BUDGET). An existing one is continued.",
     },
     "sweep": {
         "task": "As for a search.",
         "model": MODELS,
-        "study": "Folder of the sweep (default runs/TASK-sweep). An existing one is continued, its "
-        "grid may change. Processes that are started with one command share the cells.",
+        "study": "Folder of the sweep (default runs/TASK-sweep or runs/TASK-MODEL-sweep). An existing "
+        "one is continued, its grid may change. Processes that are started with one command share the cells.",
     },
     "report": {"study": "Folder of a search or a sweep."},
     "apply": {

@@ -31,6 +31,22 @@ def test_cfg_prints_what_would_be_used(place):
     assert "_target_: autoquant.tasks.language.stdlib\n" in ran.out
 
 
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("command", "model", "study"),
+    [
+        ("search", "lstm", "runs/stdlib-0.15x"),
+        ("search", "gru", "runs/stdlib-gru-0.15x"),
+        ("search", "bit_rnn_lstm", "runs/stdlib-bit_rnn_lstm-0.6x"),
+        ("sweep", "gru", "runs/stdlib-gru-sweep"),
+    ],
+)
+def test_a_default_folder_names_the_model(place, command, model, study):
+    ran = run(place, command, "--cfg", "job", "--resolve", f"model={model}")
+    assert ran.code == 0
+    assert f"\nstudy: {study}\n" in ran.out
+
+
 def test_help_and_mistakes_do_not_wait_for_torch():
     code = """
 import sys
