@@ -42,8 +42,9 @@ OWN_SETTINGS = {
     "sweep": {
         "task": "As for a search.",
         "model": MODELS,
-        "study": "Folder of the sweep (default runs/TASK-sweep or runs/TASK-MODEL-sweep). An existing "
-        "one is continued, its grid may change. Processes that are started with one command share the cells.",
+        "study": "Folder of the sweep (default runs/TASK-sweep or runs/TASK-MODEL-sweep). An "
+        "existing one is continued, its grid may change. Processes that are started with one "
+        "command share the cells.",
     },
     "report": {"study": "Folder of a search or a sweep."},
     "apply": {

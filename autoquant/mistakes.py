@@ -47,7 +47,7 @@ def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
             return f"a setting must be one that --help lists, got {key!r}{hint}"
         if key and text.startswith("Missing mandatory value"):
             return f"{key} must be given, as in {key}=..."
-        group = re.search(r"Could not find '(\S+)/(\S+)'\s+Available options.*?:(.*)", text, re.S)
+        group = re.search(r"Could not find '(\S+)/(\S*)'\s+Available options.*?:(.*)", text, re.S)
         if group:
             options = ", ".join(group.group(3).split("Config search path")[0].split())
             return f"{group.group(1)} must be one of {options}, got {group.group(2)!r}"

@@ -35,6 +35,7 @@ SEARCHES = {
     "qat.autocast=float8": "autocast must be none, bfloat16 or float16, got 'float8'",
     "qat.autocast=float16": "autocast=float16 must have a CUDA device",
     "quantizer=foo": "quantizer must be one of bit_rnn, lsq, got 'foo'",
+    "quantizer=": "quantizer must be one of bit_rnn, lsq, got ''",
     "budget=0.3x,0.4x": "several values need -m",
     "trials=0": "trials must be at least 1, got 0",
     "seed=99999999999": "seed must be below 2**32",
