@@ -138,7 +138,10 @@ def weights_file(source: str | Path) -> Path:
     path = Path(source)
     path = Study(path).baseline_file if path.is_dir() else path
     if not path.is_file():
-        raise UserError(f"pretrained must be a safetensors file or a study, got '{source}'")
+        raise UserError(
+            "pretrained must be a safetensors file or a study with its float model's weights, "
+            f"got '{source}'"
+        )
     return path
 
 

@@ -290,7 +290,7 @@ def test_weights_made_anew_must_score_the_same(
 @pytest.mark.parametrize("name", ["nothing", "folder"])
 def test_weights_that_are_not_there(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="safetensors file or a study") as raised:
+    with pytest.raises(UserError, match="safetensors file or a study with") as raised:
         weights_file(tmp_path / name)
     assert name in str(raised.value)
 

@@ -91,6 +91,15 @@ def _long() -> list[list[str]]:
     ]
 
 
+def _fixed(*given: str) -> list[str]:
+    """Weights of 4 bits only, or of 2: where the hardware knows no others, width is what is left."""
+    return [
+        *("sweep", "task=stdlib", "study=studies/stdlib-widths-fixed", "sweep.weight_bits=[4,2]"),
+        *("sweep.activation_bits=[8]", "sweep.width=[1.0,1.5,2.0]", "sweep.seeds=[0,1,2]"),
+        *(*BYTES, *given),
+    ]
+
+
 def _small(*given: str, projected: bool) -> list[str]:
     """Widths at equal bytes on the small task, where all of it can be afforded."""
     name = "stdlib-widths-projected" if projected else "stdlib-widths"
@@ -148,6 +157,7 @@ SINGLE: dict[str, list[str]] = {
 STUDIES: dict[str, list[list[str]]] = {
     **{name: [command] for name, command in SINGLE.items()},
     "widths-long": _long(),
+    "stdlib-widths-fixed": [_fixed(), _fixed("sweep.start=scratch")],
     "scratch": _scratch("scratch", GROWS, *ADAM),
     "scratch-bit-rnn": _scratch("scratch-bit-rnn", "model=bit_rnn_lstm", BIT_RNN),
 }
