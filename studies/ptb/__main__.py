@@ -92,7 +92,7 @@ def _long() -> list[list[str]]:
 
 
 def _fixed(*given: str) -> list[str]:
-    """Weights of 4 bits only, or of 2: where the hardware knows no others, width is what is left."""
+    """Weights of 4 bits only, or of 2: where hardware knows no others, width is what is left."""
     return [
         *("sweep", "task=stdlib", "study=studies/stdlib-widths-fixed", "sweep.weight_bits=[4,2]"),
         *("sweep.activation_bits=[8]", "sweep.width=[1.0,1.5,2.0]", "sweep.seeds=[0,1,2]"),
