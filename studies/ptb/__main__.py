@@ -146,6 +146,11 @@ SINGLE: dict[str, list[str]] = {
         *("sweep.budgets=[0.125x]", "sweep.activation_bits=[4,32,2]", "sweep.width=[1.0,1.5]"),
         *("sweep.seeds=[0,1,2]", SHORT, *ADAM, *BYTES),
     ],
+    "stdlib-widths-taught": [
+        *("sweep", "task=stdlib", "study=studies/stdlib-widths-taught"),
+        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4]", "sweep.width=[1.0,1.5]"),
+        *("sweep.seeds=[0,1,2]", "pretrained=studies/stdlib-widths", "final.epochs=4", *BYTES),
+    ],
     "stdlib-widths-long": [
         *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
         *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),

@@ -210,6 +210,7 @@ TABLES = {
     "stdlib-widths": table_of_widths,
     "stdlib-widths-projected": table_of_widths,
     "stdlib-widths-long": table_of_widths,
+    "stdlib-widths-taught": table_of_widths,
     "stdlib-widths-fixed": table_of_plans,
     "transfer": table_of_plans,
 }
