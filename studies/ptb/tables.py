@@ -165,6 +165,49 @@ def _pinned(row: Row) -> tuple[str, str, str]:
     return row["start"], weights, row["activation_bits"]
 
 
+GAINS = {  # study and start: what a row of the summary says of it
+    ("ptb-widths", "baseline"): "Penn Treebank, float model, a quarter of an epoch",
+    ("ptb-widths-long", "baseline"): "Penn Treebank, float model, four epochs with it as teacher",
+    ("ptb-widths-scratch", "scratch"): "Penn Treebank, from scratch, two epochs",
+    ("stdlib-widths", "baseline"): "small task, float model, one epoch",
+    ("stdlib-widths-taught", "baseline"): "small task, float model, four epochs with it as teacher",
+    ("stdlib-widths-long", "baseline"): "small task, float model, four epochs at 4e-3, no teacher",
+    ("stdlib-widths", "scratch"): "small task, from scratch, four epochs",
+    ("stdlib-widths-projected", "baseline"): "the same with a projection, float model, one epoch",
+    ("stdlib-widths-projected", "scratch"): "the same with a projection, from scratch, four epochs",
+}
+
+
+def table_of_gains(studies: Path) -> str:
+    """By how much x1.5 lies over x1 at equal bytes: test perplexity, seed by seed."""
+    rows = []
+    for (name, start), text in GAINS.items():
+        if (studies / name).is_dir():
+            gains = _gains(studies / name, start)
+            rows.append([text, *(_percents(gains.get(str(bits), [])) for bits in (32, 8, 4, 2))])
+    columns = "32-bit activations", "8-bit", "4-bit", "2-bit"
+    return markdown(["task, start, training", *columns], rows)
+
+
+def _gains(folder: Path, start: str) -> dict[str, list[float]]:
+    """Percent by activation bits, one for each seed that has both widths."""
+    cells = _grouped(folder, lambda row: (row["start"], row["seed"], row["activation_bits"]))
+    gains: dict[str, list[float]] = {}
+    for (its_start, _, bits), rows in cells.items():
+        tests = {float(row["width"]): float(row["test"]) for row in rows}
+        if its_start == start and {1.0, 1.5} <= set(tests):
+            gains.setdefault(bits, []).append(100 * (tests[1.5] / tests[1.0] - 1))
+    return gains
+
+
+def _percents(values: Sequence[float]) -> str:
+    """Mean and standard deviation, with a sign."""
+    if not values:
+        return "-"
+    text = f"{mean(values):+.1f}"
+    return f"{text} ± {stdev(values):.1f}%" if len(values) > 1 else f"{text}%"
+
+
 def table_of_searches(folder: Path) -> str:
     """The best score of the trials of each width, a row for each search."""
     found: dict[str, dict[float, float]] = {}
@@ -204,6 +247,7 @@ TABLES = {
     "plans-lstm": table_of_plans,
     "plans-gru": table_of_plans,
     "search": table_of_searches,
+    "gains": table_of_gains,
     "widths": table_of_widths,
     "widths-long": table_of_widths,
     "widths-scratch": table_of_widths,
@@ -224,8 +268,11 @@ def write_all() -> None:
 
 
 def folder_of(name: str) -> Path:
-    """Where a table's study is kept."""
-    return Path(__file__).parents[1] / (name if name.startswith("stdlib") else f"ptb-{name}")
+    """Where a table's study is kept; the gains are of several."""
+    studies = Path(__file__).parents[1]
+    if name == "gains":
+        return studies
+    return studies / (name if name.startswith("stdlib") else f"ptb-{name}")
 
 
 def write(readme: Path, name: str, table: str) -> None:

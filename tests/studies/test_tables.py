@@ -15,6 +15,7 @@ from studies.ptb.tables import (
     TABLES,
     table_1,
     table_2,
+    table_of_gains,
     table_of_plans,
     table_of_scratch,
     table_of_widths,
@@ -22,8 +23,8 @@ from studies.ptb.tables import (
 )
 
 COLUMNS = (
-    *("name", "start", "state", "budget", "weight_bits", "activation_bits", "width", "valid"),
-    "test",
+    *("name", "start", "seed", "state", "budget", "weight_bits", "activation_bits", "width"),
+    *("valid", "test"),
 )
 SIZES = ("size_share", "paper_share", "activation_bytes")
 
@@ -128,6 +129,22 @@ def test_the_float_model_stands_beside_widths(tmp_path: Path) -> None:
     lines = table_of_widths(folder_of(tmp_path / "study", *cells)).splitlines()
     assert lines[2] == "| baseline | 0.1x | 8 | 90.00 | 91.00 |"
     assert lines[3] == "| baseline | 32 bits | 32 | 90.00 | 91.00 |"
+
+
+def test_what_width_brings_is_told_seed_by_seed(tmp_path: Path) -> None:
+    tests = {1.0: (100.0, 200.0, 50.0), 1.5: (99.0, 194.0, None), 2.0: (1.0, 1.0, 1.0)}
+    kind = {"start": "baseline", "activation_bits": 4}
+    cells = [
+        {**kind, "seed": seed, "width": width, "test": test}
+        for width, by_seed in tests.items()
+        for seed, test in enumerate(by_seed)
+        if test is not None
+    ]
+    cells += [{**cell, "start": "scratch", "test": 7.0} for cell in cells]
+    folder_of(tmp_path / "ptb-widths", *cells)
+    table = table_of_gains(tmp_path)
+    (row,) = table.splitlines()[2:]
+    assert row.endswith("| - | - | -2.0 ± 1.4% | - |")
 
 
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
