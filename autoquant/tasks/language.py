@@ -142,6 +142,7 @@ class LanguageTask:
         sample = self._sampler.draw(targets)
         return _View(inputs, sample.places(targets, IGNORED), batch.fresh, sample)
 
+    @torch.no_grad()
     def score(self, model: nn.Module, split: Split) -> float:
         """Perplexity: exp of the mean negative log-likelihood of every token but the first."""
         total, predicted, carry = 0.0, 0, None
