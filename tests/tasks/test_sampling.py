@@ -111,11 +111,11 @@ def test_a_task_trains_on_the_sample_and_scores_on_all_words():
     model = full.build_model().eval()
     assert sampled.score(model, "valid") == full.score(model, "valid")
     batch = next(full.batches(0))
-    exact = float(full.loss(model, batch, None)[0])
-    assert float(sampled.loss(model, batch, None)[0]) == exact
+    exact = full.loss(model, batch, None)[0].item()
+    assert sampled.loss(model, batch, None)[0].item() == exact
     model.train()
     model.dropout.p = 0.0
-    losses = [float(sampled.loss(model, batch, None)[0]) for _ in range(200)]
+    losses = [sampled.loss(model, batch, None)[0].item() for _ in range(200)]
     assert len(set(losses)) > 100
     assert sum(losses) / 200 == pytest.approx(exact, rel=0.02)
 
@@ -133,7 +133,7 @@ def test_a_quantized_decoder_takes_a_sample():
     candidate.train()
     loss, _ = task.loss(candidate, next(task.batches(0)), None)
     loss.backward()
-    assert math.isfinite(float(loss))
+    assert math.isfinite(loss.item())
     assert all(p.grad is not None for p in candidate.parameters() if p.requires_grad)
 
 
