@@ -126,8 +126,10 @@ def _compose(command: str) -> None:
     from tempfile import TemporaryDirectory
 
     import hydra
+    from omegaconf import OmegaConf
 
     _register_schemas()
+    OmegaConf.register_new_resolver("named", _named, replace=True)
     raised: list[BaseException] = []
 
     def job(config: DictConfig) -> None:
@@ -156,11 +158,9 @@ def _register_schemas() -> None:
     from dataclasses import field, make_dataclass
 
     from hydra.core.config_store import ConfigStore
-    from omegaconf import MISSING, OmegaConf
+    from omegaconf import MISSING
 
     from autoquant.settings import Search, Sweep
-
-    OmegaConf.register_new_resolver("named", _named, replace=True)
 
     fields: list[Any] = [("task", Any, field(default=None))]
     plain = _mirror(Search)

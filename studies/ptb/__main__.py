@@ -21,6 +21,9 @@ BIT_RNN = GROWS.replace("{width", "{weight_bits: 32, width", 1)  # no weights of
 ALL = ("sweep.weight_bits=[32,16,8,4,2]", "sweep.activation_bits=[32,16,8,4,2]")
 FEW = ("sweep.weight_bits=[4,2]", "sweep.activation_bits=[4,2]", f"sweep.width={WIDTHS}")
 FAITHFUL = ("final.distill=1.0", "final.dropout=0.0")  # short runs learn faster so
+SEEDS = "sweep.seeds=[0,1,2]"
+TWO_WIDTHS = "sweep.width=[1.0,1.5]"
+FROM_SCRATCH = "sweep.start=scratch"
 BANDS = "task.bands=[500,2500]"
 BYTES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
 HALF = ("final.epochs=0.5", "final.scores=0", "final.keep=last", *FAITHFUL)
@@ -43,12 +46,17 @@ def _sweep(name: str, start: str, *given: str) -> list[str]:
     return ["sweep", f"study=studies/ptb-{name}", f"pretrained=runs/ptb-{start}", *given]
 
 
+def _small(name: str, *given: str) -> list[str]:
+    """A sweep on the small task, where all of it can be afforded."""
+    return ["sweep", "task=stdlib", f"study=studies/{name}", SEEDS, *BYTES, *given]
+
+
 def _scratch(name: str, *given: str) -> list[list[str]]:
     """Low precision from the first step: the diagonal of Table 1, and the 4 x 4 row of Table 2."""
 
     def command(bits: int, widths: str) -> list[str]:
         uniform = f"sweep.weight_bits=[{bits}]", f"sweep.activation_bits=[{bits}]"
-        study = f"study=studies/ptb-{name}", "sweep.start=scratch"
+        study = f"study=studies/ptb-{name}", FROM_SCRATCH
         return ["sweep", *study, *uniform, f"sweep.width={widths}", SHORT, *given]
 
     wide = command(32, "[1.5]")  # the float model that the wide 4 x 4 is to be judged by
@@ -74,15 +82,15 @@ def _plans(cell: str) -> list[str]:
         cell,
         f"model={cell}",
         *(BANDS, *BYTES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
-        *(f"sweep.plans=[{chosen}]", "sweep.seeds=[0,1,2]"),
+        *(f"sweep.plans=[{chosen}]", SEEDS),
     )
 
 
 def _long() -> list[list[str]]:
     """Widths at equal bytes with four epochs; the float model too, trained on in the same way."""
-    kept = ("final.epochs=4", "sweep.seeds=[0,1,2]", *BYTES)
+    kept = ("final.epochs=4", SEEDS, *BYTES)
     return [
-        _sweep("widths-long", "lstm", "sweep.budgets=[0.125x]", "sweep.width=[1.0,1.5]", *kept),
+        _sweep("widths-long", "lstm", "sweep.budgets=[0.125x]", TWO_WIDTHS, *kept),
         _sweep(
             "widths-long",
             "lstm",
@@ -93,21 +101,20 @@ def _long() -> list[list[str]]:
 
 def _fixed(*given: str) -> list[str]:
     """Weights of 4 bits only, or of 2: where hardware knows no others, width is what is left."""
-    return [
-        *("sweep", "task=stdlib", "study=studies/stdlib-widths-fixed", "sweep.weight_bits=[4,2]"),
-        *("sweep.activation_bits=[8]", "sweep.width=[1.0,1.5,2.0]", "sweep.seeds=[0,1,2]"),
-        *(*BYTES, *given),
-    ]
+    bits = "sweep.weight_bits=[4,2]", "sweep.activation_bits=[8]"
+    return _small("stdlib-widths-fixed", *bits, "sweep.width=[1.0,1.5,2.0]", *given)
 
 
-def _small(*given: str, projected: bool) -> list[str]:
-    """Widths at equal bytes on the small task, where all of it can be afforded."""
-    name = "stdlib-widths-projected" if projected else "stdlib-widths"
-    return [
-        *("sweep", "task=stdlib", f"study=studies/{name}", f"task.projection={64 * projected}"),
-        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[32,4,2]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", *BYTES, *given),
-    ]
+def _equal(name: str, activation_bits: str, *given: str) -> list[str]:
+    """Widths at equal bytes on the small task."""
+    bits = "sweep.budgets=[0.1x]", f"sweep.activation_bits={activation_bits}"
+    return _small(name, *bits, TWO_WIDTHS, *given)
+
+
+def _projected(units: int, *given: str) -> list[str]:
+    """The same with a linear layer between LSTM and decoder, or none (0)."""
+    name = "stdlib-widths-projected" if units else "stdlib-widths"
+    return _equal(name, "[32,4,2]", f"task.projection={units}", *given)
 
 
 BUDGETS = ("0.25x", "0.125x", "0.094x", "0.0625x")
@@ -125,44 +132,40 @@ SINGLE: dict[str, list[str]] = {
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
-    "stdlib-widths": _small(projected=False),
-    "stdlib-widths-scratch": _small("sweep.start=scratch", projected=False),
-    "stdlib-widths-projected": _small(projected=True),
-    "stdlib-widths-projected-scratch": _small("sweep.start=scratch", projected=True),
-    "transfer": [
-        *("sweep", "task=stdlib", "study=studies/ptb-transfer", BANDS, *BYTES),
-        *("sweep.plans=[studies/ptb-search/lstm-0.0625x]", "sweep.seeds=[0,1,2]"),
+    "stdlib-widths": _projected(0),
+    "stdlib-widths-scratch": _projected(0, FROM_SCRATCH),
+    "stdlib-widths-projected": _projected(64),
+    "stdlib-widths-projected-scratch": _projected(64, FROM_SCRATCH),
+    "stdlib-widths-taught": _equal(
+        "stdlib-widths-taught", "[4]", "pretrained=studies/stdlib-widths", "final.epochs=4"
+    ),
+    "stdlib-widths-long": _equal(
+        "stdlib-widths-long",
+        "[4,32]",
+        *("pretrained=studies/stdlib-widths", "final.epochs=4", "final.lr=4e-3"),
+        *("final.distill=0", "final.dropout=1.0", "final.scores=0", "final.keep=last"),
+    ),
+    "transfer": _small(
+        "ptb-transfer",
+        *(BANDS, "sweep.plans=[studies/ptb-search/lstm-0.0625x]"),
         "sweep.budgets=[0.0787x]",  # as large as that plan is there
-    ],
+    ),
     "widths": _sweep(
         "widths",
         "lstm",
         *("sweep.budgets=[0.07x]", "sweep.activation_bits=[32,4,2]"),
-        *("sweep.width=[1.0,1.5]", "sweep.seeds=[0,1,2]", *QUARTER),
+        *(TWO_WIDTHS, SEEDS, *QUARTER),
         *BYTES,
     ),
     "widths-scratch": [
-        *("sweep", "study=studies/ptb-widths-scratch", "sweep.start=scratch"),
-        *("sweep.budgets=[0.125x]", "sweep.activation_bits=[4,32,2]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", SHORT, *ADAM, *BYTES),
-    ],
-    "stdlib-widths-taught": [
-        *("sweep", "task=stdlib", "study=studies/stdlib-widths-taught"),
-        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", "pretrained=studies/stdlib-widths", "final.epochs=4", *BYTES),
-    ],
-    "stdlib-widths-long": [
-        *("sweep", "task=stdlib", "study=studies/stdlib-widths-long"),
-        *("sweep.budgets=[0.1x]", "sweep.activation_bits=[4,32]", "sweep.width=[1.0,1.5]"),
-        *("sweep.seeds=[0,1,2]", "pretrained=studies/stdlib-widths", "final.epochs=4"),
-        *("final.lr=4e-3", "final.distill=0", "final.dropout=1.0", *BYTES),
-        *("final.scores=0", "final.keep=last"),
+        *("sweep", "study=studies/ptb-widths-scratch", FROM_SCRATCH, "sweep.budgets=[0.125x]"),
+        *("sweep.activation_bits=[4,32,2]", TWO_WIDTHS, SEEDS, SHORT, *ADAM, *BYTES),
     ],
 }
 STUDIES: dict[str, list[list[str]]] = {
     **{name: [command] for name, command in SINGLE.items()},
     "widths-long": _long(),
-    "stdlib-widths-fixed": [_fixed(), _fixed("sweep.start=scratch")],
+    "stdlib-widths-fixed": [_fixed(), _fixed(FROM_SCRATCH)],
     "scratch": _scratch("scratch", GROWS, *ADAM),
     "scratch-bit-rnn": _scratch("scratch-bit-rnn", "model=bit_rnn_lstm", BIT_RNN),
 }

@@ -31,11 +31,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
+def spread(values: Sequence[float], digits: int = 1, sign: str = "") -> str:
     """Mean, and standard deviation of several seeds."""
     if not values:
         return "-"
-    text = f"{mean(values):.{digits}f}"
+    text = f"{mean(values):{sign}.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
 
 
@@ -184,7 +184,8 @@ def table_of_gains(studies: Path) -> str:
     for (name, start), text in GAINS.items():
         if (studies / name).is_dir():
             gains = _gains(studies / name, start)
-            rows.append([text, *(_percents(gains.get(str(bits), [])) for bits in (32, 8, 4, 2))])
+            own = (spread(gains.get(bits, []), sign="+") for bits in ("32", "8", "4", "2"))
+            rows.append([text, *(each if each == "-" else f"{each}%" for each in own)])
     columns = "32-bit activations", "8-bit", "4-bit", "2-bit"
     return markdown(["task, start, training", *columns], rows)
 
@@ -198,14 +199,6 @@ def _gains(folder: Path, start: str) -> dict[str, list[float]]:
         if its_start == start and {1.0, 1.5} <= set(tests):
             gains.setdefault(bits, []).append(100 * (tests[1.5] / tests[1.0] - 1))
     return gains
-
-
-def _percents(values: Sequence[float]) -> str:
-    """Mean and standard deviation, with a sign."""
-    if not values:
-        return "-"
-    text = f"{mean(values):+.1f}"
-    return f"{text} ± {stdev(values):.1f}%" if len(values) > 1 else f"{text}%"
 
 
 def table_of_searches(folder: Path) -> str:
