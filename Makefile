@@ -11,7 +11,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-co
 RUN_STAMP   := $(VENV)/.run.stamp
 DEV_STAMP   := $(VENV)/.dev.stamp
 BENCH_STAMP := $(VENV)/.bench.stamp
-SOURCES     := pyproject.toml setup.py constraints.txt $(wildcard autoquant/native/*.[ch])
+SOURCES     := pyproject.toml setup.py constraints.txt $(shell find autoquant -name '*.[ch]')
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

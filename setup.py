@@ -1,8 +1,8 @@
-"""The compiled kernels; everything else about the package stands in pyproject.toml."""
+"""The compiled kernels and the list of packages; everything else stands in pyproject.toml."""
 
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 
@@ -17,14 +17,18 @@ class BuildKernels(build_ext):
         return extension.export_symbols
 
 
-NATIVE = Path("autoquant/native")
+NATIVE = Path("autoquant/quantization/native")
+SOURCES, HEADERS = (sorted(map(str, NATIVE.glob(pattern))) for pattern in ("*.c", "*.h"))
+if not SOURCES or not HEADERS:  # a folder that was moved must not go unnoticed
+    raise SystemExit(f"the C kernels must lie in {NATIVE}, got none there")
 
 setup(
+    packages=[*find_packages(include=["autoquant", "autoquant.*"]), "autoquant.conf"],
     ext_modules=[
         Extension(
-            "autoquant.native._kernels",
-            sources=sorted(map(str, NATIVE.glob("*.c"))),
-            depends=sorted(map(str, NATIVE.glob("*.h"))),
+            "autoquant.quantization.native._kernels",
+            sources=SOURCES,
+            depends=HEADERS,
             extra_compile_args=["-O3", "-g0", "-std=gnu11", "-Wno-psabi"],
             optional=True,
         )

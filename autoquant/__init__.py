@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoquant.applier import Applied, apply
     from autoquant.artifact import load
+    from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
-    from autoquant.compute import Compute, computing
     from autoquant.errors import RunError, UserError
     from autoquant.evaluator import evaluate
     from autoquant.kernels import cross_entropy
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "applier": ("Applied", "apply"),
     "artifact": ("load",),
+    "backend": ("Compute", "computing"),
     "budget": ("Budget",),
-    "compute": ("Compute", "computing"),
     "errors": ("RunError", "UserError"),
     "evaluator": ("evaluate",),
     "kernels": ("cross_entropy",),

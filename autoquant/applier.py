@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from autoquant import artifact, cost
+from autoquant.backend import Compute, computing
 from autoquant.baseline import float_baseline, float_model
 from autoquant.candidate import Base, train_candidate
 from autoquant.cells import Table
-from autoquant.compute import Compute, computing
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text

@@ -23,16 +23,16 @@ from torch import Tensor, nn
 
 from autoquant import cost
 from autoquant.assembly import assemble, home_of
-from autoquant.coding import encode
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph import describe, prepare
 from autoquant.layers import ParameterSpec
 from autoquant.network import Network
-from autoquant.packing import pack
 from autoquant.plan import Plan
 from autoquant.qat import share_magnitude
-from autoquant.quantizer import WeightQuantizer, cast, store_scale
+from autoquant.quantization.bitpacking import pack
+from autoquant.quantization.codes import encode
+from autoquant.quantization.fake_quantize import WeightQuantizer, cast, store_scale
 from autoquant.settings import Scheme
 from autoquant.widen import resize
 

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autoquant.coding import Grid, decode
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
-from autoquant.packing import packed_bytes, unpack
 from autoquant.plan import TERNARY, Bits, LayerChoice
 from autoquant.qat import activation_quantizers, attach
-from autoquant.quantizer import ActivationQuantizer, restore_scale
+from autoquant.quantization.bitpacking import packed_bytes, unpack
+from autoquant.quantization.codes import Grid, decode
+from autoquant.quantization.fake_quantize import ActivationQuantizer, restore_scale
 from autoquant.runtime import (
     PackedEmbedding,
     PackedLinear,

@@ -17,8 +17,8 @@ from typing import Any
 
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.network import Network
-from autoquant.packing import packed_bytes
 from autoquant.plan import LayerChoice, Plan
+from autoquant.quantization.bitpacking import packed_bytes
 from autoquant.settings import Scheme
 
 FORMAT_VERSION = 2

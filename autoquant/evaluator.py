@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoquant import artifact
+from autoquant.backend import Compute, computing
 from autoquant.baseline import float_model
-from autoquant.compute import Compute, computing
 from autoquant.task import Split, Task
 from autoquant.training import resolve_device, score
 

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from autoquant import cost
 from autoquant.allocation import Allocation
+from autoquant.backend import Compute, computing
 from autoquant.baseline import float_baseline
 from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
-from autoquant.compute import Compute, computing
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import prepare

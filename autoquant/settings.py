@@ -105,7 +105,7 @@ class Scheme:
     scale: str = "learned"
     """Step size of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
     2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN). A rule of
-    your own: its import path (see autoquant.scales)."""
+    your own: its import path (see autoquant.quantization.scale_rules)."""
     granularity: str = "channel"
     """One step size for each output channel (row), or one for the tensor."""
     grid: str = "auto"
@@ -173,7 +173,7 @@ class Scheme:
 
 
 SCALES = {"learned", "fixed", "mean"}
-"""Names of rules for step sizes; see autoquant.scales, which adds to them."""
+"""Names of rules for step sizes; see autoquant.quantization.scale_rules, which adds to them."""
 
 _SCHEME_VALUES: dict[str, tuple[object, ...]] = {
     "granularity": ("channel", "tensor"),

@@ -15,11 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from autoquant import cost
+from autoquant.backend import Compute, computing
 from autoquant.baseline import float_baseline
 from autoquant.budget import readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.cells import Cell, Result, Table
-from autoquant.compute import Compute, computing
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph import prepare

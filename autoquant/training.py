@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 from tqdm import tqdm
 
-from autoquant.compute import computing, current, flushed_denormals
+from autoquant.backend import computing, current, flushed_denormals
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from autoquant.coding import Grid
 from autoquant.errors import RunError
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.spec import Role
 from autoquant.network import Layout, Network
 from autoquant.plan import Plan
-from autoquant.scales import mse_scale
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.scale_rules import mse_scale
 from autoquant.settings import Scheme
 from autoquant.tracing.record import tensors_in
 

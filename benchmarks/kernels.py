@@ -61,14 +61,14 @@ def _context(kernel: Kernel) -> Callable[[], AbstractContextManager[Any]]:
 
 
 def _built() -> bool:
-    from autoquant import native
+    from autoquant.quantization import native
 
     return native.available()
 
 
 def _has_bfloat16() -> bool:
     try:
-        from autoquant.compute import has_bfloat16
+        from autoquant.backend import has_bfloat16
     except ImportError:
         return True  # as far as one can ask
     return has_bfloat16(torch.device("cpu"))
@@ -77,7 +77,7 @@ def _has_bfloat16() -> bool:
 def instruction_set() -> str:
     """What the compiled kernels run on."""
     try:
-        from autoquant import native
+        from autoquant.quantization import native
     except ImportError:
         return "torch alone"
     return native.instruction_set() if native.available() else "torch alone (not built)"

@@ -27,7 +27,7 @@ from autoquant.errors import RunError, UserError
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import train
 from tests import toys

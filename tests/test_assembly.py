@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 import autoquant
 from autoquant import artifact, assembly
-from autoquant.coding import Grid, encode
 from autoquant.errors import UserError
 from autoquant.layers import layer_kind, registry
 from autoquant.layers.linear import Linear
-from autoquant.packing import pack
 from autoquant.plan import LayerChoice
+from autoquant.quantization.bitpacking import pack
+from autoquant.quantization.codes import Grid, encode
 from autoquant.runtime import PackedEmbedding, PackedLinear, PackedRecurrentLayer
 from autoquant.settings import Scheme
 from tests import toys

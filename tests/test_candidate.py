@@ -11,7 +11,7 @@ import torch
 from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, UserError
 from autoquant.plan import LayerChoice
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Search, Training, Widening
 from autoquant.training import score
 from tests.toys import language_task, plan_of, prepared

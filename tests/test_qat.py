@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant import qat
-from autoquant.coding import Grid
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.errors import RunError, UserError
 from autoquant.graph import prepare
 from autoquant.layers.recurrent import RecurrentLayer
@@ -25,7 +24,8 @@ from autoquant.qat import (
     recalibrate,
     share_magnitude,
 )
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import train
 from tests import toys

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autoquant.coding import Grid, decode, encode
 from autoquant.errors import RunError, UserError
 from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate, quantize
-from autoquant.scales import mse_scale
+from autoquant.quantization.codes import Grid, decode, encode
+from autoquant.quantization.scale_rules import mse_scale
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import score, train

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from autoquant.compute import Compute, computing, current
+from autoquant.backend import Compute, computing, current
 from autoquant.errors import UserError
 from autoquant.kernels import fused, graphed, looped, native, recurrence, reference
 from autoquant.kernels.affine import linear
 from autoquant.kernels.cell import Cell, Quantize, State, Weights
 from autoquant.kernels.losses import cross_entropy, taught_cross_entropy
 from autoquant.kernels.recurrence import EngineFor
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 
 __all__ = [
     "Cell",

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from autoquant import native
-from autoquant.coding import Coding, coding_of
-from autoquant.compute import Compute, current
+from autoquant.backend import Compute, current
 from autoquant.kernels.products import narrowed, product
-from autoquant.native.matrix import Int, Matrix, Pointer
-from autoquant.native.pointwise import by_rows
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, coding_of
+from autoquant.quantization.native.matrix import Int, Matrix, Pointer
+from autoquant.quantization.native.pointwise import by_rows
 
 Int64 = ctypes.c_int64
 WORTH_A_THREAD = 1 << 18  # multiplications

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from autoquant.coding import Coding, Grid
 from autoquant.kernels.cell import Cell, State
+from autoquant.quantization.codes import Coding, Grid
 
 Tape = tuple[Tensor, ...]  # what backward needs from forward
 

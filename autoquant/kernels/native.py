@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoquant import native
-from autoquant.coding import Grid
-from autoquant.compute import current
+from autoquant.backend import current
 from autoquant.errors import UserError
 from autoquant.kernels.affine import DEEPEST
 from autoquant.kernels.cell import Cell, State
 from autoquant.kernels.engine import Engine, Gradients, Job, Tape
 from autoquant.kernels.looped import Looped
-from autoquant.native.library import array
-from autoquant.native.matrix import Int, Matrix, Pointer
-from autoquant.native.pointwise import by_rows
+from autoquant.quantization import native
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.native.library import array
+from autoquant.quantization.native.matrix import Int, Matrix, Pointer
+from autoquant.quantization.native.pointwise import by_rows
 
 CELLS = {"lstm": 0, "gru": 2, "rnn_tanh": 3, "rnn_relu": 4}
 SIGMOID_LSTM = 1

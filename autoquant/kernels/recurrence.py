@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from autoquant.coding import Coding, Rule, coding_of
-from autoquant.compute import current
+from autoquant.backend import current
 from autoquant.kernels.affine import linear
 from autoquant.kernels.cell import Cell, Quantize, State, Weights
 from autoquant.kernels.engine import Engine, Job
 from autoquant.kernels.products import narrowed, product
 from autoquant.kernels.steps import Steps
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.codes import Coding, Rule, coding_of
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 
 EngineFor = Callable[[Job, Tensor, Tensor, State], Engine | None]
 

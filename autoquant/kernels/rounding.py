@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoquant.coding import Grid
 from autoquant.kernels.engine import Job
 from autoquant.kernels.steps import Steps
+from autoquant.quantization.codes import Grid
 
 
 @dataclass(frozen=True)

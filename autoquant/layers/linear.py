@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoquant.coding import rows_of
 from autoquant.kernels import linear
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, weight_and_bias
+from autoquant.quantization.codes import rows_of
 
 
 class IntegerLinear(nn.Linear):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from autoquant.coding import coding_of, mark
 from autoquant.errors import UserError
+from autoquant.quantization.codes import coding_of, mark
 
 
 def sizes_of(packed: PackedSequence) -> list[int]:

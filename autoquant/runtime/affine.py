@@ -7,12 +7,12 @@ import ctypes
 import torch
 from torch import Tensor
 
-from autoquant import native
-from autoquant.coding import Coding, Rule
-from autoquant.compute import current
+from autoquant.backend import current
 from autoquant.kernels.affine import DEEPEST, WORTH_A_THREAD, AffineJob, integer_product, stride_of
-from autoquant.native.matrix import Pointer
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, Rule
+from autoquant.quantization.fake_quantize import ActivationQuantizer
+from autoquant.quantization.native.matrix import Pointer
 from autoquant.runtime.weight import PackedWeight
 
 

@@ -6,11 +6,11 @@ import ctypes
 
 from torch import Tensor
 
-from autoquant import native
-from autoquant.coding import Rule
 from autoquant.kernels.affine import stride_of
 from autoquant.kernels.cell import Cell
 from autoquant.kernels.native import RecurrenceJob, describe
+from autoquant.quantization import native
+from autoquant.quantization.codes import Rule
 from autoquant.runtime.affine import Affine, AffineCall
 from autoquant.runtime.weight import PackedWeight
 

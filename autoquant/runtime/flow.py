@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autoquant import native
 from autoquant.kernels.cell import State
 from autoquant.kernels.native import WORTH_A_THREAD
-from autoquant.native.library import array
-from autoquant.native.matrix import Int, Pointer
+from autoquant.quantization import native
+from autoquant.quantization.native.library import array
+from autoquant.quantization.native.matrix import Int, Pointer
 from autoquant.runtime.direction import Direction, DirectionStruct
 
 

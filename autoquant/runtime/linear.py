@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from autoquant.kernels import linear
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.runtime.affine import Affine, plain, rule_for
 from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoquant.kernels import State
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.runtime.affine import plain, rule_for
 from autoquant.runtime.direction import Direction
 from autoquant.runtime.flow import Flow

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant import native
-from autoquant.coding import Coding, Grid, decode, mark
 from autoquant.errors import UserError
-from autoquant.native import Matrix
-from autoquant.packing import packed_bytes
+from autoquant.quantization import native
+from autoquant.quantization.bitpacking import packed_bytes
+from autoquant.quantization.codes import Coding, Grid, decode, mark
+from autoquant.quantization.native import Matrix
 from autoquant.runtime.rows import pack_rows, unpack_rows
 
 

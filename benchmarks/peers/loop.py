@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 
 CELLS: dict[str, Any] = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}
 

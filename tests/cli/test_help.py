@@ -72,11 +72,11 @@ def test_a_warning_of_the_package_reaches_the_terminal():
     code = """
 import logging
 from autoquant.cli import main
-import autoquant.native.library
+import autoquant.quantization.native.library
 try:
     main(["search", "--cfg", "job"])
 finally:
-    logging.getLogger("autoquant.native.library").warning("slower")
+    logging.getLogger("autoquant.quantization.native.library").warning("slower")
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stderr == "slower\n"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autoquant.kernels import Cell, State, Weights, looped, recurrence
 from autoquant.kernels.recurrence import EngineFor
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 
 CELLS = {

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoquant import native
-from autoquant.coding import Coding, Grid, coding_of, decode, mark
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import affine
 from autoquant.kernels.affine import DEEPEST, linear
-from autoquant.quantizer import fake_quantize
-from tests.native.machine import (
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, Grid, coding_of, decode, mark
+from autoquant.quantization.fake_quantize import fake_quantize
+from tests.quantization.native.machine import (
     EVERY_SET,
     NEEDS_KERNELS,
     bfloat16_everywhere,

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from autoquant import kernels
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import Weights, fused, looped, recur, reference
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 from tests.kernels.cases import case
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import Weights, looped, reference
 from autoquant.kernels.engine import Job
 from tests.kernels.cases import (
@@ -132,7 +132,7 @@ def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(name, si
 
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients_of_bfloat16_products_are_near(name, monkeypatch):
-    monkeypatch.setattr("autoquant.compute.has_bfloat16", lambda _: True)  # it may be slow here
+    monkeypatch.setattr("autoquant.backend.has_bfloat16", lambda _: True)  # it may be slow here
     made = case(name, (4, 4, 2), "signed", units=16, dtype=torch.float32)
     expected = all_of(looping, made)
     with computing(Compute(precision="bfloat16")):

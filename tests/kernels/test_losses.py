@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import cross_entropy
-from autoquant.native import pointwise
-from tests.native.machine import EVERY_SET, NEEDS_KERNELS, running_on, same_bits, threads
+from autoquant.quantization.native import pointwise
+from tests.quantization.native.machine import (
+    EVERY_SET,
+    NEEDS_KERNELS,
+    running_on,
+    same_bits,
+    threads,
+)
 
 pytestmark = NEEDS_KERNELS
 

@@ -11,17 +11,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant import kernels, native
-from autoquant.coding import Coding, Grid, decode
-from autoquant.compute import Compute, computing
+from autoquant import kernels
+from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import looped
 from autoquant.kernels.engine import Job
 from autoquant.kernels.native import Native, engine_for
 from autoquant.kernels.native import run as run_packed
-from autoquant.quantizer import fake_quantize
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, Grid, decode
+from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.settings import Scheme
-from tests.native.machine import (
+from tests.quantization.native.machine import (
     EVERY_SET,
     NEEDS_KERNELS,
     bfloat16_everywhere,
@@ -29,7 +30,7 @@ from tests.native.machine import (
     same_bits,
     threads,
 )
-from tests.native.recurrences import (
+from tests.quantization.native.recurrences import (
     CELLS,
     NATIVE,
     REFERENCE,

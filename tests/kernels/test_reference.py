@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.kernels import Cell, Weights, reference
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 from tests.kernels.cases import CELLS, alone, assert_same, case
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from autoquant.coding import Grid
 from autoquant.kernels import Cell
 from autoquant.kernels.engine import Job
 from autoquant.kernels.rounding import Rounding
 from autoquant.kernels.steps import Steps
-from autoquant.quantizer import fake_quantize
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.fake_quantize import fake_quantize
 
 GRIDS = {
     "signed": Grid.signed(3, "midtread"),

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
-from autoquant.coding import Coding, Grid, coding_of, mark
 from autoquant.errors import UserError
 from autoquant.layers.packed import mirrored, sizes_of
+from autoquant.quantization.codes import Coding, Grid, coding_of, mark
 
 LENGTHS = st.lists(st.integers(1, 7), min_size=1, max_size=5)
 

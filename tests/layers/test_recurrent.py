@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.coding import Coding, Grid, coding_of, mark
 from autoquant.kernels import Cell, Weights, reference
 from autoquant.layers import recurrent
 from autoquant.layers.packed import mirrored
 from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.codes import Coding, Grid, coding_of, mark
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")

@@ -13,7 +13,7 @@ from autoquant.kernels import Cell
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of, layer_kind, registry
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 from autoquant.widen import check_same_function, resize, widen
 

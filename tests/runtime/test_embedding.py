@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autoquant.coding import Grid
 from autoquant.plan import LayerChoice
+from autoquant.quantization.codes import Grid
 from autoquant.runtime import PackedEmbedding, PackedWeight
 from autoquant.runtime import weight as weight_module
 from tests.runtime.pairs import CHOSEN_BITS, SCHEMES, Pair, assert_same, noise, pair, weights_of

@@ -11,7 +11,7 @@ from torch import nn
 from autoquant.plan import LayerChoice
 from autoquant.runtime import PackedLinear
 from autoquant.settings import Scheme
-from tests.native.machine import NEEDS_KERNELS
+from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import (
     ACTIVATION_BITS,
     CHOSEN_BITS,

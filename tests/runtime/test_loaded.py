@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import native
-from autoquant.coding import Grid
-from autoquant.compute import Compute, computing
-from autoquant.native import pointwise
+from autoquant.backend import Compute, computing
 from autoquant.plan import LayerChoice
+from autoquant.quantization import native
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.native import pointwise
 from autoquant.settings import Scheme
 from tests import toys
-from tests.native.machine import NEEDS_KERNELS, threads
+from tests.quantization.native.machine import NEEDS_KERNELS, threads
 from tests.runtime.pairs import (
     Pair,
     assert_equal,

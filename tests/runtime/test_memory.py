@@ -21,7 +21,7 @@ from autoquant import artifact, cost
 from autoquant.graph import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
-from tests.native.machine import NEEDS_KERNELS, ROOT
+from tests.quantization.native.machine import NEEDS_KERNELS, ROOT
 from tests.runtime.pairs import noise, pair, weights_of
 from tests.toys import described, plan_of
 

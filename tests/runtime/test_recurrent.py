@@ -17,7 +17,7 @@ from autoquant.plan import LayerChoice
 from autoquant.runtime import PackedRecurrentLayer
 from autoquant.settings import Scheme
 from tests import toys
-from tests.native.machine import NEEDS_KERNELS
+from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import (
     ACTIVATION_BITS,
     CHOSEN_BITS,

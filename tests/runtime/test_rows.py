@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.packing import pack, packed_bytes
+from autoquant.quantization.bitpacking import pack, packed_bytes
 from autoquant.runtime import rows
 from autoquant.runtime.rows import pack_rows, unpack_rows
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_sequence
 from autoquant.plan import LayerChoice
 from autoquant.runtime import PackedRecurrent, PackedRecurrentLayer
 from tests import toys
-from tests.native.machine import NEEDS_KERNELS, threads
+from tests.quantization.native.machine import NEEDS_KERNELS, threads
 from tests.runtime.pairs import Pair, assert_equal, assert_same, noise, pair
 
 pytestmark = NEEDS_KERNELS

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoquant.plan import LayerChoice
 from tests import toys
-from tests.native.machine import NEEDS_KERNELS
+from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import Pair, assert_equal, flat, noise, pair
 
 pytestmark = NEEDS_KERNELS  # integer sums are exact in any order; a product of floats is not

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.coding import Grid, coding_of
 from autoquant.errors import UserError
-from autoquant.native import library
-from autoquant.native.matrix import lanes
-from autoquant.packing import packed_bytes
+from autoquant.quantization.bitpacking import packed_bytes
+from autoquant.quantization.codes import Grid, coding_of
+from autoquant.quantization.native import library
+from autoquant.quantization.native.matrix import lanes
 from autoquant.runtime import PackedWeight
-from tests.native.machine import NEEDS_KERNELS
+from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import WEIGHT_BITS, noise
 
 GATES = {"one gate": 1, "three gates": 3, "four gates": 4}

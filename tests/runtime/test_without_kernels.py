@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact, native
-from autoquant.native import library
-from autoquant.packing import packed_bytes
+from autoquant import artifact
 from autoquant.plan import LayerChoice
+from autoquant.quantization import native
+from autoquant.quantization.bitpacking import packed_bytes
+from autoquant.quantization.native import library
 from tests import toys
-from tests.native.machine import NEEDS_KERNELS
+from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import Pair, assert_equal, flat, noise, pair, weights_of
 
 BUILDS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from autoquant.errors import UserError
 from autoquant.layers.linear import IntegerLinear
 from autoquant.plan import LayerChoice
-from autoquant.quantizer import WeightQuantizer
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme
 from autoquant.tasks.language import IGNORED, LanguageTask
 from autoquant.tasks.sampling import Sample, WordSampler

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoquant import native
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy
-from autoquant.native import library
-from tests.native.machine import (
+from autoquant.quantization import native
+from autoquant.quantization.native import library
+from tests.quantization.native.machine import (
     EVERY_SET,
     NEEDS_KERNELS,
     instruction_sets,
@@ -24,7 +24,7 @@ from tests.native.machine import (
     same_bits,
     threads,
 )
-from tests.native.recurrences import CELLS, NATIVE, Plan, code_sums, made
+from tests.quantization.native.recurrences import CELLS, NATIVE, Plan, code_sums, made
 
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 
@@ -90,7 +90,8 @@ def test_sets_agree_on_the_codes(cell):
 @NEEDS_KERNELS
 def test_a_set_is_named_by_the_environment():
     code = (
-        "from autoquant import native; from tests.native.recurrences import code_sums;"
+        "from autoquant.quantization import native;"
+        "from tests.quantization.native.recurrences import code_sums;"
         "print(native.instruction_set(), code_sums())"
     )
     there = process(code, AUTOQUANT_CPU="portable")
@@ -102,7 +103,7 @@ def test_a_set_is_named_by_the_environment():
 def test_an_unknown_set_in_the_environment_is_one_line_of_error():
     helped = process("from autoquant.cli import main; main(['--help'])", AUTOQUANT_CPU="nonsense")
     assert helped.returncode == 0, helped.stderr  # no kernel is needed for it
-    code = "from tests.native.recurrences import code_sums; code_sums()"
+    code = "from tests.quantization.native.recurrences import code_sums; code_sums()"
     last = process(code, AUTOQUANT_CPU="nonsense").stderr.strip().splitlines()[-1]
     assert last.startswith("autoquant.errors.UserError: AUTOQUANT_CPU must be one of portable")
     assert last.endswith("got 'nonsense'")
@@ -246,9 +247,9 @@ def test_an_error_in_one_share_waits_for_the_others():
 FORK = """
 import os, torch
 from autoquant import kernels
-from autoquant.native import library, pointwise
-from tests.native.machine import threads
-from tests.native.recurrences import Plan, made
+from autoquant.quantization.native import library, pointwise
+from tests.quantization.native.machine import threads
+from tests.quantization.native.recurrences import Plan, made
 kernels.native.WORTH_A_THREAD = pointwise.WORTH_A_THREAD = 1
 
 def numbers():

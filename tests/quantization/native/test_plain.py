@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.builds import SOURCES
+from tests.quantization.native.builds import SOURCES
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autoquant.coding import Coding, Grid, Rule, coding_of, mark
 from autoquant.kernels import linear
-from autoquant.quantizer import fake_quantize
+from autoquant.quantization.codes import Coding, Grid, Rule, coding_of, mark
+from autoquant.quantization.fake_quantize import fake_quantize
 
 CODING = Coding(torch.tensor(0.5), Grid.signed(4))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 
-from autoquant.coding import Grid, decode, encode
-from autoquant.compute import Compute, computing
-from autoquant.quantizer import (
+from autoquant.backend import Compute, computing
+from autoquant.quantization.codes import Grid, decode, encode
+from autoquant.quantization.fake_quantize import (
     SCALE_TYPES,
     ActivationQuantizer,
     WeightQuantizer,
@@ -22,7 +22,7 @@ from autoquant.quantizer import (
     restore_scale,
     store_scale,
 )
-from autoquant.scales import mean_magnitude, mse_scale
+from autoquant.quantization.scale_rules import mean_magnitude, mse_scale
 from autoquant.settings import Scheme
 
 CODE_BITS = range(1, 9)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import score, train
-from tests.native.machine import NEEDS_KERNELS, bfloat16_everywhere
+from tests.quantization.native.machine import NEEDS_KERNELS, bfloat16_everywhere
 from tests.toys import language_task, prepared
 
 pytestmark = NEEDS_KERNELS

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant import octaves
-from autoquant.coding import Coding, Grid, Rule, decode, encode, mark
-from autoquant.native import pointwise
 from autoquant.plan import Bits
-from autoquant.scales import SMALLEST_SCALE, Kept, mse_scale, rule_named
+from autoquant.quantization import log_scales
+from autoquant.quantization.codes import Coding, Grid, Rule, decode, encode, mark
+from autoquant.quantization.native import pointwise
+from autoquant.quantization.scale_rules import SMALLEST_SCALE, Kept, mse_scale, rule_named
 from autoquant.settings import Scheme
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
@@ -131,19 +131,19 @@ def _straight(values: Tensor, rounding: Rounding) -> Tensor:
 def round_scale(scale: Tensor, scheme: Scheme) -> Tensor:
     """Step sizes as they will be after storage."""
     bits = scheme.scale_bits_of(scale.numel())
-    return _straight(scale, octaves.rounded) if bits == 8 else cast(scale, bits, SCALE_TYPES)
+    return _straight(scale, log_scales.rounded) if bits == 8 else cast(scale, bits, SCALE_TYPES)
 
 
 def store_scale(scale: Tensor, scheme: Scheme) -> Tensor:
     """Rounded step sizes as the packed file has them: [n], or bytes [1 + n]."""
     bits = scheme.scale_bits_of(scale.numel())
-    return octaves.stored(scale) if bits == 8 else scale.reshape(-1).to(SCALE_TYPES[bits])
+    return log_scales.stored(scale) if bits == 8 else scale.reshape(-1).to(SCALE_TYPES[bits])
 
 
 def restore_scale(stored: Tensor) -> Tensor:
     """What ``store_scale`` stored, [n] float32; a new tensor."""
     if stored.dtype == torch.uint8:
-        return octaves.restored(stored)
+        return log_scales.restored(stored)
     return stored.to(torch.float32, copy=True)
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.octaves import PARTS, SPAN, restored, rounded, stored
-from autoquant.scales import SMALLEST_SCALE
+from autoquant.quantization.log_scales import PARTS, SPAN, restored, rounded, stored
+from autoquant.quantization.scale_rules import SMALLEST_SCALE
 
 SMALL = 2.0 ** (-SPAN / PARTS)  # of a power of two that is not below the largest step size
 FLOATS = st.floats(2.0**-39, 2.0**120, width=32)

@@ -7,9 +7,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from autoquant.coding import Grid
-from autoquant.compute import current
-from autoquant.native.library import available, function, parallel, pointer
+from autoquant.backend import current
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.native.library import available, function, parallel, pointer
 
 WORTH_A_THREAD = 1 << 16  # values
 Float, Int64 = ctypes.c_float, ctypes.c_int64

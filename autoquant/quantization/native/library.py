@@ -36,7 +36,7 @@ def _library() -> ctypes.CDLL | None:
             return ctypes.CDLL(named)
         except OSError as error:
             raise UserError(f"{FILE_VARIABLE} must name a library, got {error}") from error
-    spec = importlib.util.find_spec("autoquant.native._kernels")
+    spec = importlib.util.find_spec("autoquant.quantization.native._kernels")
     if spec is None or spec.origin is None:
         log.warning("the C kernels were not built (no compiler at install?): torch is used, slower")
         return None

@@ -1,6 +1,6 @@
 /* The portable kernels against plain loops; for a processor that Python's tests do not run on.
  *
- *     aarch64-linux-gnu-gcc -O3 -std=gnu11 -Wno-psabi -static -I autoquant/native plain.c -lm
+ *     aarch64-linux-gnu-gcc -O3 -std=gnu11 -Wno-psabi -static -I autoquant/quantization/native plain.c -lm
  *     qemu-aarch64-static ./a.out
  *
  * Prints what was compared and the largest errors; ends with 1 where one is too large. */

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.packing import CHUNK, pack, packed_bytes, unpack
+from autoquant.quantization.bitpacking import CHUNK, pack, packed_bytes, unpack
 
 BITS = pytest.mark.parametrize("bits", range(1, 9), ids=lambda bits: f"{bits}bit")
 EVERY = pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids=lambda bits: f"{bits}bit")
@@ -78,7 +78,7 @@ def test_literal_bytes(bits, codes, expected):
 @EVERY
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 3], ids=lambda n: f"chunk{n:+d}")
 def test_chunk_borders_leave_no_trace(bits, beyond, monkeypatch):
-    monkeypatch.setattr("autoquant.packing.CHUNK", 40)
+    monkeypatch.setattr("autoquant.quantization.bitpacking.CHUNK", 40)
     codes = random_codes(3 * 40 + beyond, bits)
     assert pack(codes, bits).tobytes() == reference(codes, bits)
     np.testing.assert_array_equal(unpack(pack(codes, bits), bits, codes.size), codes)

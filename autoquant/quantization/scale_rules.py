@@ -13,9 +13,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from autoquant.coding import Grid, decode, encode
 from autoquant.errors import UserError
 from autoquant.imports import imported
+from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.settings import SCALES
 
 SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite

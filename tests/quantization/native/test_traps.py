@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.coding import Coding, Grid, mark
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import linear
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
-from autoquant.quantizer import ActivationQuantizer, fake_quantize
+from autoquant.quantization.codes import Coding, Grid, mark
+from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
-from tests.native import recurrences
-from tests.native.machine import EVERY_SET, NEEDS_KERNELS, running_on, same_bits
-from tests.native.recurrences import CELLS, made
+from tests.quantization.native import recurrences
+from tests.quantization.native.machine import EVERY_SET, NEEDS_KERNELS, running_on, same_bits
+from tests.quantization.native.recurrences import CELLS, made
 from tests.toys import language_task, prepared
 
 NATIVE = Compute(kernel="native")

@@ -15,10 +15,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.coding import Rule, encode
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import Cell, State, Weights, recur
-from autoquant.quantizer import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.codes import Rule, encode
+from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Scheme
 
 CELLS = {

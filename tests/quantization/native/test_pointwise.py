@@ -11,11 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.coding import Coding, Grid, coding_of
-from autoquant.compute import Compute, computing
-from autoquant.native import pointwise
-from autoquant.quantizer import fake_quantize
-from tests.native.machine import EVERY_SET, NEEDS_KERNELS, running_on, same_bits, threads
+from autoquant.backend import Compute, computing
+from autoquant.quantization.codes import Coding, Grid, coding_of
+from autoquant.quantization.fake_quantize import fake_quantize
+from autoquant.quantization.native import pointwise
+from tests.quantization.native.machine import (
+    EVERY_SET,
+    NEEDS_KERNELS,
+    running_on,
+    same_bits,
+    threads,
+)
 
 pytestmark = NEEDS_KERNELS
 

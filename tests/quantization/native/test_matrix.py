@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant import native
-from autoquant.coding import Coding, Grid, decode, encode
-from autoquant.native import matrix
-from tests.native.machine import EVERY_SET, NEEDS_KERNELS, running_on
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, Grid, decode, encode
+from autoquant.quantization.native import matrix
+from tests.quantization.native.machine import EVERY_SET, NEEDS_KERNELS, running_on
 
 pytestmark = NEEDS_KERNELS
 

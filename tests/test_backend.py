@@ -9,8 +9,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from autoquant import compute
-from autoquant.compute import Compute, computing, current, flushed_denormals, has_bfloat16
+from autoquant.backend import Compute, computing, current, flushed_denormals, has_bfloat16
 from autoquant.errors import UserError
 from tests.toys import SMALLEST, half_of_the_smallest
 
@@ -130,7 +129,7 @@ def test_other_devices_have_it():
 
 @pytest.mark.parametrize("has", [True, False])
 def test_bfloat16_is_used_where_the_device_has_it(has, monkeypatch):
-    monkeypatch.setattr(compute, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr("autoquant.backend.has_bfloat16", lambda device: has)
     assert Compute(precision="bfloat16").precision_on(CPU) == ("bfloat16" if has else "float32")
     assert Compute(precision="float32").precision_on(CPU) == "float32"
 

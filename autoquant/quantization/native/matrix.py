@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoquant.coding import Coding, Grid
-from autoquant.native.library import function, pointer
+from autoquant.quantization.codes import Coding, Grid
+from autoquant.quantization.native.library import function, pointer
 
 Pointer = ctypes.c_void_p
 Int = ctypes.c_int32

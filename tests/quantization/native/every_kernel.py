@@ -1,6 +1,6 @@
 """Runs every kernel on odd shapes and compares it with plain torch; a program for sanitizers.
 
-    python -m tests.native.every_kernel
+    python -m tests.quantization.native.every_kernel
 
 Tests run it in a process of its own, on a library that they have built. It prints which kernels
 ran and how many checks went well, or fails.
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoquant import native
-from autoquant.coding import Coding, Grid, decode, encode, mark
-from autoquant.compute import Compute, computing
+from autoquant.backend import Compute, computing
 from autoquant.kernels import Cell, Weights, cross_entropy, linear, recur
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.native import library
-from autoquant.quantizer import ActivationQuantizer, fake_quantize
+from autoquant.quantization import native
+from autoquant.quantization.codes import Coding, Grid, decode, encode, mark
+from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
+from autoquant.quantization.native import library
 from autoquant.runtime import PackedLinear, PackedRecurrentLayer, PackedWeight
 from autoquant.settings import Scheme
 

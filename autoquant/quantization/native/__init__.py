@@ -3,8 +3,14 @@
 ``library.py`` finds and loads them, ``matrix.py`` holds integer codes in their order.
 """
 
-from autoquant.native.library import available, function, instruction_set, parallel, pointer
-from autoquant.native.matrix import Matrix, encode, pack_codes, pack_values
+from autoquant.quantization.native.library import (
+    available,
+    function,
+    instruction_set,
+    parallel,
+    pointer,
+)
+from autoquant.quantization.native.matrix import Matrix, encode, pack_codes, pack_values
 
 __all__ = [
     "Matrix",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant import compute, native
-from autoquant.native import library
+from autoquant.quantization import native
+from autoquant.quantization.native import library
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NEEDS_KERNELS = pytest.mark.skipif(
     not native.available(), reason="the C kernels were not built (no compiler at install)"
 )
@@ -60,7 +60,7 @@ def threads(count: int) -> Iterator[None]:
 def bfloat16_everywhere() -> Iterator[None]:
     """Products in bfloat16 within the block, also where the processor only imitates them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compute, "has_bfloat16", lambda device: True)
+        patch.setattr("autoquant.backend.has_bfloat16", lambda device: True)
         yield
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.native import library
-from tests.native.builds import NEEDS_GCC, build, includes, kernel_names, run_on
-from tests.native.machine import instruction_sets
+from autoquant.quantization.native import library
+from tests.quantization.native.builds import NEEDS_GCC, build, includes, kernel_names, run_on
+from tests.quantization.native.machine import instruction_sets
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,7 +38,11 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("instructions", ["avx512vnni", "avx512"])
 def test_every_kernel(instructions: str, kernels: Path) -> None:
-    ran = run_on(kernels, ["-m", "tests.native.every_kernel"], **{library.VARIABLE: instructions})
+    ran = run_on(
+        kernels,
+        ["-m", "tests.quantization.native.every_kernel"],
+        **{library.VARIABLE: instructions},
+    )
     assert ran.returncode == 0, ran.stderr[-4000:]
     report = json.loads(ran.stdout)
     assert report["set"] == instructions
@@ -47,7 +51,7 @@ def test_every_kernel(instructions: str, kernels: Path) -> None:
 
 def test_16_lanes(kernels: Path) -> None:
     """It is AVX-512's code that runs: twice as many units in a vector as elsewhere."""
-    asked = "from autoquant.native.matrix import lanes; print(lanes())"
+    asked = "from autoquant.quantization.native.matrix import lanes; print(lanes())"
     for instructions in library.SETS:
         lanes = "16" if "avx512" in instructions else "8"
         ran = run_on(kernels, ["-c", asked], **{library.VARIABLE: instructions})

@@ -11,9 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.native import library
-from tests.native.builds import NEEDS_GCC, build, includes, kernel_names, run_on, runtime_of
-from tests.native.machine import instruction_sets
+from autoquant.quantization.native import library
+from tests.quantization.native.builds import (
+    NEEDS_GCC,
+    build,
+    includes,
+    kernel_names,
+    run_on,
+    runtime_of,
+)
+from tests.quantization.native.machine import instruction_sets
 
 pytestmark = [pytest.mark.slow, NEEDS_GCC]
 
@@ -34,7 +41,7 @@ def preloaded() -> str | None:
 def sanitized(kernels: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return run_on(
         kernels,
-        ["-m", "tests.native.every_kernel", *arguments],
+        ["-m", "tests.quantization.native.every_kernel", *arguments],
         LD_PRELOAD=preloaded() or "",
         ASAN_OPTIONS="detect_leaks=0",  # Python's own are no concern of ours
         UBSAN_OPTIONS="print_stacktrace=1",

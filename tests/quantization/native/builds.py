@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.native import library
-from tests.native.machine import ROOT
+from autoquant.quantization.native import library
+from tests.quantization.native.machine import ROOT
 
-SOURCES = ROOT / "autoquant" / "native"
+SOURCES = ROOT / "autoquant" / "quantization" / "native"
 STANDARD = ("-std=gnu11", "-fPIC", "-Wno-psabi")
 EMULATED = "-DAQ_EMULATED"
 BEST_SET = "int best_set(void) { return %d; }\n"

@@ -1,0 +1,1 @@
+"""Floats, integer codes and dense bytes: formats, scales, fake quantization, C kernels."""
