@@ -8,11 +8,11 @@ from torch import Tensor
 
 from autoquant.backend import Compute, computing, current
 from autoquant.errors import UserError
-from autoquant.kernels import fused, graphed, looped, native, recurrence, reference
-from autoquant.kernels.affine import linear
-from autoquant.kernels.cell import Cell, Quantize, State, Weights
+from autoquant.kernels.integer_linear import linear
 from autoquant.kernels.losses import cross_entropy, taught_cross_entropy
-from autoquant.kernels.recurrence import EngineFor
+from autoquant.kernels.recurrent import fused, graphed, looped, native, recurrence, reference
+from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
+from autoquant.kernels.recurrent.recurrence import EngineFor
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 
 __all__ = [

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from autoquant.backend import current
-from autoquant.kernels.affine import DEEPEST, WORTH_A_THREAD, AffineJob, integer_product, stride_of
+from autoquant.kernels.integer_linear import (
+    DEEPEST,
+    WORTH_A_THREAD,
+    AffineJob,
+    integer_product,
+    stride_of,
+)
 from autoquant.quantization import native
 from autoquant.quantization.codes import Coding, Rule
 from autoquant.quantization.fake_quantize import ActivationQuantizer

@@ -6,9 +6,9 @@ import ctypes
 
 from torch import Tensor
 
-from autoquant.kernels.affine import stride_of
-from autoquant.kernels.cell import Cell
-from autoquant.kernels.native import RecurrenceJob, describe
+from autoquant.kernels.integer_linear import stride_of
+from autoquant.kernels.recurrent.cell import Cell
+from autoquant.kernels.recurrent.native import RecurrenceJob, describe
 from autoquant.quantization import native
 from autoquant.quantization.codes import Rule
 from autoquant.runtime.affine import Affine, AffineCall

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autoquant.kernels.cell import State
-from autoquant.kernels.native import WORTH_A_THREAD
+from autoquant.kernels.recurrent.cell import State
+from autoquant.kernels.recurrent.native import WORTH_A_THREAD
 from autoquant.quantization import native
 from autoquant.quantization.native.library import array
 from autoquant.quantization.native.matrix import Int, Pointer

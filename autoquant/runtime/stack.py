@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autoquant.kernels.cell import State
+from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
 from autoquant.runtime.affine import plain

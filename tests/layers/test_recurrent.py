@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.kernels import Cell, Weights, reference
+from autoquant.kernels import Cell, Weights
+from autoquant.kernels.recurrent import reference
 from autoquant.layers import recurrent
 from autoquant.layers.packed import mirrored
 from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer

@@ -298,7 +298,7 @@ def trained(seed: int, results: dict[int, list[Tensor]]) -> None:
 @NEEDS_KERNELS
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_models_at_once_are_those_trained_one_after_another(workers, monkeypatch):
-    monkeypatch.setattr("autoquant.kernels.native.WORTH_A_THREAD", 1)
+    monkeypatch.setattr("autoquant.kernels.recurrent.native.WORTH_A_THREAD", 1)
     alone: dict[int, list[Tensor]] = {}
     both: dict[int, list[Tensor]] = {}
     with threads(workers):

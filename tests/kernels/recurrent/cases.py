@@ -9,8 +9,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.kernels import Cell, State, Weights, looped, recurrence
-from autoquant.kernels.recurrence import EngineFor
+from autoquant.kernels import Cell, State, Weights
+from autoquant.kernels.recurrent import looped, recurrence
+from autoquant.kernels.recurrent.recurrence import EngineFor
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from autoquant.backend import current
-from autoquant.kernels.affine import linear
-from autoquant.kernels.cell import Cell, Quantize, State, Weights
-from autoquant.kernels.engine import Engine, Job
-from autoquant.kernels.products import narrowed, product
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.integer_linear import linear
+from autoquant.kernels.matmul import narrowed, product
+from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
+from autoquant.kernels.recurrent.engine import Engine, Job
+from autoquant.kernels.recurrent.steps import Steps
 from autoquant.quantization.codes import Coding, Rule, coding_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 

@@ -6,10 +6,11 @@ import torch
 from autoquant import kernels
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.kernels import Weights, fused, looped, recur, reference
+from autoquant.kernels import Weights, recur
+from autoquant.kernels.recurrent import fused, looped, reference
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
-from tests.kernels.cases import case
+from tests.kernels.recurrent.cases import case
 
 HALF = ActivationQuantizer(16, Scheme())
 OBSERVING = ActivationQuantizer(4, Scheme())

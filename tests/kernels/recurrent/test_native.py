@@ -14,10 +14,10 @@ from torch import Tensor
 from autoquant import kernels
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.kernels import looped
-from autoquant.kernels.engine import Job
-from autoquant.kernels.native import Native, engine_for
-from autoquant.kernels.native import run as run_packed
+from autoquant.kernels.recurrent import looped
+from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.native import Native, engine_for
+from autoquant.kernels.recurrent.native import run as run_packed
 from autoquant.quantization import native
 from autoquant.quantization.codes import Coding, Grid, decode
 from autoquant.quantization.fake_quantize import fake_quantize

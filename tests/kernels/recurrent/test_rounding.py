@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autoquant.kernels import Cell
-from autoquant.kernels.engine import Job
-from autoquant.kernels.rounding import Rounding
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.rounding import Rounding
+from autoquant.kernels.recurrent.steps import Steps
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.fake_quantize import fake_quantize
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoquant.kernels.engine import Job
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.steps import Steps
 from autoquant.quantization.codes import Grid
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoquant.kernels.cell import State
-from autoquant.kernels.engine import Tape
-from autoquant.kernels.loop import Run
-from autoquant.kernels.products import add_product_, narrowed
-from autoquant.kernels.slopes import sigmoid_back, tanh_back
+from autoquant.kernels.matmul import add_product_, narrowed
+from autoquant.kernels.recurrent.cell import State
+from autoquant.kernels.recurrent.engine import Tape
+from autoquant.kernels.recurrent.loop import Run
+from autoquant.kernels.recurrent.slopes import sigmoid_back, tanh_back
 
 
 class Lstm:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autoquant.kernels import Cell, Weights
-from autoquant.kernels.cell import GATES, step
+from autoquant.kernels.recurrent.cell import GATES, step
 
 B, H = 3, 5
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from autoquant.backend import current
 from autoquant.errors import UserError
-from autoquant.kernels.affine import DEEPEST
-from autoquant.kernels.cell import Cell, State
-from autoquant.kernels.engine import Engine, Gradients, Job, Tape
-from autoquant.kernels.looped import Looped
+from autoquant.kernels.integer_linear import DEEPEST
+from autoquant.kernels.recurrent.cell import Cell, State
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
+from autoquant.kernels.recurrent.looped import Looped
 from autoquant.quantization import native
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.native.library import array

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoquant.kernels.cell import CellKind, State
-from autoquant.kernels.engine import Engine, Gradients, Job, Tape
-from autoquant.kernels.gru import Gru
-from autoquant.kernels.loop import Loop, Run
-from autoquant.kernels.lstm import Lstm
-from autoquant.kernels.rnn import Rnn
-from autoquant.kernels.rounding import Rounding
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.recurrent.cell import CellKind, State
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
+from autoquant.kernels.recurrent.gru import Gru
+from autoquant.kernels.recurrent.loop import Loop, Run
+from autoquant.kernels.recurrent.lstm import Lstm
+from autoquant.kernels.recurrent.rnn import Rnn
+from autoquant.kernels.recurrent.rounding import Rounding
+from autoquant.kernels.recurrent.steps import Steps
 
 LOOPS: dict[CellKind, Loop] = {"lstm": Lstm(), "gru": Gru(), "rnn_tanh": Rnn(), "rnn_relu": Rnn()}
 

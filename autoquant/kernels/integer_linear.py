@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from autoquant.backend import Compute, current
-from autoquant.kernels.products import narrowed, product
+from autoquant.kernels.matmul import narrowed, product
 from autoquant.quantization import native
 from autoquant.quantization.codes import Coding, coding_of
 from autoquant.quantization.native.matrix import Int, Matrix, Pointer

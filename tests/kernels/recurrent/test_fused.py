@@ -5,9 +5,9 @@ import warnings
 import pytest
 import torch
 
-from autoquant.kernels import fused, reference
-from autoquant.kernels.cell import Cell
-from tests.kernels.cases import all_of, alone, assert_same, case
+from autoquant.kernels.recurrent import fused, reference
+from autoquant.kernels.recurrent.cell import Cell
+from tests.kernels.recurrent.cases import all_of, alone, assert_same, case
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 SIZES = {

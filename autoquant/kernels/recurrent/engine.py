@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from autoquant.kernels.cell import Cell, State
+from autoquant.kernels.recurrent.cell import Cell, State
 from autoquant.quantization.codes import Coding, Grid
 
 Tape = tuple[Tensor, ...]  # what backward needs from forward

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoquant.backend import Compute, computing
-from autoquant.kernels import affine
-from autoquant.kernels.affine import DEEPEST, linear
+from autoquant.kernels import integer_linear
+from autoquant.kernels.integer_linear import DEEPEST, linear
 from autoquant.quantization import native
 from autoquant.quantization.codes import Coding, Grid, coding_of, decode, mark
 from autoquant.quantization.fake_quantize import fake_quantize
@@ -81,14 +81,14 @@ def assert_exact(
 def integers(monkeypatch) -> list[int]:
     """Grows by the result's rows at each integer product that succeeds."""
     calls: list[int] = []
-    multiply = affine.integer_product
+    multiply = integer_linear.integer_product
 
     def watched(*given):
         out = multiply(*given)
         calls.extend([] if out is None else [len(out)])
         return out
 
-    monkeypatch.setattr(affine, "integer_product", watched)
+    monkeypatch.setattr("autoquant.kernels.integer_linear.integer_product", watched)
     return calls
 
 
@@ -165,7 +165,9 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
             x, w = codes(first, rows, depth), codes(second, width, depth, seed=1)
             expected = linear(coded(x, first), coded(w, second), None)
             matrix = native.pack_codes(w.to(torch.int8), second, math.ceil(bits))
-            ours = affine.integer_product(x, matrix, Coding(ONE, first), torch.ones(1), None)
+            ours = integer_linear.integer_product(
+                x, matrix, Coding(ONE, first), torch.ones(1), None
+            )
             assert same_bits(ours, expected)
 
 
@@ -179,7 +181,7 @@ def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, instructions):
             matrix = native.pack_codes(weight, grid, bits)
             for x, rows in product((inputs.low, inputs.high), (1, 2, 3, 7)):
                 left = torch.full((rows, depth), float(x))
-                ours = affine.integer_product(left, matrix, Coding(ONE, inputs), one, None)
+                ours = integer_linear.integer_product(left, matrix, Coding(ONE, inputs), one, None)
                 whole = depth * x * (w + grid.offset)
                 assert torch.equal(ours, torch.full((rows, 9), float(whole)))
 
@@ -270,7 +272,7 @@ def test_no_rows(shape):
 
 
 def test_two_threads_change_no_bit(monkeypatch):
-    monkeypatch.setattr(affine, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr("autoquant.kernels.integer_linear.WORTH_A_THREAD", 1)
     for rows in (1, 2, 9, 50):  # of which a few are shared out by units, many by rows
         inputs, weight, bias = quantized(rows, 64, 150)
         one = linear(inputs, weight, bias)
@@ -347,8 +349,11 @@ def test_gradients_of_bfloat16_products_are_near():
 @pytest.mark.parametrize("wanted", range(3), ids=["inputs", "weight", "bias"])
 def test_a_gradient_that_nobody_wants_is_not_computed(wanted, monkeypatch):
     products: list[Tensor] = []
-    multiply = affine.product
-    monkeypatch.setattr(affine, "product", lambda *two: products.append(two) or multiply(*two))
+    multiply = integer_linear.product
+    monkeypatch.setattr(
+        "autoquant.kernels.integer_linear.product",
+        lambda *two: products.append(two) or multiply(*two),
+    )
     leaves = [each.detach().clone() for each in quantized()]
     marks = [*map(coding_of, quantized())]
     leaf = leaves[wanted].requires_grad_()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.recurrent.steps import Steps
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
     lambda sizes: tuple(sorted(sizes, reverse=True))

@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 import torch
 
-from autoquant.kernels import graphed
-from autoquant.kernels.cell import Weights
-from autoquant.kernels.engine import Job
-from autoquant.kernels.graphed import Graphed
-from autoquant.kernels.recording import CudaGraphs
-from tests.kernels.cases import CELLS, RULES, all_of, assert_same, case, engined, looping
+from autoquant.kernels.recurrent import graphed
+from autoquant.kernels.recurrent.cell import Weights
+from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.graphed import Graphed
+from autoquant.kernels.recurrent.recording import CudaGraphs
+from tests.kernels.recurrent.cases import CELLS, RULES, all_of, assert_same, case, engined, looping
 
 SIZES = {"padded": (3, 3, 3), "packed": (4, 3, 3, 1)}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autoquant.kernels.products import add_product_, narrowed, product
+from autoquant.kernels.matmul import add_product_, narrowed, product
 
 
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-6), ("bfloat16", 2e-2)])

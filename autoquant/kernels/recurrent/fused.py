@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoquant.kernels.cell import Cell, Quantize, State, Weights
+from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
 
 _FUSED: dict[str, Any] = {
     "lstm": torch._VF.lstm,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoquant.kernels.cell import Cell, Quantize, State, Weights, step
+from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights, step
 
 
 def recur(

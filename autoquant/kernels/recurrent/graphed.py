@@ -21,10 +21,10 @@ from typing import Any
 
 from torch import Tensor
 
-from autoquant.kernels import looped
-from autoquant.kernels.cell import State
-from autoquant.kernels.engine import Engine, Gradients, Job, Tape
-from autoquant.kernels.recording import CudaGraphs, Flat, Graphs, Recording, Work
+from autoquant.kernels.recurrent import looped
+from autoquant.kernels.recurrent.cell import State
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
+from autoquant.kernels.recurrent.recording import CudaGraphs, Flat, Graphs, Recording, Work
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autoquant.backend import Compute, computing
-from autoquant.kernels import Weights, looped, reference
-from autoquant.kernels.engine import Job
-from tests.kernels.cases import (
+from autoquant.kernels import Weights
+from autoquant.kernels.recurrent import looped, reference
+from autoquant.kernels.recurrent.engine import Job
+from tests.kernels.recurrent.cases import (
     CELLS,
     RULES,
     all_of,

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from autoquant.kernels import Cell, Weights, reference
+from autoquant.kernels import Cell, Weights
+from autoquant.kernels.recurrent import reference
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
-from tests.kernels.cases import CELLS, alone, assert_same, case
+from tests.kernels.recurrent.cases import CELLS, alone, assert_same, case
 
 T, B, F, H = 6, 3, 4, 5
 SIZES = (B,) * T

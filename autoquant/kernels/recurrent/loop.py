@@ -7,10 +7,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from autoquant.kernels.cell import State
-from autoquant.kernels.engine import Job, Tape
-from autoquant.kernels.rounding import Rounding
-from autoquant.kernels.steps import Steps
+from autoquant.kernels.recurrent.cell import State
+from autoquant.kernels.recurrent.engine import Job, Tape
+from autoquant.kernels.recurrent.rounding import Rounding
+from autoquant.kernels.recurrent.steps import Steps
 
 
 @dataclass(frozen=True)

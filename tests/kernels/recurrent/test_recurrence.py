@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from autoquant.kernels import Cell, looped, recurrence, reference
+from autoquant.kernels import Cell
+from autoquant.kernels.recurrent import looped, recurrence, reference
 from autoquant.quantization.codes import Coding, Grid, coding_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
-from tests.kernels.cases import CELLS, Case, all_of, assert_same, case, engined, looping
+from tests.kernels.recurrent.cases import CELLS, Case, all_of, assert_same, case, engined, looping
 
 
 class Spy:

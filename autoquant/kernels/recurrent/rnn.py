@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoquant.kernels.cell import State
-from autoquant.kernels.engine import Tape
-from autoquant.kernels.loop import Run
-from autoquant.kernels.products import add_product_, narrowed
+from autoquant.kernels.matmul import add_product_, narrowed
+from autoquant.kernels.recurrent.cell import State
+from autoquant.kernels.recurrent.engine import Tape
+from autoquant.kernels.recurrent.loop import Run
 
 
 class Rnn:
