@@ -21,7 +21,8 @@ from autoquant.cells import Table
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import STARTS, Search, Training, from_dict, require
 from autoquant.study import Study

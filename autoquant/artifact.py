@@ -25,16 +25,17 @@ from autoquant import cost
 from autoquant.assembly import assemble, home_of
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import resize
 from autoquant.layers import ParameterSpec
-from autoquant.network import Network
 from autoquant.plan import Plan
 from autoquant.qat import share_magnitude
 from autoquant.quantization.bitpacking import pack
 from autoquant.quantization.codes import encode
 from autoquant.quantization.fake_quantize import WeightQuantizer, cast, store_scale
 from autoquant.settings import Scheme
-from autoquant.widen import resize
 
 _TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in cost.DTYPES.items()}
 

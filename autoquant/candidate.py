@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from autoquant.baseline import float_model
-from autoquant.graph import prepare
-from autoquant.network import Network
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.qat import build_candidate, recalibrate, scale_dropout
 from autoquant.settings import Search, Training

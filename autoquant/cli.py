@@ -286,7 +286,8 @@ def _profile(config: DictConfig) -> None:
     settings = _settings(config)
     task = _build_task(_origin(config))
     from autoquant.baseline import float_model
-    from autoquant.graph import describe, prepare
+    from autoquant.graph.describe import describe
+    from autoquant.graph.prepare import prepare
     from autoquant.profiler import profile_model
     from autoquant.rules import resolve
 

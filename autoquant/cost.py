@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec, ParameterSpec
-from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.bitpacking import packed_bytes
 from autoquant.settings import Scheme

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.baseline import float_model
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.layers import LayerSpec
-from autoquant.network import Network
 from autoquant.settings import Widening
 from autoquant.task import Example, Task
 

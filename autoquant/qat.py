@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
+from autoquant.graph.network import Network
+from autoquant.graph.reinit import redraw
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
-from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.codes import coding_of, mark
 from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.quantization.scale_rules import mean_magnitude
-from autoquant.redraw import redraw
 from autoquant.settings import Scheme
 from autoquant.task import Task
-from autoquant.widen import check_same_function, widen
 
 CALIBRATION_BATCHES = 8
 

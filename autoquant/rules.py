@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from autoquant.errors import UserError, near
+from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
-from autoquant.network import Network
 from autoquant.settings import Rules
 
 STAYS = (1.0,)  # widths of a layer that does not grow

@@ -25,10 +25,10 @@ from autoquant.budget import Budget, readable
 from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph import prepare
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.journal import Journal, state_of
 from autoquant.measurement import recorded_sensitivity
-from autoquant.network import Network
 from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
-from autoquant.network import Network
 from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
 from autoquant.rules import FOLLOWS, STAYS, Ruling, has, resolve
 from autoquant.settings import Rules, Space

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from autoquant.baseline import float_model, load_weights, measure, weights_file
-from autoquant.graph import describe, prepare
-from autoquant.network import Network
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Search
 from autoquant.space import SearchSpace, build_space

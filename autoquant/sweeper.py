@@ -22,7 +22,7 @@ from autoquant.candidate import Base, train_candidate
 from autoquant.cells import Cell, Result, Table
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.grid import cells_of
 from autoquant.measurement import recorded_sensitivity
 from autoquant.sensitivity import Sensitivity

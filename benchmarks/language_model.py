@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.qat import build_candidate
 from autoquant.settings import Scheme, Space

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoquant import artifact
-from autoquant.graph import describe, prepare
-from autoquant.network import Network
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
 from autoquant.settings import Scheme

@@ -16,7 +16,7 @@ from autoquant.applier import apply
 from autoquant.artifact import read
 from autoquant.errors import RunError, UserError
 from autoquant.evaluator import evaluate
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.outcome import to_csv
 from autoquant.plan import LayerChoice
 from autoquant.searcher import search

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from autoquant import artifact, cost
 from autoquant.errors import RunError, UserError
-from autoquant.network import Network
+from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
 from autoquant.quantization.fake_quantize import ActivationQuantizer

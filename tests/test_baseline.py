@@ -22,7 +22,7 @@ from autoquant.baseline import (
     weights_file,
 )
 from autoquant.errors import Diverged, RunError, UserError
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.settings import Search, Training
 from autoquant.study import Baseline, Study
 from autoquant.tasks.language import LanguageTask, Window

@@ -16,12 +16,12 @@ from torch import nn
 
 from autoquant import artifact, cost
 from autoquant.cost import Entry
-from autoquant.graph import prepare
-from autoquant.network import Leftover, Network
+from autoquant.graph.network import Leftover, Network
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import widen
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
 from autoquant.qat import quantize
 from autoquant.settings import Scheme
-from autoquant.widen import widen
 from tests import toys
 from tests.toys import described, plan_of
 

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from autoquant.candidate import Base
+from autoquant.graph.network import Network
 from autoquant.measurement import MEASURED, measure_sensitivity, recorded_sensitivity
-from autoquant.network import Network
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Scheme, Search, Space, Training
 from autoquant.space import SearchSpace, build_space

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph import prepare
-from autoquant.network import Network
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import GROWTHS, Profile, growth_of, judge, profile, profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
-from autoquant.widen import widen
 from tests import toys
 from tests.toys import RegressionTask, described, language_task, prepared
 

@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 from autoquant import qat
 from autoquant.backend import Compute, computing
 from autoquant.errors import RunError, UserError
-from autoquant.graph import prepare
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import (
     CALIBRATION_BATCHES,
@@ -448,7 +448,7 @@ def test_candidate_is_checked_after_widening(monkeypatch: pytest.MonkeyPatch) ->
     source = toys.stack()
     model, network = prepared(source)
     task = RegressionTask(source, torch.randn(6, 3, 5))
-    from autoquant import widen
+    from autoquant.graph import widen
 
     grow = widen._grow_rows
 

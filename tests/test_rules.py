@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.rules import Ruling, Rulings, resolve
 from autoquant.settings import Search, Space

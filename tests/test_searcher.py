@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from autoquant import candidate, cost, files, searcher
 from autoquant.errors import Diverged, RunError, UserError
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.outcome import best
 from autoquant.plan import Plan
 from autoquant.searcher import SearchResult, search

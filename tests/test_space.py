@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoquant import cost
-from autoquant.network import Network
+from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Space
 from autoquant.space import (

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from autoquant import candidate, cost, sweeper, training
 from autoquant.cells import Result, Table
 from autoquant.errors import UserError
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.searcher import search
 from autoquant.settings import Scheme, Search, Sweep, Training, Widening

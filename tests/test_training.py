@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from autoquant import qat, training
 from autoquant.errors import Diverged, UserError
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from autoquant.graph import describe, prepare
-from autoquant.network import Network
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
 from tests.families.cycle import stirred
 from tests.families.registry import FAMILIES, Family
 

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
 from autoquant.qat import quantize
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
-from autoquant.widen import widen
 
 SIZES = (1, 10, 100)  # millions of parameters
 WIDTH = 1.25  # of every group that can grow

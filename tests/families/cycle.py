@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant import artifact, cost
-from autoquant.graph import describe, prepare
-from autoquant.network import Network
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
+from autoquant.graph.tracing.record import tensors_in
+from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import Profile, profile_model
 from autoquant.qat import calibrate, quantize
 from autoquant.settings import Scheme, Training, Widening
 from autoquant.task import Direction, Example, Split
-from autoquant.tracing.record import tensors_in
 from autoquant.training import train
-from autoquant.widen import widen
 
 TOLERANCE = 1e-5  # of the largest output: sums of float32 in another order
 WEIGHT_BITS = (1, 1.6, 2, 3, 4, 5, 8, 16, 32)

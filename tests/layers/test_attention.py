@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers.attention import Attention
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
-from autoquant.widen import check_same_function, widen
 
 BATCH, TARGET, SOURCE, WIDTH, HEADS = 3, 5, 7, 12, 3
 OPTIONS: dict[str, dict[str, Any]] = {

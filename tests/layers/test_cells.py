@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import widen
 from autoquant.layers.cells import RecurrentCell
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
-from autoquant.widen import widen
 
 BATCH, FEATURES, UNITS = 3, 4, 6
 CELLS: dict[str, tuple[type[nn.RNNCellBase], dict[str, Any]]] = {

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.graph import describe, layers_of, prepare
+from autoquant.graph.describe import describe, layers_of
+from autoquant.graph.network import Network
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers import kind_of
-from autoquant.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
-from autoquant.widen import check_same_function, widen
 
 KINDS = {
     f"{name}{dims}d": (getattr(nn, f"{name}{dims}d"), dims)

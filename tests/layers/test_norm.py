@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.graph import describe, prepare
-from autoquant.network import Segment
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Segment
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
-from autoquant.widen import check_same_function, widen
 
 CHANNELS = 6
 NORMS: dict[str, tuple[Any, int, list[str]]] = {  # made by, axes behind channels, parameters

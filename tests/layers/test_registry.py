@@ -8,14 +8,15 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from autoquant import artifact, cost, qat
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, resize, widen
 from autoquant.kernels import Cell
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of, layer_kind, registry
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
-from autoquant.widen import check_same_function, resize, widen
 
 
 def recurrent(kind: str, *, bidirectional: bool, bias: bool, projection: int = 0) -> RecurrentLayer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant import artifact
-from autoquant.network import Network
+from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate
 from autoquant.runtime import PackedWeight

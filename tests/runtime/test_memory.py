@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoquant import artifact, cost
-from autoquant.graph import prepare
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from tests.quantization.native.machine import NEEDS_KERNELS, ROOT

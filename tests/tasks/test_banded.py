@@ -6,7 +6,8 @@ from torch import nn
 
 from autoquant import artifact
 from autoquant.errors import UserError
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.layers.linear import IntegerLinear
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import build_candidate

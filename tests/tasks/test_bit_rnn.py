@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.qat import quantize
 from autoquant.settings import Scheme

@@ -122,7 +122,8 @@ def test_a_task_trains_on_the_sample_and_scores_on_all_words():
 
 def test_a_quantized_decoder_takes_a_sample():
     task = LanguageTask(corpus(), 4, 9, sampled=60, embedding=5, hidden=6)
-    from autoquant.graph import describe, prepare
+    from autoquant.graph.describe import describe
+    from autoquant.graph.prepare import prepare
     from autoquant.plan import Plan
     from autoquant.qat import build_candidate
 

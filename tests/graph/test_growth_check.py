@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import proof
-from autoquant.graph import describe, prepare
-from autoquant.network import Network, Segment
-from autoquant.proof import proven
-from tests.tracing.lines import here
+from autoquant.graph import growth_check
+from autoquant.graph.describe import describe
+from autoquant.graph.growth_check import proven
+from autoquant.graph.network import Network, Segment
+from autoquant.graph.prepare import prepare
+from tests.graph.tracing.lines import here
 
 OUT = "feeds the model's output"
 
@@ -95,13 +96,13 @@ def only_one_pair_fails(m: Any, x: Tensor) -> Tensor:
 
 def test_the_one_that_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = proof._Trial.failure
+    real = growth_check._Trial.failure
 
     def counting(trial: Any, groups: Any) -> str | None:
         tried.append(len(groups))
         return real(trial, groups)
 
-    monkeypatch.setattr(proof._Trial, "failure", counting)
+    monkeypatch.setattr(growth_check._Trial, "failure", counting)
     network = described(only_one_pair_fails, pairs=16)
     free = [f"up.{i}" for i in range(16) if network.why_fixed(f"up.{i}") is None]
     assert free == [f"up.{i}" for i in range(16) if i != 5]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from autoquant.tracing.units import Ids
+from autoquant.graph.tracing.units import Ids
 
 
 @dataclass(frozen=True)

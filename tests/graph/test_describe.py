@@ -12,15 +12,16 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from autoquant.errors import UserError
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network, Segment
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers.stack import Recurrent
-from autoquant.network import Network, Segment
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.tasks.language_model import LanguageModel
-from autoquant.widen import check_same_function, widen
 from tests import toys
 from tests.toys import deep_speech, described, language_model, output_of, plan_of, prepared, stack
 
@@ -205,15 +206,21 @@ def scaled(model: Any, values: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("forward", "reason"),
     [
-        (softmax, r"is read across its units by 'softmax' \(test_graph.py:\d+\)"),
-        (view, r"growing it fails \(test_graph.py:\d+\): .*shapes cannot be multiplied"),
-        (matmul, r"is read across its units by 'mm' \(test_graph"),
+        (softmax, r"is read across its units by 'softmax' \(test_describe.py:\d+\)"),
+        (view, r"growing it fails \(test_describe.py:\d+\): .*shapes cannot be multiplied"),
+        (matmul, r"is read across its units by 'mm' \(test_describe"),
         (concatenate, None),
-        (norm, r"is normalised across its units by 'native_layer_norm' \(test_graph"),
+        (norm, r"is normalised across its units by 'native_layer_norm' \(test_describe"),
         (last_step, None),
-        (skip_from_input, r"is combined by 'add' \(test_graph.*\) with a value whose units cannot"),
-        (gain, r"is combined by 'mul' \(test_graph.*\) with a value whose units cannot grow"),
-        (after_stop, r"is combined by 'add' \(test_graph.*\) with a value whose units cannot grow"),
+        (
+            skip_from_input,
+            r"is combined by 'add' \(test_desc.*\) with a value whose units cannot",
+        ),
+        (gain, r"is combined by 'mul' \(test_desc.*\) with a value whose units cannot grow"),
+        (
+            after_stop,
+            r"is combined by 'add' \(test_desc.*\) with a value whose units cannot grow",
+        ),
         (output_too, "feeds the model's output"),
         (casts, None),
         (scaled, None),

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from autoquant.tracing.ledger import Ledger
-from autoquant.tracing.record import Call, refs_in
-from autoquant.tracing.shapes import joined, reshaped
-from autoquant.tracing.units import Ids
-from autoquant.tracing.values import Value, varies
+from autoquant.graph.tracing.ledger import Ledger
+from autoquant.graph.tracing.record import Call, refs_in
+from autoquant.graph.tracing.shapes import joined, reshaped
+from autoquant.graph.tracing.units import Ids
+from autoquant.graph.tracing.values import Value, varies
 
 NORMALISED = "is normalised across its units by {}"
 Rule = Callable[[Ledger, Call], Any]

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoquant.errors import RunError
+from autoquant.graph.network import Layout, Network
+from autoquant.graph.tracing.record import tensors_in
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.spec import Role
-from autoquant.network import Layout, Network
 from autoquant.plan import Plan
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.scale_rules import mse_scale
 from autoquant.settings import Scheme
-from autoquant.tracing.record import tensors_in
 
 FRESH = -1
 COPIED = ("out", "apart")  # axes whose entries are copied; those of the others are split

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
-from autoquant import graph
-from autoquant.graph import describe, prepare
+from autoquant.graph.describe import describe
+from autoquant.graph.prepare import prepare
 from autoquant.layers.stack import Recurrent
 from tests.families.cycle import Cycle
 
@@ -74,7 +74,8 @@ def test_function_and_names_are_those_of_a_plain_layer(layer: str, way: str) -> 
 def test_one_line_is_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph.log, "disabled", False)  # as Hydra leaves it once a command has run
+    # as Hydra leaves it once a command has run
+    monkeypatch.setattr("autoquant.graph.prepare.log.disabled", False)
     model = nn.Sequential(
         parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4), weight_norm(nn.Linear(4, 2))
     )

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from autoquant.tracing import lines
+from autoquant.graph.tracing import lines
 
 _READS = {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__"}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from autoquant.graph.reinit import redraw
+from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
-from autoquant.redraw import redraw
 from autoquant.settings import Scheme
-from autoquant.widen import widen
 from tests.toys import language_model, plan_of, prepared
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.tracing.units import NONE, Ids, Units
+from autoquant.graph.tracing.units import NONE, Ids, Units
 
 COUNT = 12
 numbers = st.integers(NONE, COUNT - 1)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import RunError, first_line
+from autoquant.graph.network import Network
+from autoquant.graph.tracing import lines
+from autoquant.graph.widen import check_same_outputs, grow, outputs_of, sharing_copy
 from autoquant.layers import grown_units
-from autoquant.network import Network
 from autoquant.plan import WIDEST, Plan
 from autoquant.settings import Scheme
-from autoquant.tracing import lines
-from autoquant.widen import check_same_outputs, grow, outputs_of, sharing_copy
 
 STEPS = 5  # different growths, so that a size that two groups share by chance is told apart
 

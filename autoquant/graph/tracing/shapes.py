@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autoquant.tracing.units import NONE, Ids
+from autoquant.graph.tracing.units import NONE, Ids
 
 Shape = tuple[int, ...]
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from autoquant.graph import describe, prepare
-from autoquant.network import Network, Segment
+from autoquant.graph.describe import describe
+from autoquant.graph.network import Network, Segment
+from autoquant.graph.prepare import prepare
+from autoquant.graph.widen import check_same_function, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
-from autoquant.widen import check_same_function, widen
-from tests.tracing.lines import here
+from tests.graph.tracing.lines import here
 
 Forward = Callable[[Any, Tensor], Any]
 OUT = "feeds the model's output"

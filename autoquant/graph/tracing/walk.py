@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from autoquant.graph.tracing import rules
+from autoquant.graph.tracing.ledger import Ledger, shown
+from autoquant.graph.tracing.record import Call, Record, Ref, refs_in
+from autoquant.graph.tracing.units import NONE, Ids
+from autoquant.graph.tracing.values import Value, varies
 from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.cells import RecurrentCell
 from autoquant.layers.stack import Recurrent
-from autoquant.tracing import rules
-from autoquant.tracing.ledger import Ledger, shown
-from autoquant.tracing.record import Call, Record, Ref, refs_in
-from autoquant.tracing.units import NONE, Ids
-from autoquant.tracing.values import Value, varies
 
 UNSEEN = "is not called with the example's inputs"
 SINGLE = "has a single unit"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from autoquant.graph.network import Layout, Segment
+from autoquant.graph.tracing.units import NONE, Ids
+from autoquant.graph.tracing.walk import Walk
 from autoquant.layers import LayerSpec
-from autoquant.network import Layout, Segment
-from autoquant.tracing.units import NONE, Ids
-from autoquant.tracing.walk import Walk
 
 MIXED = "its units are read in a mixed order"
 

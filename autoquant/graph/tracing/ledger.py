@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from autoquant.tracing.record import Call, Ref, refs_in
-from autoquant.tracing.shapes import along, narrow
-from autoquant.tracing.units import NONE, Ids, Units
-from autoquant.tracing.values import Value, varies
+from autoquant.graph.tracing.record import Call, Ref, refs_in
+from autoquant.graph.tracing.shapes import along, narrow
+from autoquant.graph.tracing.units import NONE, Ids, Units
+from autoquant.graph.tracing.values import Value, varies
 
 ACROSS = "is read across its units by {}"
 COMBINED = "is combined by {} with a value whose units cannot grow"

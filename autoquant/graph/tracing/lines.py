@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 _OTHERS = (
     str(Path(torch.__file__).resolve().parent),
-    *(str(_PACKAGE / folder) for folder in ("tracing", "layers", "kernels")),
-    *(str(_PACKAGE / f"{name}.py") for name in ("graph", "proof", "widen")),
+    *(str(_PACKAGE / folder) for folder in ("graph", "layers", "kernels")),
     "<",
 )
 

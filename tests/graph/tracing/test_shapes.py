@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.tracing.shapes import Shape, along, joined, narrow, reshaped, spread
-from autoquant.tracing.units import NONE, Ids
+from autoquant.graph.tracing.shapes import Shape, along, joined, narrow, reshaped, spread
+from autoquant.graph.tracing.units import NONE, Ids
 
 FACTORS = st.lists(st.sampled_from([2, 3, 4]), min_size=1, max_size=5)
 

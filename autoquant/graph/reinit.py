@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from autoquant.graph.network import Network
 from autoquant.layers import ParameterSpec
-from autoquant.network import Network
 
 
 @torch.no_grad()

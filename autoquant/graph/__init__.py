@@ -1,0 +1,1 @@
+"""A model as layers whose widths depend on each other: trace it, check growth, widen it."""
