@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from autoquant.evaluator import evaluate
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
-    from autoquant.outcome import Outcome
     from autoquant.plan import LayerChoice, Plan
     from autoquant.profiler import Profile, profile
     from autoquant.reporter import report
     from autoquant.searcher import SearchResult, search
     from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
-    from autoquant.study import Study
+    from autoquant.study.folder import Study
+    from autoquant.study.outcome import Outcome
     from autoquant.sweeper import SweepResult, sweep
     from autoquant.task import Example, Task
 
@@ -35,13 +35,13 @@ _HOMES = {
     "evaluator": ("evaluate",),
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
-    "outcome": ("Outcome",),
     "plan": ("LayerChoice", "Plan"),
     "profiler": ("Profile", "profile"),
     "reporter": ("report",),
     "searcher": ("SearchResult", "search"),
     "settings": ("Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
-    "study": ("Study",),
+    "study.folder": ("Study",),
+    "study.outcome": ("Outcome",),
     "sweeper": ("SweepResult", "sweep"),
     "task": ("Example", "Task"),
 }

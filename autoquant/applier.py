@@ -17,7 +17,6 @@ from autoquant import artifact, cost
 from autoquant.backend import Compute, computing
 from autoquant.baseline import float_baseline, float_model
 from autoquant.candidate import Base, train_candidate
-from autoquant.cells import Table
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
@@ -25,7 +24,8 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import STARTS, Search, Training, from_dict, require
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import Table
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device, score
 

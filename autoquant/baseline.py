@@ -19,7 +19,7 @@ from tqdm import tqdm
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.settings import Search
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
 from autoquant.task import Task
 from autoquant.training import Run, score, seed_everything, train
 

@@ -16,7 +16,7 @@ from autoquant.mistakes import BAD_INPUT, STOPPED, explain
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from autoquant.study import Study
+    from autoquant.study.folder import Study
     from autoquant.task import Task
 
 PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
@@ -260,7 +260,7 @@ def _enclosing_study(path: str) -> Study:
     """The study that a packed file lies in."""
     from pathlib import Path
 
-    from autoquant.study import Study
+    from autoquant.study.folder import Study
 
     for folder in Path(path).resolve().parents:
         study = Study(folder)
@@ -331,7 +331,7 @@ def _sweep(config: DictConfig) -> None:
 
 def _report(config: DictConfig) -> None:
     from autoquant.reporter import report
-    from autoquant.study import Study
+    from autoquant.study.folder import Study
 
     for path in report(Study.open(config.study)):
         print(path)
@@ -339,7 +339,7 @@ def _report(config: DictConfig) -> None:
 
 def _apply(config: DictConfig) -> None:
     from autoquant.plan import Plan
-    from autoquant.study import Study
+    from autoquant.study.folder import Study
 
     study = Study.open(config.study)
     plan = None if config.plan is None else Plan.read(config.plan)

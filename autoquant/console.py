@@ -63,7 +63,7 @@ def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
 
 def print_search(result: SearchResult, figures: list[Path]) -> None:
     """Baseline, uniform references and best plan; where the results lie and what to type next."""
-    from autoquant.outcome import complete
+    from autoquant.study.outcome import complete
 
     record, study = result.baseline, result.study
     metric = record.metric

@@ -12,13 +12,13 @@ from typing import Any
 from autoquant import cost
 from autoquant.allocation import Allocation
 from autoquant.budget import Budget
-from autoquant.cells import Cell
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.space import Projection, canonical, evenly, pinned
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import Cell
 from autoquant.survey import Survey
 
 Named = tuple[str, Plan | None, dict[str, Any]]

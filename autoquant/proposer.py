@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoquant.allocation import Allocation
 from autoquant.errors import UserError
-from autoquant.outcome import Outcome
 from autoquant.plan import Plan
 from autoquant.space import Point, Projection, SearchSpace, evenly
+from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
 
 ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order

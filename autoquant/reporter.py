@@ -20,7 +20,7 @@ from autoquant.figures.shares import draw_profile, profile_data
 from autoquant.figures.style import SETTINGS
 from autoquant.figures.sweep_facts import read_sweep
 from autoquant.files import replacing
-from autoquant.study import Study
+from autoquant.study.folder import Study
 
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}  # with their metadata
 DPI = 150

@@ -27,14 +27,14 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.journal import Journal, state_of
 from autoquant.measurement import recorded_sensitivity
-from autoquant.outcome import Outcome, Role, best, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
 from autoquant.space import Projection, SearchSpace, canonical
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
+from autoquant.study.outcome import Outcome, Role, best, to_csv
+from autoquant.study.trial_storage import Journal, state_of
 from autoquant.survey import survey
 from autoquant.task import Task
 from autoquant.training import check_autocast, resolve_device

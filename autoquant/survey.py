@@ -13,7 +13,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Search
 from autoquant.space import SearchSpace, build_space
-from autoquant.study import Study
+from autoquant.study.folder import Study
 from autoquant.task import Task
 
 

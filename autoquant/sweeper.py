@@ -19,7 +19,6 @@ from autoquant.backend import Compute, computing
 from autoquant.baseline import float_baseline
 from autoquant.budget import readable
 from autoquant.candidate import Base, train_candidate
-from autoquant.cells import Cell, Result, Table
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
@@ -27,7 +26,8 @@ from autoquant.grid import cells_of
 from autoquant.measurement import recorded_sensitivity
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
+from autoquant.study.sweep_table import Cell, Result, Table
 from autoquant.survey import Survey, survey
 from autoquant.task import Task, as_loss
 from autoquant.training import check_autocast, resolve_device, score

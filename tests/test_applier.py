@@ -17,11 +17,11 @@ from autoquant.artifact import read
 from autoquant.errors import RunError, UserError
 from autoquant.evaluator import evaluate
 from autoquant.graph.prepare import prepare
-from autoquant.outcome import to_csv
 from autoquant.plan import LayerChoice
 from autoquant.searcher import search
 from autoquant.settings import Search, Sweep, Training
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.outcome import to_csv
 from autoquant.sweeper import sweep
 from autoquant.tasks.language import LanguageTask
 from tests.toys import described, language_task

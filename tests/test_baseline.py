@@ -24,7 +24,7 @@ from autoquant.baseline import (
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.settings import Search, Training
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
 from autoquant.tasks.language import LanguageTask, Window
 from autoquant.training import score, seed_everything
 from tests.toys import language_model, language_task

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from autoquant import cli
-from autoquant.study import Study
+from autoquant.study.folder import Study
 
 SOURCE = Path(cli.__file__).parent / "kernels"
 SIZES = ("tokens=3000", "vocabulary=60", "embedding=12", "hidden=10", "batch_size=8", "length=10")

@@ -9,11 +9,11 @@ import pytest
 from autoquant import console
 from autoquant.applier import Applied
 from autoquant.cost import Costs
-from autoquant.outcome import Outcome
 from autoquant.profiler import profile
 from autoquant.searcher import SearchResult
 from autoquant.settings import Widening
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.outcome import Outcome
 from autoquant.sweeper import SweepResult
 from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS, cell
 from tests.toys import language_task

@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoquant.allocation import Allocation
 from autoquant.errors import UserError
-from autoquant.outcome import Outcome
 from autoquant.plan import Plan
 from autoquant.proposer import INFORMED, SAMPLERS, Proposer
 from autoquant.sensitivity import Sensitivity
 from autoquant.space import Dimension, Point, Projection, SearchSpace
+from autoquant.study.outcome import Outcome
 
 BITS = (1, 2, 4, 8)
 UNITS = {"a": 10, "b": 30, "c": 5}

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from autoquant import candidate, cost, files, searcher
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
-from autoquant.outcome import best
 from autoquant.plan import Plan
 from autoquant.searcher import SearchResult, search
 from autoquant.settings import Scheme, Search, Space, Training, Widening
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.outcome import best
 from autoquant.task import Direction, Split
 from autoquant.tasks.language import LanguageTask
 from tests.toys import described, language_task

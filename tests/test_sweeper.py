@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from autoquant import candidate, cost, sweeper, training
-from autoquant.cells import Result, Table
 from autoquant.errors import UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.searcher import search
 from autoquant.settings import Scheme, Search, Sweep, Training, Widening
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import Result, Table
 from autoquant.sweeper import SweepResult, sweep
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import score

@@ -23,7 +23,7 @@ from autoquant.figures.style import (
     write,
 )
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
-from autoquant.study import Baseline
+from autoquant.study.folder import Baseline
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PINK)
 MARKERS = "os^DvPX"  # another number than of colours: a curve of one plan can be told by its mark

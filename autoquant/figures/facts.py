@@ -10,8 +10,8 @@ import numpy as np
 
 from autoquant.budget import Budget
 from autoquant.errors import UserError
-from autoquant.outcome import Outcome, best, complete
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
+from autoquant.study.outcome import Outcome, best, complete
 from autoquant.task import Direction
 
 Pair = tuple[float, float]

@@ -14,7 +14,7 @@ from autoquant.budget import readable
 from autoquant.figures.facts import View, number, times, view_of
 from autoquant.figures.style import BLACK, draw_tiles
 from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
-from autoquant.study import Baseline
+from autoquant.study.folder import Baseline
 from autoquant.task import Direction
 
 Placed = Mapping[tuple[float | None, int | None], Mean]

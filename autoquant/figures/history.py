@@ -23,8 +23,8 @@ from autoquant.figures.style import (
     scatter,
     score_axis,
 )
-from autoquant.outcome import Outcome, best
-from autoquant.study import Baseline
+from autoquant.study.folder import Baseline
+from autoquant.study.outcome import Outcome, best
 
 KINDS = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),

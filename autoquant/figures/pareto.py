@@ -26,8 +26,8 @@ from autoquant.figures.style import (
     share_axis,
     write,
 )
-from autoquant.outcome import Outcome, pareto_front
-from autoquant.study import Baseline
+from autoquant.study.folder import Baseline
+from autoquant.study.outcome import Outcome, pareto_front
 
 
 @dataclass(frozen=True)

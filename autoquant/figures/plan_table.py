@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from autoquant.budget import readable
 from autoquant.figures.facts import label_of, shortened, times
 from autoquant.figures.style import BLACK, SMALL, draw_tiles
-from autoquant.outcome import Outcome
+from autoquant.study.outcome import Outcome
 
 MOST_ROWS = 80  # layers in the figure
 COLUMNS = ("weight_bits", "recurrent_bits", "activation_bits", "hidden_bits", "width")

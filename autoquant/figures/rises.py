@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from autoquant.figures.facts import label_of, shortened
 from autoquant.figures.plan_table import MOST_ROWS
 from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
-from autoquant.outcome import Outcome
 from autoquant.sensitivity import Sensitivity
+from autoquant.study.outcome import Outcome
 
 FIELDS = {"weight_bits": "", "recurrent_bits": ", recurrent"}  # as rows name them
 DECADES = 3  # powers of ten between the palest and the darkest cell

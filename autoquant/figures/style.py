@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from autoquant.budget import readable
 from autoquant.figures.facts import Pair, View, number
-from autoquant.study import Baseline
+from autoquant.study.folder import Baseline
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
 SMALL = 9  # points; no letters are smaller

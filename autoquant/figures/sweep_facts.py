@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from autoquant.cells import Result, Table
 from autoquant.errors import UserError
 from autoquant.figures.facts import number
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
+from autoquant.study.sweep_table import Result, Table
 
 
 @dataclass(frozen=True)

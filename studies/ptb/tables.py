@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TypeVar
 
-from autoquant.outcome import complete, from_csv
+from autoquant.study.outcome import complete, from_csv
 from studies.ptb.paper import BITS, BY_NEURONS, NEURONS, TABLE_1, TABLE_2
 
 Row = dict[str, str]

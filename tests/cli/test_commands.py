@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from autoquant import candidate
-from autoquant.study import Study
+from autoquant.study.folder import Study
 from tests.cli.typed import RULES, TASK, TINY, refused, run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.study import Study
+from autoquant.study.folder import Study
 from tests.cli.typed import BASELINE, RUN, SHORT, refused, run
 
 MODULE = """

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from autoquant.study import Study
+from autoquant.study.folder import Study
 from tests.cli.typed import RULES, TASK, TINY, contents, refused, run
 
 SEARCHES = {

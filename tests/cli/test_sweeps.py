@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from autoquant import candidate
-from autoquant.cells import Table
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import Table
 from tests.cli.typed import BASELINE, TASK, TINY, Ran, refused, run
 
 SWEEP = [*TASK, "device=cpu", *BASELINE, "final.steps=3", "sweep.weight_bits=[4,2]"]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from autoquant.cells import Cell, Result
-from autoquant.cells import to_csv as cells_to_csv
 from autoquant.figures.facts import Facts
 from autoquant.files import write_text
-from autoquant.outcome import Outcome, to_csv
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import Growth, LayerProfile, Profile
-from autoquant.study import Baseline, Study
+from autoquant.study.folder import Baseline, Study
+from autoquant.study.outcome import Outcome, to_csv
+from autoquant.study.sweep_table import Cell, Result
+from autoquant.study.sweep_table import to_csv as cells_to_csv
 
 FLOAT_BYTES = 2_400_000
 LAYERS = ("encoder", "rnn.l0", "decoder")

@@ -1,8 +1,8 @@
 import pytest
 
 from autoquant.figures.facts import label_of, view_of
-from autoquant.outcome import Outcome
 from autoquant.plan import LayerChoice, Plan
+from autoquant.study.outcome import Outcome
 
 
 def test_a_terrible_score_is_beyond_the_view():

@@ -14,9 +14,9 @@ import yaml
 
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
-from autoquant.outcome import Outcome, from_csv
 from autoquant.plan import Plan
 from autoquant.settings import Search
+from autoquant.study.outcome import Outcome, from_csv
 from autoquant.task import Direction
 
 FREE_KEYS = frozenset({"trials", "device", "kernel", "study", "sweep"})

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from autoquant.errors import RunError, UserError
-from autoquant.outcome import Outcome, to_csv
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study import FREE_KEYS, Baseline, Study
+from autoquant.study.folder import FREE_KEYS, Baseline, Study
+from autoquant.study.outcome import Outcome, to_csv
 
 CONFIG: dict[str, Any] = {
     "task": {"_target_": "toys.language", "options": {"hidden": 12}},
@@ -215,7 +215,7 @@ def test_a_damaged_configuration(content: bytes, study: Study) -> None:
 TRY = """
 import sys
 from autoquant.errors import UserError
-from autoquant.study import Study
+from autoquant.study.folder import Study
 try:
     with Study.open(sys.argv[1]).locked():
         print("held")

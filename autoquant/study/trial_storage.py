@@ -17,8 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from autoquant.outcome import Outcome, Role, State
 from autoquant.plan import Plan
+from autoquant.study.outcome import Outcome, Role, State
 from autoquant.task import Direction
 
 PRUNER_STARTUP = 4  # complete proposals before any is pruned

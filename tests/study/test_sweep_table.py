@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.cells import COLUMNS, Cell, Result, Table, from_csv, to_csv
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study import Study
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import COLUMNS, Cell, Result, Table, from_csv, to_csv
 
 PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
 UNIFORM = Cell("w1.6-a8-x1.5-seed3", PLAN, 3, "baseline", 1.6, 8, 1.5)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.plan import Bits, Plan
-from autoquant.study import Study
+from autoquant.study.folder import Study
 
 State = Literal["complete", "diverged", "too large"]
 

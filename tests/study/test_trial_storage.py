@@ -11,9 +11,9 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import Trial, TrialState
 
-from autoquant.journal import PRUNER_STARTUP, Journal, state_of
-from autoquant.outcome import Outcome, Role
 from autoquant.plan import LayerChoice, Plan
+from autoquant.study.outcome import Outcome, Role
+from autoquant.study.trial_storage import PRUNER_STARTUP, Journal, state_of
 from autoquant.task import Direction
 
 PLAN = Plan({"rnn.l0": LayerChoice(4, 8, 1.5, 2, 4), "decoder": LayerChoice(3, 8)})

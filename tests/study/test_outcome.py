@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoquant.outcome import (
+from autoquant.plan import LayerChoice, Plan
+from autoquant.study.outcome import (
     COLUMNS,
     Outcome,
     best,
@@ -23,7 +24,6 @@ from autoquant.outcome import (
     pareto_front,
     to_csv,
 )
-from autoquant.plan import LayerChoice, Plan
 from autoquant.task import Direction
 
 PLAN = Plan({"fc": LayerChoice(4, 8)})

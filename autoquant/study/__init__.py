@@ -1,0 +1,1 @@
+"""A study folder: its files, trials, outcomes and the table of a sweep."""
