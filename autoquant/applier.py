@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from autoquant import artifact, cost
 from autoquant.backend import Compute, computing
-from autoquant.baseline import float_baseline, float_model
-from autoquant.candidate import Base, train_candidate
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
@@ -27,7 +25,9 @@ from autoquant.settings import STARTS, Search, Training, from_dict, require
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Table
 from autoquant.task import Task
-from autoquant.training import check_autocast, resolve_device, score
+from autoquant.training.baseline import float_baseline, float_model
+from autoquant.training.candidate import Base, train_candidate
+from autoquant.training.loop import check_autocast, resolve_device, score
 
 
 @dataclass(frozen=True)

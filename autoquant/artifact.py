@@ -31,11 +31,11 @@ from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import resize
 from autoquant.layers import ParameterSpec
 from autoquant.plan import Plan
-from autoquant.qat import share_magnitude
 from autoquant.quantization.bitpacking import pack
 from autoquant.quantization.codes import encode
 from autoquant.quantization.fake_quantize import WeightQuantizer, cast, store_scale
 from autoquant.settings import Scheme
+from autoquant.training.qat import share_magnitude
 
 _TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in cost.DTYPES.items()}
 

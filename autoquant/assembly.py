@@ -17,7 +17,6 @@ from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
 from autoquant.plan import TERNARY, Bits, LayerChoice
-from autoquant.qat import activation_quantizers, attach
 from autoquant.quantization.bitpacking import packed_bytes, unpack
 from autoquant.quantization.codes import Grid, decode
 from autoquant.quantization.fake_quantize import ActivationQuantizer, restore_scale
@@ -29,6 +28,7 @@ from autoquant.runtime import (
     PackedWeight,
 )
 from autoquant.settings import Scheme
+from autoquant.training.qat import activation_quantizers, attach
 
 CHUNK = 5 << 15  # codes at a time: a multiple of 8 and of 5, so that chunks end on whole bytes
 

@@ -242,7 +242,7 @@ def _build_task(origin: dict[str, Any]) -> Task:
     from hydra.utils import instantiate
 
     from autoquant.task import Task
-    from autoquant.training import seed_everything
+    from autoquant.training.loop import seed_everything
 
     if "_target_" not in origin:
         raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
@@ -285,11 +285,11 @@ def _recorded(study: Study) -> dict[str, Any]:
 def _profile(config: DictConfig) -> None:
     settings = _settings(config)
     task = _build_task(_origin(config))
-    from autoquant.baseline import float_model
     from autoquant.graph.describe import describe
     from autoquant.graph.prepare import prepare
     from autoquant.profiler import profile_model
     from autoquant.rules import resolve
+    from autoquant.training.baseline import float_model
 
     model, example = prepare(float_model(task)), task.example()
     network = describe(model, example.inputs)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from autoquant import artifact
 from autoquant.backend import Compute, computing
-from autoquant.baseline import float_model
 from autoquant.task import Split, Task
-from autoquant.training import resolve_device, score
+from autoquant.training.baseline import float_model
+from autoquant.training.loop import resolve_device, score
 
 
 def evaluate(

@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from autoquant.candidate import Base
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
-from autoquant.qat import quantize
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Training
 from autoquant.space import Dimension, SearchSpace
-from autoquant.training import Objective, objective, seed_everything
+from autoquant.training.candidate import Base
+from autoquant.training.loop import Objective, objective, seed_everything
+from autoquant.training.qat import quantize
 
 MEASURED = 4  # more bits are not measured, for there the rise falls to a quarter with every bit
 

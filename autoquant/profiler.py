@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.baseline import float_model
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
 from autoquant.task import Example, Task
+from autoquant.training.baseline import float_model
 
 GROWTHS = (1.25, 1.5, 2.0)
 JUDGED = 1.5  # the growth at which the rule looks at the cost

@@ -20,9 +20,7 @@ from tqdm import tqdm
 from autoquant import cost
 from autoquant.allocation import Allocation
 from autoquant.backend import Compute, computing
-from autoquant.baseline import float_baseline
 from autoquant.budget import Budget, readable
-from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.network import Network
@@ -37,7 +35,9 @@ from autoquant.study.outcome import Outcome, Role, best, to_csv
 from autoquant.study.trial_storage import Journal, state_of
 from autoquant.survey import survey
 from autoquant.task import Task
-from autoquant.training import check_autocast, resolve_device
+from autoquant.training.baseline import float_baseline
+from autoquant.training.candidate import Base, train_candidate
+from autoquant.training.loop import check_autocast, resolve_device
 
 PRUNED = "worse than three quarters of the trials"  # the reason that is recorded
 

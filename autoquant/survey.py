@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from autoquant.baseline import float_model, load_weights, measure, weights_file
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
@@ -15,6 +14,7 @@ from autoquant.settings import Search
 from autoquant.space import SearchSpace, build_space
 from autoquant.study.folder import Study
 from autoquant.task import Task
+from autoquant.training.baseline import float_model, load_weights, measure, weights_file
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from tqdm import tqdm
 
 from autoquant import cost
 from autoquant.backend import Compute, computing
-from autoquant.baseline import float_baseline
 from autoquant.budget import readable
-from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
@@ -30,7 +28,9 @@ from autoquant.study.folder import Baseline, Study
 from autoquant.study.sweep_table import Cell, Result, Table
 from autoquant.survey import Survey, survey
 from autoquant.task import Task, as_loss
-from autoquant.training import check_autocast, resolve_device, score
+from autoquant.training.baseline import float_baseline
+from autoquant.training.candidate import Base, train_candidate
+from autoquant.training.loop import check_autocast, resolve_device, score
 
 UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
 """Settings of a search that mean nothing here, and may change."""

@@ -14,11 +14,11 @@ from torch import nn
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
-from autoquant.qat import build_candidate
 from autoquant.settings import Scheme, Space
 from autoquant.space import build_space, canonical
 from autoquant.tasks.corpus import Corpus
 from autoquant.tasks.language import LanguageTask
+from autoquant.training.qat import build_candidate
 from benchmarks.case import Absent, Call, Case, Variant
 from benchmarks.checks import Results, close_to
 from benchmarks.kernels import NATIVE, NATIVE_BF16, REFERENCE, TORCH, Kernel, under

@@ -13,9 +13,9 @@ from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.settings import Scheme
 from autoquant.task import Example
+from autoquant.training.qat import build_candidate
 
 
 class Fixed:

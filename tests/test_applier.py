@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant import applier, candidate, cost, training
+from autoquant import applier, cost
 from autoquant.applier import apply
 from autoquant.artifact import read
 from autoquant.errors import RunError, UserError
@@ -24,6 +24,7 @@ from autoquant.study.folder import Study
 from autoquant.study.outcome import to_csv
 from autoquant.sweeper import sweep
 from autoquant.tasks.language import LanguageTask
+from autoquant.training import candidate, loop
 from tests.toys import described, language_task
 
 STEPS = 6
@@ -124,7 +125,7 @@ class Stopping(LanguageTask):
 
 @pytest.mark.parametrize("at", [1, STEPS - 2])
 def test_a_resumed_apply_equals_an_unbroken_one(study, unbroken, monkeypatch, at):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt):
         apply(study, Stopping(at), progress=False)
     left = files(study)
@@ -183,7 +184,7 @@ def test_from_scratch(study, monkeypatch):
 
     def train(*given, teacher=None, **options):
         taught.append(teacher)
-        return training.train(*given, teacher=teacher, **options)
+        return loop.train(*given, teacher=teacher, **options)
 
     monkeypatch.setattr(candidate, "train", train)
     applied = apply(study, toy(), start="scratch", progress=False)

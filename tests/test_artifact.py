@@ -26,10 +26,10 @@ from autoquant import artifact, cost
 from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme, Training
-from autoquant.training import train
+from autoquant.training.loop import train
+from autoquant.training.qat import build_candidate
 from tests import toys
 from tests.toys import RegressionTask, output_of, prepared
 
@@ -610,5 +610,5 @@ def test_loading_needs_no_training_code(packed: Path) -> None:
         [sys.executable, "-c", code, str(packed)], capture_output=True, text=True, check=True
     )
     assert "autoquant.artifact" in done.stdout
-    assert "autoquant.training" not in done.stdout
+    assert "autoquant.training.loop" not in done.stdout
     assert "autoquant.searcher" not in done.stdout

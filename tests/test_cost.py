@@ -20,8 +20,8 @@ from autoquant.graph.network import Leftover, Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
-from autoquant.qat import quantize
 from autoquant.settings import Scheme
+from autoquant.training.qat import quantize
 from tests import toys
 from tests.toys import described, plan_of
 

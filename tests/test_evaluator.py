@@ -10,10 +10,10 @@ from autoquant import artifact
 from autoquant.errors import Diverged, UserError
 from autoquant.evaluator import evaluate
 from autoquant.plan import LayerChoice
-from autoquant.qat import build_candidate
 from autoquant.settings import Scheme
 from autoquant.task import SPLITS
-from autoquant.training import score
+from autoquant.training.loop import score
+from autoquant.training.qat import build_candidate
 from tests.toys import language_task, plan_of, prepared
 
 

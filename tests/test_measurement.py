@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from autoquant.candidate import Base
 from autoquant.graph.network import Network
 from autoquant.measurement import MEASURED, measure_sensitivity, recorded_sensitivity
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Scheme, Search, Space, Training
 from autoquant.space import SearchSpace, build_space
+from autoquant.training.candidate import Base
 from tests.toys import language_task, prepared
 
 TASK = language_task(10, 400, batch_size=10, length=4, probe_tokens=50, embedding=4, hidden=8)

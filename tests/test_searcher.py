@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from autoquant import candidate, cost, files, searcher
+from autoquant import cost, files, searcher
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
@@ -29,6 +29,7 @@ from autoquant.study.folder import Study
 from autoquant.study.outcome import best
 from autoquant.task import Direction, Split
 from autoquant.tasks.language import LanguageTask
+from autoquant.training import candidate
 from tests.toys import described, language_task
 
 SETTINGS = Search(
@@ -296,7 +297,8 @@ KILLED = """
 import sys
 import torch
 from tests.test_searcher import run
-from autoquant import candidate, searcher
+from autoquant import searcher
+from autoquant.training import candidate
 torch.set_num_threads(1)
 calls = 0
 

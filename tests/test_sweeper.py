@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import candidate, cost, sweeper, training
+from autoquant import cost, sweeper
 from autoquant.errors import UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
@@ -24,7 +24,8 @@ from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Result, Table
 from autoquant.sweeper import SweepResult, sweep
 from autoquant.tasks.language import LanguageTask
-from autoquant.training import score
+from autoquant.training import candidate, loop
+from autoquant.training.loop import score
 from tests.toys import described, language_task
 
 SETTINGS = Search(
@@ -226,7 +227,7 @@ def test_the_plan_that_a_study_chose_goes_by_its_name(tmp_path: Path) -> None:
 
 
 def test_the_float_model_is_scored_on_the_test_split_too(unbroken: SweepResult) -> None:
-    from autoquant.baseline import load_weights
+    from autoquant.training.baseline import load_weights
 
     model = tiny_task().build_model()
     load_weights(model, unbroken.study.baseline_file)
@@ -296,7 +297,7 @@ def test_from_scratch_no_units_are_twins(tmp_path: Path, monkeypatch: pytest.Mon
     def train(model: nn.Module, *args: Any, **options: Any) -> Any:
         assert options["teacher"] is None
         models.append(model)
-        return training.train(model, *args, **options)
+        return loop.train(model, *args, **options)
 
     monkeypatch.setattr(candidate, "train", train)
     grid = Sweep(weight_bits=(32,), activation_bits=(32,), width=(2.0,), start="scratch")
@@ -347,7 +348,7 @@ def stopping(at: int) -> Stopping:
 
 @pytest.mark.parametrize("start", ["baseline", "scratch"])
 def test_ctrl_c_in_a_cell(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", 0.0)
     grid = Sweep(weight_bits=(4, 2), start=start)
     whole = run(tmp_path / "whole", grid)
     length = 6 if start == "baseline" else 8
@@ -446,7 +447,9 @@ SHARED = """
 import sys, time
 from pathlib import Path
 import torch
-from autoquant import baseline, candidate, sweeper
+from autoquant import sweeper
+from autoquant.training import baseline
+from autoquant.training import candidate
 from tests.test_sweeper import run
 torch.set_num_threads(1)
 folder, me = Path(sys.argv[1]), sys.argv[2]

@@ -20,9 +20,9 @@ from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import profile_model
-from autoquant.qat import quantize
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
+from autoquant.training.qat import quantize
 
 SIZES = (1, 10, 100)  # millions of parameters
 WIDTH = 1.25  # of every group that can grow

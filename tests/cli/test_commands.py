@@ -11,8 +11,8 @@ from unittest import mock
 
 import pytest
 
-from autoquant import candidate
 from autoquant.study.folder import Study
+from autoquant.training import candidate
 from tests.cli.typed import RULES, TASK, TINY, refused, run
 
 

@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from autoquant import candidate
 from autoquant.study.folder import Study
+from autoquant.training import candidate
 from tests.cli.typed import TINY, contents, refused, run
 
 

@@ -61,7 +61,7 @@ SEARCHES = {
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("written", SEARCHES)
 def test_search_refuses(place, written, monkeypatch):
-    monkeypatch.setattr("autoquant.baseline.train", None)
+    monkeypatch.setattr("autoquant.training.baseline.train", None)
     study = [] if "study=" in written else ["study=new"]
     assert SEARCHES[written] in refused(run(place, "search", *TINY, *study, written))
 

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from autoquant import candidate
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Table
+from autoquant.training import candidate
 from tests.cli.typed import BASELINE, TASK, TINY, Ran, refused, run
 
 SWEEP = [*TASK, "device=cpu", *BASELINE, "final.steps=3", "sweep.weight_bits=[4,2]"]
@@ -119,7 +119,7 @@ SWEEPS = {
 @pytest.mark.usefixtures("searched", "swept", "unchanged")
 @pytest.mark.parametrize("written", SWEEPS)
 def test_sweep_refuses(place, written, monkeypatch):
-    monkeypatch.setattr("autoquant.baseline.train", None)
+    monkeypatch.setattr("autoquant.training.baseline.train", None)
     own = {"study=swept": "final.steps=9", "sweep.width=[1.5]": "widening.max_share=0"}
     more = [own[written]] if written in own else []
     study = [] if "study=" in written else ["study=new"]

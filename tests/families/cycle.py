@@ -20,10 +20,10 @@ from autoquant.graph.tracing.record import tensors_in
 from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.profiler import Profile, profile_model
-from autoquant.qat import calibrate, quantize
 from autoquant.settings import Scheme, Training, Widening
 from autoquant.task import Direction, Example, Split
-from autoquant.training import train
+from autoquant.training.loop import train
+from autoquant.training.qat import calibrate, quantize
 
 TOLERANCE = 1e-5  # of the largest output: sums of float32 in another order
 WEIGHT_BITS = (1, 1.6, 2, 3, 4, 5, 8, 16, 32)

@@ -19,12 +19,12 @@ from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.graph.widen import FRESH, check_same_function, resize, source_dtype, widen
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate, quantize
 from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.quantization.scale_rules import mse_scale
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
-from autoquant.training import score, train
+from autoquant.training.loop import score, train
+from autoquant.training.qat import build_candidate, quantize
 from tests import toys
 from tests.toys import described, output_of, plan_of, prepared
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from autoquant import artifact, cost, qat
+from autoquant import artifact, cost
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import check_same_function, resize, widen
@@ -17,6 +17,7 @@ from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
+from autoquant.training import qat
 
 
 def recurrent(kind: str, *, bidirectional: bool, bias: bool, projection: int = 0) -> RecurrentLayer:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from autoquant import artifact, cost
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice
-from autoquant.qat import build_candidate
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.quantization.scale_rules import rule_named
 from autoquant.settings import Scheme
+from autoquant.training.qat import build_candidate
 from tests.toys import RegressionTask, output_of, plan_of, prepared
 
 OWN = """

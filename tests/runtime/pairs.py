@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from autoquant import artifact
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.runtime import PackedWeight
 from autoquant.settings import Scheme
+from autoquant.training.qat import build_candidate
 from tests.toys import RegressionTask, plan_of, prepared
 
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)

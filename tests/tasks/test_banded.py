@@ -10,10 +10,10 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.layers.linear import IntegerLinear
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.settings import Scheme
 from autoquant.tasks.banded import BandedEmbedding, BandedLinear
 from autoquant.tasks.language_model import LanguageModel
+from autoquant.training.qat import build_candidate
 from tests import toys
 
 BANDS = pytest.mark.parametrize("bands", [[1], [3, 5], [2, 4, 11]], ids=str)

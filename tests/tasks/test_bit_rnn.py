@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import quantize
 from autoquant.settings import Scheme
 from autoquant.tasks.language_model import LanguageModel
+from autoquant.training.qat import quantize
 
 WORDS, E, H, T, B = 13, 5, 7, 6, 3
 BIT_RNN = {"candidate": "sigmoid", "rectified": True, "initial": 0.5, "initializer": "fan_in"}

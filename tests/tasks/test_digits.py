@@ -9,7 +9,7 @@ import torch
 from autoquant.errors import UserError
 from autoquant.settings import Training
 from autoquant.tasks.digits import digits
-from autoquant.training import score, seed_everything, train
+from autoquant.training.loop import score, seed_everything, train
 
 pytest.importorskip("sklearn")
 

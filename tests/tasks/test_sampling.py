@@ -125,7 +125,7 @@ def test_a_quantized_decoder_takes_a_sample():
     from autoquant.graph.describe import describe
     from autoquant.graph.prepare import prepare
     from autoquant.plan import Plan
-    from autoquant.qat import build_candidate
+    from autoquant.training.qat import build_candidate
 
     model = prepare(task.build_model())
     network = describe(model, task.example().inputs)

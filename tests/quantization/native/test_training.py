@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from autoquant.backend import Compute, computing
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
-from autoquant.training import score, train
+from autoquant.training.loop import score, train
+from autoquant.training.qat import build_candidate
 from tests.quantization.native.machine import NEEDS_KERNELS, bfloat16_everywhere
 from tests.toys import language_task, prepared
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from autoquant.backend import Compute, computing
 from autoquant.kernels import linear
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import build_candidate
 from autoquant.quantization.codes import Coding, Grid, mark
 from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
+from autoquant.training.qat import build_candidate
 from tests.quantization.native import recurrences
 from tests.quantization.native.machine import EVERY_SET, NEEDS_KERNELS, running_on, same_bits
 from tests.quantization.native.recurrences import CELLS, made

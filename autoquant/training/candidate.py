@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
-from autoquant.baseline import float_model
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
-from autoquant.qat import build_candidate, recalibrate, scale_dropout
 from autoquant.settings import Search, Training
 from autoquant.task import Task
-from autoquant.training import OnScore, Run, score, seed_everything, train
+from autoquant.training.baseline import float_model
+from autoquant.training.loop import OnScore, Run, score, seed_everything, train
+from autoquant.training.qat import build_candidate, recalibrate, scale_dropout
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoquant import qat
 from autoquant.backend import Compute, computing
 from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
-from autoquant.qat import (
+from autoquant.quantization.codes import Grid
+from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+from autoquant.settings import Scheme, Training
+from autoquant.training import qat
+from autoquant.training.loop import train
+from autoquant.training.qat import (
     CALIBRATION_BATCHES,
     build_candidate,
     calibrate,
@@ -24,10 +28,6 @@ from autoquant.qat import (
     recalibrate,
     share_magnitude,
 )
-from autoquant.quantization.codes import Grid
-from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
-from autoquant.settings import Scheme, Training
-from autoquant.training import train
 from tests import toys
 from tests.toys import RegressionTask, described, output_of, plan_of, prepared
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from autoquant.candidate import Base, train_candidate
 from autoquant.errors import Diverged, UserError
 from autoquant.plan import LayerChoice
 from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.settings import Search, Training, Widening
-from autoquant.training import score
+from autoquant.training.candidate import Base, train_candidate
+from autoquant.training.loop import score
 from tests.toys import language_task, plan_of, prepared
 
 TASK = language_task(10, 400, batch_size=50, length=4, probe_tokens=50, embedding=4, hidden=8)

@@ -12,8 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from autoquant import training
-from autoquant.baseline import (
+from autoquant.errors import Diverged, RunError, UserError
+from autoquant.graph.prepare import prepare
+from autoquant.settings import Search, Training
+from autoquant.study.folder import Baseline, Study
+from autoquant.tasks.language import LanguageTask, Window
+from autoquant.training.baseline import (
     float_baseline,
     float_model,
     load_weights,
@@ -21,12 +25,7 @@ from autoquant.baseline import (
     save_weights,
     weights_file,
 )
-from autoquant.errors import Diverged, RunError, UserError
-from autoquant.graph.prepare import prepare
-from autoquant.settings import Search, Training
-from autoquant.study.folder import Baseline, Study
-from autoquant.tasks.language import LanguageTask, Window
-from autoquant.training import score, seed_everything
+from autoquant.training.loop import score, seed_everything
 from tests.toys import language_model, language_task
 
 SETTINGS = Search(device="cpu", seed=3, baseline=Training(steps=8, scores=2))
@@ -64,7 +63,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         pytest.fail("there was nothing to train")
 
-    monkeypatch.setattr("autoquant.baseline.train", refuse)
+    monkeypatch.setattr("autoquant.training.baseline.train", refuse)
 
 
 # --- trained here ---------------------------------------------------------------------------------
@@ -137,7 +136,8 @@ def test_an_interrupted_one_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after every step
+    # a checkpoint after every step
+    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", -1.0)
     study = study_of(tmp_path / "study")
     task = Interrupted(tiny_task().corpus, **OPTIONS, embedding=4, hidden=8, dropout=0.2)
     task.stop = stop

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from autoquant import qat, training
 from autoquant.errors import Diverged, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
-from autoquant.training import Run, resolve_device, score, seed_everything, train
+from autoquant.training import loop, qat
+from autoquant.training.loop import Run, resolve_device, score, seed_everything, train
 from tests import toys
 from tests.toys import described
 
@@ -115,7 +115,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize("stop", [1, 2, 3], ids=lambda n: f"at-score{n}")
 def test_a_resumed_run_equals_an_uninterrupted_one(task, build, stop, tmp_path, monkeypatch):
     """Bit for bit, over the end of an epoch, from a checkpoint of the step before the stop."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", 0)
     settings = Training(steps=28, lr=0.01, scores=3)  # scored after 7, 14 and 21 steps
     whole = build(task)
     expected = quietly(whole, task, settings, seed=5)
@@ -196,7 +196,7 @@ def test_no_checkpoint_is_written_before_it_is_due(tmp_path):
 @pytest.mark.gpu
 def test_a_run_resumes_on_a_gpu(task, tmp_path, monkeypatch):
     """The carry and the random state of dropout come back on the device."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", 0)
     settings = Training(steps=8, lr=0.01, scores=1)
     whole = float_model(task).cuda()
     expected = quietly(whole, task, settings, seed=5)
@@ -226,7 +226,7 @@ def test_a_run_resumes_on_a_gpu(task, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
 def test_a_loss_that_is_not_finite_ends_the_run(value, monkeypatch):
-    monkeypatch.setattr(training, "FINITE_EVERY", 5)
+    monkeypatch.setattr("autoquant.training.loop.FINITE_EVERY", 5)
     toy = Toy(lambda model, step: model.weight.sum() * (value if step >= 7 else 1.0))
     with pytest.raises(Diverged, match=r"the training loss must be finite, got .* at step 10"):
         quietly(nn.Linear(2, 2), toy, Training(steps=50))
@@ -326,7 +326,7 @@ def test_steps_do_without_denormals():
 @pytest.mark.parametrize("total", [10, 57, 1000])
 @pytest.mark.parametrize("warmup", [0.0, 0.02, 0.5, 0.9])
 def test_the_schedule_rises_then_falls_to_zero(total, warmup):
-    rates = [training._rate(step, total, warmup) for step in range(total + 1)]
+    rates = [loop._rate(step, total, warmup) for step in range(total + 1)]
     peak = rates.index(max(rates))
     assert 0 < rates[0] <= 1
     assert rates[-1] == pytest.approx(0.0, abs=1e-12)
@@ -340,28 +340,28 @@ def test_the_schedule_rises_then_falls_to_zero(total, warmup):
 @pytest.mark.parametrize("total", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.02, 0.5, 0.99])
 def test_every_step_of_a_short_run_moves(total, warmup):
-    assert all(0 < training._rate(step, total, warmup) <= 1 for step in range(total))
+    assert all(0 < loop._rate(step, total, warmup) <= 1 for step in range(total))
 
 
 def test_the_schedule_in_the_middle_of_its_cosine():
-    assert training._rate(0, 100, 0.0) == 1.0
-    assert training._rate(50, 100, 0.0) == pytest.approx(0.5)
-    assert training._rate(20, 100, 0.2) == 1.0
-    assert training._rate(60, 100, 0.2) == pytest.approx(0.5)
-    assert training._rate(9, 100, 0.2) == pytest.approx(10 / 21)
+    assert loop._rate(0, 100, 0.0) == 1.0
+    assert loop._rate(50, 100, 0.0) == pytest.approx(0.5)
+    assert loop._rate(20, 100, 0.2) == 1.0
+    assert loop._rate(60, 100, 0.2) == pytest.approx(0.5)
+    assert loop._rate(9, 100, 0.2) == pytest.approx(10 / 21)
 
 
 @pytest.mark.parametrize("total", [5, 10, 100, 1000])
 def test_the_schedule_in_steps(total):
-    rates = [training._rate(step, total, 0.0, "steps") for step in range(total)]
+    rates = [loop._rate(step, total, 0.0, "steps") for step in range(total)]
     peak, tenth, hundredth = (rates.count(rate) for rate in (1.0, 0.1, 0.01))
     assert (peak, tenth, hundredth) == (0.4 * total, 0.4 * total, 0.2 * total)
     assert rates == sorted(rates, reverse=True)
 
 
 def test_steps_come_after_the_warm_up():
-    rates = [training._rate(step, 100, 0.2, "steps") for step in range(100)]
-    assert rates[:20] == [training._rate(step, 100, 0.2) for step in range(20)]
+    rates = [loop._rate(step, 100, 0.2, "steps") for step in range(100)]
+    assert rates[:20] == [loop._rate(step, 100, 0.2) for step in range(20)]
     assert (rates[20], rates[39], rates[40], rates[79], rates[80]) == (1.0, 1.0, 0.1, 0.1, 0.01)
 
 
@@ -513,7 +513,7 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
 
 
 def test_a_device_that_is_not_there_names_those_that_are(monkeypatch):
-    monkeypatch.setattr(training, "_accelerators", lambda: ["cuda", "cuda:0"])
+    monkeypatch.setattr("autoquant.training.loop._accelerators", lambda: ["cuda", "cuda:0"])
     line = r"torch has here \(auto, cpu, cuda, cuda:0\), got 'cuda:7'"
     with pytest.raises(UserError, match=line):
         resolve_device("cuda:7")
@@ -584,7 +584,7 @@ def test_progress(progress, capsys, tmp_path: Path):
 
 def test_the_best_of_the_scored_weights_are_kept(task, monkeypatch):
     model, states, values = float_model(task), [], iter([3.0, 1.0, 2.0, 1.5])
-    monkeypatch.setattr(training, "score", lambda *_: next(values))
+    monkeypatch.setattr("autoquant.training.loop.score", lambda *_: next(values))
 
     def copied(step: int, value: float) -> None:
         states.append({name: each.clone() for name, each in model.state_dict().items()})
@@ -621,7 +621,7 @@ def test_the_best_weights_survive_an_interruption(task, tmp_path):
 
     broken, checkpoint = quantized_model(task), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(Stopped):
             quietly(broken, task, settings, checkpoint=checkpoint, on_score=stop)
     again = quantized_model(task)

@@ -21,7 +21,7 @@ from autoquant.files import replacing
 from autoquant.settings import Search
 from autoquant.study.folder import Baseline, Study
 from autoquant.task import Task
-from autoquant.training import Run, score, seed_everything, train
+from autoquant.training.loop import Run, score, seed_everything, train
 
 ALIKE = 1e-3  # relative difference of scores between machines
 HALVES = (torch.float16, torch.bfloat16)

@@ -1,0 +1,1 @@
+"""Training: the loop, the float baseline, quantization-aware training of a plan."""
