@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoquant.applier import Applied, apply
-    from autoquant.artifact import load
+    from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
     from autoquant.errors import RunError, UserError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "applier": ("Applied", "apply"),
-    "artifact": ("load",),
+    "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
     "budget": ("Budget",),
     "errors": ("RunError", "UserError"),

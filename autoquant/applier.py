@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.cost import Costs
 from autoquant.errors import RunError, UserError
@@ -138,7 +139,7 @@ def _train_and_pack(
         base, plan, training, label="apply", checkpoint=checkpoint, progress=progress
     )
     path = place / "model.safetensors"
-    artifact.save(path, candidate.model, network, plan, scheme)
+    packed_file.save(path, candidate.model, network, plan, scheme)
     loaded = _reload(path, candidate.model, task)
     return Applied(
         artifact=path,
@@ -235,7 +236,7 @@ def _identity(plan: Plan) -> str:
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load what was packed; refuse a file that does not compute what was trained, bit for bit."""
     device = next(model.parameters()).device
-    loaded = artifact.load(path, float_model(task)).to(device)
+    loaded = packed_file.load(path, float_model(task)).to(device)
     inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
     first, second = model.eval()(*inputs), loaded(*inputs)
     while not isinstance(first, Tensor):
@@ -251,7 +252,7 @@ def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
     """What an earlier call with the same plan and training has made, if it is still whole."""
     file = place / "result.json"
     try:
-        artifact.read(place / "model.safetensors")
+        packed_file.read(place / "model.safetensors")
     except UserError:
         return None
     if not file.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.task import Split, Task
 from autoquant.training.baseline import float_model
@@ -27,6 +27,6 @@ def evaluate(
     Raises:
         UserError: the file is missing, damaged, or of another model than the task's.
     """
-    model = artifact.load(path, float_model(task)).to(resolve_device(device))
+    model = packed_file.load(path, float_model(task)).to(resolve_device(device))
     with computing(Compute(kernel)):
         return score(model, task, split)

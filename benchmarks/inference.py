@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from benchmarks.case import Call, Case, Over, Variant
@@ -76,7 +76,7 @@ class Subject:
         """What autoquant.load makes of the packed file."""
         self.quantized(bits)
         torch.manual_seed(0)
-        return artifact.load(self.packed(bits), BUILD[self.name]())
+        return packed_file.load(self.packed(bits), BUILD[self.name]())
 
 
 def cases() -> Iterator[Case]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
@@ -76,4 +76,4 @@ class Quantized:
 
     def pack(self, path: Path) -> int:
         """Write the packed file; returns its bytes."""
-        return artifact.save(path, self.module, self.network, self.plan, self.scheme)
+        return packed_file.save(path, self.module, self.network, self.plan, self.scheme)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import autoquant as aq
-from autoquant.artifact import read
+from autoquant.artifact.packed_file import read
 from tests.toys import language_task
 
 SHORT = aq.Training(steps=2)

@@ -13,7 +13,7 @@ import torch
 
 from autoquant import applier, cost
 from autoquant.applier import apply
-from autoquant.artifact import read
+from autoquant.artifact.packed_file import read
 from autoquant.errors import RunError, UserError
 from autoquant.evaluator import evaluate
 from autoquant.graph.prepare import prepare

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.cost import Entry
 from autoquant.graph.network import Leftover, Network
 from autoquant.graph.prepare import prepare
@@ -110,7 +111,7 @@ def test_size_is_that_of_the_file(
     grown, promised = widen(model, network, plan, scheme, "split", 0)
     quantize(grown, promised, plan, scheme)
     path = tmp_path_factory.mktemp("cost") / "packed"
-    returned = artifact.save(path, grown, network, plan, scheme)
+    returned = packed_file.save(path, grown, network, plan, scheme)
     assert returned == path.stat().st_size == cost.size_bytes(network, plan, scheme)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.errors import Diverged, UserError
 from autoquant.evaluator import evaluate
 from autoquant.plan import LayerChoice
@@ -25,7 +25,7 @@ def packed(tmp_path_factory) -> tuple[Path, nn.Module]:
     base, network = prepared(task.build_model())
     plan = plan_of(network, LayerChoice(3, 8), rnn__l0=1.5)
     model = build_candidate(base, network, plan, Scheme(), task, method="split", seed=0)
-    artifact.save(path, model, network, plan, Scheme())
+    packed_file.save(path, model, network, plan, Scheme())
     return path, model
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import check_same_function, resize, widen
@@ -185,9 +186,9 @@ def test_an_added_kind_is_quantized_packed_and_restored(model, scheme, tmp_path)
     assert bool((candidate[0].parametrizations.weight.original.grad != 0).any())
 
     path = tmp_path / "conv.safetensors"
-    size = artifact.save(path, candidate, network, PLAN, scheme)
+    size = packed_file.save(path, candidate, network, PLAN, scheme)
     assert size == path.stat().st_size == cost.size_bytes(network, PLAN, scheme)
-    restored = artifact.load(path, model)
+    restored = packed_file.load(path, model)
     with torch.no_grad():
         assert torch.equal(restored(INPUTS), candidate(INPUTS))
 

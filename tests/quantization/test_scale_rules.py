@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice
 from autoquant.quantization.codes import Grid
@@ -55,9 +56,9 @@ def test_a_rule_from_outside_is_used_and_its_file_reloads(own: str, tmp_path: Pa
     largest = source[0].weight.detach().abs().amax(1, keepdim=True)
     widest: Tensor = quantizer.log_scale.exp()
     torch.testing.assert_close(widest, largest / Grid.signed(3).reach)
-    size = artifact.save(tmp_path / "packed", built, network, plan, scheme)
+    size = packed_file.save(tmp_path / "packed", built, network, plan, scheme)
     assert size == cost.size_bytes(network, plan, scheme)
-    loaded = artifact.load(tmp_path / "packed", source)
+    loaded = packed_file.load(tmp_path / "packed", source)
     assert torch.equal(output_of(loaded, inputs), output_of(built, inputs))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.runtime import PackedWeight
@@ -43,7 +43,7 @@ class Pair:
 
     def again(self) -> nn.Module:
         """Load the file once more."""
-        return artifact.load(self.path, self.build())
+        return packed_file.load(self.path, self.build())
 
     def afresh(self) -> Pair:
         """The same pair, its file loaded once more."""
@@ -92,8 +92,8 @@ def saved(
 ) -> Pair:
     folder.mkdir(exist_ok=True)
     path = folder / "packed"
-    artifact.save(path, fake, network, plan, scheme)
-    return Pair(fake, artifact.load(path, build()), path, build)
+    packed_file.save(path, fake, network, plan, scheme)
+    return Pair(fake, packed_file.load(path, build()), path, build)
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:

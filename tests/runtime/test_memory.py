@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
@@ -72,7 +73,7 @@ def test_nothing_of_a_weights_size(name: str, tmp_path: Path) -> None:
     build, sizes, inputs = BUILDS[name]
     path, fresh = pair(tmp_path, build, W4A8, inputs).path, build()
     assert float_count(*sizes) >= len(sizes)
-    loaded = artifact.load(path, fresh)
+    loaded = packed_file.load(path, fresh)
     del fresh
     assert alive(*sizes) == []
     for _ in range(2):
@@ -103,10 +104,10 @@ def test_loading_into_a_meta_instance_makes_no_floats(name: str, tmp_path: Path)
     with torch.device("meta"):
         empty = build()
     with Watch() as watch:
-        loaded = artifact.load(both.path, empty)
+        loaded = packed_file.load(both.path, empty)
     assert not watch.seen & {*sizes}
     with Watch() as watch:
-        artifact.load(both.path, build())
+        packed_file.load(both.path, build())
     assert watch.seen & {*sizes}
     assert torch.equal(loaded(inputs), both.fake(inputs))
 
@@ -161,7 +162,7 @@ def fabricated(path: Path, units: int) -> Path:
             values = torch.randint(256, entry.shape, generator=generator)
         elif entry.name.endswith("quantizer"):
             values = torch.tensor([-4.0, -128.0])
-        tensors[entry.name] = values.to(artifact._TORCH_TYPES[entry.dtype])
+        tensors[entry.name] = values.to(packed_file._TORCH_TYPES[entry.dtype])
     checksums = {
         name: hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
         for name, tensor in tensors.items()
@@ -207,7 +208,7 @@ def test_resident_memory_of_a_large_bilstm(device: str, files: tuple[Path, Path]
 
 def test_fabricated_files_are_files(tmp_path: Path) -> None:
     """What the test above measures is a model that runs."""
-    loaded = artifact.load(fabricated(tmp_path / "small", 8), nn.LSTM(8, 8, bidirectional=True))
+    loaded = packed_file.load(fabricated(tmp_path / "small", 8), nn.LSTM(8, 8, bidirectional=True))
     outputs, _ = loaded(noise(5, 2, 8))
     assert float(outputs.std()) > 0.01
     assert len(weights_of(loaded)) == 4

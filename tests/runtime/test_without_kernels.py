@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.plan import LayerChoice
 from autoquant.quantization import native
 from autoquant.quantization.bitpacking import packed_bytes
@@ -83,7 +83,7 @@ def test_kernels_may_come_later(tmp_path: Path, without: Callable[[], None]) -> 
     models = pair(tmp_path, build, LayerChoice(4, 8), inputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "_library", lambda: None)
-        alone = artifact.load(models.path, build())
+        alone = packed_file.load(models.path, build())
     assert_near(outputs(alone, inputs), outputs(models.loaded, inputs))
     alone.double().float()
     assert all(weight.matrix is not None for weight in weights_of(alone))

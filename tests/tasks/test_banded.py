@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoquant import artifact
+from autoquant.artifact import packed_file
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
@@ -79,8 +79,8 @@ def test_bands_have_bits_of_their_own_through_the_whole_pipeline(sampled, tmp_pa
     loss, _ = task.loss(candidate, next(task.batches(0)), None)
     loss.backward()
     path = tmp_path / "model.safetensors"
-    artifact.save(path, candidate.eval(), network, plan, scheme)
-    loaded = artifact.load(path, task.build_model())
+    packed_file.save(path, candidate.eval(), network, plan, scheme)
+    loaded = packed_file.load(path, task.build_model())
     with torch.no_grad():
         inputs = task.example().inputs
         assert torch.equal(loaded(*inputs)[0], candidate(*inputs)[0])

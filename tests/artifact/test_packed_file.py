@@ -22,7 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from autoquant import artifact, cost
+from autoquant import cost
+from autoquant.artifact import packed_file
 from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
@@ -126,8 +127,8 @@ def test_loaded_model_is_the_fake_quantized_one(
 ) -> None:
     """No tolerance: every output and every weight is equal; half of all pairs, models by turns."""
     model, network, plan = candidate(MODELS[name](), CHOICES[bits], SCHEMES[scheme])
-    artifact.save(tmp_path / "packed", model, network, plan, SCHEMES[scheme])
-    loaded = artifact.load(tmp_path / "packed", MODELS[name]())
+    packed_file.save(tmp_path / "packed", model, network, plan, SCHEMES[scheme])
+    loaded = packed_file.load(tmp_path / "packed", MODELS[name]())
     inputs = torch.randn(7, 2, 5)
     assert torch.equal(output_of(loaded, inputs), output_of(model, inputs)), name
     for layer in network.layers:
@@ -161,8 +162,8 @@ def test_any_plan_reloads_bit_for_bit(
     )
     model, network, plan = candidate(source, plan, SCHEMES[scheme], steps=1)
     path = tmp_path_factory.mktemp("packed") / "packed"
-    artifact.save(path, model, network, plan, SCHEMES[scheme])
-    loaded = artifact.load(path, MODELS[name]())
+    packed_file.save(path, model, network, plan, SCHEMES[scheme])
+    loaded = packed_file.load(path, MODELS[name]())
     inputs = torch.randn(7, 2, 5)
     assert torch.equal(output_of(loaded, inputs), output_of(model, inputs))
 
@@ -171,8 +172,8 @@ def test_an_initial_state_reloads_too(tmp_path: Path) -> None:
     """unit_sources of a widened layer are stored: a state of the old width gives the same."""
     source = toys.stack(layers=2)
     model, network, plan = candidate(source, LayerChoice(4, 8), Scheme())
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
-    loaded = artifact.load(tmp_path / "packed", toys.stack(layers=2))
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
+    loaded = packed_file.load(tmp_path / "packed", toys.stack(layers=2))
     inputs, state = torch.randn(7, 2, 5), toys.stack_state(source, 2)
     assert torch.equal(output_of(loaded, inputs, state), output_of(model, inputs, state))
     assert not torch.equal(output_of(loaded, inputs, state), output_of(loaded, inputs))
@@ -182,8 +183,8 @@ def test_an_initial_state_of_a_projected_lstm_reloads_too(tmp_path: Path) -> Non
     source = toys.stack(layers=2, projection=3)
     model, network, plan = candidate(source, LayerChoice(4, 8), Scheme())
     assert model.rnn.l0.proj_size == 5
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
-    loaded = artifact.load(tmp_path / "packed", toys.stack(layers=2, projection=3))
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
+    loaded = packed_file.load(tmp_path / "packed", toys.stack(layers=2, projection=3))
     inputs, state = torch.randn(7, 2, 5), toys.stack_state(source, 2)
     with torch.no_grad():
         (mine, (h, c)), (theirs, last) = loaded(inputs, state), model(inputs, state)
@@ -214,8 +215,8 @@ def test_a_model_that_packs(scheme: str, options: dict[str, Any], tmp_path: Path
     before = output_of(built, words)
     train(built.train(), task, Training(steps=1, lr=1e-2), seed=0, progress=False)
     assert not torch.equal(output_of(built, words), before)
-    artifact.save(tmp_path / "packed", built, network, plan, rule)
-    loaded = artifact.load(tmp_path / "packed", toys.tagger(seed=1, **options))
+    packed_file.save(tmp_path / "packed", built, network, plan, rule)
+    loaded = packed_file.load(tmp_path / "packed", toys.tagger(seed=1, **options))
     for other in (words, toys.sentences((2, 2), seed=5)):
         assert torch.equal(output_of(loaded, other), output_of(built, other))
 
@@ -225,8 +226,8 @@ def test_half_precision_clamps_as_training_did(tmp_path: Path) -> None:
     with torch.no_grad():
         source.back.bias[0] = 1e6  # above the largest float16
     model, network, plan = candidate(source, LayerChoice(4, 8), Scheme(), steps=1)
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
-    loaded = artifact.load(tmp_path / "packed", toys.stack())
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
+    loaded = packed_file.load(tmp_path / "packed", toys.stack())
     assert float(loaded.back.bias[0]) == torch.finfo(torch.float16).max
     inputs = torch.randn(7, 2, 5)
     assert torch.equal(output_of(loaded, inputs), output_of(model, inputs))
@@ -235,10 +236,10 @@ def test_half_precision_clamps_as_training_did(tmp_path: Path) -> None:
 def test_loaded_model_is_ready_to_run(tmp_path: Path) -> None:
     source = toys.stack()
     model, network, plan = candidate(source, LayerChoice(4, 8), Scheme())
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
     fresh = toys.stack()
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    loaded = artifact.load(tmp_path / "packed", fresh.train())
+    loaded = packed_file.load(tmp_path / "packed", fresh.train())
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     quantizers = [each for each in loaded.modules() if isinstance(each, ActivationQuantizer)]
@@ -251,7 +252,7 @@ def test_loaded_model_is_ready_to_run(tmp_path: Path) -> None:
 def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
     model, network, plan = candidate(toys.stack(), LayerChoice(3, 8), Scheme.bit_rnn())
     for name in "ab":
-        artifact.save(tmp_path / name, model, network, plan, Scheme.bit_rnn())
+        packed_file.save(tmp_path / name, model, network, plan, Scheme.bit_rnn())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -259,8 +260,8 @@ def test_quantized_weights_are_not_kept_as_floats(tmp_path: Path) -> None:
     """Every weight is codes and scales; what is float is no larger than a scale for each row."""
     source = toys.deep_speech(features=5, hidden=32, wide=32)
     model, network, plan = candidate(source, LayerChoice(2, 8), Scheme())
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
-    _, tensors = artifact.read(tmp_path / "packed")
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
+    _, tensors = packed_file.read(tmp_path / "packed")
     rows = {
         f"{layer.name}.{p.name}": p
         for layer in network.resized(plan).layers
@@ -280,7 +281,7 @@ def test_quantized_weights_are_not_kept_as_floats(tmp_path: Path) -> None:
 def test_codes_and_scale_decode_to_the_weight_by_hand(tmp_path: Path) -> None:
     """What the docstring of artifact and packing say, in numpy, without any of ours."""
     model, network, plan = candidate(toys.stack(), LayerChoice(3, 8), Scheme())
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
     with safe_open(str(tmp_path / "packed"), framework="pt") as file:
         codes = file.get_tensor("back.weight.codes").numpy()
         scale = file.get_tensor("back.weight.scale").float().numpy()
@@ -295,7 +296,7 @@ def test_step_sizes_of_8_bits_decode_by_hand(tmp_path: Path) -> None:
     """What the docstrings of artifact, octaves and packing say, with three levels."""
     scheme = Scheme(scale_bits=8, bias_bits=8)
     model, network, plan = candidate(toys.stack(), LayerChoice(1.6, 8), scheme)
-    size = artifact.save(tmp_path / "packed", model, network, plan, scheme)
+    size = packed_file.save(tmp_path / "packed", model, network, plan, scheme)
     assert size == cost.size_bytes(network, plan, scheme)
     with safe_open(str(tmp_path / "packed"), framework="pt") as file:
         codes = file.get_tensor("back.weight.codes").numpy()
@@ -319,8 +320,8 @@ def test_rows_of_zeros_with_step_sizes_of_8_bits(scheme: Scheme, tmp_path: Path)
         source.front.weight.zero_()
     for bits in (1, 1.6, 4):
         model, network, plan = candidate(source, LayerChoice(bits, 8), scheme, steps=1)
-        artifact.save(tmp_path / "packed", model, network, plan, scheme)
-        loaded = artifact.load(tmp_path / "packed", toys.stack())
+        packed_file.save(tmp_path / "packed", model, network, plan, scheme)
+        loaded = packed_file.load(tmp_path / "packed", toys.stack())
         inputs = torch.randn(7, 2, 5)
         assert torch.equal(output_of(loaded, inputs), output_of(model, inputs))
         assert torch.equal(loaded.back.weight, model.back.weight)
@@ -333,14 +334,14 @@ def test_rows_of_zeros_with_step_sizes_of_8_bits(scheme: Scheme, tmp_path: Path)
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("artifact") / "model.packed"
     model, network, plan = candidate(toys.stack(), LayerChoice(4, 4), Scheme())
-    artifact.save(path, model, network, plan, Scheme())
+    packed_file.save(path, model, network, plan, Scheme())
     return path
 
 
 def refuse(path: Path, model: nn.Module | None = None) -> str:
     """The one line that loading gives."""
     with pytest.raises(UserError) as caught:
-        artifact.load(path, model or toys.stack())
+        packed_file.load(path, model or toys.stack())
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -395,7 +396,7 @@ def test_flipped_byte_in_the_header(packed: Path, tmp_path: Path) -> None:
 
 def rewritten(packed: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The file with its metadata changed as another version, or a tool, would write it."""
-    _, tensors = artifact.read(packed)
+    _, tensors = packed_file.read(packed)
     with safe_open(str(packed), framework="pt") as file:
         content = json.loads(file.metadata()[cost.METADATA_KEY])
     change(content)
@@ -465,7 +466,7 @@ def test_another_model(other: Callable[[], nn.Module], packed: Path) -> None:
 
 def test_another_model_by_its_leftovers(tmp_path: Path) -> None:
     model, network, plan = candidate(Normed(), LayerChoice(4, 8), Scheme())
-    artifact.save(tmp_path / "packed", model, network, plan, Scheme())
+    packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
     plain = Normed()
     del plain.gain
     plain.gain = 1.0
@@ -483,7 +484,7 @@ def test_no_folder(folder: str, says: str, tmp_path: Path) -> None:
     model, network, plan = candidate(toys.stack(), LayerChoice(4, 8), Scheme())
     path = tmp_path / folder / "packed"
     with pytest.raises(RunError, match=f"could not be written: {says}"):
-        artifact.save(path, model, network, plan, Scheme())
+        packed_file.save(path, model, network, plan, Scheme())
     assert [each.name for each in tmp_path.iterdir()] == ["a file"]
 
 
@@ -515,7 +516,7 @@ def test_full_disk(
         with pytest.raises(
             RunError, match=r"could not be written: (No space|Input/output)"
         ) as caught:
-            artifact.save(path, model, network, plan, Scheme())
+            packed_file.save(path, model, network, plan, Scheme())
     assert "\n" not in str(caught.value)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
@@ -525,7 +526,7 @@ def test_read_only_folder(tmp_path: Path) -> None:
     model, network, plan = candidate(toys.stack(), LayerChoice(4, 8), Scheme())
     tmp_path.chmod(0o500)
     with pytest.raises(RunError, match="could not be written: Permission denied"):
-        artifact.save(tmp_path / "packed", model, network, plan, Scheme())
+        packed_file.save(tmp_path / "packed", model, network, plan, Scheme())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -533,7 +534,7 @@ def test_a_promise_that_is_not_kept_writes_nothing(tmp_path: Path) -> None:
     model, network, plan = candidate(toys.stack(), LayerChoice(4, 8), Scheme())
     other = plan.with_choice("back", weight_bits=3)
     with pytest.raises(RunError, match=r"promised, differing: \['back\.weight\.codes'\]"):
-        artifact.save(tmp_path / "packed", model, network, other, Scheme())
+        packed_file.save(tmp_path / "packed", model, network, other, Scheme())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -553,7 +554,7 @@ def tiny(tmp_path: Path) -> Path:
     with torch.no_grad():
         scale = torch.tensor([[0.125], [0.0625]])
         built[0].parametrizations.weight[0].log_scale.copy_(scale.log())
-    artifact.save(tmp_path / "tiny", built, network, plan, Scheme())
+    packed_file.save(tmp_path / "tiny", built, network, plan, Scheme())
     return tmp_path / "tiny"
 
 
@@ -589,7 +590,7 @@ def test_what_is_written_is_pinned(tmp_path: Path) -> None:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     (tmp_path / "pinned").write_bytes(PINNED)
-    model = artifact.load(tmp_path / "pinned", nn.Sequential(nn.Linear(3, 2)))
+    model = packed_file.load(tmp_path / "pinned", nn.Sequential(nn.Linear(3, 2)))
     assert model[0].weight.tolist() == [[-1.0, -0.5, 0.5], [0.25, 0.0, -0.25]]
     assert model[0].bias.tolist() == [0.5, -2.0]
 
@@ -603,12 +604,12 @@ def test_the_digest_is_of_the_json_before_it() -> None:
 def test_loading_needs_no_training_code(packed: Path) -> None:
     """What reads a packed file must not import the search, nor the training loop."""
     code = (
-        "import sys, autoquant.artifact as a; a.read(sys.argv[1]); "
+        "import sys, autoquant.artifact.packed_file as a; a.read(sys.argv[1]); "
         "print(sorted(m for m in sys.modules if m.startswith('autoquant.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(packed)], capture_output=True, text=True, check=True
     )
-    assert "autoquant.artifact" in done.stdout
+    assert "autoquant.artifact.packed_file" in done.stdout
     assert "autoquant.training.loop" not in done.stdout
     assert "autoquant.searcher" not in done.stdout

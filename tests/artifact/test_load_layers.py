@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import autoquant
-from autoquant import artifact, assembly
+from autoquant.artifact import load_layers, packed_file
 from autoquant.errors import UserError
 from autoquant.layers import layer_kind, registry
 from autoquant.layers.linear import Linear
@@ -305,22 +305,22 @@ def test_values_of_codes(bits: float, rows: int, columns: int, data: st.DataObje
     codes = generator.integers(0, levels, (rows, columns), dtype=np.uint8)
     scale = torch.linspace(0.5, 2, rows).bfloat16()
     tensors = {"w.codes": torch.from_numpy(pack(codes.reshape(-1), bits)), "w.scale": scale}
-    values = assembly.values_of(tensors, "w", bits, (rows, columns), Scheme(grid=kind))
+    values = load_layers.values_of(tensors, "w", bits, (rows, columns), Scheme(grid=kind))
     steps = torch.from_numpy(codes.astype(np.float32)) + grid.low + grid.offset
     assert torch.equal(values, steps * scale.float()[:, None])
 
 
-@pytest.mark.parametrize("chunk", [40, 80, assembly.CHUNK])
+@pytest.mark.parametrize("chunk", [40, 80, load_layers.CHUNK])
 @pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids="w{}".format)
 def test_codes_are_unpacked_a_chunk_at_a_time(
     bits: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "CHUNK", chunk)
+    monkeypatch.setattr("autoquant.artifact.load_layers.CHUNK", chunk)
     assert chunk % 40 == 0
     shape, most = (19, 11), Grid.signed(bits).high - Grid.signed(bits).low
     codes = (np.arange(math.prod(shape)) % (most + 1)).astype(np.uint8)
     tensors = {"w.codes": torch.from_numpy(pack(codes, bits)), "w.scale": torch.ones(1)}
-    found, _, grid = assembly._codes(tensors, "w", bits, shape, Scheme())
+    found, _, grid = load_layers._codes(tensors, "w", bits, shape, Scheme())
     assert found.dtype == torch.int8
     expected = torch.from_numpy(codes.astype(np.int16) + grid.low).view(shape)
     assert torch.equal(found.short(), expected)
@@ -329,7 +329,7 @@ def test_codes_are_unpacked_a_chunk_at_a_time(
 @pytest.mark.parametrize("bits", [16, 32])
 def test_values_that_are_stored_as_floats(bits: int) -> None:
     stored = noise(3, 4).half() if bits == 16 else noise(3, 4)
-    values = assembly.values_of({"w": stored}, "w", bits, (3, 4), Scheme())
+    values = load_layers.values_of({"w": stored}, "w", bits, (3, 4), Scheme())
     assert values.dtype == torch.float32
     assert torch.equal(values, stored.float())
     assert values.data_ptr() != stored.data_ptr()
@@ -341,8 +341,8 @@ def test_values_that_stand_on_the_grid_come_back(tmp_path: Path) -> None:
     packed = both.loaded.packed
     codes = encode(both.fake.weight.detach(), packed.scale, packed.grid)
     assert torch.equal(codes.to(torch.int8), packed.codes())
-    _, tensors = artifact.read(both.path)
-    stored = assembly.values_of(tensors, "weight", 5, (21, 37), Scheme())
+    _, tensors = packed_file.read(both.path)
+    stored = load_layers.values_of(tensors, "weight", 5, (21, 37), Scheme())
     assert torch.equal(stored, both.loaded.weight)
 
 

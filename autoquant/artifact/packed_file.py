@@ -22,7 +22,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from autoquant import cost
-from autoquant.assembly import assemble, home_of
+from autoquant.artifact.load_layers import assemble, home_of
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph.describe import describe

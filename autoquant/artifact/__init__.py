@@ -1,0 +1,1 @@
+"""The packed file: its tensors, writing, reading, and the model that runs from it."""
