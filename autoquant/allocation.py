@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoquant.sensitivity import Sensitivity
-from autoquant.space import Dimension, Point, Projection, moved
+from autoquant.space.search_space import Dimension, Point, Projection, moved
 
 CELLS = 20_000  # into which the room for bits is cut
 PROMISING = 2.0  # growth to twice the units at most halves what rounding their weights costs

@@ -288,7 +288,7 @@ def _profile(config: DictConfig) -> None:
     from autoquant.graph.describe import describe
     from autoquant.graph.prepare import prepare
     from autoquant.profiler import profile_model
-    from autoquant.rules import resolve
+    from autoquant.space.layer_overrides import resolve
     from autoquant.training.baseline import float_model
 
     model, example = prepare(float_model(task)), task.example()

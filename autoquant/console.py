@@ -11,8 +11,8 @@ from autoquant.budget import readable
 if TYPE_CHECKING:
     from autoquant.applier import Applied
     from autoquant.profiler import Profile
-    from autoquant.rules import Rulings
     from autoquant.searcher import SearchResult
+    from autoquant.space.layer_overrides import Rulings
     from autoquant.sweeper import SweepResult
 
 
@@ -23,7 +23,7 @@ def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
     from rich.table import Table
 
     from autoquant.profiler import GROWTHS
-    from autoquant.rules import STAYS
+    from autoquant.space.layer_overrides import STAYS
 
     table = Table(
         title=f"{profile.parameters:,} parameters, largest layers first",

@@ -16,7 +16,7 @@ from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
-from autoquant.space import Projection, canonical, evenly, pinned
+from autoquant.space.search_space import Projection, canonical, evenly, pinned
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Cell
 from autoquant.survey import Survey

@@ -17,7 +17,7 @@ from autoquant.files import write_text
 from autoquant.plan import LayerChoice
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Training
-from autoquant.space import Dimension, SearchSpace
+from autoquant.space.search_space import Dimension, SearchSpace
 from autoquant.training.candidate import Base
 from autoquant.training.loop import Objective, objective, seed_everything
 from autoquant.training.qat import quantize

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autoquant.allocation import Allocation
 from autoquant.errors import UserError
 from autoquant.plan import Plan
-from autoquant.space import Point, Projection, SearchSpace, evenly
+from autoquant.space.search_space import Point, Projection, SearchSpace, evenly
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
 

@@ -29,7 +29,7 @@ from autoquant.measurement import recorded_sensitivity
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
-from autoquant.space import Projection, SearchSpace, canonical
+from autoquant.space.search_space import Projection, SearchSpace, canonical
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, Role, best, to_csv
 from autoquant.study.trial_storage import Journal, state_of

@@ -11,7 +11,7 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Search
-from autoquant.space import SearchSpace, build_space
+from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
 from autoquant.task import Task
 from autoquant.training.baseline import float_model, load_weights, measure, weights_file

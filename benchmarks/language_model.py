@@ -15,7 +15,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme, Space
-from autoquant.space import build_space, canonical
+from autoquant.space.search_space import build_space, canonical
 from autoquant.tasks.corpus import Corpus
 from autoquant.tasks.language import LanguageTask
 from autoquant.training.qat import build_candidate

@@ -17,7 +17,7 @@ from autoquant.graph.network import Network
 from autoquant.measurement import MEASURED, measure_sensitivity, recorded_sensitivity
 from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Scheme, Search, Space, Training
-from autoquant.space import SearchSpace, build_space
+from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.training.candidate import Base
 from tests.toys import language_task, prepared
 

@@ -18,7 +18,7 @@ from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.proposer import INFORMED, SAMPLERS, Proposer
 from autoquant.sensitivity import Sensitivity
-from autoquant.space import Dimension, Point, Projection, SearchSpace
+from autoquant.space.search_space import Dimension, Point, Projection, SearchSpace
 from autoquant.study.outcome import Outcome
 
 BITS = (1, 2, 4, 8)

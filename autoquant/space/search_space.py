@@ -12,8 +12,8 @@ from typing import Any
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
-from autoquant.rules import FOLLOWS, STAYS, Ruling, has, resolve
 from autoquant.settings import Rules, Space
+from autoquant.space.layer_overrides import FOLLOWS, STAYS, Ruling, has, resolve
 
 Point = tuple[int, ...]
 SizeOf = Callable[[Plan], int]

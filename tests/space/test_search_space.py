@@ -16,7 +16,7 @@ from autoquant import cost
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Space
-from autoquant.space import (
+from autoquant.space.search_space import (
     Dimension,
     Point,
     Projection,

@@ -12,9 +12,9 @@ from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
-from autoquant.rules import Ruling, Rulings, resolve
 from autoquant.settings import Search, Space
-from autoquant.space import SearchSpace, build_space, canonical
+from autoquant.space.layer_overrides import Ruling, Rulings, resolve
+from autoquant.space.search_space import SearchSpace, build_space, canonical
 from tests.toys import language_model
 
 NETWORK = describe(prepare(language_model(layers=2)), (torch.zeros(3, 2, dtype=torch.long),))
