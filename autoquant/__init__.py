@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoquant.analysis.profile import Profile, profile
     from autoquant.applier import Applied, apply
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.plan import LayerChoice, Plan
-    from autoquant.profiler import Profile, profile
     from autoquant.reporter import report
     from autoquant.searcher import SearchResult, search
     from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autoquant.task import Example, Task
 
 _HOMES = {
+    "analysis.profile": ("Profile", "profile"),
     "applier": ("Applied", "apply"),
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
@@ -36,7 +37,6 @@ _HOMES = {
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "plan": ("LayerChoice", "Plan"),
-    "profiler": ("Profile", "profile"),
     "reporter": ("report",),
     "searcher": ("SearchResult", "search"),
     "settings": ("Scheme", "Search", "Space", "Sweep", "Training", "Widening"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.sensitivity import Sensitivity
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.space.search_space import Dimension, Point, Projection, moved
 
 CELLS = 20_000  # into which the room for bits is cut

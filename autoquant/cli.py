@@ -285,9 +285,9 @@ def _recorded(study: Study) -> dict[str, Any]:
 def _profile(config: DictConfig) -> None:
     settings = _settings(config)
     task = _build_task(_origin(config))
+    from autoquant.analysis.profile import profile_model
     from autoquant.graph.describe import describe
     from autoquant.graph.prepare import prepare
-    from autoquant.profiler import profile_model
     from autoquant.space.layer_overrides import resolve
     from autoquant.training.baseline import float_model
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from autoquant.budget import readable
 
 if TYPE_CHECKING:
+    from autoquant.analysis.profile import Profile
     from autoquant.applier import Applied
-    from autoquant.profiler import Profile
     from autoquant.searcher import SearchResult
     from autoquant.space.layer_overrides import Rulings
     from autoquant.sweeper import SweepResult
@@ -22,7 +22,7 @@ def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from autoquant.profiler import GROWTHS
+    from autoquant.analysis.profile import GROWTHS
     from autoquant.space.layer_overrides import STAYS
 
     table = Table(

@@ -11,15 +11,15 @@ from typing import Any
 
 from autoquant import cost
 from autoquant.allocation import Allocation
+from autoquant.analysis.model_info import Survey
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.space.search_space import Projection, canonical, evenly, pinned
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Cell
-from autoquant.survey import Survey
 
 Named = tuple[str, Plan | None, dict[str, Any]]
 """A plan with the name and the values that its cells have; None where none fits its budget."""

@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from autoquant import cost
 from autoquant.allocation import Allocation
+from autoquant.analysis.measure_sensitivity import recorded_sensitivity
+from autoquant.analysis.model_info import survey
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.measurement import recorded_sensitivity
 from autoquant.plan import LayerChoice, Plan
 from autoquant.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
@@ -33,7 +34,6 @@ from autoquant.space.search_space import Projection, SearchSpace, canonical
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, Role, best, to_csv
 from autoquant.study.trial_storage import Journal, state_of
-from autoquant.survey import survey
 from autoquant.task import Task
 from autoquant.training.baseline import float_baseline
 from autoquant.training.candidate import Base, train_candidate

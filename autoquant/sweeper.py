@@ -15,18 +15,18 @@ from typing import Any
 from tqdm import tqdm
 
 from autoquant import cost
+from autoquant.analysis.measure_sensitivity import recorded_sensitivity
+from autoquant.analysis.model_info import Survey, survey
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.grid import cells_of
-from autoquant.measurement import recorded_sensitivity
-from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Search, Sweep
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.sweep_table import Cell, Result, Table
-from autoquant.survey import Survey, survey
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import float_baseline
 from autoquant.training.candidate import Base, train_candidate

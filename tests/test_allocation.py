@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.allocation import CELLS, PROMISING, Allocation, knapsack
-from autoquant.sensitivity import Sensitivity
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.space.search_space import Point, Projection
 from tests.test_proposer import BITS, SPACE, size_of, space_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from autoquant import console
+from autoquant.analysis.profile import profile
 from autoquant.applier import Applied
 from autoquant.cost import Costs
-from autoquant.profiler import profile
 from autoquant.searcher import SearchResult
 from autoquant.settings import Widening
 from autoquant.study.folder import Study

@@ -14,10 +14,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoquant.allocation import Allocation
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.proposer import INFORMED, SAMPLERS, Proposer
-from autoquant.sensitivity import Sensitivity
 from autoquant.space.search_space import Dimension, Point, Projection, SearchSpace
 from autoquant.study.outcome import Outcome
 

@@ -10,10 +10,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.figures.facts import label_of, shortened
 from autoquant.figures.plan_table import MOST_ROWS
 from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
-from autoquant.sensitivity import Sensitivity
 from autoquant.study.outcome import Outcome
 
 FIELDS = {"weight_bits": "", "recurrent_bits": ", recurrent"}  # as rows name them

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoquant.analysis.profile import profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.training.qat import quantize

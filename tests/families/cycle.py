@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant import cost
+from autoquant.analysis.profile import Profile, profile_model
 from autoquant.artifact import packed_file
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
@@ -20,7 +21,6 @@ from autoquant.graph.prepare import prepare
 from autoquant.graph.tracing.record import tensors_in
 from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Scheme, Training, Widening
 from autoquant.task import Direction, Example, Split
 from autoquant.training.loop import train

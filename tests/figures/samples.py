@@ -2,10 +2,10 @@
 
 import pytest
 
+from autoquant.analysis.profile import Growth, LayerProfile, Profile
 from autoquant.figures.facts import Facts
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import Growth, LayerProfile, Profile
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, to_csv
 from autoquant.study.sweep_table import Cell, Result

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from autoquant.analysis.profile import profile_model
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network, Segment
@@ -18,7 +19,6 @@ from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers.stack import Recurrent
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.tasks.language_model import LanguageModel

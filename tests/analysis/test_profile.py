@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autoquant.analysis.profile import GROWTHS, Profile, growth_of, judge, profile, profile_model
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
 from autoquant.plan import LayerChoice, Plan
-from autoquant.profiler import GROWTHS, Profile, growth_of, judge, profile, profile_model
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from tests import toys
@@ -239,8 +239,8 @@ def test_a_model_that_branches_on_data_is_profiled_and_says_so() -> None:
 
     found = profile(RegressionTask(Branching(), torch.randn(4, 3, 5)))
     assert found.widenable == ()
-    assert re.match(r"is read across .* by 'mean' \(test_profiler", found["fc"].reason)
-    assert re.match(r"the forward pass branches on data \(test_profiler", found["last"].reason)
+    assert re.match(r"is read across .* by 'mean' \(test_profile", found["fc"].reason)
+    assert re.match(r"the forward pass branches on data \(test_profile", found["last"].reason)
     assert found["fc"].macs == 30
 
 

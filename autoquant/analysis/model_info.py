@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from autoquant.analysis.profile import Profile, profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.profiler import Profile, profile_model
 from autoquant.settings import Search
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.errors import UserError
-from autoquant.sensitivity import Sensitivity
 
 NEVER_WRITTEN = (
     *("", "[]", "{}", '{"rises": 3}', '{"rises": {"a": {}}}', '{"rises": {"a.width": {}}}'),

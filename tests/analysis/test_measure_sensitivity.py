@@ -13,9 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from autoquant.analysis.measure_sensitivity import (
+    MEASURED,
+    measure_sensitivity,
+    recorded_sensitivity,
+)
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.graph.network import Network
-from autoquant.measurement import MEASURED, measure_sensitivity, recorded_sensitivity
-from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Scheme, Search, Space, Training
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.training.candidate import Base
@@ -150,7 +154,9 @@ def test_a_loss_that_is_not_a_number_is_infinitely_bad(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, math.nan, *[1.5] * 1000])
-    monkeypatch.setattr("autoquant.measurement._mean_loss", lambda *given: next(losses))
+    monkeypatch.setattr(
+        "autoquant.analysis.measure_sensitivity._mean_loss", lambda *given: next(losses)
+    )
     rises = measure_sensitivity(base, space_of(base), base.settings.qat, progress=False).rises
     first = next(iter(rises.values()))
     assert (first[2], first[3]) == (math.inf, 0.5)
@@ -159,7 +165,7 @@ def test_a_loss_that_is_not_a_number_is_infinitely_bad(
 def test_it_is_measured_once(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sensitivity.json"
     found = recorded_sensitivity(base, space_of(base), base.settings.qat, path, progress=False)
-    monkeypatch.setattr("autoquant.measurement.measure_sensitivity", None)
+    monkeypatch.setattr("autoquant.analysis.measure_sensitivity.measure_sensitivity", None)
     assert (
         recorded_sensitivity(base, space_of(base), base.settings.qat, path, progress=False) == found
     )

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
-from autoquant.sensitivity import Sensitivity
 from autoquant.settings import Training
 from autoquant.space.search_space import Dimension, SearchSpace
 from autoquant.training.candidate import Base

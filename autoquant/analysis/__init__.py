@@ -1,0 +1,1 @@
+"""What is known of a model before a trial: its profile and its sensitivity to few bits."""
