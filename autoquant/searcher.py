@@ -18,7 +18,6 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from autoquant import cost
-from autoquant.allocation import Allocation
 from autoquant.analysis.measure_sensitivity import recorded_sensitivity
 from autoquant.analysis.model_info import survey
 from autoquant.backend import Compute, computing
@@ -28,7 +27,8 @@ from autoquant.files import write_text
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
-from autoquant.proposer import SAMPLERS, Proposer
+from autoquant.samplers.bit_allocation import Allocation
+from autoquant.samplers.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
 from autoquant.space.search_space import Projection, SearchSpace, canonical
 from autoquant.study.folder import Baseline, Study

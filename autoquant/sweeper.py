@@ -23,7 +23,7 @@ from autoquant.budget import readable
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
-from autoquant.grid import cells_of
+from autoquant.samplers.sweep_plans import cells_of
 from autoquant.settings import Search, Sweep
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.sweep_table import Cell, Result, Table

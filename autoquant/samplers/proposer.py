@@ -13,9 +13,9 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autoquant.allocation import Allocation
 from autoquant.errors import UserError
 from autoquant.plan import Plan
+from autoquant.samplers.bit_allocation import Allocation
 from autoquant.space.search_space import Point, Projection, SearchSpace, evenly
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction

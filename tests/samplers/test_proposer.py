@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autoquant.allocation import Allocation
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.errors import UserError
 from autoquant.plan import Plan
-from autoquant.proposer import INFORMED, SAMPLERS, Proposer
+from autoquant.samplers.bit_allocation import Allocation
+from autoquant.samplers.proposer import INFORMED, SAMPLERS, Proposer
 from autoquant.space.search_space import Dimension, Point, Projection, SearchSpace
 from autoquant.study.outcome import Outcome
 
@@ -353,7 +353,7 @@ def test_pruned_trials_are_evidence_and_failed_ones_only_count() -> None:
 
 
 def test_gp_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoquant.proposer.find_spec", lambda name: None)
+    monkeypatch.setattr("autoquant.samplers.proposer.find_spec", lambda name: None)
     with pytest.raises(UserError, match="scipy") as raised:
         SAMPLERS["gp"](0)
     assert "\n" not in str(raised.value)

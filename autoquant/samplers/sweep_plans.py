@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from autoquant import cost
-from autoquant.allocation import Allocation
 from autoquant.analysis.model_info import Survey
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
+from autoquant.samplers.bit_allocation import Allocation
 from autoquant.settings import Search, Sweep
 from autoquant.space.search_space import Projection, canonical, evenly, pinned
 from autoquant.study.folder import Study

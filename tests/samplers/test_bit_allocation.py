@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.allocation import CELLS, PROMISING, Allocation, knapsack
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.samplers.bit_allocation import CELLS, PROMISING, Allocation, knapsack
 from autoquant.space.search_space import Point, Projection
-from tests.test_proposer import BITS, SPACE, size_of, space_of
+from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
 
 RISES = {
     "a.weight_bits": (4.0, 2.0, 0.5, 0.0),
