@@ -9,40 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoquant.analysis.profile import Profile, profile
-    from autoquant.applier import Applied, apply
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
+    from autoquant.commands.apply import Applied, apply
+    from autoquant.commands.evaluate import evaluate
+    from autoquant.commands.report import report
+    from autoquant.commands.search import SearchResult, search
+    from autoquant.commands.sweep import SweepResult, sweep
     from autoquant.errors import RunError, UserError
-    from autoquant.evaluator import evaluate
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.plan import LayerChoice, Plan
-    from autoquant.reporter import report
-    from autoquant.searcher import SearchResult, search
     from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
-    from autoquant.sweeper import SweepResult, sweep
     from autoquant.task import Example, Task
 
 _HOMES = {
     "analysis.profile": ("Profile", "profile"),
-    "applier": ("Applied", "apply"),
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
     "budget": ("Budget",),
+    "commands.apply": ("Applied", "apply"),
+    "commands.evaluate": ("evaluate",),
+    "commands.report": ("report",),
+    "commands.search": ("SearchResult", "search"),
+    "commands.sweep": ("SweepResult", "sweep"),
     "errors": ("RunError", "UserError"),
-    "evaluator": ("evaluate",),
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "plan": ("LayerChoice", "Plan"),
-    "reporter": ("report",),
-    "searcher": ("SearchResult", "search"),
     "settings": ("Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
-    "sweeper": ("SweepResult", "sweep"),
     "task": ("Example", "Task"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

@@ -300,8 +300,8 @@ def _profile(config: DictConfig) -> None:
 def _search(config: DictConfig) -> None:
     settings, origin = _settings(config), _origin(config)
     task = _build_task(origin)
-    from autoquant.reporter import report
-    from autoquant.searcher import search
+    from autoquant.commands.report import report
+    from autoquant.commands.search import search
 
     result = search(task, settings, study=config.study, origin=origin)
     figures = report(result.study)
@@ -319,8 +319,8 @@ def _sweep(config: DictConfig) -> None:
     values: Any = OmegaConf.to_container(config.sweep, resolve=True, throw_on_missing=True)
     grid = from_dict(Sweep, values, "sweep.")
     task = _build_task(origin)
-    from autoquant.reporter import report
-    from autoquant.sweeper import sweep
+    from autoquant.commands.report import report
+    from autoquant.commands.sweep import sweep
 
     made: dict[str, Any] = {"study": config.study, "origin": origin, "on_cell": report}
     result = sweep(task, settings, sweep=grid, **made)
@@ -330,7 +330,7 @@ def _sweep(config: DictConfig) -> None:
 
 
 def _report(config: DictConfig) -> None:
-    from autoquant.reporter import report
+    from autoquant.commands.report import report
     from autoquant.study.folder import Study
 
     for path in report(Study.open(config.study)):
@@ -345,7 +345,7 @@ def _apply(config: DictConfig) -> None:
     plan = None if config.plan is None else Plan.read(config.plan)
     changes = {key: config[key] for key in ("epochs", "steps", "lr") if config[key] is not None}
     task = _build_task(_recorded(study))
-    from autoquant.applier import apply
+    from autoquant.commands.apply import apply
 
     applied = apply(
         study.path,
@@ -373,7 +373,7 @@ def _evaluate(config: DictConfig) -> None:
     else:
         origin = _origin(config)
     task = _build_task(origin)
-    from autoquant.evaluator import evaluate
+    from autoquant.commands.evaluate import evaluate
 
     where = {"device": config.device, "kernel": config.kernel}
     score = evaluate(config.artifact, task, split=config.split, **where)

@@ -10,10 +10,10 @@ from autoquant.budget import readable
 
 if TYPE_CHECKING:
     from autoquant.analysis.profile import Profile
-    from autoquant.applier import Applied
-    from autoquant.searcher import SearchResult
+    from autoquant.commands.apply import Applied
+    from autoquant.commands.search import SearchResult
+    from autoquant.commands.sweep import SweepResult
     from autoquant.space.layer_overrides import Rulings
-    from autoquant.sweeper import SweepResult
 
 
 def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from autoquant import console
 from autoquant.analysis.profile import profile
-from autoquant.applier import Applied
+from autoquant.commands.apply import Applied
+from autoquant.commands.search import SearchResult
+from autoquant.commands.sweep import SweepResult
 from autoquant.cost import Costs
-from autoquant.searcher import SearchResult
 from autoquant.settings import Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
-from autoquant.sweeper import SweepResult
 from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS, cell
 from tests.toys import language_task
 

@@ -3,8 +3,8 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from autoquant import cli, manual
+from autoquant.commands.sweep import UNUSED
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
-from autoquant.sweeper import UNUSED
 
 SECTIONS = {
     "baseline": Training,

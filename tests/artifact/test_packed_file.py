@@ -612,4 +612,4 @@ def test_loading_needs_no_training_code(packed: Path) -> None:
     )
     assert "autoquant.artifact.packed_file" in done.stdout
     assert "autoquant.training.loop" not in done.stdout
-    assert "autoquant.searcher" not in done.stdout
+    assert "autoquant.commands.search" not in done.stdout

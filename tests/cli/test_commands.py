@@ -135,7 +135,7 @@ def test_apply_an_edited_plan(place, searched):
 
 
 def test_a_study_goes_on_to_more_trials(place, searched, monkeypatch):
-    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     shutil.copytree(place / "done", place / "longer study")
     before = Study(place / "done").outcomes()
     ran = run(place, "search", *TINY, "study=longer study", "trials=2")
@@ -159,7 +159,7 @@ def test_a_study_may_have_any_name(place, name):
 
 
 def test_several_budgets(place, monkeypatch):
-    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     sizes = ["budget=0.4x,0.5x", "study=many/${budget}", "references=[]"]
     assert run(place, "search", "-m", *TINY, *sizes).code == 0
     assert sorted(path.name for path in (place / "many").iterdir()) == ["0.4x", "0.5x"]
@@ -175,7 +175,7 @@ def test_of_several_runs_each_error_is_told_and_a_stop_stops_all(place, monkeypa
     assert re.search(r"got 0\.01x = \d+ bytes$", first)
     assert re.search(r"got 0\.02x = \d+ bytes$", second)
     stop = mock.Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr("autoquant.searcher.search", stop)
+    monkeypatch.setattr("autoquant.commands.search.search", stop)
     assert run(place, "search", *several, "budget=0.4x,0.5x").code == 130
     assert stop.call_count == 1
     assert not (place / "several").exists()

@@ -32,7 +32,7 @@ def test_an_applied_plan_that_cannot_be_written(place, searched, tmp_path):
 
 
 def test_a_search_in_which_all_diverge(place, monkeypatch):
-    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     ran = run(place, "search", *TINY, "study=diverged", "qat.lr=1e30", "references=[]")
     assert ran.code == 1
     assert ran.err.endswith("autoquant: no plan within the budget was trained to its end\n")
@@ -42,7 +42,9 @@ def test_a_search_in_which_all_diverge(place, monkeypatch):
 
 
 def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeypatch):
-    monkeypatch.setattr("autoquant.reporter.report", mock.Mock(side_effect=ZeroDivisionError("x")))
+    monkeypatch.setattr(
+        "autoquant.commands.report.report", mock.Mock(side_effect=ZeroDivisionError("x"))
+    )
     assert refused(run(place, "report", "study=done"), 1) == "ZeroDivisionError: x"
     monkeypatch.setenv("AUTOQUANT_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
@@ -50,7 +52,7 @@ def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeyp
 
 
 def test_a_stopped_search_goes_on(place, monkeypatch):
-    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     real, calls = candidate.train, []
 
     def stopped(*arguments, **options):

@@ -54,7 +54,7 @@ def test_the_next_command_packs_the_best_cell(place, swept):
 
 def test_a_sweep_goes_on_and_may_grow(place, swept, monkeypatch):
     shutil.copytree(place / "swept", place / "swept on")
-    monkeypatch.setattr("autoquant.reporter.report", lambda study: [])
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     calls: list[str] = []
     real = candidate.train
 

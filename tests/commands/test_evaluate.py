@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from autoquant.artifact import packed_file
+from autoquant.commands.evaluate import evaluate
 from autoquant.errors import Diverged, UserError
-from autoquant.evaluator import evaluate
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from autoquant.task import SPLITS

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.image import imread
 
-from autoquant import reporter
+from autoquant.commands.report import FORMATS, report
 from autoquant.errors import RunError, UserError
 from tests.figures.samples import (
     BASELINE,
@@ -21,7 +21,7 @@ from tests.figures.samples import (
 def test_report_writes_every_figure_as_png_and_svg(tmp_path):
     layers = [profiled("encoder", 0.7, ()), profiled("rnn.l0", 0.2, widenable=True)]
     study = study_of(tmp_path / "study", REFERENCES + TRIALS, layers=layers)
-    paths = reporter.report(study)
+    paths = report(study)
     names = ["pareto", "plan", "history", "profile"]
     assert [path.name for path in paths] == [
         f"{n}.{kind}" for n in names for kind in ("png", "svg")
@@ -37,10 +37,10 @@ def test_report_writes_every_figure_as_png_and_svg(tmp_path):
 
 
 def test_the_same_study_gives_the_same_svg(tmp_path, monkeypatch):
-    monkeypatch.setattr(reporter, "FORMATS", {"svg": reporter.FORMATS["svg"]})
+    monkeypatch.setattr("autoquant.commands.FORMATS", {"svg": FORMATS["svg"]})
     study = study_of(tmp_path / "study", TRIALS[:1], replace(BASELINE, history=()))
-    first = {path.name: path.read_bytes() for path in reporter.report(study)}
-    assert {path.name: path.read_bytes() for path in reporter.report(study)} == first
+    first = {path.name: path.read_bytes() for path in report(study)}
+    assert {path.name: path.read_bytes() for path in report(study)} == first
 
 
 def test_report_needs_outcomes(tmp_path):
@@ -48,7 +48,7 @@ def test_report_needs_outcomes(tmp_path):
     with pytest.raises(
         UserError, match=r"^a study must have outcomes to report, got none in '.*'$"
     ):
-        reporter.report(study)
+        report(study)
     assert not study.figures.exists()
 
 
@@ -56,24 +56,24 @@ def test_report_needs_a_folder_it_can_write(tmp_path):
     study = study_of(tmp_path / "study", TRIALS[:1])
     study.figures.write_text("in the way")
     with pytest.raises(RunError, match="cannot be written"):
-        reporter.report(study)
+        report(study)
 
 
 def test_without_a_feasible_plan_an_old_plan_figure_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(reporter, "DPI", 50)
+    monkeypatch.setattr("autoquant.commands.report.DPI", 50)
     study = study_of(tmp_path / "study", TRIALS, budget="0.01x")
     study.figures.mkdir()
     (study.figures / "plan.png").write_text("old")
-    assert {path.stem for path in reporter.report(study)} == {"pareto", "history"}
+    assert {path.stem for path in report(study)} == {"pareto", "history"}
     assert not (study.figures / "plan.png").exists()
 
 
 def test_a_sweep_has_figures_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(reporter, "DPI", 50)
+    monkeypatch.setattr("autoquant.commands.report.DPI", 50)
     budget = [cell(None, 8, 39.0, width=width, budget="0.1x") for width in (1.0, 1.5)]
     study = sweep_of(tmp_path / "study", [cell(4, 8, 38.0), *budget])
     write_profile(study.profile_file, [profiled("encoder", 0.7, ())])
     names = ["grid", "curves", "widths", "profile"]
-    assert [path.stem for path in reporter.report(study)[::2]] == names
+    assert [path.stem for path in report(study)[::2]] == names
     lost = sweep_of(tmp_path / "lost", [cell(4, 8, None)])
-    assert reporter.report(lost) == []
+    assert report(lost) == []

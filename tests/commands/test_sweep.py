@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import cost, sweeper
+from autoquant import cost
+from autoquant.commands.search import search
+from autoquant.commands.sweep import SweepResult, sweep
 from autoquant.errors import UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
-from autoquant.searcher import search
 from autoquant.settings import Scheme, Search, Sweep, Training, Widening
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Result, Table
-from autoquant.sweeper import SweepResult, sweep
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import candidate, loop
 from autoquant.training.loop import score
@@ -69,7 +69,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(label)
         return candidate.train_candidate(*args, label=label, **options)
 
-    monkeypatch.setattr(sweeper, "train_candidate", train_candidate)
+    monkeypatch.setattr("autoquant.commands.sweep.train_candidate", train_candidate)
     return names
 
 
@@ -129,7 +129,7 @@ def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
 
 
 def test_a_cell_is_what_apply_would_train(unbroken: SweepResult, tmp_path: Path) -> None:
-    from autoquant.applier import apply
+    from autoquant.commands.apply import apply
 
     cell = unbroken.results[5]
     applied = apply(unbroken.study.path, tiny_task(), plan=cell.cell.plan, progress=False)
@@ -447,10 +447,10 @@ SHARED = """
 import sys, time
 from pathlib import Path
 import torch
-from autoquant import sweeper
+from autoquant.commands import sweep
 from autoquant.training import baseline
 from autoquant.training import candidate
-from tests.test_sweeper import run
+from tests.commands.test_sweep import run
 torch.set_num_threads(1)
 folder, me = Path(sys.argv[1]), sys.argv[2]
 
@@ -466,14 +466,14 @@ def train_candidate(*args, label, **options):
     return candidate.train_candidate(*args, label=label, **options)
 
 real = baseline.train
-baseline.train, sweeper.train_candidate = train, train_candidate
+baseline.train, sweep.train_candidate = train, train_candidate
 run(folder)
 """
 
 
 def test_two_processes_share_the_cells(unbroken: SweepResult, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SHARED, str(tmp_path / "study")]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     processes = [
         subprocess.Popen([*command, f"process{i}"], cwd=root, stdout=subprocess.PIPE, text=True)
         for i in range(2)

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant import applier, cost
-from autoquant.applier import apply
+from autoquant import cost
 from autoquant.artifact.packed_file import read
+from autoquant.commands.apply import Applied, _listed, apply
+from autoquant.commands.evaluate import evaluate
+from autoquant.commands.search import search
+from autoquant.commands.sweep import sweep
 from autoquant.errors import RunError, UserError
-from autoquant.evaluator import evaluate
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
-from autoquant.searcher import search
 from autoquant.settings import Search, Sweep, Training
 from autoquant.study.folder import Study
 from autoquant.study.outcome import to_csv
-from autoquant.sweeper import sweep
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import candidate, loop
 from tests.toys import described, language_task
@@ -51,7 +51,7 @@ def searched(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(searched, tmp_path_factory) -> applier.Applied:
+def unbroken(searched, tmp_path_factory) -> Applied:
     """What apply makes without an interruption."""
     folder = tmp_path_factory.mktemp("unbroken") / "study"
     shutil.copytree(searched, folder)
@@ -142,7 +142,10 @@ def test_a_resumed_apply_equals_an_unbroken_one(study, unbroken, monkeypatch, at
 
 def test_a_run_cut_off_after_training_is_not_trained_again(study, unbroken, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(applier, "_write_result", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "autoquant.commands.apply._write_result",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         with pytest.raises(KeyboardInterrupt):
             apply(study, toy(), progress=False)
     applied = apply(study, Stopping(0), progress=False)
@@ -225,9 +228,9 @@ def test_a_trial_that_was_pruned_may_be_applied(study):
 
 def test_an_error_lists_no_more_names_than_a_person_reads():
     names = [str(i) for i in range(21)]
-    assert applier._listed(names[:20]).split(", ") == names[:20]
-    assert applier._listed(names).endswith("18, 19, ... 21 in all")
-    assert applier._listed([]) == "none"
+    assert _listed(names[:20]).split(", ") == names[:20]
+    assert _listed(names).endswith("18, 19, ... 21 in all")
+    assert _listed([]) == "none"
 
 
 def test_what_is_refused_leaves_nothing(study, tmp_path):
@@ -269,7 +272,7 @@ def test_a_folder_that_cannot_be_written(study):
 def test_a_file_that_computes_something_else_is_refused(study, monkeypatch):
     torch.manual_seed(5)
     other = prepare(toy().build_model())
-    monkeypatch.setattr(applier.artifact, "load", lambda path, model: other.eval())
+    monkeypatch.setattr("autoquant.artifact.packed_file.load", lambda path, model: other.eval())
     with pytest.raises(RunError, match="must compute what was trained, got other outputs"):
         apply(study, toy(), progress=False)
     assert "result.json" not in files(study)

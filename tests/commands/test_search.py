@@ -19,11 +19,11 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from autoquant import cost, files, searcher
+from autoquant import cost, files
+from autoquant.commands.search import SearchResult, search
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
-from autoquant.searcher import SearchResult, search
 from autoquant.settings import Scheme, Search, Space, Training, Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import best
@@ -95,7 +95,7 @@ class TrainCandidate:
 def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainCandidate]:
     def watch(before: Callable[[int], None] = lambda call: None) -> TrainCandidate:
         watcher = TrainCandidate(before)
-        monkeypatch.setattr(searcher, "train_candidate", watcher)
+        monkeypatch.setattr("autoquant.commands.search.train_candidate", watcher)
         return watcher
 
     return watch
@@ -296,8 +296,8 @@ def test_ctrl_c(
 KILLED = """
 import sys
 import torch
-from tests.test_searcher import run
-from autoquant import searcher
+from tests.commands.test_search import run
+from autoquant.commands import search
 from autoquant.training import candidate
 torch.set_num_threads(1)
 calls = 0
@@ -312,14 +312,14 @@ def train_candidate(*args, on_score, **options):
             time.sleep(600)
     return candidate.train_candidate(*args, on_score=slow, **options)
 
-searcher.train_candidate = train_candidate
+search.train_candidate = train_candidate
 run(__import__("pathlib").Path(sys.argv[1]))
 """
 
 
 def test_kill(unbroken: SearchResult, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(folder)], cwd=root, stdout=subprocess.PIPE, text=True
     )
@@ -412,7 +412,7 @@ def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             *args, on_score=lambda step, score: on_score(step, score + bad), **options
         )
 
-    monkeypatch.setattr(searcher, "train_candidate", train_candidate)
+    monkeypatch.setattr("autoquant.commands.search.train_candidate", train_candidate)
     result = run(tmp_path / "study", prune=True, trials=6, references=(2,))
     pruned = [o for o in result.outcomes if o.score is not None and o.score > 1000]
     assert [o.state for o in pruned] == ["pruned"]

@@ -1,0 +1,1 @@
+"""What a user calls: search, sweep, apply, evaluate, report."""
