@@ -1,6 +1,6 @@
 """``python -m autoquant`` is ``autoquant``."""
 
-from autoquant.cli import main
+from autoquant.cli.main import main
 
 if __name__ == "__main__":
     main()

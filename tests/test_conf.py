@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from autoquant import cli
+import autoquant
+from autoquant.cli.main import main
 from autoquant.study.folder import Study
 
-SOURCE = Path(cli.__file__).parent / "kernels"
+SOURCE = Path(autoquant.__file__).parent / "kernels"
 SIZES = ("tokens=3000", "vocabulary=60", "embedding=12", "hidden=10", "batch_size=8", "length=10")
 TINY = [f"task.root={SOURCE}", "task.probe_tokens=100", *(f"task.{each}" for each in SIZES)]
 MODELS = ("bit_rnn_lstm", "bit_rnn_gru")
@@ -49,7 +50,7 @@ def run(
     def ran(*arguments: str) -> tuple[int, str]:
         code = 0
         try:
-            cli.main(arguments)
+            main(arguments)
         except SystemExit as stopped:
             code = int(stopped.code or 0)
         captured = capsys.readouterr()

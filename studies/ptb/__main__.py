@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from autoquant.cli import main as autoquant
+from autoquant.cli.main import main as autoquant
 from studies.ptb.tables import write_all
 
 DATA = "task.data_dir=data/ptb"

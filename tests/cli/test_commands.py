@@ -182,7 +182,7 @@ def test_of_several_runs_each_error_is_told_and_a_stop_stops_all(place, monkeypa
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(place):
-    code = "from autoquant.cli import main; main()"
+    code = "from autoquant.cli.main import main; main()"
     writer = subprocess.Popen(
         [sys.executable, "-c", code, "profile", *TASK],
         cwd=place,

@@ -76,7 +76,7 @@ def test_a_stopped_search_goes_on(place, monkeypatch):
 def test_an_interrupt_signal_stops_a_search(place):
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from autoquant.cli import main; main(sys.argv[1:])"
+        "from autoquant.cli.main import main; main(sys.argv[1:])"
     )
     arguments = [*TINY, "study=signal", "baseline.steps=1000000"]
     process = subprocess.Popen(

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 import autoquant
-from autoquant import cli
+from autoquant.cli.main import HELP
 from tests.cli.typed import run
 
 
 def test_help_and_version(place):
-    assert run(place, "--help") == (0, cli.HELP, "")
-    assert run(place) == (2, cli.HELP, "")
+    assert run(place, "--help") == (0, HELP, "")
+    assert run(place) == (2, HELP, "")
     assert run(place, "--version").out.strip() == autoquant.__version__
     ran = run(place, "search", "--help")
     assert ran.code == 0
@@ -50,7 +50,7 @@ def test_a_default_folder_names_the_model(place, command, model, study):
 def test_help_and_mistakes_do_not_wait_for_torch():
     code = """
 import sys
-from autoquant.cli import main
+from autoquant.cli.main import main
 for arguments in (["--help"], ["--version"], ["search", "--help"], ["serach"], ["search", "a=1"]):
     try:
         main(arguments)
@@ -71,7 +71,7 @@ def test_python_runs_the_package():
 def test_a_warning_of_the_package_reaches_the_terminal():
     code = """
 import logging
-from autoquant.cli import main
+from autoquant.cli.main import main
 import autoquant.quantization.native.library
 try:
     main(["search", "--cfg", "job"])

@@ -37,7 +37,9 @@ def test_the_wheel_brings_its_configuration(tmp_path):
     (site / "borrowed.pth").write_text("\n".join(packages))  # found after the wheel's own
     empty = tmp_path / "empty"
     empty.mkdir()
-    code = "import autoquant; print(autoquant.__file__); from autoquant.cli import main; main()"
+    code = (
+        "import autoquant; print(autoquant.__file__); from autoquant.cli.main import main; main()"
+    )
     command = [
         tmp_path / "venv/bin/python",
         "-c",

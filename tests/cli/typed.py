@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from autoquant import cli
+from autoquant.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 SIZES = ["tokens=3000", "vocabulary=60", "embedding=16", "hidden=16", "batch_size=8", "length=10"]
@@ -40,7 +40,7 @@ def run(folder: Path, *arguments: str) -> Ran:
         mock.patch.dict(os.environ),
     ):
         try:
-            cli.main(arguments)
+            main(arguments)
         except SystemExit as stopped:
             code = int(stopped.code or 0)
     return Ran(code, out.getvalue(), err.getvalue())

@@ -37,7 +37,7 @@ def test_report_writes_every_figure_as_png_and_svg(tmp_path):
 
 
 def test_the_same_study_gives_the_same_svg(tmp_path, monkeypatch):
-    monkeypatch.setattr("autoquant.commands.FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr("autoquant.commands.report.FORMATS", {"svg": FORMATS["svg"]})
     study = study_of(tmp_path / "study", TRIALS[:1], replace(BASELINE, history=()))
     first = {path.name: path.read_bytes() for path in report(study)}
     assert {path.name: path.read_bytes() for path in report(study)} == first

@@ -101,7 +101,9 @@ def test_a_set_is_named_by_the_environment():
 @NEEDS_KERNELS
 @pytest.mark.slow
 def test_an_unknown_set_in_the_environment_is_one_line_of_error():
-    helped = process("from autoquant.cli import main; main(['--help'])", AUTOQUANT_CPU="nonsense")
+    helped = process(
+        "from autoquant.cli.main import main; main(['--help'])", AUTOQUANT_CPU="nonsense"
+    )
     assert helped.returncode == 0, helped.stderr  # no kernel is needed for it
     code = "from tests.quantization.native.recurrences import code_sums; code_sums()"
     last = process(code, AUTOQUANT_CPU="nonsense").stderr.strip().splitlines()[-1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autoquant import console
 from autoquant.analysis.profile import profile
+from autoquant.cli import output
 from autoquant.commands.apply import Applied
 from autoquant.commands.search import SearchResult
 from autoquant.commands.sweep import SweepResult
@@ -27,7 +27,7 @@ def result(best: Outcome | None, path: str = "runs/one") -> SearchResult:
 def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     measured = profile(language_task(), Widening(max_share=1, max_growth=9))
-    console.print_profile(measured)
+    output.print_profile(measured)
     out = capsys.readouterr().out
     assert out.startswith(f"{measured.parameters:,} parameters, largest layers first")
     lines = out.splitlines()
@@ -43,7 +43,7 @@ def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys, monk
 
 
 def test_the_search_ends_with_its_results_and_the_next_command(capsys):
-    console.print_search(result(TRIALS[1]), [Path("runs/one/figures/pareto.png")])
+    output.print_search(result(TRIALS[1]), [Path("runs/one/figures/pareto.png")])
     assert capsys.readouterr().out.splitlines() == [
         "  float baseline         perplexity 38           2.4 MB  (1.0000x)",
         "  uniform 8-bit          perplexity 38.1         600 kB  (0.2500x)",
@@ -59,7 +59,7 @@ def test_the_search_ends_with_its_results_and_the_next_command(capsys):
 
 
 def test_a_search_without_a_plan_proposes_no_next_command(capsys):
-    console.print_search(result(None), [])
+    output.print_search(result(None), [])
     out = capsys.readouterr().out
     assert "next:" not in out
     assert "plan:" not in out
@@ -68,7 +68,7 @@ def test_a_search_without_a_plan_proposes_no_next_command(capsys):
 
 @pytest.mark.parametrize("path", ["a b", "it's", "x$HOME", 'a"b', "ü"])
 def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
-    console.print_search(result(TRIALS[1], path), [])
+    output.print_search(result(TRIALS[1], path), [])
     (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("next:"))
     assert shlex.split(line)[1:] == ["autoquant", "apply", f"study={path}"]
 
@@ -88,7 +88,7 @@ def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
         steps=10,
         seconds=1.0,
     )
-    console.print_applied(applied)
+    output.print_applied(applied)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["float", "baseline", "packed", "plan"]
     assert lines[1].split() == ["perplexity,", "valid", "38.0000", "38.2500"]
@@ -106,7 +106,7 @@ def test_a_sweep_is_a_table(capsys):
     cells = (replace(cell(4, 8, 38.25), test=37.5), cell(2, 8, None), lost)
     figures = [Path("runs/one/figures/grid.png"), Path("runs/one/figures/grid.svg")]
     swept = SweepResult(Study(Path("runs/one")), BASELINE, cells, missing=1)
-    console.print_sweep(swept, figures)
+    output.print_sweep(swept, figures)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[2:7] == [
         ["float", "baseline", str(FLOAT_BYTES), "1.0000x", "38", "-"],
@@ -129,11 +129,11 @@ def test_a_sweep_is_a_table(capsys):
 def test_a_sweep_names_its_best_cell(direction, best, capsys):
     cells = (cell(8, 8, 39.0), cell(4, 8, 38.0))
     record = replace(BASELINE, direction=direction)
-    console.print_sweep(SweepResult(Study(Path("runs/one")), record, cells, missing=0), [])
+    output.print_sweep(SweepResult(Study(Path("runs/one")), record, cells, missing=0), [])
     assert capsys.readouterr().out.splitlines()[-1].endswith(best)
 
 
 def test_a_sweep_without_a_score_has_no_best_cell(capsys):
     swept = SweepResult(Study(Path("runs/one")), BASELINE, (cell(2, 8, None),), missing=0)
-    console.print_sweep(swept, [])
+    output.print_sweep(swept, [])
     assert "next:" not in capsys.readouterr().out

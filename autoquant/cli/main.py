@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autoquant import console, manual
+from autoquant.cli import output
+from autoquant.cli.error_messages import BAD_INPUT, STOPPED, explain
+from autoquant.cli.help import page
 from autoquant.errors import RunError, UserError, first_line
-from autoquant.mistakes import BAD_INPUT, STOPPED, explain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command not in COMMANDS:
         _fail(BAD_INPUT, f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
     if {"-h", "--help"} & set(arguments[1:]):
-        print(manual.page(command), end="")
+        print(page(command), end="")
         return
     sys.argv = [f"autoquant {command}", *_quoted(arguments[1:])]
     sys.exit(_guarded(command))
@@ -294,7 +295,7 @@ def _profile(config: DictConfig) -> None:
     model, example = prepare(float_model(task)), task.example()
     network = describe(model, example.inputs)
     profile = profile_model(model, network, example, settings.widening)
-    console.print_profile(profile, resolve(network, settings.rules))
+    output.print_profile(profile, resolve(network, settings.rules))
 
 
 def _search(config: DictConfig) -> None:
@@ -305,7 +306,7 @@ def _search(config: DictConfig) -> None:
 
     result = search(task, settings, study=config.study, origin=origin)
     figures = report(result.study)
-    console.print_search(result, figures)
+    output.print_search(result, figures)
     if result.best is None:
         raise RunError("no plan within the budget was trained to its end")
 
@@ -324,7 +325,7 @@ def _sweep(config: DictConfig) -> None:
 
     made: dict[str, Any] = {"study": config.study, "origin": origin, "on_cell": report}
     result = sweep(task, settings, sweep=grid, **made)
-    console.print_sweep(result, report(result.study) if result.results else [])
+    output.print_sweep(result, report(result.study) if result.results else [])
     if not result.missing and all(each.state != "complete" for each in result.results):
         raise RunError("no cell was trained to its end")
 
@@ -356,7 +357,7 @@ def _apply(config: DictConfig) -> None:
         changes=changes,
         device=config.device,
     )
-    console.print_applied(applied)
+    output.print_applied(applied)
 
 
 def _evaluate(config: DictConfig) -> None:

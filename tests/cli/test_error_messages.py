@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
+from autoquant.cli.error_messages import BAD_INPUT, FAILED, explain, first_line
 from autoquant.errors import Diverged, RunError, UserError
-from autoquant.mistakes import BAD_INPUT, FAILED, explain, first_line
 
 
 def wrapped(inner: Exception) -> Exception:

@@ -2,7 +2,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from autoquant import cli, manual
+from autoquant.cli import help, main
 from autoquant.commands.sweep import UNUSED
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
 
@@ -17,37 +17,37 @@ SECTIONS = {
 
 
 def test_every_command_has_a_page_and_a_summary():
-    assert set(manual.SUMMARIES) == set(manual.OWN_SETTINGS) == set(cli.COMMANDS)
+    assert set(help.SUMMARIES) == set(help.OWN_SETTINGS) == set(main.COMMANDS)
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", list(main.COMMANDS))
 def test_a_page_names_the_command_and_its_own_settings(command):
-    text = manual.page(command)
+    text = help.page(command)
     assert f"autoquant {command} " in text
-    assert all(f"\n  {name} " in text for name in manual.OWN_SETTINGS[command])
-    assert max(map(len, text.splitlines())) <= manual.WIDTH
+    assert all(f"\n  {name} " in text for name in help.OWN_SETTINGS[command])
+    assert max(map(len, text.splitlines())) <= help.WIDTH
 
 
 def test_the_search_page_lists_every_setting_once():
-    lines = manual.page("search").splitlines()
+    lines = help.page("search").splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
-    own = list(manual.OWN_SETTINGS["search"])
+    own = list(help.OWN_SETTINGS["search"])
     plain = [f.name for f in fields(Search) if not is_dataclass(f.default)]
     nested = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in fields(kind)]
     assert sorted(named) == sorted(own + plain + nested)
 
 
 def test_the_sweep_page_lists_what_a_sweep_uses():
-    lines = manual.page("sweep").splitlines()
+    lines = help.page("sweep").splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
     assert {f"sweep.{field.name}" for field in fields(Sweep)} <= set(named)
     assert len(named) == len(set(named))
-    assert {field.name for field in fields(Search)} - UNUSED == set(manual.OF_SWEEPS)
+    assert {field.name for field in fields(Search)} - UNUSED == set(help.OF_SWEEPS)
     assert not UNUSED & {name.partition(".")[0] for name in named}
 
 
 def test_defaults_are_those_of_the_section_not_of_the_class():
-    texts = {name: default for name, default, _ in manual.setting_texts(Search)}
+    texts = {name: default for name, default, _ in help.setting_texts(Search)}
     assert texts["qat.steps"] == str(Search().qat.steps)
     assert texts["baseline.steps"] == "null"
     assert texts["prune"] == "true"
@@ -56,4 +56,4 @@ def test_defaults_are_those_of_the_section_not_of_the_class():
 
 def test_every_setting_says_what_it_means():
     for settings in (Search, Sweep):
-        assert all(text.strip() for _, _, text in manual.setting_texts(settings))
+        assert all(text.strip() for _, _, text in help.setting_texts(settings))

@@ -1,0 +1,1 @@
+"""The command line: Hydra, help pages, printed results and error messages."""
