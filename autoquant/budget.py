@@ -1,4 +1,4 @@
-"""Budget: the largest packed file a user accepts."""
+"""Budget: a cost and the largest value of it that a user accepts."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", re
 
 @dataclass(frozen=True)
 class Budget:
-    """A size as it was written: ``0.15x``, ``2.5MB``, ``1.5MiB`` or ``4.5bpw``.
+    """A limit as it was written: ``0.15x``, ``2.5MB``, ``1.5MiB`` or ``4.5bpw``.
 
     Attributes:
         amount: the number.
-        unit: "x" (of the float model's tensors), "bpw" (bits for each weight of the float model) or
+        unit: "x" (of the float model's cost), "bpw" (bits for each weight of the float model) or
             a unit of bytes.
+        cost: name of the cost that it limits (see autoquant.costs).
     """
 
     amount: float
     unit: str
+    cost: str = "size"
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read a budget; the unit's case does not matter.
+        """Read a budget of bytes.
 
-        >>> Budget.parse("0.25x").bytes(float_bytes=4000, parameters=1000)
+        Args:
+            text: a number and a unit, whose case does not matter.
+
+        Raises:
+            UserError: the text has another form, or the number is not above 0.
+
+        >>> Budget.parse("0.25x").value(float_cost=4000, parameters=1000)
         1000
         """
         match = _WRITTEN.fullmatch(str(text))
@@ -45,15 +53,15 @@ class Budget:
         written = {name.lower(): name for name in UNITS}
         return cls(amount, written.get(unit, unit))
 
-    def bytes(self, *, float_bytes: int, parameters: int) -> int:
-        """The budget in bytes, rounded down.
+    def value(self, *, float_cost: float, parameters: int) -> int:
+        """The budget in the unit of its cost, rounded down.
 
         Args:
-            float_bytes: bytes of the float model's tensors.
+            float_cost: the float model's cost, in the same unit; bytes of its tensors for a size.
             parameters: number of weights in the float model.
         """
         if self.unit == "x":
-            return int(self.amount * float_bytes)
+            return int(self.amount * float_cost)
         if self.unit == "bpw":
             return int(self.amount * parameters / 8)
         return int(self.amount * UNITS[self.unit])

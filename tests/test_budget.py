@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from autoquant.budget import UNITS, Budget, readable
 from autoquant.errors import UserError
 
-MODEL = {"float_bytes": 4_000_000, "parameters": 1_000_000}
+MODEL = {"float_cost": 4_000_000, "parameters": 1_000_000}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ MODEL = {"float_bytes": 4_000_000, "parameters": 1_000_000}
     ],
 )
 def test_forms(text, expected):
-    assert Budget.parse(text).bytes(**MODEL) == expected
+    assert Budget.parse(text).value(**MODEL) == expected
 
 
 @pytest.mark.parametrize("text", ["0.5x", "4bpw", *(f"3{unit}" for unit in UNITS)])
@@ -50,7 +50,7 @@ def test_bytes_are_rounded_down(amount, unit, float_bytes):
     parameters = float_bytes // 4
     factor = {"x": float_bytes, "bpw": Fraction(parameters, 8), **UNITS}[unit]
     exact = Fraction(amount) * factor
-    size = Budget.parse(f"{amount}{unit}").bytes(float_bytes=float_bytes, parameters=parameters)
+    size = Budget.parse(f"{amount}{unit}").value(float_cost=float_bytes, parameters=parameters)
     assert isinstance(size, int)
     assert abs(size - int(exact)) <= 1
     assert size <= exact + Fraction(1, 10**3)

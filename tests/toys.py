@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from autoquant.artifact import manifest
+from autoquant.costs import Cost
+from autoquant.costs.limit import Limit
+from autoquant.costs.size import size
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
+from autoquant.settings import Scheme
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, encode
 from autoquant.tasks.language import LanguageTask
@@ -257,3 +262,42 @@ def plan_of(network: Network, choice: LayerChoice | None = None, **widths: float
 def output_of(model: nn.Module, *inputs: Any) -> Tensor:
     """The (first) output in eval mode."""
     return _first(model.eval()(*inputs))
+
+
+SIZED = size.fields
+"""Fields of a choice that the packed size grows with."""
+
+
+def limit(size_of: Callable[[Plan], float], value: float, network: Any = None) -> Limit:
+    """A limit on made-up sizes."""
+    made_up = Cost("made up", "bytes", SIZED, lambda network, plan, scheme: size_of(plan))
+    return Limit(made_up, value, network, Scheme())
+
+
+def readers(network: Network, layer: str) -> tuple[str, ...]:
+    """Layers that read the units of a layer's group."""
+    group = network.groups[layer]
+    return tuple(
+        name
+        for name in network.names
+        if any(segment.group == group for segment in network.inputs[name])
+    )
+
+
+def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
+    """Bytes of each layer's tensors in the packed file of a plan, no header."""
+    resized = network.resized(plan)
+    others = {each.name for each in resized.leftovers}
+    others |= {norm.full_name(p.name) for norm in resized.norms for p in norm.parameters}
+    total = dict.fromkeys(network.names, 0)
+    for entry in manifest.entries(resized, plan, scheme):
+        if entry.name not in others:
+            parameter = entry.name.removesuffix(".codes").removesuffix(".scale")
+            total[parameter.rpartition(".")[0]] += entry.bytes
+    return total
+
+
+def treebank(hidden: int = 300) -> Network:
+    """The network of the paper's language model, without memory for its weights."""
+    with torch.device("meta"):
+        return described(prepare(LanguageModel(10_000, 300, hidden)))

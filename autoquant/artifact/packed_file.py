@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from autoquant import cost
+from autoquant.artifact import manifest
 from autoquant.artifact.load_layers import assemble, home_of
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
@@ -37,7 +37,7 @@ from autoquant.quantization.fake_quantize import WeightQuantizer, cast, store_sc
 from autoquant.settings import Scheme
 from autoquant.training.qat import share_magnitude
 
-_TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in cost.DTYPES.items()}
+_TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in manifest.DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
     """
     grown = network.resized(plan)
     tensors = collect(model, grown, plan, scheme)
-    entries = cost.manifest(grown, plan, scheme)
+    entries = manifest.entries(grown, plan, scheme)
     _check_promise(tensors, entries)
     checksums = {entry.name: _checksum(tensors[entry.name]) for entry in entries}
-    data = to_bytes(tensors, metadata=cost.metadata(grown, plan, scheme, checksums))
-    promised = cost.size_bytes(network, plan, scheme)
+    data = to_bytes(tensors, metadata=manifest.metadata(grown, plan, scheme, checksums))
+    promised = manifest.size_bytes(network, plan, scheme)
     if len(data) != promised:
         raise RunError(f"the packed file must have {promised} bytes, got {len(data)}")
     try:
@@ -97,7 +97,7 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
                 continue
             for suffix, tensor in _stored(module, parameter).items():
                 tensors[layer.full_name(parameter.name) + suffix] = tensor
-        for name in cost.activation_quantizers(layer, plan[layer.name]):
+        for name in manifest.activation_quantizers(layer, plan[layer.name]):
             quantizer = getattr(module, name)
             pair = torch.stack([quantizer.log_scale.detach(), quantizer.low])
             tensors[layer.full_name(name)] = pair.float()
@@ -123,7 +123,7 @@ def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
     return {".codes": torch.from_numpy(packed), ".scale": stored}
 
 
-def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...]) -> None:
+def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]) -> None:
     promised = {e.name: (_TORCH_TYPES[e.dtype], e.shape) for e in entries}
     built = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if promised != built:
@@ -159,7 +159,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     original = describe(prepared := prepare(model), None)
     _check_network(path, header, original)
     grown = original.with_sizes({name: sizes[:2] for name, sizes in header.sizes.items()})
-    entries = cost.manifest(grown, header.plan, header.scheme)
+    entries = manifest.entries(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
     plain = [each.name for each in grown.leftovers]
@@ -211,7 +211,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
         raise UserError(f"artifact must be an existing packed file, got '{path}'")
     try:
         with safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get(cost.METADATA_KEY)
+            text = (file.metadata() or {}).get(manifest.METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"'{path}' must be a whole packed file, got: {error}") from error
@@ -228,11 +228,11 @@ def _parse_header(path: str | Path, text: str) -> Header:
     try:
         content: dict[str, Any] = json.loads(text)
         version = content["version"]
-        if version != cost.FORMAT_VERSION:
+        if version != manifest.FORMAT_VERSION:
             raise UserError(
-                f"'{path}' must have format version {cost.FORMAT_VERSION}, got {version}"
+                f"'{path}' must have format version {manifest.FORMAT_VERSION}, got {version}"
             )
-        if content.pop("digest") != cost.digest(content):
+        if content.pop("digest") != manifest.digest(content):
             raise UserError(f"'{path}' must be as it was written, got an altered header")
         plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
         sizes = {name: (a, b, c, d) for name, (a, b, c, d) in content["sizes"].items()}
@@ -244,7 +244,7 @@ def _parse_header(path: str | Path, text: str) -> Header:
 
 
 def _check_same_model(
-    path: str | Path, tensors: Mapping[str, Tensor], entries: tuple[cost.Entry, ...]
+    path: str | Path, tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]
 ) -> None:
     for entry in entries:
         if entry.name not in tensors:

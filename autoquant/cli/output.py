@@ -135,7 +135,7 @@ def print_applied(applied: Applied) -> None:
     share = plan.size_bytes / base.size_bytes
     print(f"  the file has {plan.size_bytes} bytes, {share:.4f}x; activations and operations are")
     print("  for one position; the paper's neuron-proportional size would be", end=" ")
-    print(f"{plan.neuron_share:.4f}x")
+    print(f"{plan.paper_size_ratio:.4f}x")
     print(f"packed file: {applied.artifact}")
     print(f"next:        autoquant evaluate {_argument('artifact', applied.artifact)}")
 

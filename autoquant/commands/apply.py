@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant import cost
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
-from autoquant.cost import Costs
+from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
+from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.describe import describe
@@ -54,8 +54,8 @@ class Applied:
     test: float
     baseline_valid: float
     baseline_test: float
-    costs: Costs
-    baseline_costs: Costs
+    costs: PlanCosts
+    baseline_costs: PlanCosts
     steps: int
     seconds: float
 
@@ -102,7 +102,7 @@ def apply(
     chosen = chosen if start is None else chosen.started(start)
     training, plan = _training(settings, chosen.start, dict(changes or {})), chosen.plan
     network = describe(prepare(float_model(task)), task.example().inputs)
-    cost.size_bytes(network, plan, settings.quantizer)  # refuses a plan of another model
+    size.of(network, plan, settings.quantizer)  # refuses a plan of another model
     place = folder.applied(chosen.name)
     done = _read_result(place, plan, training)
     if done is not None:
@@ -149,8 +149,8 @@ def _train_and_pack(
         test=score(loaded, task, "test"),
         baseline_valid=math.nan,
         baseline_test=math.nan,
-        costs=cost.costs_of(network, plan, scheme),
-        baseline_costs=cost.float_costs(network),
+        costs=costs_of(network, plan, scheme),
+        baseline_costs=float_costs(network),
         steps=candidate.run.steps,
         seconds=candidate.run.seconds,
     )
@@ -264,7 +264,7 @@ def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
         if Plan.from_dict(content.pop("plan")) != plan:
             return None
         for name in ("costs", "baseline_costs"):
-            content[name] = Costs(**content[name])
+            content[name] = PlanCosts(**content[name])
         return Applied(artifact=place / "model.safetensors", plan=plan, **content)
     except (ValueError, KeyError, TypeError):  # not as it was written
         return None

@@ -7,33 +7,31 @@ trial.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import Trial
 from tqdm import tqdm
 
-from autoquant import cost
 from autoquant.analysis.measure_sensitivity import recorded_sensitivity
 from autoquant.analysis.model_info import survey
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
+from autoquant.costs.limit import Limit, limit_of
+from autoquant.costs.size import size
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.bit_allocation import Allocation
 from autoquant.samplers.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
-from autoquant.space.search_space import Projection, SearchSpace, canonical
+from autoquant.space.projection import Projection
+from autoquant.space.search_space import SearchSpace, canonical
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, Role, best, to_csv
-from autoquant.study.trial_storage import Journal, state_of
+from autoquant.study.trial_storage import Journal, Trial, TrialPruned, state_of
 from autoquant.task import Task
 from autoquant.training.baseline import float_baseline
 from autoquant.training.candidate import Base, train_candidate
@@ -90,8 +88,10 @@ def search(
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     seen = survey(task, settings, Study(Path(study)))
     network, space, float_bytes = seen.network, seen.space, seen.float_bytes
-    limit = budget.bytes(float_bytes=float_bytes, parameters=seen.parameters)
-    _refuse_unreachable(space, network, settings, limit, float_bytes)
+    limit = limit_of(
+        budget, network, settings.quantizer, float_cost=float_bytes, parameters=seen.parameters
+    )
+    _refuse_unreachable(space, limit, settings.budget, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.qat):
@@ -107,15 +107,14 @@ def search(
         raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
 
 
-def _refuse_unreachable(
-    space: SearchSpace, network: Network, settings: Search, limit: int, float_bytes: int
-) -> None:
-    smallest = cost.size_bytes(network, space.plan(space.smallest), settings.quantizer)
-    if smallest > limit:
+def _refuse_unreachable(space: SearchSpace, limit: Limit, budget: str, float_cost: float) -> None:
+    """Raise a UserError where even the plan with the lowest choices is above the limit."""
+    smallest, unit = limit.of(space.plan(space.smallest)), limit.cost.unit
+    if smallest > limit.value:
         raise UserError(
-            f"budget must be at least {smallest} bytes ({smallest / float_bytes:.4f}x), the "
-            f"smallest size that any plan of the space reaches, got {settings.budget} = "
-            f"{limit} bytes"
+            f"budget must be at least {smallest} {unit} ({smallest / float_cost:.4f}x), the "
+            f"smallest {limit.cost.name} that any plan of the space reaches, got {budget} = "
+            f"{limit.value} {unit}"
         )
 
 
@@ -128,15 +127,14 @@ class _Searching:
         space: SearchSpace,
         folder: Study,
         record: Baseline,
-        limit: int,
+        limit: Limit,
         progress: bool,
     ) -> None:
         self.base, self.space, self.folder = base, space, folder
         self.record, self.limit, self.progress = record, limit, progress
         self.settings = base.settings
-        self.size_of = partial(cost.size_bytes, base.network, scheme=self.settings.quantizer)
         self.journal = Journal(folder.journal_file, record.direction, prune=self.settings.prune)
-        projection = Projection(space, self.size_of, limit, self.settings.fill)
+        projection = Projection(space, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
         allocation = self._allocation(projection)
         self.proposer = Proposer(projection, record.direction, sampler, seed, allocation)
@@ -168,10 +166,14 @@ class _Searching:
         return SearchResult(
             self.folder,
             self.record,
-            self.limit,
+            int(self.limit.value),
             outcomes,
-            best(outcomes, self.limit, self.record.direction),
+            self._best(outcomes),
         )
+
+    def _best(self, outcomes: Sequence[Outcome]) -> Outcome | None:
+        """The best complete outcome within the limit."""
+        return best(outcomes, int(self.limit.value), self.record.direction)
 
     def _ended(self, role: Role) -> list[Outcome]:
         outcomes = self.journal.outcomes()
@@ -218,8 +220,8 @@ class _Searching:
     ) -> None:
         """One trial, from its opening in the journal to its end."""
         ranges = self.proposer.ranges() if params else {}
-        size = self.size_of(plan)
-        trial = self.journal.begin(role, plan, size, name=name, params=params, ranges=ranges)
+        size_bytes = int(size.of(self.base.network, plan, self.settings.quantizer))
+        trial = self.journal.begin(role, plan, size_bytes, name=name, params=params, ranges=ranges)
         started = time.monotonic()
         try:
             ended = self._attempt(role, trial, plan)
@@ -237,9 +239,7 @@ class _Searching:
         def on_score(step: int, score: float) -> None:
             nonlocal reached
             reached = step
-            trial.report(score, step)
-            if role == "search" and trial.should_prune():
-                raise optuna.TrialPruned
+            self.journal.report(role, trial, step, score)
 
         try:
             candidate = train_candidate(
@@ -250,7 +250,7 @@ class _Searching:
                 on_score=on_score,
                 progress=self.progress,
             )
-        except optuna.TrialPruned:
+        except TrialPruned:
             return {"state": "pruned", "steps": reached, "reason": PRUNED}
         except Diverged as error:
             return {"state": "diverged", "steps": reached, "reason": str(error)}
@@ -261,7 +261,7 @@ class _Searching:
     def _write(self) -> None:
         outcomes = self.journal.outcomes()
         write_text(self.folder.outcomes_file, to_csv(outcomes, self.record.size_bytes))
-        chosen = best(outcomes, self.limit, self.record.direction)
+        chosen = self._best(outcomes)
         if chosen is not None:
             heading = (
                 f"# trial {chosen.trial}: {self.record.metric} {chosen.score:.6g}, "
@@ -278,7 +278,7 @@ class _Searching:
         outcome = next(o for o in outcomes if o.trial == name)
         share = outcome.size_bytes / self.record.size_bytes
         score = "-" if outcome.score is None else f"{outcome.score:.4g}"
-        chosen = best(outcomes, self.limit, self.record.direction)
+        chosen = self._best(outcomes)
         mark = "  best so far" if chosen is outcome else ""
         self._say(
             f"trial {name:>4}  {readable(outcome.size_bytes):>8} ({share:.4f}x)  "

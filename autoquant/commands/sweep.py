@@ -14,12 +14,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from autoquant import cost
 from autoquant.analysis.measure_sensitivity import recorded_sensitivity
 from autoquant.analysis.model_info import Survey, survey
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
+from autoquant.costs.activation_memory import activation_memory
+from autoquant.costs.paper_size_ratio import paper_size_ratio
+from autoquant.costs.size import size
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
@@ -237,14 +239,15 @@ class _Sweeping:
         """A cell with what is known before it is trained."""
         assert cell.plan is not None
         network = self.base.network
-        size = cost.size_bytes(network, cell.plan, self.base.settings.quantizer)
+        scheme = self.base.settings.quantizer
+        size_bytes = int(size.of(network, cell.plan, scheme))
         return Result(
             cell,
             "complete",
-            size_bytes=size,
-            size_share=size / self.record.size_bytes,
-            paper_share=cost.neuron_share(network, cell.plan),
-            activation_bytes=cost.activation_bytes(network, cell.plan),
+            size_bytes=size_bytes,
+            size_share=size_bytes / self.record.size_bytes,
+            paper_share=paper_size_ratio.of(network, cell.plan, scheme),
+            activation_bytes=activation_memory.of(network, cell.plan, scheme),
         )
 
     def _say(self, result: Result) -> None:

@@ -48,7 +48,7 @@ def read_facts(study: Study) -> Facts:
         raise UserError(f"a study must have outcomes to report, got none in '{study.path}'")
     baseline = study.baseline()
     budget = Budget.parse(str(study.config().get("budget")))
-    size = budget.bytes(float_bytes=baseline.size_bytes, parameters=baseline.parameters)
+    size = budget.value(float_cost=baseline.size_bytes, parameters=baseline.parameters)
     return Facts(baseline, outcomes, str(budget), size)
 
 

@@ -98,15 +98,6 @@ class Network:
             math.prod(each.shape) for each in self.leftovers
         )
 
-    def consumers(self, layer: str) -> tuple[str, ...]:
-        """Layers that read the units of a layer's group."""
-        group = self.groups[layer]
-        return tuple(
-            name
-            for name in self.names
-            if any(segment.group == group for segment in self.inputs[name])
-        )
-
     def members(self, group: str) -> tuple[str, ...]:
         """Layers whose units belong to a group."""
         return tuple(name for name in self.names if self.groups[name] == group)

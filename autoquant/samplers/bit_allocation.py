@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.space.search_space import Dimension, Point, Projection, moved
+from autoquant.space.projection import Projection, moved
+from autoquant.space.search_space import Dimension, Point
 
 CELLS = 20_000  # into which the room for bits is cut
 PROMISING = 2.0  # growth to twice the units at most halves what rounding their weights costs
@@ -73,7 +74,7 @@ class Allocation:
             else 0
             for i, d in enumerate(dimensions)
         )
-        room = self.projection.budget - self._size(lowest)
+        room = int(self.projection.limit.value - self._size(lowest))
         if room < 0:
             return None
         free = [i for i in range(len(dimensions)) if i not in held]
@@ -100,7 +101,7 @@ class Allocation:
         return np.array([self._size(moved(lowest, index, step)) - least for step in steps])
 
     def _size(self, point: Point) -> int:
-        return self.projection.size_of(self.projection.space.plan(point))
+        return int(self.projection.cost_of(point))
 
     @property
     def _dimensions(self) -> Sequence[Dimension]:

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.samplers.bit_allocation import Allocation
-from autoquant.space.search_space import Point, Projection, SearchSpace, evenly
+from autoquant.space.projection import Projection, evenly
+from autoquant.space.search_space import Point, SearchSpace
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
 
@@ -124,7 +125,7 @@ class Proposer:
         trials = []
         for outcome in outcomes:
             point = self.space.point(outcome.plan)
-            fits = outcome.state == "complete" and outcome.size_bytes <= self.projection.budget
+            fits = outcome.state == "complete" and self.projection.limit.holds(outcome.plan)
             if fits and point is not None:
                 trials.append(
                     create_trial(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from autoquant import cost
 from autoquant.analysis.model_info import Survey
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
+from autoquant.costs.limit import limit_of
+from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.bit_allocation import Allocation
 from autoquant.settings import Search, Sweep
-from autoquant.space.search_space import Projection, canonical, evenly, pinned
+from autoquant.space.projection import Projection, evenly
+from autoquant.space.search_space import canonical, pinned
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import Cell
 
@@ -71,12 +72,17 @@ def _filled(
     seen: Survey, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
 ) -> Iterator[Named]:
     """As many bits as the budget leaves room for: where few hurt, or as even as can be."""
-    size_of = partial(cost.size_bytes, seen.network, scheme=settings.quantizer)
     for text, activations, width in product(sweep.budgets, sweep.activation_bits, sweep.width):
         budget = Budget.parse(text)
-        limit = budget.bytes(float_bytes=seen.float_bytes, parameters=seen.parameters)
+        limit = limit_of(
+            budget,
+            seen.network,
+            settings.quantizer,
+            float_cost=seen.float_bytes,
+            parameters=seen.parameters,
+        )
         own = pinned(seen.space, LayerChoice(activation_bits=activations, width=width))
-        projection = Projection(own, size_of, limit)
+        projection = Projection(own, limit)
         if sensitivity is None:
             points = evenly(projection)
         else:
@@ -90,5 +96,5 @@ def _read(seen: Survey, settings: Search, sweep: Sweep) -> Iterator[Named]:
     """The plan files and the plans that studies chose, by their names."""
     for given in map(Path, sweep.plans):
         plan = Study.open(given).plan() if given.is_dir() else Plan.read(given)
-        cost.size_bytes(seen.network, plan, settings.quantizer)  # refuses one of another model
+        size.of(seen.network, plan, settings.quantizer)  # refuses one of another model
         yield given.name if given.is_dir() else given.stem, plan, {}

@@ -5,7 +5,7 @@ A point is a tuple of indices, one for each dimension, into the rising choices o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -16,10 +16,6 @@ from autoquant.settings import Rules, Space
 from autoquant.space.layer_overrides import FOLLOWS, STAYS, Ruling, has, resolve
 
 Point = tuple[int, ...]
-SizeOf = Callable[[Plan], int]
-
-SIZED_FIELDS = frozenset({*WEIGHT_FIELDS, "width"})
-"""Fields of a choice that the packed size depends on, and that a projection may lower."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,6 @@ class Dimension:
     @property
     def name(self) -> str:
         return f"{self.layer}.{self.field}"
-
-    @property
-    def sized(self) -> bool:
-        return self.field in SIZED_FIELDS
 
     @property
     def weighs(self) -> bool:
@@ -114,14 +106,6 @@ class SearchSpace:
     def width_steps(self) -> int:
         """How many widths the layer with most of them has; 1 where none may grow."""
         return max((len(d.choices) for d in self.dimensions if d.field == "width"), default=1)
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        total = 1
-        for dimension in self.dimensions:
-            total *= len(dimension.choices)
-        return total
 
 
 def build_space(
@@ -207,97 +191,3 @@ def pinned(space: SearchSpace, choice: LayerChoice) -> SearchSpace:
         for each in space.dimensions
     )
     return replace(space, dimensions=tuple(dimensions))
-
-
-# --- projection ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The projection of points onto a budget.
-
-    Attributes:
-        space: where the points are from.
-        size_of: bytes of a plan's packed file.
-        budget: bytes.
-        fill: whether points that leave room are raised: bits only, never widths.
-    """
-
-    space: SearchSpace
-    size_of: SizeOf
-    budget: int
-    fill: bool = True
-
-    def fits(self, point: Point) -> bool:
-        """Whether the plan of a point is within the budget."""
-        return self.size_of(self.space.plan(point)) <= self.budget
-
-    def __call__(self, point: Point, held: frozenset[int] = frozenset()) -> Point | None:
-        """A point that fits, near the given one; None where even the lowest choices are too big.
-
-        Choices that the size depends on are lowered, each time the one that has been lowered least
-        so far (of these, the one that saves most). Then choices are raised, each time the one that
-        stands lowest against where it began: back to where they began, and with ``fill`` beyond.
-
-        Where sizes never shrink with a choice, two things hold: the largest number of steps by
-        which any choice falls is as small as can be, and no single step up would still fit.
-
-        Args:
-            held: dimensions, by index, that stay as they are; so do those that
-                the size does not depend on.
-        """
-        movable = [
-            i for i, each in enumerate(self.space.dimensions) if each.sized and i not in held
-        ]
-        lowered = self._lower(point, movable)
-        return None if lowered is None else self._raise(lowered, point, movable)
-
-    def _lower(self, point: Point, movable: list[int]) -> Point | None:
-        current = point
-        while not self.fits(current):
-            steps = [i for i in movable if current[i] > 0]
-            if not steps:
-                return None
-            least = min(point[i] - current[i] for i in steps)
-            level = [i for i in steps if point[i] - current[i] == least]
-            options = [moved(current, i, -1) for i in level]
-            current = min(options, key=lambda option: self.size_of(self.space.plan(option)))
-        return current
-
-    def _raise(self, current: Point, origin: Point, movable: list[int]) -> Point:
-        open_ = set(movable)
-        while True:
-            open_ = {i for i in open_ if current[i] < self._ceiling(i, origin)}
-            if not open_:
-                return current
-            lowest = min(open_, key=lambda i: (current[i] - origin[i], i))
-            raised = moved(current, lowest, +1)
-            if self.fits(raised):
-                current = raised
-            else:
-                open_.remove(lowest)  # sizes only rise from here, so it stays out
-
-    def _ceiling(self, index: int, origin: Point) -> int:
-        dimension = self.space.dimensions[index]
-        if self.fill and dimension.field != "width":
-            return len(dimension.choices) - 1
-        return origin[index]
-
-
-def moved(point: Point, index: int, step: int) -> Point:
-    """A point with one choice some steps further."""
-    return (*point[:index], point[index] + step, *point[index + 1 :])
-
-
-def evenly(projection: Projection) -> list[Point]:
-    """For each step of the widths the most even bits that fill the budget, where any do."""
-    dimensions = projection.space.dimensions
-    held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")
-    found = []
-    for width in range(projection.space.width_steps):
-        top = tuple(
-            min(width, len(d.choices) - 1) if i in held else len(d.choices) - 1
-            for i, d in enumerate(dimensions)
-        )
-        found.append(projection(top, held))
-    return [point for point in found if point is not None]

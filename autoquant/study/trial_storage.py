@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from autoquant.plan import Plan
 from autoquant.study.outcome import Outcome, Role, State
@@ -24,8 +24,15 @@ from autoquant.task import Direction
 PRUNER_STARTUP = 4  # complete proposals before any is pruned
 KEPT = 75.0  # percent: short runs are noisy, so only the clearly bad ones are stopped
 
+Trial = optuna.trial.Trial
+"""An open trial, as ``TrialStorage.begin`` gives it."""
+
 _STUDIES: dict[Role, str] = {"reference": "references", "search": "search"}
 _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
+
+
+class TrialPruned(Exception):
+    """The pruner stops a trial."""
 
 
 class Journal:
@@ -79,6 +86,22 @@ class Journal:
         trial.set_user_attr("size_bytes", size_bytes)
         trial.set_user_attr("plan", plan.to_dict())
         return trial
+
+    def report(self, role: Role, trial: Trial, step: int, score: float) -> None:
+        """Record an intermediate score.
+
+        Args:
+            role: of the trial; only proposals of the search are pruned.
+            trial: an open trial.
+            step: training steps done.
+            score: on the probe split.
+
+        Raises:
+            TrialPruned: the score is clearly worse than those of earlier trials at this step.
+        """
+        trial.report(score, step)
+        if role == "search" and trial.should_prune():
+            raise TrialPruned
 
     def end(
         self,

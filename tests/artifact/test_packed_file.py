@@ -22,8 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from autoquant import cost
-from autoquant.artifact import packed_file
+from autoquant.artifact import manifest, packed_file
 from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
@@ -297,7 +296,7 @@ def test_step_sizes_of_8_bits_decode_by_hand(tmp_path: Path) -> None:
     scheme = Scheme(scale_bits=8, bias_bits=8)
     model, network, plan = candidate(toys.stack(), LayerChoice(1.6, 8), scheme)
     size = packed_file.save(tmp_path / "packed", model, network, plan, scheme)
-    assert size == cost.size_bytes(network, plan, scheme)
+    assert size == manifest.size_bytes(network, plan, scheme)
     with safe_open(str(tmp_path / "packed"), framework="pt") as file:
         codes = file.get_tensor("back.weight.codes").numpy()
         top, *below = file.get_tensor("back.weight.scale").tolist()
@@ -398,9 +397,9 @@ def rewritten(packed: Path, path: Path, change: Callable[[dict[str, Any]], None]
     """The file with its metadata changed as another version, or a tool, would write it."""
     _, tensors = packed_file.read(packed)
     with safe_open(str(packed), framework="pt") as file:
-        content = json.loads(file.metadata()[cost.METADATA_KEY])
+        content = json.loads(file.metadata()[manifest.METADATA_KEY])
     change(content)
-    save_file(tensors, path, metadata={cost.METADATA_KEY: json.dumps(content)})
+    save_file(tensors, path, metadata={manifest.METADATA_KEY: json.dumps(content)})
     return path
 
 
@@ -424,7 +423,7 @@ def test_other_metadata(change: Any, says: str, packed: Path, tmp_path: Path) ->
 def test_metadata_that_is_not_ours(tmp_path: Path) -> None:
     for i, text in enumerate(["", "[]", "3", "{", '{"version": 2}', "null"]):
         path = tmp_path / str(i)
-        save_file({"a": torch.ones(2)}, path, metadata={cost.METADATA_KEY: text})
+        save_file({"a": torch.ones(2)}, path, metadata={manifest.METADATA_KEY: text})
         assert "must have a readable header" in refuse(path)
 
 
@@ -560,7 +559,7 @@ def tiny(tmp_path: Path) -> Path:
 
 # Version 2, byte by byte. Scales 1/8 and 1/16 (bfloat16), biases 0.5 and -2 (float16), and codes
 # 0 4 12 12 8 4, the first in the low half of its byte. Once a version is released its pin stays:
-# a change of the format raises cost.FORMAT_VERSION and gets a pin of its own.
+# a change of the format raises manifest.FORMAT_VERSION and gets a pin of its own.
 META = (
     '{"version":2,'
     '"plan":{"0":{"weight_bits":4,"activation_bits":32,"width":1.0}},'

@@ -11,7 +11,7 @@ from autoquant.cli import output
 from autoquant.commands.apply import Applied
 from autoquant.commands.search import SearchResult
 from autoquant.commands.sweep import SweepResult
-from autoquant.cost import Costs
+from autoquant.costs.plan_costs import PlanCosts as Costs
 from autoquant.settings import Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome

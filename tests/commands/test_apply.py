@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant import cost
+from autoquant.artifact import manifest
 from autoquant.artifact.packed_file import read
 from autoquant.commands.apply import Applied, _listed, apply
 from autoquant.commands.evaluate import evaluate
@@ -76,7 +76,7 @@ def test_what_apply_promises(unbroken):
     plan = study.plan()
     network = described(prepare(toy().build_model()))
     assert unbroken.plan == plan == read(unbroken.artifact)[0].plan
-    assert unbroken.size_bytes == cost.size_bytes(network, plan, SETTINGS.quantizer)
+    assert unbroken.size_bytes == manifest.size_bytes(network, plan, SETTINGS.quantizer)
     assert unbroken.size_bytes == unbroken.artifact.stat().st_size
     assert unbroken.steps == STEPS
     assert unbroken.valid == evaluate(unbroken.artifact, toy(), split="valid")

@@ -19,7 +19,8 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from autoquant import cost, files
+from autoquant import files
+from autoquant.artifact import manifest
 from autoquant.commands.search import SearchResult, search
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
@@ -117,7 +118,7 @@ def test_every_proposal_fits(unbroken: SearchResult) -> None:
     assert unbroken.budget_bytes == LIMIT
     assert len(proposals(unbroken.outcomes)) == SETTINGS.trials
     for outcome in unbroken.outcomes:
-        assert outcome.size_bytes == cost.size_bytes(network, outcome.plan, Scheme())
+        assert outcome.size_bytes == manifest.size_bytes(network, outcome.plan, Scheme())
         if outcome.role == "search":
             assert outcome.size_bytes <= LIMIT
 

@@ -14,9 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import cost
+from autoquant.artifact import manifest
 from autoquant.commands.search import search
 from autoquant.commands.sweep import SweepResult, sweep
+from autoquant.costs.activation_memory import activation_memory
+from autoquant.costs.paper_size_ratio import paper_size_ratio
 from autoquant.errors import UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
@@ -95,10 +97,10 @@ def test_costs_are_those_of_the_plan(unbroken: SweepResult) -> None:
     for each in unbroken.results:
         plan = each.cell.plan
         assert plan is not None
-        assert each.size_bytes == cost.size_bytes(network, plan, Scheme())
+        assert each.size_bytes == manifest.size_bytes(network, plan, Scheme())
         assert each.size_share == pytest.approx(each.size_bytes / unbroken.baseline.size_bytes)
-        assert each.paper_share == cost.neuron_share(network, plan)
-        assert each.activation_bytes == cost.activation_bytes(network, plan)
+        assert each.paper_share == paper_size_ratio.of(network, plan, Scheme())
+        assert each.activation_bytes == activation_memory.of(network, plan, Scheme())
     first = unbroken.results[0]
     assert first.paper_share == 4 / 32
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant import cost
 from autoquant.analysis.profile import Profile, profile_model
-from autoquant.artifact import packed_file
+from autoquant.artifact import manifest, packed_file
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
@@ -134,7 +133,7 @@ class Cycle:
         train(model.train(), task, Training(steps=1, lr=1e-3), seed=0, progress=False)
         path = folder / "packed"
         packed_file.save(path, model.eval(), self.network, plan, self.scheme)
-        assert path.stat().st_size == cost.size_bytes(self.network, plan, self.scheme)
+        assert path.stat().st_size == manifest.size_bytes(self.network, plan, self.scheme)
         loaded = packed_file.load(path, self.build())
         for here, there in zip(
             outputs(model, self.inputs), outputs(loaded, self.inputs), strict=True

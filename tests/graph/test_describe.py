@@ -23,7 +23,16 @@ from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.tasks.language_model import LanguageModel
 from tests import toys
-from tests.toys import deep_speech, described, language_model, output_of, plan_of, prepared, stack
+from tests.toys import (
+    deep_speech,
+    described,
+    language_model,
+    output_of,
+    plan_of,
+    prepared,
+    readers,
+    stack,
+)
 
 
 def read(model: nn.Module) -> Network:
@@ -60,9 +69,9 @@ def test_stacked_language_model() -> None:
     assert network.inputs["rnn.l0"] == (Segment("embedding", 6),)
     assert network.inputs["rnn.l1"] == (Segment("rnn.l0", 8),)
     assert network.inputs["decoder"] == (Segment("rnn.l2", 8),)
-    assert network.consumers("embedding") == ("rnn.l0",)
-    assert network.consumers("rnn.l2") == ("decoder",)
-    assert network.consumers("decoder") == ()
+    assert readers(network, "embedding") == ("rnn.l0",)
+    assert readers(network, "rnn.l2") == ("decoder",)
+    assert readers(network, "decoder") == ()
     assert dict(network.groups) == {name: name for name in network.names}
     assert dict(network.frozen) == {"decoder": "feeds the model's output"}
     assert network.leftovers == ()
@@ -75,7 +84,7 @@ def test_deep_speech() -> None:
     assert network.inputs["fc2"] == (Segment("fc1", 8),)
     assert network.inputs["rnn.l0"] == (Segment("fc3", 16),)
     assert network.inputs["fc5"] == (Segment("rnn.l0", 8), Segment("rnn.l0", 8))
-    assert network.consumers("rnn.l0") == ("fc5",)
+    assert readers(network, "rnn.l0") == ("fc5",)
     assert dict(network.frozen) == {"fc6": "feeds the model's output"}
     lstm = network.layers[3]
     assert (lstm.kind, lstm.units, lstm.features, lstm.directions) == ("lstm", 8, 16, 2)

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from autoquant import cost
-from autoquant.artifact import packed_file
+from autoquant.artifact import manifest, packed_file
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import check_same_function, resize, widen
@@ -187,7 +186,7 @@ def test_an_added_kind_is_quantized_packed_and_restored(model, scheme, tmp_path)
 
     path = tmp_path / "conv.safetensors"
     size = packed_file.save(path, candidate, network, PLAN, scheme)
-    assert size == path.stat().st_size == cost.size_bytes(network, PLAN, scheme)
+    assert size == path.stat().st_size == manifest.size_bytes(network, PLAN, scheme)
     restored = packed_file.load(path, model)
     with torch.no_grad():
         assert torch.equal(restored(INPUTS), candidate(INPUTS))

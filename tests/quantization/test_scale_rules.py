@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant import cost
-from autoquant.artifact import packed_file
+from autoquant.artifact import manifest, packed_file
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice
 from autoquant.quantization.codes import Grid
@@ -57,7 +56,7 @@ def test_a_rule_from_outside_is_used_and_its_file_reloads(own: str, tmp_path: Pa
     widest: Tensor = quantizer.log_scale.exp()
     torch.testing.assert_close(widest, largest / Grid.signed(3).reach)
     size = packed_file.save(tmp_path / "packed", built, network, plan, scheme)
-    assert size == cost.size_bytes(network, plan, scheme)
+    assert size == manifest.size_bytes(network, plan, scheme)
     loaded = packed_file.load(tmp_path / "packed", source)
     assert torch.equal(output_of(loaded, inputs), output_of(built, inputs))
 

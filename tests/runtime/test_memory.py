@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autoquant import cost
-from autoquant.artifact import packed_file
+from autoquant.artifact import manifest, packed_file
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
@@ -156,7 +155,7 @@ def fabricated(path: Path, units: int) -> Path:
         network = described(prepare(nn.LSTM(units, units, bidirectional=True)))
     plan, scheme, generator = plan_of(network, W4A8), Scheme(), torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
-    for entry in cost.manifest(network, plan, scheme):
+    for entry in manifest.entries(network, plan, scheme):
         values = torch.full(entry.shape, 2.0**-7)
         if entry.dtype == "U8":
             values = torch.randint(256, entry.shape, generator=generator)
@@ -167,7 +166,7 @@ def fabricated(path: Path, units: int) -> Path:
         name: hashlib.sha256(tensor.view(torch.uint8).numpy().data).hexdigest()
         for name, tensor in tensors.items()
     }
-    save_file(tensors, path, metadata=cost.metadata(network, plan, scheme, checksums))
+    save_file(tensors, path, metadata=manifest.metadata(network, plan, scheme, checksums))
     return path
 
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.samplers.bit_allocation import CELLS, PROMISING, Allocation, knapsack
-from autoquant.space.search_space import Point, Projection
+from autoquant.space.projection import Projection
+from autoquant.space.search_space import Point
 from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
+from tests.toys import limit
 
 RISES = {
     "a.weight_bits": (4.0, 2.0, 0.5, 0.0),
@@ -28,7 +30,7 @@ def sensitivity_of(rises: dict[str, Any]) -> Sensitivity:
 
 
 def allocation_of(budget: int = 150, rises: dict[str, Any] | None = None) -> Allocation:
-    return Allocation(Projection(SPACE, size_of, budget), sensitivity_of(rises or RISES))
+    return Allocation(Projection(SPACE, limit(size_of, budget)), sensitivity_of(rises or RISES))
 
 
 def rise_of(point: Point) -> float:
@@ -106,7 +108,7 @@ def test_starts_have_the_widest_activations() -> None:
 def test_a_space_without_widths_has_one_start() -> None:
     space = space_of("a.weight_bits", "c.weight_bits")
     rises = {name: RISES[name] for name in ("a.weight_bits", "c.weight_bits")}
-    allocation = Allocation(Projection(space, size_of, 50), sensitivity_of(rises))
+    allocation = Allocation(Projection(space, limit(size_of, 50)), sensitivity_of(rises))
     found = allocation.starts()
     assert len(found) == 1
     assert size_of(space.plan(found[0])) <= 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
@@ -18,8 +19,10 @@ from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.samplers.bit_allocation import Allocation
 from autoquant.samplers.proposer import INFORMED, SAMPLERS, Proposer
-from autoquant.space.search_space import Dimension, Point, Projection, SearchSpace
+from autoquant.space.projection import Projection
+from autoquant.space.search_space import Dimension, Point, SearchSpace
 from autoquant.study.outcome import Outcome
+from tests.toys import limit
 
 BITS = (1, 2, 4, 8)
 UNITS = {"a": 10, "b": 30, "c": 5}
@@ -50,7 +53,7 @@ def proposer_of(
     space: SearchSpace = SPACE,
     **more: Any,
 ) -> Proposer:
-    return Proposer(Projection(space, size_of, budget, **more), "minimize", sampler, seed)
+    return Proposer(Projection(space, limit(size_of, budget), **more), "minimize", sampler, seed)
 
 
 def score_of(plan: Plan) -> float:
@@ -94,7 +97,7 @@ def fitting(proposer: Proposer) -> set[Point]:
     return {
         point
         for point in every
-        if size_of(proposer.space.plan(point)) <= proposer.projection.budget
+        if size_of(proposer.space.plan(point)) <= proposer.projection.limit.value
     }
 
 
@@ -132,7 +135,8 @@ def test_every_plan_that_fits_and_then_nothing(sampler: str, fill: bool) -> None
     space = space_of("a.weight_bits", "a.width", "b.weight_bits", bits=(2, 4, 8))
     proposer = proposer_of(sampler, space=space, budget=200, fill=fill)
     points = run(proposer, 1000)
-    assert len(points) < space.size  # the budget leaves some out
+    everything = math.prod(len(d.choices) for d in space.dimensions)
+    assert len(points) < everything  # the budget leaves some out
     assert len(points) == len(set(points))
     assert set(points) == fitting(proposer)
 
@@ -299,12 +303,20 @@ def test_references_that_fit_are_learned_from() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"size_bytes": 151}, {"state": "pruned"}, {"state": "diverged", "score": None}],
-    ids=["too big", "pruned", "diverged"],
+    [{"state": "pruned"}, {"state": "diverged", "score": None}],
+    ids=["pruned", "diverged"],
 )
 def test_references_that_do_not_count(change: dict[str, Any]) -> None:
     proposer = proposer_of()
     useless = [reference(each.plan, **change) for each in good_references()]
+    assert later(proposer, useless) == later(proposer, [])
+
+
+def test_references_that_are_too_big_do_not_count() -> None:
+    proposer = proposer_of()
+    points = [(3, 1, width, 3, bits) for width in range(3) for bits in range(4)]
+    useless = [reference(SPACE.plan(point)) for point in points]
+    assert all(each.size_bytes > 150 for each in useless)
     assert later(proposer, useless) == later(proposer, [])
 
 

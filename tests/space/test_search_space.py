@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,20 +13,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autoquant import cost
+from autoquant.artifact import manifest
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Space
+from autoquant.space.projection import Projection
 from autoquant.space.search_space import (
     Dimension,
     Point,
-    Projection,
     SearchSpace,
     build_space,
     canonical,
     pinned,
 )
-from tests.toys import language_model, prepared
+from tests.toys import SIZED, language_model, limit, prepared
 
 BITS = (1, 2, 3, 4, 8)
 WIDTHS = (1.0, 1.5, 2.0)
@@ -79,7 +80,7 @@ def test_dimensions_of_a_language_model() -> None:
         "hidden_bits": SPACE.activation_bits,
         "width": SPACE.width,
     }
-    assert [d.field for d in space.dimensions if not d.sized] == [
+    assert [d.field for d in space.dimensions if d.field not in SIZED] == [
         *("activation_bits", "hidden_bits", "activation_bits")
     ]
 
@@ -144,12 +145,14 @@ def test_the_point_of_a_plan(point: Point) -> None:
 def test_size_counts_distinct_plans() -> None:
     space, _ = language_space(Space((2, 4), (8,), (1.0, 1.5)))
     plans = {space.plan(point) for point in every(space)}
-    assert len(plans) == space.size == 2**4 * 2**2
+    assert len(plans) == math.prod(len(d.choices) for d in space.dimensions) == 2**4 * 2**2
 
 
 def test_smallest_is_the_smallest() -> None:
     space, network = language_space(Space((2, 4), (8,), (1.0, 1.5)))
-    sizes = {point: cost.size_bytes(network, space.plan(point), Scheme()) for point in every(space)}
+    sizes = {
+        point: manifest.size_bytes(network, space.plan(point), Scheme()) for point in every(space)
+    }
     assert sizes[space.smallest] == min(sizes.values())
 
 
@@ -241,7 +244,7 @@ def projections(draw: st.DrawFn, **fixed: Any) -> tuple[Projection, Point]:
     budget = draw(st.integers(0, top + 1))
     point = tuple(draw(st.integers(0, len(d.choices) - 1)) for d in dimensions)
     options = {"fill": draw(st.booleans())} | fixed
-    return Projection(space, size_of, budget, **options), point
+    return Projection(space, limit(size_of, budget), **options), point
 
 
 def made_up_size(units: dict[str, int], plan: Plan) -> int:
@@ -261,7 +264,8 @@ def lowest_of(projection: Projection, point: Point, held: frozenset[int] = froze
     """The point with everything down that a projection may lower."""
     dimensions = projection.space.dimensions
     return tuple(
-        value if i in held or not dimensions[i].sized else 0 for i, value in enumerate(point)
+        value if i in held or dimensions[i].field not in SIZED else 0
+        for i, value in enumerate(point)
     )
 
 
@@ -275,7 +279,7 @@ def test_a_projection_fits_or_nothing_would(case: tuple[Projection, Point]) -> N
     result = projection(point)
     assert (result is None) == (not projection.fits(lowest_of(projection, point)))
     if result is not None:
-        assert projection.size_of(projection.space.plan(result)) <= projection.budget
+        assert projection.cost_of(result) <= projection.limit.value
 
 
 @given(projections())
@@ -298,7 +302,7 @@ def test_no_step_more_fits(case: tuple[Projection, Point]) -> None:
     for i, dimension in enumerate(projection.space.dimensions):
         top = len(dimension.choices) - 1
         ceiling = top if projection.fill and dimension.field != "width" else point[i]
-        if dimension.sized and result[i] < ceiling:
+        if dimension.field in SIZED and result[i] < ceiling:
             assert not projection.fits(moved(result, i, +1)), dimension.name
 
 
@@ -311,7 +315,7 @@ def test_the_largest_fall_is_the_least_of_any_point_that_fits(
     result = projection(point)
     assume(result is not None)
     free = [
-        range(len(d.choices)) if d.sized else (point[i],)
+        range(len(d.choices)) if d.field in SIZED else (point[i],)
         for i, d in enumerate(projection.space.dimensions)
     ]
     falls = [largest_fall(point, other) for other in product(*free) if projection.fits(other)]
@@ -349,8 +353,8 @@ def test_of_choices_that_fell_alike_the_dearest_goes_first() -> None:
     space = SearchSpace(dimensions, ("small", "big"), {"small": "small", "big": "big"})
     size_of = partial(made_up_size, {"small": 10, "big": 100})
     top = size_of(space.plan((4, 4)))
-    assert Projection(space, size_of, top - 1)((4, 4)) == (4, 3)
-    assert Projection(space, size_of, top - 401)((4, 4)) == (3, 3)
+    assert Projection(space, limit(size_of, top - 1))((4, 4)) == (4, 3)
+    assert Projection(space, limit(size_of, top - 401))((4, 4)) == (3, 3)
 
 
 # --- projection: real sizes -----------------------------------------------------------------------
@@ -364,10 +368,10 @@ def test_real_sizes_never_shrink_with_a_choice(point: Point, index: int) -> None
     index %= len(point)
     assume(point[index] + 1 < len(space.dimensions[index].choices))
     before, after = (
-        cost.size_bytes(network, space.plan(each), Scheme())
+        manifest.size_bytes(network, space.plan(each), Scheme())
         for each in (point, moved(point, index, 1))
     )
-    if space.dimensions[index].sized:
+    if space.dimensions[index].field in SIZED:
         assert after >= before
     else:
         assert after == before
@@ -377,11 +381,11 @@ def test_real_sizes_never_shrink_with_a_choice(point: Point, index: int) -> None
 @settings(max_examples=25)
 def test_real_projections_fit(point: Point, share: float, fill: bool) -> None:
     space, network = LANGUAGE
-    size_of = partial(cost.size_bytes, network, scheme=Scheme())
+    size_of = partial(manifest.size_bytes, network, scheme=Scheme())
     low = size_of(space.plan(space.smallest))
     high = size_of(space.plan(tuple(len(d.choices) - 1 for d in space.dimensions)))
     budget = int(low + share * (high - low))
-    result = Projection(space, size_of, budget, fill)(point)
+    result = Projection(space, limit(size_of, budget), fill)(point)
     assert result is not None
     assert size_of(space.plan(result)) <= budget
-    assert Projection(space, size_of, low - 1, fill)(point) is None
+    assert Projection(space, limit(size_of, low - 1), fill)(point) is None

@@ -1,8 +1,8 @@
-"""What a plan costs: bytes of the packed file, activation bytes, operations.
+"""Manifest: the tensors that the packed file of a plan holds, and so its size before it exists.
 
-Sizes are not estimated: ``manifest`` lists the very tensors that the packed file holds, and
-``artifact`` writes just these. Scales, biases, tensors that stay as they are, the header and its
-checksums are all counted. The file's own format is safetensors.
+Sizes are not estimated: ``entries`` lists the tensors of the packed file, and
+``packed_file.save`` writes exactly these. Scales, biases, tensors that stay as they are, the header
+and its checksums are all counted. The file's own format is safetensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from autoquant.graph.network import Network
-from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers import LayerSpec
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.bitpacking import packed_bytes
 from autoquant.settings import Scheme
@@ -55,18 +55,18 @@ class Entry:
         return _WIDTHS[self.dtype] * math.prod(self.shape)
 
 
-def manifest(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
+def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
     """Every tensor that the packed file of a plan holds, in the order of the file.
 
     Args:
         network: the network at the plan's widths (``network.resized(plan)``).
     """
-    entries = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.leftovers]
+    listed = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.leftovers]
     for layer in network.layers:
-        entries += _layer_entries(layer, plan[layer.name], scheme)
+        listed += _layer_entries(layer, plan[layer.name], scheme)
     for norm in network.norms:
-        entries += [Entry(norm.full_name(p.name), "F32", p.shape) for p in norm.parameters]
-    return tuple(sorted(entries, key=lambda entry: (-_RANKS[entry.dtype], entry.name)))
+        listed += [Entry(norm.full_name(p.name), "F32", p.shape) for p in norm.parameters]
+    return tuple(sorted(listed, key=lambda entry: (-_RANKS[entry.dtype], entry.name)))
 
 
 @cache
@@ -138,11 +138,11 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def header_bytes(entries: tuple[Entry, ...], meta: Mapping[str, str]) -> int:
+def header_bytes(listed: tuple[Entry, ...], meta: Mapping[str, str]) -> int:
     """Bytes before the tensors: a length of 8 bytes and safetensors' JSON, padded to 8."""
     header: dict[str, Any] = {"__metadata__": dict(meta)}
     offset = 0
-    for entry in entries:
+    for entry in listed:
         ends = [offset, offset + entry.bytes]
         header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": ends}
         offset = ends[1]
@@ -157,112 +157,6 @@ def size_bytes(network: Network, plan: Plan, scheme: Scheme) -> int:
         network: the original network; the plan's widths are applied here.
     """
     grown = network.resized(plan)
-    entries = manifest(grown, plan, scheme)
-    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM for entry in entries})
-    return header_bytes(entries, meta) + sum(entry.bytes for entry in entries)
-
-
-def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
-    """Bytes of each layer's tensors in the packed file of a plan (no header)."""
-    return {
-        layer.name: sum(e.bytes for e in _layer_entries(layer, plan[layer.name], scheme))
-        for layer in network.resized(plan).layers
-    }
-
-
-# --- the rest -------------------------------------------------------------------------------------
-
-
-def activation_bytes(network: Network, plan: Plan) -> float:
-    """Bytes of the activations that layers read for one position: inputs and hidden states."""
-    bits = 0
-    for layer in network.resized(plan).layers:
-        choice = plan[layer.name]
-        if layer.multiplies:
-            bits += layer.features * choice.activation_bits
-        if layer.recurrent:
-            bits += layer.directions * layer.units * choice.state_bits
-    return bits / 8
-
-
-def macs(network: Network, plan: Plan) -> int:
-    """Multiply-accumulates for one position (a token, a frame, a sample) at the plan's widths."""
-    return sum(layer.macs() for layer in network.resized(plan).layers)
-
-
-def bit_ops(network: Network, plan: Plan) -> int:
-    """Multiply-accumulates times the bits of both factors, for one position."""
-    total: float = 0
-    for layer in network.resized(plan).layers:
-        if not layer.multiplies:
-            continue
-        choice = plan[layer.name]
-        for parameter in layer.parameters:
-            if parameter.is_weight:
-                bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
-                total += parameter.count * bits
-    return round(total)
-
-
-def _input_bits(parameter: ParameterSpec, choice: LayerChoice) -> int:
-    """The bits of what a weight is multiplied with."""
-    if parameter.role == "weight":
-        return choice.activation_bits
-    reads_units = any(axis.role == "hidden" for axis in parameter.axes)
-    return choice.state_bits if reads_units else 32  # a projection reads cells, as they are
-
-
-def neuron_share(network: Network, plan: Plan) -> float:
-    """The paper's neuron-proportional size over the float model's (Kapur et al., section 3).
-
-    Each layer counts its bits over 32 times its width; layers weigh by their parameters. This
-    ignores that growing a layer grows its consumers, and scales and header; see ``size_bytes``.
-    """
-    total = sum(layer.count for layer in network.layers)
-    share = sum(
-        layer.count * plan[layer.name].weight_bits / 32 * plan[layer.name].width
-        for layer in network.layers
-    )
-    return share / total
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a plan costs; operations and activations are for one position.
-
-    Attributes:
-        size_bytes: bytes of the packed file.
-        activation_bytes: bytes of the inputs and hidden states that layers read.
-        macs: multiply-accumulates.
-        bit_ops: multiply-accumulates times the bits of both factors.
-        neuron_share: the paper's neuron-proportional size over the float model's, for comparison.
-    """
-
-    size_bytes: int
-    activation_bytes: float
-    macs: int
-    bit_ops: int
-    neuron_share: float
-
-
-def costs_of(network: Network, plan: Plan, scheme: Scheme) -> Costs:
-    """Every cost of a plan."""
-    return Costs(
-        size_bytes(network, plan, scheme),
-        activation_bytes(network, plan),
-        macs(network, plan),
-        bit_ops(network, plan),
-        neuron_share(network, plan),
-    )
-
-
-def float_costs(network: Network) -> Costs:
-    """The same of the float32 model as it is; its size is that of its tensors, without a header."""
-    plan = Plan.uniform(network.names, LayerChoice())
-    return Costs(
-        4 * network.parameters,
-        activation_bytes(network, plan),
-        macs(network, plan),
-        bit_ops(network, plan),
-        1.0,
-    )
+    listed = entries(grown, plan, scheme)
+    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM for entry in listed})
+    return header_bytes(listed, meta) + sum(entry.bytes for entry in listed)

@@ -1,0 +1,75 @@
+"""Cost: a number that a plan is charged, in a unit, and the registry of all costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from autoquant.errors import UserError
+from autoquant.graph.network import Network
+from autoquant.plan import Plan
+from autoquant.settings import Scheme
+
+CostFunction = Callable[[Network, Plan, Scheme], float]
+"""Network as it was before widening, plan and scheme -> the cost, in the cost's unit."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan is charged.
+
+    Attributes:
+        name: by which a budget names it.
+        unit: of its values, for people: "bytes", "MACs", ...
+        fields: fields of a LayerChoice whose values it grows with. A projection onto a budget
+            lowers only these.
+        of: computes it, from the network before widening, the plan and the scheme.
+    """
+
+    name: str
+    unit: str
+    fields: frozenset[str]
+    of: CostFunction
+
+
+COSTS: dict[str, Cost] = {}
+"""All costs, by their names."""
+
+
+def cost(name: str, *, unit: str, fields: Iterable[str]) -> Callable[[CostFunction], Cost]:
+    """Register a function as a cost; the decorated name is the ``Cost``.
+
+    Args:
+        name: by which a budget names it; the last registration of a name counts.
+        unit: of the function's values, for people.
+        fields: fields of a LayerChoice whose values the cost grows with.
+
+    Returns:
+        a decorator of ``function(network, plan, scheme) -> float``.
+
+    >>> @cost("layers", unit="layers", fields=())
+    ... def layers(network, plan, scheme):
+    ...     return len(plan.choices)
+    >>> layers.unit
+    'layers'
+    """
+
+    def register(function: CostFunction) -> Cost:
+        COSTS[name] = Cost(name, unit, frozenset(fields), function)
+        return COSTS[name]
+
+    return register
+
+
+def cost_named(name: str) -> Cost:
+    """A registered cost.
+
+    Args:
+        name: its name.
+
+    Raises:
+        UserError: there is no such cost.
+    """
+    if name not in COSTS:
+        raise UserError(f"a cost must be one of {', '.join(sorted(COSTS))}, got {name!r}")
+    return COSTS[name]
