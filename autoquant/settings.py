@@ -207,7 +207,7 @@ class Widening:
 
 
 STARTS = ("baseline", "scratch")  # what a plan is trained from: the float model, or nothing
-RULED = tuple(each.name for each in fields(LayerChoice))
+RULE_FIELDS = tuple(each.name for each in fields(LayerChoice))
 """What a rule can set."""
 
 
@@ -241,8 +241,8 @@ def _checked_rules(rules: Any) -> Rules:
         where = f"rules.{given}"
         require(isinstance(choices, Mapping), f"{where} must be like {{weight_bits: 8}}", choices)
         for name in choices:
-            known = f"{where} must have keys among {', '.join(RULED)}"
-            require(name in RULED, known, name)
+            known = f"{where} must have keys among {', '.join(RULE_FIELDS)}"
+            require(name in RULE_FIELDS, known, name)
         checked[str(given)] = {
             name: _rising(where, name, value if isinstance(value, list | tuple) else [value])
             for name, value in choices.items()

@@ -68,10 +68,10 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Teachable(Protocol):
+class SupportsDistillation(Protocol):
     """A task whose models can also learn from a teacher's outputs (``distill`` above 0)."""
 
-    def taught_loss(
+    def distillation_loss(
         self, model: nn.Module, teacher: nn.Module, batch: Any, carry: Any, share: float
     ) -> tuple[Tensor, Any]:
         """As ``Task.loss``, with ``share`` of the targets' weight given to the teacher's outputs.

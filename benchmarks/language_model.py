@@ -15,7 +15,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme, Space
-from autoquant.space.search_space import build_space, canonical
+from autoquant.space.search_space import build_space, uniform_plan
 from autoquant.tasks.corpus import Corpus
 from autoquant.tasks.language import LanguageTask
 from autoquant.training.qat import build_candidate
@@ -114,7 +114,7 @@ class Subject:
     def candidate(self, choice: str) -> nn.Module:
         """The model with its quantizers, unwidened, as a search would train it."""
         network = describe(self.model, None)
-        plan = canonical(build_space(network, (), Space()), network, CHOICES[choice])
+        plan = uniform_plan(build_space(network, (), Space()), network, CHOICES[choice])
         return build_candidate(
             self.model, network, plan, Scheme(), self.task, method="split", seed=0
         )

@@ -287,7 +287,7 @@ def readers(network: Network, layer: str) -> tuple[str, ...]:
 def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
     """Bytes of each layer's tensors in the packed file of a plan, no header."""
     resized = network.resized(plan)
-    others = {each.name for each in resized.leftovers}
+    others = {each.name for each in resized.unquantized}
     others |= {norm.full_name(p.name) for norm in resized.norms for p in norm.parameters}
     total = dict.fromkeys(network.names, 0)
     for entry in manifest.entries(resized, plan, scheme):

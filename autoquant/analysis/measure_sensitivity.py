@@ -22,7 +22,9 @@ from autoquant.training.candidate import Base
 from autoquant.training.loop import Objective, objective, seed_everything
 from autoquant.training.qat import quantize
 
-MEASURED = 4  # more bits are not measured, for there the rise falls to a quarter with every bit
+MAX_MEASURED_BITS = (
+    4  # more bits are not measured, for there the rise falls to a quarter with every bit
+)
 
 
 def recorded_sensitivity(
@@ -42,7 +44,7 @@ def measure_sensitivity(
     """Quantize the weights of one dimension after the other and look at the loss of a training.
 
     It takes a forward pass over ``settings.sensitivity`` batches for each layer and each number of
-    bits up to MEASURED.
+    bits up to MAX_MEASURED_BITS.
     """
     batches = list(islice(base.task.batches(base.settings.seed), base.settings.sensitivity))
     loss_of = objective(base.task, training, base.model)
@@ -62,8 +64,10 @@ def measure_sensitivity(
 
 
 def _measured(dimension: Dimension) -> list[float]:
-    """The choices up to MEASURED bits, the fewest bits in any case."""
-    return [bits for bits in dimension.choices if bits <= max(MEASURED, dimension.choices[0])]
+    """The choices up to MAX_MEASURED_BITS bits, the fewest bits in any case."""
+    return [
+        bits for bits in dimension.choices if bits <= max(MAX_MEASURED_BITS, dimension.choices[0])
+    ]
 
 
 def _completed(found: Sequence[float], choices: Sequence[float]) -> dict[float, float]:

@@ -1,4 +1,4 @@
-"""Survey: what is known of a task's model before anything is trained."""
+"""ModelInfo: what is known of a task's model before anything is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autoquant.training.baseline import float_model, load_weights, measure, weig
 
 
 @dataclass(frozen=True)
-class Survey:
+class ModelInfo:
     """A model, looked at.
 
     Attributes:
@@ -36,7 +36,7 @@ class Survey:
     parameters: int
 
 
-def survey(task: Task, settings: Search, folder: Study) -> Survey:
+def model_info(task: Task, settings: Search, folder: Study) -> ModelInfo:
     """Build a task's float model and look at it.
 
     Args:
@@ -53,4 +53,4 @@ def survey(task: Task, settings: Search, folder: Study) -> Survey:
     if settings.pretrained is not None and not folder.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
     space = build_space(network, profile.widenable, settings.space, settings.rules)
-    return Survey(network, profile, space, *measure(model))
+    return ModelInfo(network, profile, space, *measure(model))

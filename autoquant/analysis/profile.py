@@ -19,7 +19,7 @@ from autoquant.task import Example, Task
 from autoquant.training.baseline import float_model
 
 GROWTHS = (1.25, 1.5, 2.0)
-JUDGED = 1.5  # the growth at which the rule looks at the cost
+REFERENCE_GROWTH = 1.5  # the growth at which the rule looks at the cost
 FLOAT_BYTES = 4
 
 
@@ -125,10 +125,10 @@ def judge(layer: LayerSpec, growth: tuple[Growth, ...], network: Network, rule: 
     share = layer.count / network.parameters
     if share > rule.max_share:
         return f"holds {share:.1%} of the parameters, above widening.max_share={rule.max_share:g}"
-    cost = next(each.added_share for each in growth if each.width == JUDGED)
+    cost = next(each.added_share for each in growth if each.width == REFERENCE_GROWTH)
     if cost > rule.max_growth:
         return (
-            f"x{JUDGED:g} would add {cost:.1%} to the model, "
+            f"x{REFERENCE_GROWTH:g} would add {cost:.1%} to the model, "
             f"above widening.max_growth={rule.max_growth:g}"
         )
     return ""

@@ -184,7 +184,7 @@ def _codes(
         some = min(CHUNK, count - first)
         start = packed_bytes(first, bits)
         unsigned = unpack(packed[start : start + packed_bytes(some, bits)], bits, some)
-        np.subtract(unsigned, np.uint8(-grid.low), out=codes[first : first + some].view(np.uint8))
+        np.subtract(unsigned, np.uint8(-grid.qmin), out=codes[first : first + some].view(np.uint8))
     scale = restore_scale(tensors[f"{name}.scale"])
     scale = scale.view(-1, *[1] * (len(shape) - 1))
     return torch.from_numpy(codes).view(shape), scale, grid

@@ -61,7 +61,7 @@ def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
     Args:
         network: the network at the plan's widths (``network.resized(plan)``).
     """
-    listed = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.leftovers]
+    listed = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.unquantized]
     for layer in network.layers:
         listed += _layer_entries(layer, plan[layer.name], scheme)
     for norm in network.norms:

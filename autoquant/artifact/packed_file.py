@@ -83,7 +83,7 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
 def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> dict[str, Tensor]:
     """The tensors of the packed file, on the CPU, by name."""
     state = model.state_dict()
-    tensors = {each.name: state[each.name] for each in network.leftovers}
+    tensors = {each.name: state[each.name] for each in network.unquantized}
     for norm in network.norms:
         for parameter in norm.parameters:
             name = norm.full_name(parameter.name)
@@ -99,7 +99,7 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
                 tensors[layer.full_name(parameter.name) + suffix] = tensor
         for name in manifest.activation_quantizers(layer, plan[layer.name]):
             quantizer = getattr(module, name)
-            pair = torch.stack([quantizer.log_scale.detach(), quantizer.low])
+            pair = torch.stack([quantizer.log_scale.detach(), quantizer.qmin])
             tensors[layer.full_name(name)] = pair.float()
         if layer.recurrent and layer.grown:
             tensors[layer.full_name("unit_sources")] = module.unit_sources
@@ -117,7 +117,7 @@ def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
         weight = cast(weight, int(quantizer.bits))  # holds what is too large for half precision
         return {"": weight.half() if quantizer.bits == 16 else weight}
     scale = quantizer.scale(weight)
-    codes = encode(weight, scale, quantizer.grid) - quantizer.grid.low
+    codes = encode(weight, scale, quantizer.grid) - quantizer.grid.qmin
     packed = pack(codes.to(torch.uint8).cpu().numpy().reshape(-1), quantizer.bits)
     stored = store_scale(scale, quantizer.scheme)
     return {".codes": torch.from_numpy(packed), ".scale": stored}
@@ -162,7 +162,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     entries = manifest.entries(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
-    plain = [each.name for each in grown.leftovers]
+    plain = [each.name for each in grown.unquantized]
     plain += [norm.full_name(p.name) for norm in grown.norms for p in norm.parameters]
     _fill_plain(restored, {name: tensors[name] for name in plain})
     for layer in grown.layers:

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from autoquant.commands.apply import Applied
     from autoquant.commands.search import SearchResult
     from autoquant.commands.sweep import SweepResult
-    from autoquant.space.layer_overrides import Rulings
+    from autoquant.space.layer_overrides import LayerOverrides
 
 
-def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
+def print_profile(profile: Profile, rulings: LayerOverrides | None = None) -> None:
     """The layer table; for each layer whether it may grow and why, and what rules leave it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from autoquant.analysis.profile import GROWTHS
-    from autoquant.space.layer_overrides import STAYS
+    from autoquant.space.layer_overrides import NO_GROWTH
 
     table = Table(
         title=f"{profile.parameters:,} parameters, largest layers first",
@@ -50,7 +50,7 @@ def print_profile(profile: Profile, rulings: Rulings | None = None) -> None:
             ruled = (rulings or {}).get(layer.name, {})
             if "width" in ruled:
                 width = ruled["width"]
-                verdict = "stays" if width.choices == STAYS else "may grow"
+                verdict = "stays" if width.choices == NO_GROWTH else "may grow"
                 reason = f"rules.{width.pattern}.width"
             what = f"{layer.name} ({layer.kind}, {layer.shape})"
             console.print(f"{what} {verdict}: {reason}", soft_wrap=True, markup=False)

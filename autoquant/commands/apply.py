@@ -24,7 +24,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import STARTS, Search, Training, from_dict, require
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import Table
+from autoquant.study.sweep_table import SweepTable
 from autoquant.task import Task
 from autoquant.training.baseline import float_baseline, float_model
 from autoquant.training.candidate import Base, train_candidate
@@ -216,7 +216,7 @@ def _listed(names: list[str], most: int = 20) -> str:
 def _tried(folder: Study, settings: Search) -> dict[str, _Choice]:
     """Every plan that was tried, by its name: a sweep's cells, or a search's trials."""
     if folder.cells_file.is_file():
-        cells = [each.cell for each in Table.of(folder).results()]
+        cells = [each.cell for each in SweepTable.of(folder).results()]
         return {
             each.name: _Choice(f"trial-{each.name}", each.plan, each.start, each.seed)
             for each in cells

@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 
 from autoquant.errors import RunError
 from autoquant.figures.curves import draw_sizes, draw_widths, size_curves, width_curves
-from autoquant.figures.facts import read_facts
-from autoquant.figures.grid import draw_grid, grid_data
+from autoquant.figures.heatmap import draw_grid, grid_data
 from autoquant.figures.history import draw_history, history_data
 from autoquant.figures.pareto import draw_pareto, pareto_data
 from autoquant.figures.plan_table import draw_plan, plan_data
-from autoquant.figures.rises import draw_rises, rise_data
+from autoquant.figures.sensitivity import draw_sensitivity, sensitivity_data
 from autoquant.figures.shares import draw_profile, profile_data
+from autoquant.figures.study_data import read_facts
 from autoquant.figures.style import SETTINGS
-from autoquant.figures.sweep_facts import read_sweep
+from autoquant.figures.sweep_data import read_sweep
 from autoquant.files import replacing
 from autoquant.study.folder import Study
 
@@ -50,12 +50,12 @@ def report(study: Study) -> list[Path]:
 
 def _of_search(study: Study) -> dict[str, Figure | None]:
     facts = read_facts(study)
-    rises = rise_data(study.sensitivity_file, facts.chosen)
+    rises = sensitivity_data(study.sensitivity_file, facts.chosen)
     return {
         "pareto": draw_pareto(pareto_data(facts)),
         "plan": draw_plan(plan_data(facts.chosen)) if facts.chosen else None,
         "history": draw_history(history_data(facts)),
-        "sensitivity": draw_rises(rises) if rises else None,
+        "sensitivity": draw_sensitivity(rises) if rises else None,
     }
 
 

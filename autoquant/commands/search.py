@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import recorded_sensitivity
-from autoquant.analysis.model_info import survey
+from autoquant.analysis.model_info import model_info
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
 from autoquant.costs.limit import Limit, limit_of
@@ -28,10 +28,10 @@ from autoquant.samplers.bit_allocation import Allocation
 from autoquant.samplers.proposer import SAMPLERS, Proposer
 from autoquant.settings import Search
 from autoquant.space.projection import Projection
-from autoquant.space.search_space import SearchSpace, canonical
+from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, Role, best, to_csv
-from autoquant.study.trial_storage import Journal, Trial, TrialPruned, state_of
+from autoquant.study.trial_storage import Trial, TrialPruned, TrialStorage, state_of
 from autoquant.task import Task
 from autoquant.training.baseline import float_baseline
 from autoquant.training.candidate import Base, train_candidate
@@ -86,10 +86,10 @@ def search(
     settings = settings or Search()
     budget = Budget.parse(settings.budget)
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
-    seen = survey(task, settings, Study(Path(study)))
-    network, space, float_bytes = seen.network, seen.space, seen.float_bytes
+    info = model_info(task, settings, Study(Path(study)))
+    network, space, float_bytes = info.network, info.space, info.float_bytes
     limit = limit_of(
-        budget, network, settings.quantizer, float_cost=float_bytes, parameters=seen.parameters
+        budget, network, settings.quantizer, float_cost=float_bytes, parameters=info.parameters
     )
     _refuse_unreachable(space, limit, settings.budget, float_bytes)
     SAMPLERS[settings.sampler](settings.seed)  # refuses what is not installed
@@ -99,7 +99,7 @@ def search(
     folder = Study.create(study, config)
     try:
         with folder.locked(), computing(Compute(settings.kernel)):
-            write_text(folder.profile_file, seen.profile.to_json())
+            write_text(folder.profile_file, info.profile.to_json())
             trained, record = float_baseline(task, settings, folder, device, progress=progress)
             base = Base(task, prepare(trained), network, settings)
             return _Searching(base, space, folder, record, limit, progress).run()
@@ -133,7 +133,9 @@ class _Searching:
         self.base, self.space, self.folder = base, space, folder
         self.record, self.limit, self.progress = record, limit, progress
         self.settings = base.settings
-        self.journal = Journal(folder.journal_file, record.direction, prune=self.settings.prune)
+        self.journal = TrialStorage(
+            folder.journal_file, record.direction, prune=self.settings.prune
+        )
         projection = Projection(space, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
         allocation = self._allocation(projection)
@@ -186,7 +188,7 @@ class _Searching:
         bar.update(len(done))
         plans: set[Plan] = set()
         for bits in self.settings.references:
-            plan = canonical(self.space, self.base.network, LayerChoice(bits, widest))
+            plan = uniform_plan(self.space, self.base.network, LayerChoice(bits, widest))
             if f"w{bits}" not in done and plan not in plans:  # rules may leave two alike
                 self._train("reference", plan, name=f"w{bits}")
                 bar.update()

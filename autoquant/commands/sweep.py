@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import recorded_sensitivity
-from autoquant.analysis.model_info import Survey, survey
+from autoquant.analysis.model_info import ModelInfo, model_info
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
@@ -25,16 +25,18 @@ from autoquant.costs.size import size
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
-from autoquant.samplers.sweep_plans import cells_of
+from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep
 from autoquant.study.folder import Baseline, Study
-from autoquant.study.sweep_table import Cell, Result, Table
+from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import float_baseline
 from autoquant.training.candidate import Base, train_candidate
 from autoquant.training.loop import check_autocast, resolve_device, score
 
-UNUSED = frozenset({"budget", "trials", "sampler", "fill", "prune", "references", "qat"})
+SETTINGS_WITHOUT_EFFECT = frozenset(
+    {"budget", "trials", "sampler", "fill", "prune", "references", "qat"}
+)
 """Settings of a search that mean nothing here, and may change."""
 
 OnCell = Callable[[Study], None]
@@ -53,11 +55,11 @@ class SweepResult:
 
     study: Study
     baseline: Baseline
-    results: tuple[Result, ...]
+    results: tuple[SweepRunResult, ...]
     missing: int
 
     @property
-    def best(self) -> Result | None:
+    def best(self) -> SweepRunResult | None:
         """The cell with the best score on the valid split."""
         direction = self.baseline.direction
         scored = [
@@ -85,7 +87,7 @@ def sweep(
 
     Args:
         task: model, data, loss and score.
-        settings: as for a search; what UNUSED names is of no account.
+        settings: as for a search; what SETTINGS_WITHOUT_EFFECT names is of no account.
         sweep: the grid.
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
@@ -97,27 +99,31 @@ def sweep(
         RunError: the folder cannot be written, or training the float model failed.
     """
     settings, grid = settings or Search(), sweep or Sweep()
-    used = {name: value for name, value in asdict(settings).items() if name not in UNUSED}
+    used = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in SETTINGS_WITHOUT_EFFECT
+    }
     config = {"task": dict(origin or {"name": task.name}), **used, "sweep": asdict(grid)}
-    seen = survey(task, settings, Study(Path(study)))
-    cells = cells_of(seen, settings, grid)
+    seen = model_info(task, settings, Study(Path(study)))
+    cells = sweep_runs(seen, settings, grid)
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
     folder = Study.create(study, config)
-    table = Table.of(folder)
+    table = SweepTable.of(folder)
     _refuse_other_plans(cells, table)
     try:
         with computing(Compute(settings.kernel)):
             base, record, sensitivity = _start(task, settings, grid, seen, folder, table, progress)
             if sensitivity is not None:
-                cells = cells_of(seen, settings, grid, sensitivity)
+                cells = sweep_runs(seen, settings, grid, sensitivity)
             return _Sweeping(base, grid, cells, table, folder, record, progress, on_cell).run()
     except OSError as error:
         raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
 
 
-def _refuse_other_plans(cells: list[Cell], table: Table) -> None:
+def _refuse_other_plans(cells: list[SweepRun], table: SweepTable) -> None:
     recorded = table.by_name()
     for cell in (each for each in cells if each.budget is None):
         if cell.name in recorded and recorded[cell.name].cell.plan != cell.plan:
@@ -131,9 +137,9 @@ def _start(
     task: Task,
     settings: Search,
     grid: Sweep,
-    seen: Survey,
+    seen: ModelInfo,
     folder: Study,
-    table: Table,
+    table: SweepTable,
     progress: bool,
 ) -> tuple[Base, Baseline, Sensitivity | None]:
     """The float model; whoever is first trains it while the others wait.
@@ -162,8 +168,8 @@ class _Sweeping:
         self,
         base: Base,
         grid: Sweep,
-        cells: list[Cell],
-        table: Table,
+        cells: list[SweepRun],
+        table: SweepTable,
         folder: Study,
         record: Baseline,
         progress: bool,
@@ -183,7 +189,7 @@ class _Sweeping:
         results = self._results()
         return SweepResult(self.folder, self.record, results, total - len(results))
 
-    def _results(self) -> tuple[Result, ...]:
+    def _results(self) -> tuple[SweepRunResult, ...]:
         recorded = self.table.by_name()
         return tuple(recorded[cell.name] for cell in self.cells if cell.name in recorded)
 
@@ -197,7 +203,7 @@ class _Sweeping:
         bar.refresh()
         return taken
 
-    def _take(self, cell: Cell) -> bool:
+    def _take(self, cell: SweepRun) -> bool:
         """Train a cell, if it is there to take."""
         if cell.name in self.table.by_name():
             return False
@@ -212,9 +218,9 @@ class _Sweeping:
             self.on_cell(self.folder)
         return True
 
-    def _train(self, cell: Cell) -> Result:
+    def _train(self, cell: SweepRun) -> SweepRunResult:
         if cell.plan is None:
-            return Result(cell, "too large")
+            return SweepRunResult(cell, "too large")
         base = self.base.started(cell.start, cell.seed)
         started = time.monotonic()
         training = base.settings.baseline if cell.start == "scratch" else base.settings.final
@@ -235,13 +241,13 @@ class _Sweeping:
         run = trained.run
         return replace(sized, valid=trained.score, test=test, steps=run.steps, seconds=run.seconds)
 
-    def _sized(self, cell: Cell) -> Result:
+    def _sized(self, cell: SweepRun) -> SweepRunResult:
         """A cell with what is known before it is trained."""
         assert cell.plan is not None
         network = self.base.network
         scheme = self.base.settings.quantizer
         size_bytes = int(size.of(network, cell.plan, scheme))
-        return Result(
+        return SweepRunResult(
             cell,
             "complete",
             size_bytes=size_bytes,
@@ -250,7 +256,7 @@ class _Sweeping:
             activation_bytes=activation_memory.of(network, cell.plan, scheme),
         )
 
-    def _say(self, result: Result) -> None:
+    def _say(self, result: SweepRunResult) -> None:
         if not self.progress:
             return
         size = "" if result.size_bytes is None else readable(result.size_bytes)

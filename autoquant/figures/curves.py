@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.figures.facts import Pair, View, shortened, times, view_of
+from autoquant.figures.study_data import Pair, View, shortened, times, view_of
 from autoquant.figures.style import (
     BLACK,
     BLUE,
@@ -22,7 +22,7 @@ from autoquant.figures.style import (
     share_axis,
     write,
 )
-from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
+from autoquant.figures.sweep_data import Mean, SweepFacts, rising
 from autoquant.study.folder import Baseline
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PINK)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoquant.figures.facts import Facts, Pair, View, points_of, view_of
+from autoquant.figures.study_data import Facts, Pair, View, points_of, view_of
 from autoquant.figures.style import (
     BLUE,
     GREEN,

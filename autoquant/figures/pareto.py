@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
-from autoquant.figures.facts import Facts, Pair, Point, View, finite, number, points_of, view_of
+from autoquant.figures.study_data import (
+    Facts,
+    Pair,
+    Point,
+    View,
+    finite,
+    number,
+    points_of,
+    view_of,
+)
 from autoquant.figures.style import (
     BLUE,
     GREEN,

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
-from autoquant.figures.facts import label_of, shortened, times
+from autoquant.figures.study_data import label_of, shortened, times
 from autoquant.figures.style import BLACK, SMALL, draw_tiles
 from autoquant.study.outcome import Outcome
 

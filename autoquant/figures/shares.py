@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.errors import UserError
-from autoquant.figures.facts import Pair, shortened, times
+from autoquant.figures.study_data import Pair, shortened, times
 from autoquant.figures.style import (
     BLACK,
     BLUE,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autoquant.budget import readable
-from autoquant.figures.facts import Pair, View, number
+from autoquant.figures.study_data import Pair, View, number
 from autoquant.study.folder import Baseline
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG

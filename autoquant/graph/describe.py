@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph.growth_check import proven
-from autoquant.graph.network import Leftover, Network
+from autoquant.graph.growth_check import with_verified_growth
+from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.tracing.layouts import Widths, fixed, widths_of
+from autoquant.graph.tracing.propagate import follow
 from autoquant.graph.tracing.record import record
-from autoquant.graph.tracing.walk import follow
 from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.stack import Recurrent
 
@@ -50,19 +50,19 @@ def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[Laye
         yield replace(layer, parameters=tuple(parameters))
 
 
-def leftovers_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[Leftover, ...]:
+def unquantized_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[UnquantizedTensor, ...]:
     """Tensors of the model's state_dict that belong to no layer."""
     owned = {layer.full_name(p.name) for layer in layers for p in layer.parameters}
     state = model.state_dict(keep_vars=True)
     seen = {id(state[name]) for name in owned if name in state}
-    leftovers = []
+    unquantized = []
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or name in owned or id(tensor) in seen:
             continue
         seen.add(id(tensor))
         dtype = str(tensor.dtype).removeprefix("torch.")
-        leftovers.append(Leftover(name, dtype, tuple(tensor.shape)))
-    return tuple(leftovers)
+        unquantized.append(UnquantizedTensor(name, dtype, tuple(tensor.shape)))
+    return tuple(unquantized)
 
 
 def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
@@ -84,7 +84,7 @@ def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
     }
     walk = follow(model, layers, record(model, inputs, leaves))
     network = _network(model, layers, widths_of(walk, layers), walk.dropouts)
-    return proven(model, network, inputs)
+    return with_verified_growth(model, network, inputs)
 
 
 def _network(
@@ -97,6 +97,6 @@ def _network(
         MappingProxyType(widths.outputs),
         MappingProxyType(widths.groups),
         MappingProxyType(widths.frozen),
-        leftovers_of(model, layers),
+        unquantized_of(model, layers),
         MappingProxyType(dropouts),
     )

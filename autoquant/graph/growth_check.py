@@ -28,7 +28,7 @@ STEPS = 5  # different growths, so that a size that two groups share by chance i
 
 
 @torch.no_grad()
-def proven(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
+def with_verified_growth(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
     """The network with groups frozen that cannot grow after all.
 
     Groups are tried all at once, then by halves where that fails: few runs where few fail.

@@ -45,7 +45,7 @@ def entries_of(layout: Layout) -> int:
 
 
 @dataclass(frozen=True)
-class Leftover:
+class UnquantizedTensor:
     """A tensor of the model that belongs to no known layer; it is stored as it is."""
 
     name: str
@@ -66,7 +66,7 @@ class Network:
         groups: the group of each layer: layers of a group have one width. A group has the name of
             its first layer.
         frozen: groups that cannot grow, and why.
-        leftovers: tensors outside the known layers.
+        unquantized: tensors outside the known layers.
         dropouts: the probability of the dropout right before a layer's input, where there is one.
     """
 
@@ -76,7 +76,7 @@ class Network:
     outputs: Mapping[str, Layout]
     groups: Mapping[str, str]
     frozen: Mapping[str, str]
-    leftovers: tuple[Leftover, ...]
+    unquantized: tuple[UnquantizedTensor, ...]
     dropouts: Mapping[str, float]
 
     @property
@@ -95,7 +95,7 @@ class Network:
         A weight that several layers share counts once.
         """
         return sum(layer.count for layer in self.known) + sum(
-            math.prod(each.shape) for each in self.leftovers
+            math.prod(each.shape) for each in self.unquantized
         )
 
     def members(self, group: str) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 
 from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
-from autoquant.layers.cells import RecurrentCell
 from autoquant.layers.linear import IntegerLinear
+from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.stack import Recurrent
 
 log = logging.getLogger(__name__)

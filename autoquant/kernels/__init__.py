@@ -9,8 +9,15 @@ from torch import Tensor
 from autoquant.backend import Compute, computing, current
 from autoquant.errors import UserError
 from autoquant.kernels.integer_linear import linear
-from autoquant.kernels.losses import cross_entropy, taught_cross_entropy
-from autoquant.kernels.recurrent import fused, graphed, looped, native, recurrence, reference
+from autoquant.kernels.losses import cross_entropy, distillation_cross_entropy
+from autoquant.kernels.recurrent import (
+    cuda_graphs,
+    fused,
+    native,
+    recurrence,
+    reference,
+    torch_loop,
+)
 from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
 from autoquant.kernels.recurrent.recurrence import EngineFor
 from autoquant.quantization.fake_quantize import ActivationQuantizer
@@ -24,15 +31,15 @@ __all__ = [
     "computing",
     "cross_entropy",
     "current",
+    "distillation_cross_entropy",
     "linear",
     "recur",
-    "taught_cross_entropy",
 ]
 
 ENGINES: tuple[tuple[str, EngineFor], ...] = (  # best first
     ("native", native.engine_for),
-    ("torch", graphed.engine_for),
-    ("torch", looped.engine_for),
+    ("torch", cuda_graphs.engine_for),
+    ("torch", torch_loop.engine_for),
 )
 
 

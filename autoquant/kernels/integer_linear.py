@@ -13,16 +13,16 @@ from torch.nn import functional as F
 from autoquant.backend import Compute, current
 from autoquant.kernels.matmul import narrowed, product
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, coding_of
+from autoquant.quantization.codes import QuantParams, quant_params_of
 from autoquant.quantization.native.matrix import Int, Matrix, Pointer
 from autoquant.quantization.native.pointwise import by_rows
 
 Int64 = ctypes.c_int64
 WORTH_A_THREAD = 1 << 18  # multiplications
-DEEPEST = 1 << 16  # columns whose products of 8-bit codes add up to less than 2^31
+MAX_COLUMNS = 1 << 16  # columns whose products of 8-bit codes add up to less than 2^31
 
 
-class AffineJob(ctypes.Structure):
+class IntegerLinearJob(ctypes.Structure):
     """linear.h: linear_job."""
 
     _fields_ = [
@@ -49,7 +49,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     kernels suit; gradients are float, those of the float product.
     """
     compute = current()
-    codings = coding_of(inputs), coding_of(weight)
+    codings = quant_params_of(inputs), quant_params_of(weight)
     if not _suits(inputs, weight, bias, *codings, compute):
         # else torch sums in another order where the weight wants a gradient than where it does not
         return F.linear(inputs.contiguous(), weight, bias)
@@ -62,8 +62,8 @@ def _suits(
     inputs: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    first: Coding | None,
-    second: Coding | None,
+    first: QuantParams | None,
+    second: QuantParams | None,
     compute: Compute,
 ) -> bool:
     if first is None or second is None or compute.kernel not in ("auto", "native"):
@@ -76,7 +76,7 @@ def _suits(
 
 def _fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether shapes are what they must be; torch has words for those that are not."""
-    if weight.ndim != 2 or inputs.numel() == 0 or weight.shape[1] >= DEEPEST:
+    if weight.ndim != 2 or inputs.numel() == 0 or weight.shape[1] >= MAX_COLUMNS:
         return False
     return inputs.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
 
@@ -88,8 +88,8 @@ class _Linear(torch.autograd.Function):
         inputs: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        of_inputs: Coding,
-        of_weight: Coding,
+        of_inputs: QuantParams,
+        of_weight: QuantParams,
         compute: Compute,
     ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
@@ -116,7 +116,7 @@ class _Linear(torch.autograd.Function):
 
 
 def integer_product(
-    values: Tensor, matrix: Matrix, coding: Coding, scales: Tensor, bias: Tensor | None
+    values: Tensor, matrix: Matrix, coding: QuantParams, scales: Tensor, bias: Tensor | None
 ) -> Tensor | None:
     """values [rows, K] (quantized on the way) times a matrix [N, K] -> [rows, N].
 
@@ -135,15 +135,15 @@ def integer_product(
     out = values.new_empty(values.shape[0], struct.rows)
     scales = scales.expand(struct.rows).contiguous()
     bias = None if bias is None else bias.detach().float().contiguous()
-    job = AffineJob(
+    job = IntegerLinearJob(
         matrix.address,
         native.pointer(scales),
         native.pointer(bias),
         native.pointer(codes),
         native.pointer(sums),
         stride,
-        coding.grid.low,
-        coding.grid.high,
+        coding.grid.qmin,
+        coding.grid.qmax,
         native.pointer(out),
         0,
         values.shape[0],
@@ -159,7 +159,7 @@ def stride_of(columns: int) -> int:
     return -(-columns // 32) * 32
 
 
-def _run(job: AffineJob, multiplications: int) -> None:
+def _run(job: IntegerLinearJob, multiplications: int) -> None:
     """On several threads: shares of the rows, or of the blocks of units where rows are few."""
     kernel = native.function("linear", None)
     by_rows = job.row1 >= 4 * torch.get_num_threads()
@@ -168,7 +168,7 @@ def _run(job: AffineJob, multiplications: int) -> None:
     each = multiplications * job.row1 // count  # work of one share's item
 
     def share(first: int, end: int) -> None:
-        own = AffineJob.from_buffer_copy(job)
+        own = IntegerLinearJob.from_buffer_copy(job)
         setattr(own, names[0], first)
         setattr(own, names[1], end)
         kernel(ctypes.byref(own))

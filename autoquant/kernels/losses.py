@@ -32,7 +32,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> 
     return result
 
 
-def taught_cross_entropy(
+def distillation_cross_entropy(
     logits: Tensor, taught: Tensor, targets: Tensor, share: float, ignore_index: int = -100
 ) -> Tensor:
     """Mean cross-entropy against a mix of a teacher's distribution and the targets, in nats.

@@ -1,32 +1,23 @@
-"""The kinds of layer that autoquant quantizes and grows."""
+"""The kinds of layer that autoquant quantizes and grows, one family a file.
 
-from autoquant.layers import (
-    attention,
-    cells,
-    convolution,
-    embedding,
-    linear,
-    norm,
-    recurrent,
-    stack,
-)
+Every module of this folder is imported here, so that a kind is known as soon as its file exists.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from autoquant.layers.registry import LayerKind, kind_of, layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec, grown_units
+
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
 
 __all__ = [
     "Axis",
     "LayerKind",
     "LayerSpec",
     "ParameterSpec",
-    "attention",
-    "cells",
-    "convolution",
-    "embedding",
     "grown_units",
     "kind_of",
     "layer_kind",
-    "linear",
-    "norm",
-    "recurrent",
-    "stack",
 ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.kernels import Cell, State, Weights, recur
-from autoquant.layers.packed import mirrored
+from autoquant.layers.packed_sequence import mirrored
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
-from autoquant.layers.packed import sizes_of
+from autoquant.layers.packed_sequence import sizes_of
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights
 from autoquant.layers.states import StateLayout
 

@@ -20,10 +20,10 @@ _MARK = "_autoquant_coding"
 
 @dataclass(frozen=True)
 class Grid:
-    """Integer codes from ``low`` to ``high``, shifted by ``offset`` (0 or 1/2)."""
+    """Integer codes from ``qmin`` to ``qmax``, shifted by ``offset`` (0 or 1/2)."""
 
-    low: int
-    high: int
+    qmin: int
+    qmax: int
     offset: float
 
     @classmethod
@@ -31,7 +31,7 @@ class Grid:
         """2**bits levels around zero; of 1.6 bits -1, 0 and 1, of whatever kind.
 
         >>> Grid.signed(2), Grid.signed(1.6)
-        (Grid(low=-2, high=1, offset=0.5), Grid(low=-1, high=1, offset=0.0))
+        (Grid(qmin=-2, qmax=1, offset=0.5), Grid(qmin=-1, qmax=1, offset=0.0))
         """
         if bits == TERNARY:
             return cls(-1, 1, 0.0)
@@ -45,13 +45,13 @@ class Grid:
         return cls(0, (1 << bits) - 1, 0.0)
 
     @property
-    def reach(self) -> float:
+    def max_level(self) -> float:
         """The largest level, in steps."""
-        return max(self.high + self.offset, -self.low - self.offset)
+        return max(self.qmax + self.offset, -self.qmin - self.offset)
 
 
 @dataclass(frozen=True)
-class Coding:
+class QuantParams:
     """The grid and the step size of a fake-quantized tensor.
 
     Attributes:
@@ -80,13 +80,13 @@ class Rule:
     masked: bool = True
 
 
-def mark(values: Tensor, coding: Coding) -> Tensor:
+def attach_quant_params(values: Tensor, coding: QuantParams) -> Tensor:
     """Say of a tensor which codes it stands for; returns it."""
     setattr(values, _MARK, (coding, _version(values)))
     return values
 
 
-def coding_of(values: Tensor) -> Coding | None:
+def quant_params_of(values: Tensor) -> QuantParams | None:
     """The mark of a fake-quantized tensor, or None; none where it was changed in place since."""
     coding, version = getattr(values, _MARK, (None, 0))
     return coding if version == _version(values) else None
@@ -99,11 +99,11 @@ def _version(values: Tensor) -> int:
 
 def rows_of(values: Tensor, rows: Tensor) -> Tensor:
     """Some rows of a weight; those of a marked one are marked."""
-    chosen, coding = values[rows], coding_of(values)
+    chosen, coding = values[rows], quant_params_of(values)
     if coding is None:
         return chosen
     scale = coding.scale if coding.scale.numel() == 1 else coding.scale[rows]
-    return mark(chosen, replace(coding, scale=scale))
+    return attach_quant_params(chosen, replace(coding, scale=scale))
 
 
 def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> Tensor:
@@ -112,7 +112,7 @@ def encode(values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True) -> T
     if grid.offset:
         codes.sub_(grid.offset)
     codes.round_()
-    return codes.clamp_(grid.low, grid.high) if clip else codes
+    return codes.clamp_(grid.qmin, grid.qmax) if clip else codes
 
 
 def decode(codes: Tensor, scale: Tensor, grid: Grid, *, out: Tensor | None = None) -> Tensor:

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from autoquant.plan import Bits
 from autoquant.quantization import log_scales
-from autoquant.quantization.codes import Coding, Grid, Rule, decode, encode, mark
+from autoquant.quantization.codes import (
+    Grid,
+    QuantParams,
+    Rule,
+    attach_quant_params,
+    decode,
+    encode,
+)
 from autoquant.quantization.native import pointwise
 from autoquant.quantization.scale_rules import SMALLEST_SCALE, Kept, mse_scale, rule_named
 from autoquant.settings import Scheme
@@ -58,7 +65,7 @@ class _FakeQuantize(torch.autograd.Function):
         if slope is None:
             return grad_values, None, None, None, None
         count = values.numel() / scale.numel()
-        grad_scale = slope / (scale * math.sqrt(count * ctx.grid.reach))
+        grad_scale = slope / (scale * math.sqrt(count * ctx.grid.max_level))
         return grad_values, grad_scale, None, None, None
 
 
@@ -157,7 +164,7 @@ def fake_quantize(
         masked: whether the gradient of clipped values is stopped.
     """
     result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
-    return mark(result, Coding(scale.detach(), grid)) if clip else result
+    return attach_quant_params(result, QuantParams(scale.detach(), grid)) if clip else result
 
 
 # --- modules that sit on a parameter or an activation --------------------------------------------
@@ -242,7 +249,7 @@ class ActivationQuantizer(nn.Module):
     SAMPLE = 1024  # values kept from each observed tensor, all of a smaller one
     TENSORS = 512  # tensors that are sampled: a hidden state is seen once for each time step
 
-    low: Tensor
+    qmin: Tensor
 
     def __init__(self, bits: int, scheme: Scheme) -> None:
         super().__init__()
@@ -254,12 +261,12 @@ class ActivationQuantizer(nn.Module):
         if bits <= 8:
             start = torch.tensor(-math.log((1 << bits) - 1))
             self.log_scale = nn.Parameter(start, requires_grad=not self.unit)
-            self.register_buffer("low", torch.tensor(0.0))
+            self.register_buffer("qmin", torch.tensor(0.0))
             self._set_grid(0)
 
-    def _set_grid(self, low: int) -> None:
-        self.low.fill_(low)
-        self.grid = Grid.signed(self.bits, "midtread") if low else Grid.unsigned(self.bits)
+    def _set_grid(self, qmin: int) -> None:
+        self.qmin.fill_(qmin)
+        self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
 
     def scale(self) -> Tensor:
         """The step size, a scalar."""
@@ -310,15 +317,15 @@ class ActivationQuantizer(nn.Module):
         with torch.no_grad():
             self.log_scale.copy_(scale.squeeze().log())
 
-    def restore(self, log_scale: float, low: int) -> None:
+    def restore(self, log_scale: float, qmin: int) -> None:
         """Set a grid and step size that were stored."""
         self.observed = None
-        self._set_grid(low)
+        self._set_grid(qmin)
         with torch.no_grad():
             self.log_scale.fill_(log_scale)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
-        if self.bits <= 8 and f"{prefix}low" in state:  # a checkpoint is of a calibrated model
+        if self.bits <= 8 and f"{prefix}qmin" in state:  # a checkpoint is of a calibrated model
             self.observed = None
-            self._set_grid(int(self.low))
+            self._set_grid(int(self.qmin))

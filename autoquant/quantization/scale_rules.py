@@ -110,7 +110,7 @@ class Mean:
 
     def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
         mean = mean_magnitude(weight) if magnitude is None else magnitude
-        scale = 2.5 / (grid.high - grid.low) * mean.detach()
+        scale = 2.5 / (grid.qmax - grid.qmin) * mean.detach()
         return scale.reshape([1] * weight.ndim)
 
 
@@ -133,7 +133,7 @@ def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
 
 def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
     """The same of each row, [rows, 1]."""
-    widest = (rows.abs().amax(1, keepdim=True) / grid.reach).clamp_min(SMALLEST_SCALE)
+    widest = (rows.abs().amax(1, keepdim=True) / grid.max_level).clamp_min(SMALLEST_SCALE)
     best = widest.clone()
     least = torch.full_like(widest, math.inf)
     for share in torch.linspace(1.1, 0.05, 22).tolist():

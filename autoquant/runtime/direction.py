@@ -11,14 +11,14 @@ from autoquant.kernels.recurrent.cell import Cell
 from autoquant.kernels.recurrent.native import RecurrenceJob, describe
 from autoquant.quantization import native
 from autoquant.quantization.codes import Rule
-from autoquant.runtime.affine import Affine, AffineCall
+from autoquant.runtime.integer_linear import Affine, IntegerLinearCall
 from autoquant.runtime.weight import PackedWeight
 
 
 class DirectionStruct(ctypes.Structure):
     """infer.h: direction."""
 
-    _fields_ = [("affine", AffineCall), ("recurrence", RecurrenceJob)]
+    _fields_ = [("affine", IntegerLinearCall), ("recurrence", RecurrenceJob)]
 
 
 class Direction:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from autoquant.kernels import linear
 from autoquant.quantization.fake_quantize import ActivationQuantizer
-from autoquant.runtime.affine import Affine, plain, rule_for
+from autoquant.runtime.integer_linear import Affine, plain, rule_for
 from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.weight import PackedWeight
 

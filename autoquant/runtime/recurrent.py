@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from autoquant.kernels import State
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.quantization.fake_quantize import ActivationQuantizer
-from autoquant.runtime.affine import plain, rule_for
 from autoquant.runtime.direction import Direction
-from autoquant.runtime.flow import Flow
+from autoquant.runtime.integer_linear import plain, rule_for
 from autoquant.runtime.prepared import Prepared
+from autoquant.runtime.stack_call import Flow
 from autoquant.runtime.weight import PackedWeight
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
-from autoquant.runtime.affine import plain
-from autoquant.runtime.flow import Flow
+from autoquant.runtime.integer_linear import plain
 from autoquant.runtime.prepared import Prepared
 from autoquant.runtime.recurrent import PackedRecurrentLayer
+from autoquant.runtime.stack_call import Flow
 
 
 class PackedRecurrent(Prepared, Recurrent):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from autoquant.errors import UserError
 from autoquant.quantization import native
 from autoquant.quantization.bitpacking import packed_bytes
-from autoquant.quantization.codes import Coding, Grid, decode, mark
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode
 from autoquant.quantization.native import Matrix
 from autoquant.runtime.rows import pack_rows, unpack_rows
 
@@ -63,7 +63,7 @@ class PackedWeight(nn.Module):
         return suits and self.gates is not None and native.available()
 
     def _in_rows(self, codes: Tensor) -> Tensor:
-        return pack_rows((codes.to(torch.int16) - self.grid.low).to(torch.uint8), self.bits)
+        return pack_rows((codes.to(torch.int16) - self.grid.qmin).to(torch.uint8), self.bits)
 
     @property
     def matrix(self) -> Matrix | None:
@@ -86,7 +86,7 @@ class PackedWeight(nn.Module):
 
     def _unpacked(self, packed: Tensor) -> Tensor:
         unsigned = unpack_rows(packed, self.bits, self.columns)
-        return (unsigned.to(torch.int16) + self.grid.low).to(torch.int8)
+        return (unsigned.to(torch.int16) + self.grid.qmin).to(torch.int8)
 
     def values(self) -> Tensor:
         """Decoded [rows, columns], in the step sizes' dtype; a new tensor at each call.
@@ -95,7 +95,7 @@ class PackedWeight(nn.Module):
         fake-quantized weight.
         """
         values = decode(self.codes().to(self.scale.dtype), self.scale, self.grid)
-        return mark(values, Coding(self.scale.detach(), self.grid))
+        return attach_quant_params(values, QuantParams(self.scale.detach(), self.grid))
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Decoded rows of a table by their numbers: [...] -> [..., columns]."""

@@ -16,7 +16,7 @@ from autoquant.space.projection import Projection, moved
 from autoquant.space.search_space import Dimension, Point
 
 CELLS = 20_000  # into which the room for bits is cut
-PROMISING = 2.0  # growth to twice the units at most halves what rounding their weights costs
+MAX_LOSS_RATIO = 2.0  # growth to twice the units at most halves what rounding their weights costs
 SPREAD = 0.7  # deviation of a guess's rises: half of them are off by a factor of 1.6 or more
 
 
@@ -37,14 +37,14 @@ class Allocation:
     def starts(self) -> list[Point]:
         """The best points that the rises know of, for each step of the widths.
 
-        Widths that cost so many bits that the loss rises more than PROMISING times as much as at
-        the best one are left out.
+        Widths at which the loss increases more than MAX_LOSS_RATIO times as much as at the best
+        width are left out.
         """
         steps = range(self.projection.space.width_steps)
         found = [self._allocated((width,) * len(self._dimensions)) for width in steps]
         fitting = [each for each in found if each is not None]
         least = min((rise for _, rise in fitting), default=0.0)
-        return [point for point, rise in fitting if rise <= PROMISING * least]
+        return [point for point, rise in fitting if rise <= MAX_LOSS_RATIO * least]
 
     def guess(self, entropy: tuple[int, ...]) -> Point | None:
         """The best point if the rises were a little other than measured, at promising widths.
@@ -60,7 +60,7 @@ class Allocation:
         plain = self._allocated([0] * len(self._dimensions), factors)
         if plain is None:
             return None
-        return wide[0] if wide is not None and wide[1] <= PROMISING * plain[1] else plain[0]
+        return wide[0] if wide is not None and wide[1] <= MAX_LOSS_RATIO * plain[1] else plain[0]
 
     def _allocated(
         self, widths: Sequence[int], factors: Sequence[float] | None = None

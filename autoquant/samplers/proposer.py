@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.samplers.bit_allocation import Allocation
-from autoquant.space.projection import Projection, evenly
+from autoquant.space.projection import Projection, even_bits
 from autoquant.space.search_space import Point, SearchSpace
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
@@ -24,7 +24,9 @@ from autoquant.task import Direction
 ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order
 EXHAUSTIVE = 100_000  # points that are gone through at most
 STARTUP = 6  # trials before a sampler models them
-INFORMED = 10  # trials before it is asked at all, where guesses by sensitivity can be had
+MIN_TRIALS_FOR_SAMPLER = (
+    10  # trials before it is asked at all, where guesses by sensitivity can be had
+)
 
 
 def _gp_sampler(seed: int) -> BaseSampler:
@@ -89,9 +91,11 @@ class Proposer:
 
     def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
         known = self.allocation
-        yield from evenly(self.projection) if known is None else known.starts()
+        yield from even_bits(self.projection) if known is None else known.starts()
         for attempt in range(ATTEMPTS):
-            guess = len(evidence) < INFORMED and attempt < ATTEMPTS // 2  # then they are all tried
+            guess = (
+                len(evidence) < MIN_TRIALS_FOR_SAMPLER and attempt < ATTEMPTS // 2
+            )  # then they are all tried
             point = self._drawn(evidence, (self.seed, count, attempt), guess=guess)
             if point is not None:
                 yield point

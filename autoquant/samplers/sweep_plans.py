@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from autoquant.analysis.model_info import Survey
+from autoquant.analysis.model_info import ModelInfo
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
 from autoquant.costs.limit import limit_of
@@ -17,18 +17,18 @@ from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.bit_allocation import Allocation
 from autoquant.settings import Search, Sweep
-from autoquant.space.projection import Projection, evenly
-from autoquant.space.search_space import canonical, pinned
+from autoquant.space.projection import Projection, even_bits
+from autoquant.space.search_space import pinned, uniform_plan
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import Cell
+from autoquant.study.sweep_table import SweepRun
 
 Named = tuple[str, Plan | None, dict[str, Any]]
 """A plan with the name and the values that its cells have; None where none fits its budget."""
 
 
-def cells_of(
-    seen: Survey, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None = None
-) -> list[Cell]:
+def sweep_runs(
+    seen: ModelInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None = None
+) -> list[SweepRun]:
     """The cells of a sweep; all of one seed before those of the next.
 
     Args:
@@ -52,24 +52,24 @@ def cells_of(
         raise UserError(f"plans of a sweep must have names of their own, got two of {name!r}")
     scratch = "-scratch" if sweep.start == "scratch" else ""
     return [
-        Cell(f"{name}{scratch}-seed{seed}", plan, seed, sweep.start, **values)
+        SweepRun(f"{name}{scratch}-seed{seed}", plan, seed, sweep.start, **values)
         for seed in sweep.seeds
         for name, plan, values in plans
     ]
 
 
-def _uniform(seen: Survey, sweep: Sweep) -> Iterator[Named]:
+def _uniform(seen: ModelInfo, sweep: Sweep) -> Iterator[Named]:
     """The same bits everywhere."""
     for width, weights, activations in product(
         sweep.width, sweep.weight_bits, sweep.activation_bits
     ):
-        plan = canonical(seen.space, seen.network, LayerChoice(weights, activations, width))
+        plan = uniform_plan(seen.space, seen.network, LayerChoice(weights, activations, width))
         values = {"weight_bits": weights, "activation_bits": activations, "width": width}
         yield f"w{weights:g}-a{activations}-x{width:g}", plan, values
 
 
 def _filled(
-    seen: Survey, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
+    seen: ModelInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
 ) -> Iterator[Named]:
     """As many bits as the budget leaves room for: where few hurt, or as even as can be."""
     for text, activations, width in product(sweep.budgets, sweep.activation_bits, sweep.width):
@@ -84,7 +84,7 @@ def _filled(
         own = pinned(seen.space, LayerChoice(activation_bits=activations, width=width))
         projection = Projection(own, limit)
         if sensitivity is None:
-            points = evenly(projection)
+            points = even_bits(projection)
         else:
             points = Allocation(projection, sensitivity).starts()
         values = {"budget": str(budget), "activation_bits": activations, "width": width}
@@ -92,7 +92,7 @@ def _filled(
         yield name, own.plan(points[0]) if points else None, values
 
 
-def _read(seen: Survey, settings: Search, sweep: Sweep) -> Iterator[Named]:
+def _read(seen: ModelInfo, settings: Search, sweep: Sweep) -> Iterator[Named]:
     """The plan files and the plans that studies chose, by their names."""
     for given in map(Path, sweep.plans):
         plan = Study.open(given).plan() if given.is_dir() else Plan.read(given)

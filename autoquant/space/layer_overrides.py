@@ -11,12 +11,12 @@ from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Rules
 
-STAYS = (1.0,)  # widths of a layer that does not grow
-FOLLOWS = {"recurrent_bits": "weight_bits", "hidden_bits": "activation_bits"}
+NO_GROWTH = (1.0,)  # widths of a layer that does not grow
+DEFAULTS_TO = {"recurrent_bits": "weight_bits", "hidden_bits": "activation_bits"}
 
 
 @dataclass(frozen=True)
-class Ruling:
+class LayerOverride:
     """What the last rule that names a field of a layer says.
 
     Attributes:
@@ -28,11 +28,11 @@ class Ruling:
     choices: tuple[float, ...]
 
 
-Rulings = Mapping[str, Mapping[str, Ruling]]
+LayerOverrides = Mapping[str, Mapping[str, LayerOverride]]
 """By layer and field."""
 
 
-def resolve(network: Network, rules: Rules) -> Rulings:
+def resolve(network: Network, rules: Rules) -> LayerOverrides:
     """The rulings of every layer.
 
     Of several rules that match a layer and name a field, the last one counts. A width holds for all
@@ -42,7 +42,7 @@ def resolve(network: Network, rules: Rules) -> Rulings:
         UserError: a rule matches no layer, or none that has what it names; a layer cannot have the
             widths of its rule; two rules want different choices for what layers share.
     """
-    found: dict[str, dict[str, Ruling]] = {name: {} for name in network.names}
+    found: dict[str, dict[str, LayerOverride]] = {name: {} for name in network.names}
     for pattern, choices in rules.items():
         matched = [layer for layer in network.layers if fnmatchcase(layer.name, pattern)]
         _refuse_unmatched(pattern, matched, network)
@@ -54,7 +54,7 @@ def resolve(network: Network, rules: Rules) -> Rulings:
                     f"rules.{pattern}.{field} must match a layer that has {field}, got {kinds}"
                 )
             for layer in having:
-                found[layer.name][field] = Ruling(pattern, values)
+                found[layer.name][field] = LayerOverride(pattern, values)
     _refuse_widths(network, found)
     _share("width", "units", network.groups, found)
     _share("weight_bits", "weight", network.shares, found)
@@ -63,7 +63,7 @@ def resolve(network: Network, rules: Rules) -> Rulings:
 
 def has(layer: LayerSpec, field: str) -> bool:
     """Whether a field of a choice means something for a layer."""
-    if field in FOLLOWS:
+    if field in DEFAULTS_TO:
         return layer.recurrent
     return layer.multiplies or field != "activation_bits"
 
@@ -76,10 +76,10 @@ def _refuse_unmatched(pattern: str, matched: list[LayerSpec], network: Network) 
         )
 
 
-def _refuse_widths(network: Network, found: Mapping[str, Mapping[str, Ruling]]) -> None:
+def _refuse_widths(network: Network, found: Mapping[str, Mapping[str, LayerOverride]]) -> None:
     for name, ruled in found.items():
         reason = network.why_fixed(name)
-        if reason is not None and "width" in ruled and ruled["width"].choices != STAYS:
+        if reason is not None and "width" in ruled and ruled["width"].choices != NO_GROWTH:
             raise UserError(
                 f"rules.{ruled['width'].pattern}.width must be 1.0 for {name} ({reason}), "
                 f"got {_shown(ruled['width'])}"
@@ -87,7 +87,7 @@ def _refuse_widths(network: Network, found: Mapping[str, Mapping[str, Ruling]]) 
 
 
 def _share(
-    field: str, what: str, owners: Mapping[str, str], found: dict[str, dict[str, Ruling]]
+    field: str, what: str, owners: Mapping[str, str], found: dict[str, dict[str, LayerOverride]]
 ) -> None:
     """Give what is said of one layer to all that have the same owner."""
     first: dict[str, str] = {}  # of each owner, the first layer that a rule names
@@ -105,5 +105,5 @@ def _share(
             ruled[field] = found[first[owner]][field]
 
 
-def _shown(ruling: Ruling) -> str:
+def _shown(ruling: LayerOverride) -> str:
     return f"[{', '.join(f'{value:g}' for value in ruling.choices)}] (rules.{ruling.pattern})"

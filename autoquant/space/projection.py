@@ -90,7 +90,7 @@ def moved(point: Point, index: int, step: int) -> Point:
     return (*point[:index], point[index] + step, *point[index + 1 :])
 
 
-def evenly(projection: Projection) -> list[Point]:
+def even_bits(projection: Projection) -> list[Point]:
     """For each step of the widths the most even bits that fill the budget, where any do."""
     dimensions = projection.space.dimensions
     held = frozenset(i for i, d in enumerate(dimensions) if d.field == "width")

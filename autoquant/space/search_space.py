@@ -13,7 +13,7 @@ from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
 from autoquant.settings import Rules, Space
-from autoquant.space.layer_overrides import FOLLOWS, STAYS, Ruling, has, resolve
+from autoquant.space.layer_overrides import DEFAULTS_TO, NO_GROWTH, LayerOverride, has, resolve
 
 Point = tuple[int, ...]
 
@@ -131,19 +131,21 @@ def build_space(
         dimensions += [each for each in bits if each.field not in shared]
         members = network.members(layer.name)
         if members and "width" in ruled:
-            if ruled["width"].choices != STAYS:
+            if ruled["width"].choices != NO_GROWTH:
                 dimensions.append(Dimension(layer.name, "width", ruled["width"].choices, True))
         elif members and all(name in widenable for name in members):
             dimensions.append(Dimension(layer.name, "width", choices.width))
     return SearchSpace(tuple(dimensions), network.names, network.groups, network.shares)
 
 
-def _bits_of(layer: LayerSpec, choices: Space, ruled: Mapping[str, Ruling]) -> Iterator[Dimension]:
+def _bits_of(
+    layer: LayerSpec, choices: Space, ruled: Mapping[str, LayerOverride]
+) -> Iterator[Dimension]:
     """The dimensions of a layer's bits; a recurrent one's own where it is split, or a rule says."""
-    for name in ("weight_bits", "activation_bits", *FOLLOWS):
-        split = name not in FOLLOWS or choices.split_recurrent or name in ruled
+    for name in ("weight_bits", "activation_bits", *DEFAULTS_TO):
+        split = name not in DEFAULTS_TO or choices.split_recurrent or name in ruled
         if has(layer, name) and split:
-            usual = FOLLOWS.get(name, name)
+            usual = DEFAULTS_TO.get(name, name)
             ruling = ruled.get(name, ruled.get(usual))
             values = getattr(choices, usual) if ruling is None else ruling.choices
             yield Dimension(layer.name, name, values, ruling is not None)
@@ -165,7 +167,7 @@ def _same(one: Plan, other: Plan) -> bool:
     )
 
 
-def canonical(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
+def uniform_plan(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
     """A uniform plan in the form that the space writes plans in, as near as its rules admit.
 
     Layers without an input to quantize keep 32 activation bits, and those that may not grow their

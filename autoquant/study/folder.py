@@ -19,7 +19,7 @@ from autoquant.settings import Search
 from autoquant.study.outcome import Outcome, from_csv
 from autoquant.task import Direction
 
-FREE_KEYS = frozenset({"trials", "device", "kernel", "study", "sweep"})
+CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "study", "sweep"})
 """Settings that may change between two runs of one study."""
 
 
@@ -204,7 +204,7 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
     usual = _flat(asdict(Search()))  # what an older version, which did not know a setting, did
     before = {key: usual[key] for key in after if key in usual} | _flat(old)
     for key in [*after, *before]:
-        if key.split(".")[0] in FREE_KEYS or before.get(key) == after.get(key):
+        if key.split(".")[0] in CHANGEABLE_SETTINGS or before.get(key) == after.get(key):
             continue
         raise UserError(
             f"study '{path}' was made with {key}={before.get(key)}, got {key}={after.get(key)}; "

@@ -22,7 +22,7 @@ State = Literal["complete", "diverged", "too large"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class SweepRun:
     """What is to be trained.
 
     Attributes:
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Result:
+class SweepRunResult:
     """What became of a cell.
 
     Attributes:
@@ -68,7 +68,7 @@ class Result:
         reason: why it did not complete, in words.
     """
 
-    cell: Cell
+    cell: SweepRun
     state: State
     valid: float | None = None
     test: float | None = None
@@ -82,11 +82,11 @@ class Result:
 
 
 _OF_CELL = ("name", "start", "seed", "budget", "weight_bits", "activation_bits", "width")
-_OWN = tuple(each.name for each in fields(Result) if each.name != "cell")
+_OWN = tuple(each.name for each in fields(SweepRunResult) if each.name != "cell")
 COLUMNS = (*_OF_CELL, *_OWN, "plan")
 
 
-class Table:
+class SweepTable:
     """``cells.csv`` of a sweep, shared by the processes that work on it.
 
     Args:
@@ -99,11 +99,11 @@ class Table:
         self.path, self._locks = path, locks
 
     @classmethod
-    def of(cls, study: Study) -> Table:
+    def of(cls, study: Study) -> SweepTable:
         """The table of a study."""
         return cls(study.cells_file, study.path / ".cells")
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[SweepRunResult]:
         """What has been recorded, in the order in which it ended.
 
         Raises:
@@ -116,11 +116,11 @@ class Table:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"'{self.path}' must be as a sweep wrote it") from error
 
-    def by_name(self) -> dict[str, Result]:
+    def by_name(self) -> dict[str, SweepRunResult]:
         """The same, by the cells' names."""
         return {result.cell.name: result for result in self.results()}
 
-    def append(self, result: Result) -> None:
+    def append(self, result: SweepRunResult) -> None:
         """Record a result."""
         with self.holding("table"):
             write_text(self.path, to_csv([*self.results(), result]))
@@ -133,7 +133,7 @@ class Table:
             yield
 
     @contextmanager
-    def claimed(self, cell: Cell) -> Iterator[bool]:
+    def claimed(self, cell: SweepRun) -> Iterator[bool]:
         """Hold a cell, if no other process does; whether it is held here."""
         with self._file(cell.name).open("w") as file:
             try:
@@ -143,7 +143,7 @@ class Table:
                 return
             yield True
 
-    def checkpoint(self, cell: Cell) -> Path:
+    def checkpoint(self, cell: SweepRun) -> Path:
         """Where a cell's training saves itself; a plan file that is edited begins anew."""
         text = "" if cell.plan is None else cell.plan.to_yaml()
         plan = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -157,7 +157,7 @@ class Table:
 # --- the table -----------------------------------------------------------------------------------
 
 
-def to_csv(results: list[Result]) -> str:
+def to_csv(results: list[SweepRunResult]) -> str:
     """The text of ``cells.csv``; a plan is JSON, what does not apply is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -166,7 +166,7 @@ def to_csv(results: list[Result]) -> str:
     return buffer.getvalue()
 
 
-def _to_row(result: Result) -> list[object]:
+def _to_row(result: SweepRunResult) -> list[object]:
     plan = result.cell.plan
     values = {**vars(result.cell), **vars(result)}
     values |= {"plan": "" if plan is None else json.dumps(plan.to_dict())}
@@ -179,16 +179,16 @@ _FLOATS = frozenset({"width", "valid", "test", "size_share", "paper_share", "act
 _KEPT = frozenset({"reason"})  # may be empty
 
 
-def from_csv(text: str) -> list[Result]:
+def from_csv(text: str) -> list[SweepRunResult]:
     """The inverse of to_csv."""
     return [_from_row(row) for row in csv.DictReader(io.StringIO(text))]
 
 
-def _from_row(row: dict[str, str]) -> Result:
+def _from_row(row: dict[str, str]) -> SweepRunResult:
     values = {name: _value(name, row[name]) for name in COLUMNS[:-1]}
     plan = Plan.from_dict(json.loads(row["plan"])) if row["plan"] else None
-    cell = Cell(plan=plan, **{name: values[name] for name in _OF_CELL})
-    return Result(cell, **{name: values[name] for name in _OWN})
+    cell = SweepRun(plan=plan, **{name: values[name] for name in _OF_CELL})
+    return SweepRunResult(cell, **{name: values[name] for name in _OWN})
 
 
 def _value(name: str, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Journal: the trials of a study in Optuna's storage, and the Outcomes read from it.
+"""TrialStorage: the trials of a study in Optuna's storage, and the Outcomes read from it.
 
 Two Optuna studies share a file: "references" holds the uniform plans, "search" the proposals, so
 that pruning and sampling compare proposals with proposals only.
@@ -22,7 +22,7 @@ from autoquant.study.outcome import Outcome, Role, State
 from autoquant.task import Direction
 
 PRUNER_STARTUP = 4  # complete proposals before any is pruned
-KEPT = 75.0  # percent: short runs are noisy, so only the clearly bad ones are stopped
+PRUNER_PERCENTILE = 75.0  # percent: short runs are noisy, so only the clearly bad ones are stopped
 
 Trial = optuna.trial.Trial
 """An open trial, as ``TrialStorage.begin`` gives it."""
@@ -35,7 +35,7 @@ class TrialPruned(Exception):
     """The pruner stops a trial."""
 
 
-class Journal:
+class TrialStorage:
     """The trials of one study folder; every change is on disk when a method returns.
 
     One process at a time may open it: the study's lock sees to that.
@@ -47,7 +47,9 @@ class Journal:
         storage = JournalStorage(JournalFileBackend(str(path)))
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:
-            pruner = optuna.pruners.PercentilePruner(KEPT, n_startup_trials=PRUNER_STARTUP)
+            pruner = optuna.pruners.PercentilePruner(
+                PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP
+            )
         self._studies = {
             role: optuna.create_study(
                 study_name=name,

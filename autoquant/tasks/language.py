@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
-from autoquant.kernels import cross_entropy, taught_cross_entropy
+from autoquant.kernels import cross_entropy, distillation_cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
 from autoquant.tasks.language_model import LanguageModel
@@ -120,7 +120,7 @@ class LanguageTask:
         logits, state = view.logits(model, carry)
         return cross_entropy(logits, view.targets, IGNORED), state
 
-    def taught_loss(
+    def distillation_loss(
         self, model: nn.Module, teacher: nn.Module, batch: Window, carry: Any, share: float
     ) -> tuple[Tensor, Any]:
         """The same, with ``share`` of the targets' weight on the teacher's next-word distribution.
@@ -132,7 +132,7 @@ class LanguageTask:
         with torch.no_grad():
             soft, taught = view.logits(teacher, taught)
         logits, own = view.logits(model, own)
-        return taught_cross_entropy(logits, soft, view.targets, share, IGNORED), (own, taught)
+        return distillation_cross_entropy(logits, soft, view.targets, share, IGNORED), (own, taught)
 
     def _view(self, model: nn.Module, batch: Window) -> _View:
         device = next(model.parameters()).device

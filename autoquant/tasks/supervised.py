@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from autoquant.errors import UserError
 from autoquant.imports import imported
-from autoquant.kernels import taught_cross_entropy
+from autoquant.kernels import distillation_cross_entropy
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.score import SCORES, Loss, Pairs, Score, ScoreFunction, Whole
 
@@ -109,7 +109,7 @@ class SupervisedTask:
         outputs, targets = _forward(model, batch)
         return self._loss(outputs, targets), None
 
-    def taught_loss(
+    def distillation_loss(
         self, model: nn.Module, teacher: nn.Module, batch: Batch, carry: Any, share: float
     ) -> tuple[Tensor, None]:
         """Cross-entropy with ``share`` of the targets' weight on the teacher's classes.
@@ -124,7 +124,7 @@ class SupervisedTask:
             soft, _ = _forward(teacher, batch)
         outputs, targets = _forward(model, batch)
         outputs, soft = (each.movedim(1, -1).flatten(0, -2) for each in (outputs, soft))
-        return taught_cross_entropy(outputs, soft, targets.flatten(), share), None
+        return distillation_cross_entropy(outputs, soft, targets.flatten(), share), None
 
     def score(self, model: nn.Module, split: Split) -> float:
         """The score over all samples of a split; "probe" is spread evenly over "valid"."""

@@ -97,6 +97,6 @@ def train_candidate(
         on_score=on_score,
         checkpoint=checkpoint,
         progress=progress,
-        settle=None if base.trained else partial(recalibrate, model, base.task, settings.seed),
+        recalibrate=None if base.trained else partial(recalibrate, model, base.task, settings.seed),
     )
     return Candidate(model, score(model, base.task, "valid"), run)

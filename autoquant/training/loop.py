@@ -24,10 +24,12 @@ from autoquant.backend import computing, current, flushed_denormals
 from autoquant.errors import Diverged, UserError
 from autoquant.files import replacing
 from autoquant.settings import Training
-from autoquant.task import Direction, Split, Task, Teachable, as_loss
+from autoquant.task import Direction, Split, SupportsDistillation, Task, as_loss
 
 CHECKPOINT_SECONDS = 20.0
-SETTLED = 16  # times that step sizes are chosen anew, in the first half of a run from scratch
+RECALIBRATIONS = (
+    16  # times that step sizes are chosen anew, in the first half of a run from scratch
+)
 FINITE_EVERY = 20  # steps between looks at the loss; each look waits for the device
 
 OnScore = Callable[[int, float], None]
@@ -108,7 +110,7 @@ def train(
     on_score: OnScore | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
-    settle: Callable[[], None] | None = None,
+    recalibrate: Callable[[], None] | None = None,
 ) -> Run:
     """Train ``model`` in place and return what was done.
 
@@ -119,7 +121,8 @@ def train(
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
-        settle: called SETTLED times between steps, evenly spaced over the first half of the run.
+        recalibrate: called RECALIBRATIONS times between steps, evenly spaced over the first half of
+            the run.
 
     Raises:
         Diverged: the loss or a score is not finite.
@@ -141,7 +144,7 @@ def train(
         parts["keeper"] = keeper
     saver = _Saver(checkpoint, (settings, seed, total), parts, device)
     run, carry = saver.restore()
-    due, unsettled = _score_steps(total, settings.scores), _settle_steps(total)
+    due, recalibrations = _score_steps(total, settings.scores), _recalibration_steps(total)
     model.train()
     started = time.monotonic() - run.seconds
     bar = tqdm(
@@ -154,8 +157,8 @@ def train(
             loss, carry = stepper.step(batch, carry)
             schedule.step()
             run.steps += 1
-            if settle is not None and run.steps in unsettled:
-                settle()
+            if recalibrate is not None and run.steps in recalibrations:
+                recalibrate()
             run.seconds = time.monotonic() - started
             bar.update()
             if run.steps % FINITE_EVERY == 0 or run.steps == total:
@@ -178,17 +181,17 @@ def objective(task: Task, settings: Training, teacher: nn.Module | None) -> Obje
     if teacher is None:
         rule = "distill must be 0 for the float model, which has no teacher"
         raise UserError(f"{rule}, got {settings.distill}")
-    if not isinstance(task, Teachable):
-        rule = "distill must be 0 for a task without taught_loss"
+    if not isinstance(task, SupportsDistillation):
+        rule = "distill must be 0 for a task without distillation_loss"
         raise UserError(f"{rule}, got {settings.distill} for {task.name}")
     return _taught(task, teacher, settings.distill)
 
 
-def _taught(task: Teachable, teacher: nn.Module, share: float) -> Objective:
+def _taught(task: SupportsDistillation, teacher: nn.Module, share: float) -> Objective:
     teacher.eval()
 
     def loss(model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
-        return task.taught_loss(model, teacher, batch, carry, share)
+        return task.distillation_loss(model, teacher, batch, carry, share)
 
     return loss
 
@@ -253,9 +256,9 @@ def _score_steps(total: int, scores: int) -> set[int]:
     return {round(total * i / (scores + 1)) for i in range(1, scores + 1)} - {0, total}
 
 
-def _settle_steps(total: int) -> set[int]:
+def _recalibration_steps(total: int) -> set[int]:
     """Steps after which step sizes are chosen anew; every one of them in a very short run."""
-    return {round(total * i / (2 * SETTLED)) for i in range(1, SETTLED + 1)}
+    return {round(total * i / (2 * RECALIBRATIONS)) for i in range(1, RECALIBRATIONS + 1)}
 
 
 def check_autocast(settings: Training, device: torch.device) -> None:

@@ -18,7 +18,7 @@ from autoquant.graph.widen import check_same_function, widen
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.codes import coding_of, mark
+from autoquant.quantization.codes import attach_quant_params, quant_params_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
 from autoquant.quantization.scale_rules import mean_magnitude
 from autoquant.settings import Scheme
@@ -133,10 +133,10 @@ def _quantized(module: nn.Module, values: Tensor) -> Tensor:
     if keep == 1.0:
         return quantizer(values)  # type: ignore[no-any-return]
     quantized = quantizer(values * keep)
-    coding = coding_of(quantized)
+    coding = quant_params_of(quantized)
     result: Tensor = quantized / keep
     if coding is not None:
-        mark(result, replace(coding, scale=coding.scale / keep))
+        attach_quant_params(result, replace(coding, scale=coding.scale / keep))
     return result
 
 

@@ -26,7 +26,7 @@ class FakeWeight(nn.Module):
         assert quantizer.grid.offset == 0
         self.register_buffer("scale", quantizer.scale(weight).detach().flatten())
         self.register_buffer("zeros", torch.zeros(len(self.scale), dtype=torch.int32))
-        self.low, self.high = quantizer.grid.low, quantizer.grid.high
+        self.low, self.high = quantizer.grid.qmin, quantizer.grid.qmax
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch.fake_quantize_per_channel_affine(
@@ -41,7 +41,7 @@ class FakeActivation(nn.Module):
         super().__init__()
         assert isinstance(quantizer, ActivationQuantizer)
         self.scale = float(quantizer.scale().detach())
-        self.low, self.high = quantizer.grid.low, quantizer.grid.high
+        self.low, self.high = quantizer.grid.qmin, quantizer.grid.qmax
 
     def forward(self, values: Tensor) -> Tensor:
         return torch.fake_quantize_per_tensor_affine(values, self.scale, 0, self.low, self.high)

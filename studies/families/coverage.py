@@ -114,7 +114,7 @@ def _left_out(name: str, model: nn.Module, network: Network) -> Iterator[str]:
     if covered(network) >= FULL:
         return
     sizes: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for each in network.leftovers:
+    for each in network.unquantized:
         path, _, tensor = each.name.rpartition(".")
         sizes[_reason(model.get_submodule(path), tensor), tensor].append(math.prod(each.shape))
     found: Sequence[tuple[tuple[str, str], list[int]]] = sorted(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from autoquant.analysis.measure_sensitivity import (
-    MEASURED,
+    MAX_MEASURED_BITS,
     measure_sensitivity,
     recorded_sensitivity,
 )
@@ -108,8 +108,8 @@ def test_beyond_the_measured_bits_a_rise_falls_to_a_quarter_with_each(
     measured: Sensitivity,
 ) -> None:
     for rises in measured.rises.values():
-        assert rises[6] == pytest.approx(rises[MEASURED] * 0.25**2)
-        assert rises[8] == pytest.approx(rises[MEASURED] * 0.25**4)
+        assert rises[6] == pytest.approx(rises[MAX_MEASURED_BITS] * 0.25**2)
+        assert rises[8] == pytest.approx(rises[MAX_MEASURED_BITS] * 0.25**4)
 
 
 @pytest.mark.parametrize("bits", [2, 3])

@@ -55,7 +55,7 @@ BUILDS: dict[str, Callable[[], nn.Module]] = {
     "gru": lambda: toys.Stack("GRU", 2),
     "projected": lambda: toys.Stack(projection=4),
     "deep speech": lambda: toys.DeepSpeech(5),
-    "leftovers": Normed,
+    "unquantized": Normed,
 }
 
 
@@ -174,7 +174,7 @@ def test_an_instance_of_doubles_gives_a_model_of_doubles(
 
 # --- the file -------------------------------------------------------------------------------------
 
-KEPT = {
+PRUNER_PERCENTILE = {
     "codes": W4A8,
     "floats": LayerChoice(32, 8),
     "both": LayerChoice(4, 8, recurrent_bits=32),
@@ -189,8 +189,8 @@ def overwrite(path: Path) -> None:
     assert path.read_bytes() == b"\xff" * size
 
 
-@pytest.mark.parametrize("choice", KEPT.values(), ids=KEPT)
-@pytest.mark.parametrize("name", ["linear", "lstm", "leftovers"])
+@pytest.mark.parametrize("choice", PRUNER_PERCENTILE.values(), ids=PRUNER_PERCENTILE)
+@pytest.mark.parametrize("name", ["linear", "lstm", "unquantized"])
 @pytest.mark.parametrize("meta", [False, True], ids=["float", "meta"])
 def test_the_file_may_change_afterwards(
     meta: bool, name: str, choice: LayerChoice, tmp_path: Path
@@ -301,12 +301,12 @@ def test_values_of_codes(bits: float, rows: int, columns: int, data: st.DataObje
     """By the formula of the format: scale * (code + lowest + offset), codes least bit first."""
     kind = data.draw(st.sampled_from(["auto", "midrise", "midtread"]))
     grid, generator = Grid.signed(bits, kind), np.random.default_rng(0)
-    levels = grid.high - grid.low + 1
+    levels = grid.qmax - grid.qmin + 1
     codes = generator.integers(0, levels, (rows, columns), dtype=np.uint8)
     scale = torch.linspace(0.5, 2, rows).bfloat16()
     tensors = {"w.codes": torch.from_numpy(pack(codes.reshape(-1), bits)), "w.scale": scale}
     values = load_layers.values_of(tensors, "w", bits, (rows, columns), Scheme(grid=kind))
-    steps = torch.from_numpy(codes.astype(np.float32)) + grid.low + grid.offset
+    steps = torch.from_numpy(codes.astype(np.float32)) + grid.qmin + grid.offset
     assert torch.equal(values, steps * scale.float()[:, None])
 
 
@@ -317,12 +317,12 @@ def test_codes_are_unpacked_a_chunk_at_a_time(
 ) -> None:
     monkeypatch.setattr("autoquant.artifact.load_layers.CHUNK", chunk)
     assert chunk % 40 == 0
-    shape, most = (19, 11), Grid.signed(bits).high - Grid.signed(bits).low
+    shape, most = (19, 11), Grid.signed(bits).qmax - Grid.signed(bits).qmin
     codes = (np.arange(math.prod(shape)) % (most + 1)).astype(np.uint8)
     tensors = {"w.codes": torch.from_numpy(pack(codes, bits)), "w.scale": torch.ones(1)}
     found, _, grid = load_layers._codes(tensors, "w", bits, shape, Scheme())
     assert found.dtype == torch.int8
-    expected = torch.from_numpy(codes.astype(np.int16) + grid.low).view(shape)
+    expected = torch.from_numpy(codes.astype(np.int16) + grid.qmin).view(shape)
     assert torch.equal(found.short(), expected)
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from autoquant.artifact import manifest, packed_file
 from autoquant.artifact.manifest import Entry
-from autoquant.graph.network import Leftover, Network
+from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
@@ -136,10 +136,10 @@ def test_header_is_what_safetensors_writes(
     real = {name: torch.zeros(shape, dtype=_TYPES[kind]) for name, (kind, shape) in tensors.items()}
     meta = {manifest.METADATA_KEY: json.dumps(note)}
     data = to_bytes(real, metadata=meta)
-    leftovers = tuple(
-        Leftover(name, _NAMES[kind], shape) for name, (kind, shape) in tensors.items()
+    unquantized = tuple(
+        UnquantizedTensor(name, _NAMES[kind], shape) for name, (kind, shape) in tensors.items()
     )
-    network = replace(described(prepare(nn.Linear(1, 1))), layers=(), leftovers=leftovers)
+    network = replace(described(prepare(nn.Linear(1, 1))), layers=(), unquantized=unquantized)
     entries = manifest.entries(network, Plan({}), Scheme())
     body = sum(entry.bytes for entry in entries)
     assert manifest.header_bytes(entries, meta) + body == len(data)

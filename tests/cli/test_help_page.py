@@ -3,7 +3,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from autoquant.cli import help, main
-from autoquant.commands.sweep import UNUSED
+from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
 
 SECTIONS = {
@@ -42,8 +42,8 @@ def test_the_sweep_page_lists_what_a_sweep_uses():
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
     assert {f"sweep.{field.name}" for field in fields(Sweep)} <= set(named)
     assert len(named) == len(set(named))
-    assert {field.name for field in fields(Search)} - UNUSED == set(help.OF_SWEEPS)
-    assert not UNUSED & {name.partition(".")[0] for name in named}
+    assert {field.name for field in fields(Search)} - SETTINGS_WITHOUT_EFFECT == set(help.OF_SWEEPS)
+    assert not SETTINGS_WITHOUT_EFFECT & {name.partition(".")[0] for name in named}
 
 
 def test_defaults_are_those_of_the_section_not_of_the_class():

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import Table
+from autoquant.study.sweep_table import SweepTable
 from autoquant.training import candidate
 from tests.cli.typed import BASELINE, TASK, TINY, Ran, refused, run
 
@@ -22,7 +22,7 @@ def swept(place) -> Ran:
 
 def test_a_sweep_writes_a_table_and_figures(place, swept):
     assert swept.code == 0, swept.err
-    results = Table.of(Study(place / "swept")).results()
+    results = SweepTable.of(Study(place / "swept")).results()
     assert [each.cell.name for each in results] == ["w4-a8-x1-seed0", "w2-a8-x1-seed0"]
     for each in results:
         named = [line.split() for line in swept.out.splitlines() if each.cell.name in line]
@@ -45,7 +45,7 @@ def test_the_next_command_packs_the_best_cell(place, swept):
     assert command[:2] == ["autoquant", "apply"]
     applied = run(place, *command[1:])
     assert applied.code == 0, applied.err
-    best = min(Table.of(Study(place / "swept")).results(), key=lambda each: each.valid or 0)
+    best = min(SweepTable.of(Study(place / "swept")).results(), key=lambda each: each.valid or 0)
     (file,) = (place / f"swept/applied/trial-{best.cell.name}").glob("model.safetensors")
     assert file.stat().st_size == best.size_bytes
     scored = run(place, "evaluate", f"artifact={file}", "split=test")
@@ -78,7 +78,7 @@ def test_report_redraws_a_sweep(place, swept):
 
 
 def test_a_plan_is_applied_in_the_folder_of_a_sweep(place, swept, tmp_path):
-    result = Table.of(Study(place / "swept")).results()[0]
+    result = SweepTable.of(Study(place / "swept")).results()[0]
     (tmp_path / "plan.yaml").write_text(result.cell.plan.to_yaml())
     ran = run(place, "apply", "study=swept", f"plan={tmp_path}/plan.yaml")
     assert ran.code == 0, ran.err

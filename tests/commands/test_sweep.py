@@ -24,7 +24,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Search, Sweep, Training, Widening
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import Result, Table
+from autoquant.study.sweep_table import SweepRunResult, SweepTable
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import candidate, loop
 from autoquant.training.loop import score
@@ -117,7 +117,7 @@ def test_plans_are_uniform_and_grow_what_may_grow(unbroken: SweepResult) -> None
 
 def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
     study = unbroken.study
-    read = Table.of(study).by_name()
+    read = SweepTable.of(study).by_name()
     assert [replace(each, seconds=0.0) for each in read.values()] == [
         replace(each, seconds=0.0) for each in unbroken.results
     ]
@@ -357,7 +357,7 @@ def test_ctrl_c_in_a_cell(start: str, tmp_path: Path, monkeypatch: pytest.Monkey
     task = stopping(8 + length + 4)  # in the second cell
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "study", grid, task)
-    assert len(Table.of(Study(tmp_path / "study")).results()) == 1
+    assert len(SweepTable.of(Study(tmp_path / "study")).results()) == 1
     task.at = 1000
     assert scores(run(tmp_path / "study", grid, task)) == scores(whole)
     assert 1000 - task.at == length - 3  # three steps were not made again
@@ -387,7 +387,7 @@ def test_on_cell_is_called_when_a_cell_has_been_recorded(tmp_path: Path) -> None
     run(
         tmp_path / "study",
         Sweep(weight_bits=(4, 2)),
-        on_cell=lambda study: counts.append(len(Table.of(study).results())),
+        on_cell=lambda study: counts.append(len(SweepTable.of(study).results())),
     )
     assert counts == [1, 2]
 
@@ -424,7 +424,7 @@ def test_a_cell_in_other_hands_is_left_alone(tmp_path: Path, trained: list[str])
     grid = Sweep(weight_bits=(4, 2))
     cell = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].cell
     other = replace(cell, name="w2-a8-x1-seed0")
-    with Table.of(Study(tmp_path / "study")).claimed(other) as mine:
+    with SweepTable.of(Study(tmp_path / "study")).claimed(other) as mine:
         assert mine
         result = run(tmp_path / "study", grid)
         assert (len(result.results), result.missing) == (1, 1)
@@ -438,9 +438,9 @@ def test_a_cell_that_has_just_ended_elsewhere_is_not_done_again(
     """Between the look at the table and the lock."""
     run(tmp_path / "study", Sweep(weight_bits=(4,)))
     trained.clear()
-    tables: list[dict[str, Result]] = [{}, {}]  # the look at plans, and the first at cells
-    real: Callable[[Table], dict[str, Result]] = Table.by_name
-    monkeypatch.setattr(Table, "by_name", lambda self: tables.pop() if tables else real(self))
+    tables: list[dict[str, SweepRunResult]] = [{}, {}]  # the look at plans, and the first at cells
+    real: Callable[[SweepTable], dict[str, SweepRunResult]] = SweepTable.by_name
+    monkeypatch.setattr(SweepTable, "by_name", lambda self: tables.pop() if tables else real(self))
     run(tmp_path / "study", Sweep(weight_bits=(4,)))
     assert trained == []
 
@@ -484,5 +484,5 @@ def test_two_processes_share_the_cells(unbroken: SweepResult, tmp_path: Path) ->
     assert [process.returncode for process in processes] == [0, 0]
     assert all(done)
     assert sorted(done[0] + done[1]) == sorted([*scores(unbroken), "float baseline"])
-    results = Table.of(Study(tmp_path / "study")).by_name()
+    results = SweepTable.of(Study(tmp_path / "study")).by_name()
     assert {name: each.valid for name, each in results.items()} == scores(unbroken)

@@ -3,12 +3,12 @@
 import pytest
 
 from autoquant.analysis.profile import Growth, LayerProfile, Profile
-from autoquant.figures.facts import Facts
+from autoquant.figures.study_data import Facts
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.folder import Baseline, Study
 from autoquant.study.outcome import Outcome, to_csv
-from autoquant.study.sweep_table import Cell, Result
+from autoquant.study.sweep_table import SweepRun, SweepRunResult
 from autoquant.study.sweep_table import to_csv as cells_to_csv
 
 FLOAT_BYTES = 2_400_000
@@ -78,8 +78,8 @@ def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None,
     grid = {"weight_bits": bits, "activation_bits": activations, "budget": budget}
     grid["width"] = None if activations is None else width
     share = (bits or 4) / 32 * width
-    return Result(
-        Cell(f"{name}-seed{seed}", PLAN, seed, start, **grid),
+    return SweepRunResult(
+        SweepRun(f"{name}-seed{seed}", PLAN, seed, start, **grid),
         "diverged" if valid is None else "complete",
         valid=valid,
         size_bytes=int(share * FLOAT_BYTES),

@@ -13,7 +13,7 @@ from autoquant.figures.curves import (
     width_curves,
 )
 from tests.figures.samples import cell, texts
-from tests.figures.test_grid import FILLED, UNIFORM, facts
+from tests.figures.test_heatmap import FILLED, UNIFORM, facts
 
 
 def test_a_curve_over_sizes_for_each_width_and_activation_bits():

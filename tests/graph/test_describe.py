@@ -74,7 +74,7 @@ def test_stacked_language_model() -> None:
     assert readers(network, "decoder") == ()
     assert dict(network.groups) == {name: name for name in network.names}
     assert dict(network.frozen) == {"decoder": "feeds the model's output"}
-    assert network.leftovers == ()
+    assert network.unquantized == ()
 
 
 def test_deep_speech() -> None:
@@ -452,10 +452,10 @@ def test_dropouts(forward: Any, expected: dict[str, float]) -> None:
     assert dict(read(Two(forward)).dropouts) == expected
 
 
-# --- leftovers, shared weights and odd modules ----------------------------------------------------
+# --- unquantized tensors, shared weights, modules ----------------------------------------------
 
 
-class Leftover(nn.Module):
+class UnquantizedTensor(nn.Module):
     lead = (3,)
 
     def __init__(self) -> None:
@@ -470,8 +470,8 @@ class Leftover(nn.Module):
 
 
 def test_leftovers_are_counted() -> None:
-    network = read(Leftover())
-    shapes = {each.name: (each.dtype, each.shape) for each in network.leftovers}
+    network = read(UnquantizedTensor())
+    shapes = {each.name: (each.dtype, each.shape) for each in network.unquantized}
     assert shapes == {
         "gain": ("float32", (6,)),
         "norm.num_batches_tracked": ("int64", ()),
@@ -497,7 +497,7 @@ def test_a_module_under_two_names_is_one_layer() -> None:
     layer = nn.Linear(4, 4)
     network = read(nn.Sequential(layer, nn.ReLU(), layer))
     assert network.names == ("0",)
-    assert network.leftovers == ()
+    assert network.unquantized == ()
 
 
 def test_a_model_without_known_layers_is_refused() -> None:
@@ -515,14 +515,14 @@ def test_bare_recurrent_model(cell: type[nn.RNNBase]) -> None:
     network = read(cell(3, 4, num_layers=2))
     assert network.names == ("l0", "l1")
     assert set(network.frozen.values()) == {"feeds the model's output"}
-    assert network.leftovers == ()
+    assert network.unquantized == ()
 
 
 def test_bare_linear_model() -> None:
     network = read(nn.Linear(3, 4))
     assert network.names == ("",)
     assert network.parameters == 16
-    assert network.leftovers == ()
+    assert network.unquantized == ()
 
 
 def test_units_of_a_projected_lstm_are_those_of_the_projection() -> None:
@@ -531,7 +531,7 @@ def test_units_of_a_projected_lstm_are_those_of_the_projection() -> None:
     assert network.names == ("front", "rnn.l0", "rnn.l1", "back")
     assert network.inputs["rnn.l1"] == (Segment("rnn.l0", 3),) * 2
     assert network.inputs["back"] == (Segment("rnn.l1", 3),) * 2
-    assert network.leftovers == ()
+    assert network.unquantized == ()
     assert dict(network.frozen) == {"back": "feeds the model's output"}
     twice = 2 * 2 * 4 * 6  # the second biases
     assert network.parameters == sum(p.numel() for p in model.parameters()) - twice

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoquant.graph import growth_check
 from autoquant.graph.describe import describe
-from autoquant.graph.growth_check import proven
+from autoquant.graph.growth_check import with_verified_growth
 from autoquant.graph.network import Network, Segment
 from autoquant.graph.prepare import prepare
 from tests.graph.tracing.lines import here
@@ -159,8 +159,8 @@ def test_a_wrong_layout_is_found() -> None:
         inputs=MappingProxyType({**network.inputs, "down.0": wrong}),
         outputs=MappingProxyType({**network.outputs, "up.0": (Segment("up.0", 6),)}),
     )
-    assert proven(model, network, inputs).why_fixed("up.0") is None
-    assert proven(model, broken, inputs).why_fixed("up.0") is not None
+    assert with_verified_growth(model, network, inputs).why_fixed("up.0") is None
+    assert with_verified_growth(model, broken, inputs).why_fixed("up.0") is not None
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -132,5 +132,5 @@ def test_it_grows_packs_and_reloads(tmp_path: Any) -> None:
     cycle = Cycle(Normed, (torch.randn(3, 3, 7),))
     cycle.check_prepared()
     assert cycle.free == ["first"]
-    assert describe(cycle.model, cycle.inputs).leftovers == ()
+    assert describe(cycle.model, cycle.inputs).unquantized == ()
     cycle.check_packed(cycle.mixed({"first": 1.5}), tmp_path)

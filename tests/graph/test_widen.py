@@ -337,7 +337,7 @@ def test_a_split_pair_rounds_no_worse_than_the_single_weight(
     grid = Grid.signed(min(bits, 4), kind)
     weight = model[1].weight.detach()
     step = mse_scale(weight, grid, per_channel=per_channel)
-    inner = (weight / step).abs() < grid.high - 1  # far from the ends, halves are too
+    inner = (weight / step).abs() < grid.qmax - 1  # far from the ends, halves are too
 
     def rounded(values: Tensor) -> Tensor:
         return decode(encode(values, step, grid), step, grid)

@@ -15,9 +15,15 @@ from torch.nn import functional as F
 
 from autoquant.backend import Compute, computing
 from autoquant.kernels import integer_linear
-from autoquant.kernels.integer_linear import DEEPEST, linear
+from autoquant.kernels.integer_linear import MAX_COLUMNS, linear
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, Grid, coding_of, decode, mark
+from autoquant.quantization.codes import (
+    Grid,
+    QuantParams,
+    attach_quant_params,
+    decode,
+    quant_params_of,
+)
 from autoquant.quantization.fake_quantize import fake_quantize
 from tests.quantization.native.machine import (
     EVERY_SET,
@@ -44,15 +50,15 @@ WORST = {  # codes of inputs, of weights, and the input's grid
 def codes(grid: Grid, *shape: int, seed: int = 0) -> Tensor:
     """Random codes of a grid, its ends among them where there is room."""
     generator = torch.Generator().manual_seed(seed)
-    made = torch.randint(grid.low, grid.high + 1, shape, generator=generator).float()
+    made = torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator).float()
     flat = made.view(-1)
-    flat[0], flat[-1] = grid.low, grid.high
+    flat[0], flat[-1] = grid.qmin, grid.qmax
     return made
 
 
 def coded(whole: Tensor, grid: Grid, scale: Tensor = ONE) -> Tensor:
     """The values that codes stand for, marked."""
-    return mark(decode(whole, scale, grid), Coding(scale, grid))
+    return attach_quant_params(decode(whole, scale, grid), QuantParams(scale, grid))
 
 
 def whole_sums(inputs: Tensor, weight: Tensor, offset: float) -> np.ndarray:
@@ -149,7 +155,7 @@ def test_the_largest_codes_of_any_bits_do_not_saturate(second, instructions):
     weights = [Grid.signed(first, "midtread") for first in range(1, 9)]
     with running_on(instructions):
         for grid, weight in product(grids, weights):
-            for x, w in product((grid.low, grid.high), (weight.low, weight.high)):
+            for x, w in product((grid.qmin, grid.qmax), (weight.qmin, weight.qmax)):
                 left, right = torch.full((3, depth), float(x)), torch.full((9, depth), float(w))
                 ours = linear(coded(left, grid), coded(right, weight), None)
                 assert torch.equal(ours, torch.full((3, 9), depth * x * (w + weight.offset)))
@@ -166,7 +172,7 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
             expected = linear(coded(x, first), coded(w, second), None)
             matrix = native.pack_codes(w.to(torch.int8), second, math.ceil(bits))
             ours = integer_linear.integer_product(
-                x, matrix, Coding(ONE, first), torch.ones(1), None
+                x, matrix, QuantParams(ONE, first), torch.ones(1), None
             )
             assert same_bits(ours, expected)
 
@@ -176,12 +182,14 @@ def test_a_weight_in_bit_planes_gives_the_same(bits, instructions):
 def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, instructions):
     grid, depth, one = Grid.signed(bits, "midtread"), 301, torch.ones(1)
     with running_on(instructions):
-        for inputs, w in product((Grid.unsigned(8), Grid.signed(8)), (grid.low, grid.high)):
+        for inputs, w in product((Grid.unsigned(8), Grid.signed(8)), (grid.qmin, grid.qmax)):
             weight = torch.full((9, depth), w, dtype=torch.int8)
             matrix = native.pack_codes(weight, grid, bits)
-            for x, rows in product((inputs.low, inputs.high), (1, 2, 3, 7)):
+            for x, rows in product((inputs.qmin, inputs.qmax), (1, 2, 3, 7)):
                 left = torch.full((rows, depth), float(x))
-                ours = integer_linear.integer_product(left, matrix, Coding(ONE, inputs), one, None)
+                ours = integer_linear.integer_product(
+                    left, matrix, QuantParams(ONE, inputs), one, None
+                )
                 whole = depth * x * (w + grid.offset)
                 assert torch.equal(ours, torch.full((rows, 9), float(whole)))
 
@@ -190,7 +198,7 @@ def test_the_largest_codes_in_bit_planes_do_not_saturate(bits, instructions):
 @pytest.mark.parametrize(("x", "w", "grid"), WORST.values(), ids=WORST)
 def test_sums_of_the_deepest_layer_fit(x, w, grid, instructions, integers):
     """255 * 128 * 65535 is below 2^31, and so is everything on the way there."""
-    depth = DEEPEST - 1
+    depth = MAX_COLUMNS - 1
     inputs, weight = torch.full((1, depth), float(x)), torch.full((2, depth), float(w))
     with running_on(instructions):
         ours = linear(coded(inputs, grid), coded(weight, Grid.signed(8)), None)
@@ -199,9 +207,9 @@ def test_sums_of_the_deepest_layer_fit(x, w, grid, instructions, integers):
 
 
 def test_a_deeper_layer_is_left_to_torch(integers):
-    inputs, weight = torch.full((1, DEEPEST), 255.0), torch.full((1, DEEPEST), -128.0)
+    inputs, weight = torch.full((1, MAX_COLUMNS), 255.0), torch.full((1, MAX_COLUMNS), -128.0)
     ours = linear(coded(inputs, Grid.unsigned(8)), coded(weight, Grid.signed(8)), None)
-    assert float(ours) == pytest.approx(-128 * 255 * DEEPEST, rel=1e-5)
+    assert float(ours) == pytest.approx(-128 * 255 * MAX_COLUMNS, rel=1e-5)
     assert integers == []
 
 
@@ -218,7 +226,9 @@ def quantized(
         torch.randn(width, depth, generator=generator),
     )
     grid = Grid.signed(bits)
-    scale = (w.abs().amax(1, keepdim=True) if channels else w.abs().amax().view(1, 1)) / grid.reach
+    scale = (
+        w.abs().amax(1, keepdim=True) if channels else w.abs().amax().view(1, 1)
+    ) / grid.max_level
     weight = fake_quantize(w, scale, grid)
     inputs = fake_quantize(x, torch.tensor(0.02), Grid.signed(8))
     return inputs, weight, torch.randn(width, generator=generator)
@@ -256,8 +266,8 @@ def test_inputs_of_any_number_of_axes(shape, integers):
 
 def test_tensors_with_gaps_in_memory(integers):
     x, w, bias = quantized()
-    inputs = mark(x.t().contiguous().t(), coding_of(x))
-    weight = mark(w.t().contiguous().t(), coding_of(w))
+    inputs = attach_quant_params(x.t().contiguous().t(), quant_params_of(x))
+    weight = attach_quant_params(w.t().contiguous().t(), quant_params_of(w))
     gaps = torch.stack([bias, bias], 1)[:, 0]
     assert not any(each.is_contiguous() for each in (inputs, weight, gaps))
     assert same_bits(linear(inputs, weight, gaps), linear(x, w, bias))
@@ -355,9 +365,9 @@ def test_a_gradient_that_nobody_wants_is_not_computed(wanted, monkeypatch):
         lambda *two: products.append(two) or multiply(*two),
     )
     leaves = [each.detach().clone() for each in quantized()]
-    marks = [*map(coding_of, quantized())]
+    marks = [*map(quant_params_of, quantized())]
     leaf = leaves[wanted].requires_grad_()
-    inputs, weight = (mark(leaves[i], marks[i]) for i in (0, 1))
+    inputs, weight = (attach_quant_params(leaves[i], marks[i]) for i in (0, 1))
     (grad,) = torch.autograd.grad(linear(inputs, weight, leaves[2]).sum(), leaf)
     assert grad.shape == leaf.shape
     assert len(products) == (wanted < 2)

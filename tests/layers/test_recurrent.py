@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from autoquant.kernels import Cell, Weights
 from autoquant.kernels.recurrent import reference
 from autoquant.layers import recurrent
-from autoquant.layers.packed import mirrored
+from autoquant.layers.packed_sequence import mirrored
 from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
-from autoquant.quantization.codes import Coding, Grid, coding_of, mark
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, quant_params_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 
@@ -83,18 +83,18 @@ def test_a_kernel_gets_what_the_hook_returned(
         return recur(cell, inputs, *rest)
 
     monkeypatch.setattr(recurrent, "recur", spy)
-    layer, coding = layer_of(), Coding(torch.tensor(0.5), Grid.unsigned(4))
+    layer, coding = layer_of(), QuantParams(torch.tensor(0.5), Grid.unsigned(4))
     returned: list[Tensor] = []
 
     def quantize(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        returned.append(mark(args[0].clone(), coding))
+        returned.append(attach_quant_params(args[0].clone(), coding))
         return returned[0], *args[1:]
 
     layer.register_forward_pre_hook(quantize)
     layer(noise(sum(sizes), F), sizes, states_for(layer, sizes[0]))
     forward, reverse = seen
     assert forward is returned[0]
-    assert coding_of(reverse) is coding
+    assert quant_params_of(reverse) is coding
     assert torch.equal(reverse, mirrored(forward, sizes))
 
 

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autoquant.kernels import linear
-from autoquant.quantization.codes import Coding, Grid, Rule, coding_of, mark
+from autoquant.quantization.codes import (
+    Grid,
+    QuantParams,
+    Rule,
+    attach_quant_params,
+    quant_params_of,
+)
 from autoquant.quantization.fake_quantize import fake_quantize
 
-CODING = Coding(torch.tensor(0.5), Grid.signed(4))
+CODING = QuantParams(torch.tensor(0.5), Grid.signed(4))
 
 
 # --- grids ---------------------------------------------------------------------------------------
@@ -36,22 +42,22 @@ CODING = Coding(torch.tensor(0.5), Grid.signed(4))
     ],
 )
 def test_levels(grid, levels):
-    assert [code + grid.offset for code in range(grid.low, grid.high + 1)] == levels
-    assert grid.reach == max(map(abs, levels))
+    assert [code + grid.offset for code in range(grid.qmin, grid.qmax + 1)] == levels
+    assert grid.max_level == max(map(abs, levels))
 
 
 @given(st.integers(1, 8), st.sampled_from(["auto", "midrise", "midtread"]))
 def test_codes_of_weights_fit_into_a_signed_byte(bits, kind):
     grid = Grid.signed(bits, kind)
-    assert (grid.low, grid.high) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    assert grid.low >= -128
+    assert (grid.qmin, grid.qmax) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    assert grid.qmin >= -128
     assert grid.offset in (0.0, 0.5)
 
 
 @given(st.integers(1, 8))
 def test_codes_of_unsigned_activations_fit_into_a_byte(bits):
     assert Grid.unsigned(bits) == Grid(0, 2**bits - 1, 0.0)
-    assert Grid.unsigned(bits).reach == 2**bits - 1
+    assert Grid.unsigned(bits).max_level == 2**bits - 1
 
 
 @given(st.integers(2, 8))
@@ -63,14 +69,14 @@ def test_midrise_is_for_few_bits(bits):
 
 
 def marked() -> torch.Tensor:
-    return mark(torch.ones(4, 4), CODING)
+    return attach_quant_params(torch.ones(4, 4), CODING)
 
 
 def test_a_mark_is_found_on_the_tensor_itself():
     tensor = torch.ones(3)
-    assert coding_of(tensor) is None
-    assert mark(tensor, CODING) is tensor
-    assert coding_of(tensor) is CODING
+    assert quant_params_of(tensor) is None
+    assert attach_quant_params(tensor, CODING) is tensor
+    assert quant_params_of(tensor) is CODING
 
 
 OPERATIONS = {
@@ -92,33 +98,33 @@ OPERATIONS = {
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_an_operation_drops_the_mark(operation):
     tensor = marked()
-    assert coding_of(operation(tensor)) is None
-    assert coding_of(tensor) is CODING
+    assert quant_params_of(operation(tensor)) is None
+    assert quant_params_of(tensor) is CODING
 
 
 @pytest.mark.parametrize("name", ["add_", "mul_", "fill_"])
 def test_a_change_in_place_drops_the_mark_too(name):
     tensor = marked()
     getattr(tensor, name)(2)
-    assert coding_of(tensor) is None
+    assert quant_params_of(tensor) is None
 
 
 @pytest.mark.parametrize("same", ["contiguous", "float", "cpu", "requires_grad_"])
 def test_what_returns_the_tensor_itself_keeps_the_mark(same):
     tensor = marked()
     assert getattr(tensor, same)() is tensor
-    assert coding_of(tensor) is CODING
+    assert quant_params_of(tensor) is CODING
 
 
 def test_a_copy_has_no_wrong_mark():
     tensor = marked()
     tensor.mul_(2)
-    assert coding_of(copy.deepcopy(tensor)) is None
+    assert quant_params_of(copy.deepcopy(tensor)) is None
 
 
 def test_a_mark_holds_no_graph():
     scale = torch.tensor(0.5, requires_grad=True)
-    found = coding_of(fake_quantize(torch.ones(3), scale * 1.0, Grid.signed(4)))
+    found = quant_params_of(fake_quantize(torch.ones(3), scale * 1.0, Grid.signed(4)))
     assert found.scale.grad_fn is None
     assert not found.scale.requires_grad
 
@@ -126,7 +132,7 @@ def test_a_mark_holds_no_graph():
 def test_values_that_are_not_clipped_get_no_mark():
     """Their codes may be any whole numbers."""
     result = fake_quantize(torch.ones(3), torch.tensor(0.5), Grid.signed(4), clip=False)
-    assert coding_of(result) is None
+    assert quant_params_of(result) is None
 
 
 @given(st.integers(1, 8) | st.just(1.6), st.booleans(), st.integers(0, 99))
@@ -135,10 +141,10 @@ def test_a_mark_says_the_truth(bits, channels, seed):
     values = torch.randn(5, 7, generator=generator)
     scale = torch.rand((5, 1) if channels else (), generator=generator) + 0.1
     result = fake_quantize(values, scale, Grid.signed(bits))
-    found = coding_of(result)
+    found = quant_params_of(result)
     codes = (result / found.scale - found.grid.offset).round()
     assert torch.equal((codes + found.grid.offset) * found.scale, result)
-    assert found.grid.low <= int(codes.min()) <= int(codes.max()) <= found.grid.high
+    assert found.grid.qmin <= int(codes.min()) <= int(codes.max()) <= found.grid.qmax
 
 
 def test_a_stale_factor_is_not_used():

@@ -47,15 +47,15 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> tor
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_has_two_to_the_bits_levels(name):
     grid = GRIDS[name]
-    assert grid.high - grid.low + 1 == (3 if name == "three levels" else 1 << int(name[-1]))
-    levels = [code + grid.offset for code in range(grid.low, grid.high + 1)]
-    assert grid.reach == max(abs(level) for level in levels)
+    assert grid.qmax - grid.qmin + 1 == (3 if name == "three levels" else 1 << int(name[-1]))
+    levels = [code + grid.offset for code in range(grid.qmin, grid.qmax + 1)]
+    assert grid.max_level == max(abs(level) for level in levels)
 
 
 @pytest.mark.parametrize("bits", CODE_BITS)
 def test_midrise_levels_are_symmetric_without_zero(bits):
     grid = Grid.signed(bits, "midrise")
-    levels = [code + grid.offset for code in range(grid.low, grid.high + 1)]
+    levels = [code + grid.offset for code in range(grid.qmin, grid.qmax + 1)]
     assert levels == [-level for level in reversed(levels)]
     assert 0 not in levels
 
@@ -77,7 +77,7 @@ def test_one_bit_is_always_midrise():
 def test_every_code_survives_decoding(grid, exponent, bfloat):
     scale = torch.tensor(2.0**exponent)
     scale = scale.bfloat16().float() if bfloat else scale
-    codes = torch.arange(grid.low, grid.high + 1, dtype=torch.float32)
+    codes = torch.arange(grid.qmin, grid.qmax + 1, dtype=torch.float32)
     values = decode(codes, scale, grid)
     assert torch.equal(encode(values, scale, grid), codes)
     assert torch.equal(decode(encode(values, scale, grid), scale, grid), values)
@@ -85,9 +85,9 @@ def test_every_code_survives_decoding(grid, exponent, bfloat):
 
 @EVERY_GRID
 def test_codes_are_the_nearest_levels(grid):
-    values = 3 * grid.reach * randn(500, dtype=torch.float64)
+    values = 3 * grid.max_level * randn(500, dtype=torch.float64)
     scale = torch.tensor(0.7, dtype=torch.float64)
-    codes = torch.arange(grid.low, grid.high + 1, dtype=torch.float64)
+    codes = torch.arange(grid.qmin, grid.qmax + 1, dtype=torch.float64)
     levels = (codes + grid.offset) * scale
     nearest = (values[:, None] - levels).abs().amin(1)
     ours = (values - decode(encode(values, scale, grid), scale, grid)).abs()
@@ -124,7 +124,7 @@ def composed(
     steps = values / scale - grid.offset
     codes = straight_through(steps, steps.round())
     if clip:
-        clipped = codes.clamp(grid.low, grid.high)
+        clipped = codes.clamp(grid.qmin, grid.qmax)
         codes = clipped if masked else straight_through(codes, clipped)
     return scale * (codes + grid.offset)
 
@@ -139,7 +139,7 @@ def composed(
     "shape", [(6, 1), (1, 1), ()], ids=["scale-a-row", "scale-a-tensor", "scalar"]
 )
 def test_gradients_equal_autograd(grid, clip, masked, shape):
-    values = 2 * grid.reach * randn(6, 40, dtype=torch.float64)
+    values = 2 * grid.max_level * randn(6, 40, dtype=torch.float64)
     scale = 1 + randn(*shape, seed=1, dtype=torch.float64).abs()
     upstream = randn(6, 40, seed=2, dtype=torch.float64)
     results = []
@@ -148,7 +148,7 @@ def test_gradients_equal_autograd(grid, clip, masked, shape):
         result = function(*inputs, grid, clip=clip, masked=masked)
         results.append((result, *torch.autograd.grad(result, inputs, upstream)))
     (expected, to_values, to_scale), (ours, our_values, our_scale) = results
-    factor = 1 / math.sqrt(values.numel() / scale.numel() * grid.reach)  # LSQ, section 2.2
+    factor = 1 / math.sqrt(values.numel() / scale.numel() * grid.max_level)  # LSQ, section 2.2
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(our_values, to_values, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(our_scale, to_scale * factor, rtol=1e-9, atol=1e-12)
@@ -225,7 +225,7 @@ def error_of(rows: torch.Tensor, scale: torch.Tensor, grid: Grid) -> torch.Tenso
 
 def least_error(rows: torch.Tensor, grid: Grid, steps: int = 600) -> torch.Tensor:
     """The smallest error of each row over a fine grid of step sizes."""
-    widest = rows.abs().amax(1, keepdim=True) / grid.reach
+    widest = rows.abs().amax(1, keepdim=True) / grid.max_level
     shares = torch.linspace(0.03, 1.5, steps)
     return torch.stack([error_of(rows, widest * share, grid) for share in shares]).amin(0)
 
@@ -537,7 +537,7 @@ def test_calibration_finds_the_grid_and_the_step(bits, signed):
     quantizer = calibrated(bits, *batches)
     grid = Grid.signed(bits, "midtread") if signed else Grid.unsigned(bits)
     assert quantizer.grid == grid
-    assert int(quantizer.low) == grid.low
+    assert int(quantizer.qmin) == grid.qmin
     together = torch.cat([batch.flatten() for batch in batches])
     best = mse_scale(together[None], grid, per_channel=False)
     assert float(quantizer.scale().detach()) == pytest.approx(float(best), rel=1e-5)
@@ -545,7 +545,7 @@ def test_calibration_finds_the_grid_and_the_step(bits, signed):
     assert torch.equal(result, fake_quantize(batches[0], quantizer.scale(), grid))
     assert (
         float(result.detach().abs().max())
-        <= float(quantizer.scale().detach()) * grid.reach * 1.00001
+        <= float(quantizer.scale().detach()) * grid.max_level * 1.00001
     )
 
 
@@ -604,7 +604,7 @@ def test_wide_activations_are_casts_without_state(bits):
 def test_restore_ends_observation(signed):
     source = calibrated(4, randn(500) if signed else randn(500).relu())
     restored = ActivationQuantizer(4, PLAIN)
-    restored.restore(float(source.log_scale.detach()), int(source.low))
+    restored.restore(float(source.log_scale.detach()), int(source.qmin))
     x = 2 * randn(100, seed=5)
     assert torch.equal(restored(x), source(x))
     assert restored.grid == source.grid

@@ -27,7 +27,7 @@ class Widest:
 
     def start(self, weight, grid, *, per_channel):
         rows = weight.detach().abs().flatten(1) if per_channel else weight.detach().abs()[None]
-        return (rows.amax(-1) / grid.reach).view(-1, *[1] * (weight.ndim - 1))
+        return (rows.amax(-1) / grid.max_level).view(-1, *[1] * (weight.ndim - 1))
 
     def follow(self, weight, grid, magnitude):
         raise AssertionError
@@ -54,7 +54,7 @@ def test_a_rule_from_outside_is_used_and_its_file_reloads(own: str, tmp_path: Pa
     quantizer: WeightQuantizer = built[0].parametrizations.weight[0]  # type: ignore
     largest = source[0].weight.detach().abs().amax(1, keepdim=True)
     widest: Tensor = quantizer.log_scale.exp()
-    torch.testing.assert_close(widest, largest / Grid.signed(3).reach)
+    torch.testing.assert_close(widest, largest / Grid.signed(3).max_level)
     size = packed_file.save(tmp_path / "packed", built, network, plan, scheme)
     assert size == manifest.size_bytes(network, plan, scheme)
     loaded = packed_file.load(tmp_path / "packed", source)
@@ -67,7 +67,7 @@ def test_the_mean_reaches_as_far_whatever_the_levels() -> None:
     for bits in (1, 1.6, 2, 4):
         grid = Grid.signed(bits, "midrise")
         scale = rule_named("mean").follow(weight, grid, None)  # type: ignore[union-attr]
-        assert float(scale * (grid.high - grid.low)) == pytest.approx(2.5 * weight.abs().mean())
+        assert float(scale * (grid.qmax - grid.qmin)) == pytest.approx(2.5 * weight.abs().mean())
     quantizer = WeightQuantizer(weight, 1.6, Scheme(scale="mean", granularity="tensor"))
     levels = (quantizer(weight) / weight.abs().mean()).unique()
     assert levels.tolist() == pytest.approx([-1.25, 0, 1.25], rel=0.01)

@@ -129,7 +129,7 @@ def test_lookup_is_a_row_of_the_whole_table(
     grid = Grid.signed(bits)
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(
-        grid.low, grid.high + 1, (words, units), generator=generator, dtype=torch.int8
+        grid.qmin, grid.qmax + 1, (words, units), generator=generator, dtype=torch.int8
     )
     scale = noise(words if each else 1, 1, seed=seed).abs() + 0.01
     table = PackedWeight(codes, scale, grid, bits, gates=None)

@@ -84,7 +84,7 @@ def test_no_bias(tmp_path: Path) -> None:
 def test_inputs_of_one_sign_and_of_both(activation: int, signed: bool, tmp_path: Path) -> None:
     inputs = noise(6, 3, FEATURES) if signed else noise(6, 3, FEATURES).abs()
     both = pair(tmp_path, lambda: nn.Linear(FEATURES, UNITS), LayerChoice(3, activation), inputs)
-    assert (both.loaded.input_quantizer.grid.low < 0) == signed
+    assert (both.loaded.input_quantizer.grid.qmin < 0) == signed
     assert_same(both, noise(6, FEATURES, seed=2))
 
 
@@ -129,7 +129,7 @@ def test_the_weight_is_what_its_codes_stand_for(weight: float, scheme: str, tmp_
     (packed,) = weights_of(both.loaded)
     codes = packed.codes()
     assert codes.dtype == torch.int8
-    assert packed.grid.low <= int(codes.min()) <= int(codes.max()) <= packed.grid.high
+    assert packed.grid.qmin <= int(codes.min()) <= int(codes.max()) <= packed.grid.qmax
     by_hand = (codes.float() + packed.grid.offset) * packed.scale
     assert torch.equal(both.loaded.weight, by_hand)
     assert torch.equal(both.loaded.weight, both.fake.weight)

@@ -137,7 +137,7 @@ def test_a_stored_model_is_about_as_large_as_its_file(tmp_path: Path) -> None:
 
 # --- moves ----------------------------------------------------------------------------------------
 
-STAYS: Ways = {
+NO_GROWTH: Ways = {
     "cpu": lambda model: model.cpu(),
     "float": lambda model: model.float(),
     "double and back": lambda model: model.double().float(),
@@ -147,7 +147,7 @@ STAYS: Ways = {
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
-@pytest.mark.parametrize("way", STAYS.values(), ids=STAYS)
+@pytest.mark.parametrize("way", NO_GROWTH.values(), ids=NO_GROWTH)
 def test_moves_that_end_where_they_began(way: Any, used: bool, both: Pair) -> None:
     if used:
         both.loaded(WORDS)

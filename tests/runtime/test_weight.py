@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoquant.errors import UserError
 from autoquant.quantization.bitpacking import packed_bytes
-from autoquant.quantization.codes import Grid, coding_of
+from autoquant.quantization.codes import Grid, quant_params_of
 from autoquant.quantization.native import library
 from autoquant.quantization.native.matrix import lanes
 from autoquant.runtime import PackedWeight
@@ -28,7 +28,7 @@ GATES = {"one gate": 1, "three gates": 3, "four gates": 4}
 def codes_of(rows: int, columns: int, bits: int, seed: int = 0) -> Tensor:
     grid, generator = Grid.signed(bits), torch.Generator().manual_seed(seed)
     shape = (rows, columns)
-    return torch.randint(grid.low, grid.high + 1, shape, generator=generator, dtype=torch.int8)
+    return torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator, dtype=torch.int8)
 
 
 def weight_of(
@@ -117,7 +117,7 @@ def test_codes_come_back(bits: int, gates: int, units: int, columns: int, seed: 
 def test_values_are_marked_with_their_codes(bits: int, grid: str) -> None:
     codes, scale = codes_of(9, 5, bits), noise(9, 1).abs()
     weight = PackedWeight(codes, scale, Grid.signed(bits, grid), bits)
-    coding = coding_of(weight.values())
+    coding = quant_params_of(weight.values())
     assert coding is not None
     assert coding.grid == weight.grid
     assert torch.equal(coding.scale, scale)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.samplers.bit_allocation import CELLS, PROMISING, Allocation, knapsack
+from autoquant.samplers.bit_allocation import CELLS, MAX_LOSS_RATIO, Allocation, knapsack
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
 from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
@@ -86,7 +86,7 @@ def test_starts_rise_least_at_each_promising_width(budget: int) -> None:
     starts = allocation_of(budget).starts()
     widths = [width for width in range(3) if 45 + 5 * width <= budget]
     best = {width: best_rise(budget, width) for width in widths}
-    promising = [w for w in widths if best[w] <= PROMISING * min(best.values())]
+    promising = [w for w in widths if best[w] <= MAX_LOSS_RATIO * min(best.values())]
     assert [point[WIDTH] for point in starts] == promising
     for point in starts:
         assert size_of(SPACE.plan(point)) <= budget

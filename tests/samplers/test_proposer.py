@@ -18,7 +18,7 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.errors import UserError
 from autoquant.plan import Plan
 from autoquant.samplers.bit_allocation import Allocation
-from autoquant.samplers.proposer import INFORMED, SAMPLERS, Proposer
+from autoquant.samplers.proposer import MIN_TRIALS_FOR_SAMPLER, SAMPLERS, Proposer
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Dimension, Point, SearchSpace
 from autoquant.study.outcome import Outcome
@@ -208,8 +208,8 @@ def test_the_first_ones_spend_bits_where_few_hurt() -> None:
 
 
 def test_informed_proposals_fit_and_differ() -> None:
-    points = run(informed(), INFORMED + 5)
-    assert len(set(points)) == INFORMED + 5
+    points = run(informed(), MIN_TRIALS_FOR_SAMPLER + 5)
+    assert len(set(points)) == MIN_TRIALS_FOR_SAMPLER + 5
     assert all(size_of(SPACE.plan(point)) <= 150 for point in points)
 
 
@@ -225,8 +225,8 @@ def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyP
     points = run(proposer, 3)
     assert not asked
     tried = {SPACE.plan(point) for point in points}
-    trials = [ended(proposer, point) for point in points] * INFORMED
-    proposer.propose(trials[:INFORMED], [], tried)
+    trials = [ended(proposer, point) for point in points] * MIN_TRIALS_FOR_SAMPLER
+    proposer.propose(trials[:MIN_TRIALS_FOR_SAMPLER], [], tried)
     assert len(asked) == 1
 
 
@@ -242,7 +242,7 @@ def test_the_sampler_is_asked_where_guesses_repeat(monkeypatch: pytest.MonkeyPat
 
 def test_informed_and_stopped_in_between() -> None:
     points = run(informed(), 14)
-    for stop in (0, 3, 7, INFORMED, 13):
+    for stop in (0, 3, 7, MIN_TRIALS_FOR_SAMPLER, 13):
         fresh = informed()
         trials = [ended(fresh, point) for point in points[:stop]]
         tried = {SPACE.plan(point) for point in points[:stop]}

@@ -13,8 +13,8 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Search, Space
-from autoquant.space.layer_overrides import Ruling, Rulings, resolve
-from autoquant.space.search_space import SearchSpace, build_space, canonical
+from autoquant.space.layer_overrides import LayerOverride, LayerOverrides, resolve
+from autoquant.space.search_space import SearchSpace, build_space, uniform_plan
 from tests.toys import language_model
 
 NETWORK = describe(prepare(language_model(layers=2)), (torch.zeros(3, 2, dtype=torch.long),))
@@ -37,7 +37,7 @@ class Tied(nn.Module):
 TIED = describe(prepare(Tied()), (torch.zeros(2, 4),))
 
 
-def resolved(rules: dict[str, Any], network: Any = NETWORK) -> Rulings:
+def resolved(rules: dict[str, Any], network: Any = NETWORK) -> LayerOverrides:
     return resolve(network, Search(rules=rules).rules)
 
 
@@ -62,10 +62,13 @@ def test_the_last_match_that_names_a_key_counts() -> None:
             "rnn.l1": {"activation_bits": [8]},
         }
     )
-    assert found["decoder"]["weight_bits"] == Ruling("*", (4, 8))
-    assert found["rnn.l0"] == {"weight_bits": Ruling("rnn.*", (8,)), "width": Ruling("*", (1.0,))}
-    assert found["rnn.l1"]["weight_bits"] == Ruling("rnn.*", (8,))
-    assert found["rnn.l1"]["activation_bits"] == Ruling("rnn.l1", (8,))
+    assert found["decoder"]["weight_bits"] == LayerOverride("*", (4, 8))
+    assert found["rnn.l0"] == {
+        "weight_bits": LayerOverride("rnn.*", (8,)),
+        "width": LayerOverride("*", (1.0,)),
+    }
+    assert found["rnn.l1"]["weight_bits"] == LayerOverride("rnn.*", (8,))
+    assert found["rnn.l1"]["activation_bits"] == LayerOverride("rnn.l1", (8,))
 
 
 def test_a_pattern_passes_over_layers_without_what_it_names() -> None:
@@ -103,7 +106,7 @@ def test_layers_of_a_group_have_one_width() -> None:
         "back has [1, 1.5] (rules.back)"
     )
     found = resolved({"back": {"width": [1.0, 1.5]}}, TIED)
-    assert found["front"]["width"] == found["back"]["width"] == Ruling("back", (1.0, 1.5))
+    assert found["front"]["width"] == found["back"]["width"] == LayerOverride("back", (1.0, 1.5))
 
 
 class Shared(nn.Module):
@@ -131,7 +134,7 @@ def test_layers_that_share_a_weight_have_its_bits_in_common() -> None:
     assert usual.point(usual.plan((0, 0)).with_choice("decoder", weight_bits=4)) is None
     ruled = space_of({"decoder": {"weight_bits": 8}}, network)
     assert choices_of(ruled)["embedding.weight_bits"] == (8,)
-    plan = canonical(ruled, network, LayerChoice(2, 8))
+    plan = uniform_plan(ruled, network, LayerChoice(2, 8))
     assert (plan["embedding"].weight_bits, plan["decoder"].weight_bits) == (8, 8)
     with pytest.raises(UserError, match=r"share their weight one weight_bits: embedding has \[4\]"):
         resolved({"*": {"weight_bits": 8}, "embedding": {"weight_bits": 4}}, network)
@@ -181,7 +184,7 @@ def test_uniform_plans_keep_to_rules(bits: int) -> None:
         "decoder": {"weight_bits": [4, 8], "activation_bits": 4},
         "rnn.l0": {"width": [1.25, 1.5], "recurrent_bits": [2, 3]},
     }
-    plan = canonical(space_of(rules), NETWORK, LayerChoice(bits, 8))
+    plan = uniform_plan(space_of(rules), NETWORK, LayerChoice(bits, 8))
     assert plan["embedding"].weight_bits == plan["rnn.l0"].weight_bits == bits
     assert plan["decoder"].weight_bits == (8 if bits == 8 else 4)
     assert plan["decoder"].activation_bits == 4
@@ -191,7 +194,7 @@ def test_uniform_plans_keep_to_rules(bits: int) -> None:
 
 
 def test_uniform_plans_keep_to_the_width_of_a_group() -> None:
-    plan = canonical(space_of({"back": {"width": 2}}, TIED), TIED, LayerChoice(4, 8))
+    plan = uniform_plan(space_of({"back": {"width": 2}}, TIED), TIED, LayerChoice(4, 8))
     assert plan["front"].width == plan["back"].width == 2.0
     assert plan["out"].width == 1.0
     TIED.resized(plan)

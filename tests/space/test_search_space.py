@@ -23,8 +23,8 @@ from autoquant.space.search_space import (
     Point,
     SearchSpace,
     build_space,
-    canonical,
     pinned,
+    uniform_plan,
 )
 from tests.toys import SIZED, language_model, limit, prepared
 
@@ -161,7 +161,7 @@ def test_smallest_is_the_smallest() -> None:
 def test_canonical_plans_are_points(bits: int, split: bool) -> None:
     choices = Space(SPACE.weight_bits, SPACE.activation_bits, SPACE.width, split)
     space, network = language_space(choices)
-    plan = canonical(space, network, LayerChoice(bits, 8))
+    plan = uniform_plan(space, network, LayerChoice(bits, 8))
     point = space.point(plan)
     assert point is not None
     assert space.plan(point) == plan
@@ -171,12 +171,12 @@ def test_canonical_plans_are_points(bits: int, split: bool) -> None:
 
 def test_a_canonical_width_is_that_of_the_layers_that_may_grow() -> None:
     space, network = language_space(layers=2)
-    plan = canonical(space, network, LayerChoice(4, 8, 1.5))
+    plan = uniform_plan(space, network, LayerChoice(4, 8, 1.5))
     widths = {name: choice.width for name, choice in plan.choices.items()}
     assert widths == {"embedding": 1.5, "rnn.l0": 1.5, "rnn.l1": 1.5, "decoder": 1.0}
     assert space.point(plan) is not None
     still = build_space(network, [], SPACE)
-    assert canonical(still, network, LayerChoice(4, 8, 1.5)) == canonical(
+    assert uniform_plan(still, network, LayerChoice(4, 8, 1.5)) == uniform_plan(
         still, network, LayerChoice(4, 8)
     )
 
@@ -209,7 +209,7 @@ def test_a_pinned_space_has_one_width_and_one_precision_of_activations() -> None
 )
 def test_plans_outside_the_space(layer: str, change: dict[str, Any]) -> None:
     space, network = language_space()
-    plan = canonical(space, network, LayerChoice(4, 8))
+    plan = uniform_plan(space, network, LayerChoice(4, 8))
     assert space.point(plan) is not None
     assert space.point(plan.with_choice(layer, **change)) is None
 
@@ -217,7 +217,7 @@ def test_plans_outside_the_space(layer: str, change: dict[str, Any]) -> None:
 def test_tied_layers_with_two_widths_are_outside() -> None:
     network = prepared(Tied())[1]
     space = build_space(network, ["front", "back"], SPACE)
-    plan = canonical(space, network, LayerChoice(4, 8, 1.5)).with_choice("out", width=1.0)
+    plan = uniform_plan(space, network, LayerChoice(4, 8, 1.5)).with_choice("out", width=1.0)
     assert space.point(plan) is not None
     assert space.point(plan.with_choice("back", width=2.0)) is None
 

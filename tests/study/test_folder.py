@@ -12,7 +12,7 @@ import yaml
 
 from autoquant.errors import RunError, UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import FREE_KEYS, Baseline, Study
+from autoquant.study.folder import CHANGEABLE_SETTINGS, Baseline, Study
 from autoquant.study.outcome import Outcome, to_csv
 
 CONFIG: dict[str, Any] = {
@@ -124,7 +124,7 @@ def test_a_setting_that_an_older_version_did_not_know_has_its_default(tmp_path: 
 
 @pytest.mark.parametrize(("key", "value"), [("trials", 99), ("device", "cuda:1"), ("study", "x")])
 def test_free_keys_may_differ(key: str, value: Any, study: Study) -> None:
-    assert key in FREE_KEYS
+    assert key in CHANGEABLE_SETTINGS
     assert Study.create(study.path, changed(key, value)) == study
     assert study.config().get(key) == CONFIG.get(key)  # what it was made with stays
 

@@ -8,27 +8,34 @@ import pytest
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import COLUMNS, Cell, Result, Table, from_csv, to_csv
+from autoquant.study.sweep_table import (
+    COLUMNS,
+    SweepRun,
+    SweepRunResult,
+    SweepTable,
+    from_csv,
+    to_csv,
+)
 
 PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
-UNIFORM = Cell("w1.6-a8-x1.5-seed3", PLAN, 3, "baseline", 1.6, 8, 1.5)
-FILLED = Cell("0.125x-a8-x1-seed0", None, 0, "scratch", None, 8, 1.0, "0.125x")
-COMPLETE = Result(UNIFORM, "complete", 38.25, 37.0, 300_000, 0.125, 0.1, 1200.0, 50, 9.25)
-DIVERGED = Result(
+UNIFORM = SweepRun("w1.6-a8-x1.5-seed3", PLAN, 3, "baseline", 1.6, 8, 1.5)
+FILLED = SweepRun("0.125x-a8-x1-seed0", None, 0, "scratch", None, 8, 1.0, "0.125x")
+COMPLETE = SweepRunResult(UNIFORM, "complete", 38.25, 37.0, 300_000, 0.125, 0.1, 1200.0, 50, 9.25)
+DIVERGED = SweepRunResult(
     replace(UNIFORM, name="mine-seed3", weight_bits=None, activation_bits=None, width=None),
     "diverged",
     size_bytes=300_000,
     reason='the loss must be finite,\ngot "nan"',
 )
-TOO_LARGE = Result(FILLED, "too large")
+TOO_LARGE = SweepRunResult(FILLED, "too large")
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
-    return Table(tmp_path / "cells.csv", tmp_path / ".cells")
+def table(tmp_path: Path) -> SweepTable:
+    return SweepTable(tmp_path / "cells.csv", tmp_path / ".cells")
 
 
-def test_a_table_reads_what_it_wrote(table: Table) -> None:
+def test_a_table_reads_what_it_wrote(table: SweepTable) -> None:
     results = [COMPLETE, DIVERGED, TOO_LARGE]
     assert table.results() == []
     for result in results:
@@ -54,14 +61,14 @@ def test_a_group_is_a_cell_without_its_seed() -> None:
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "name,state\nx,complete\n"])
-def test_a_damaged_table_is_refused(table: Table, text: str) -> None:
+def test_a_damaged_table_is_refused(table: SweepTable, text: str) -> None:
     table.path.write_text(text)
     with pytest.raises(UserError, match=r"cells\.csv' must be as a sweep wrote it"):
         table.results() or table.append(COMPLETE) or table.results()
 
 
-def test_one_at_a_time_holds_a_cell(table: Table) -> None:
-    other = Table(table.path, table.path.parent / ".cells")
+def test_one_at_a_time_holds_a_cell(table: SweepTable) -> None:
+    other = SweepTable(table.path, table.path.parent / ".cells")
     with table.claimed(UNIFORM) as mine:
         with other.claimed(UNIFORM) as its, other.claimed(FILLED) as free:
             assert (mine, its, free) == (True, False, True)
@@ -71,11 +78,11 @@ def test_one_at_a_time_holds_a_cell(table: Table) -> None:
         assert its
 
 
-def test_another_plan_has_another_checkpoint(table: Table) -> None:
+def test_another_plan_has_another_checkpoint(table: SweepTable) -> None:
     edited = replace(UNIFORM, plan=PLAN.with_choice("decoder", weight_bits=8))
     assert table.checkpoint(edited) != table.checkpoint(UNIFORM) == table.checkpoint(UNIFORM)
     assert table.checkpoint(FILLED).parent == table.path.parent / ".cells"
 
 
 def test_the_table_of_a_study(tmp_path: Path) -> None:
-    assert Table.of(Study(tmp_path)).path == tmp_path / "cells.csv"
+    assert SweepTable.of(Study(tmp_path)).path == tmp_path / "cells.csv"

@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.outcome import Outcome, Role
-from autoquant.study.trial_storage import PRUNER_STARTUP, Journal, state_of
+from autoquant.study.trial_storage import PRUNER_STARTUP, TrialStorage, state_of
 from autoquant.task import Direction
 
 PLAN = Plan({"rnn.l0": LayerChoice(4, 8, 1.5, 2, 4), "decoder": LayerChoice(3, 8)})
@@ -21,21 +21,21 @@ PARAMS = {"rnn.l0.weight_bits": 2, "decoder.weight_bits": 1}
 RANGES = {name: IntDistribution(0, 4) for name in PARAMS}
 
 
-def open_journal(path: Path, direction: Direction = "minimize", prune: bool = True) -> Journal:
-    return Journal(path / "journal.log", direction, prune=prune)
+def open_journal(path: Path, direction: Direction = "minimize", prune: bool = True) -> TrialStorage:
+    return TrialStorage(path / "journal.log", direction, prune=prune)
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
+def journal(tmp_path: Path) -> TrialStorage:
     return open_journal(tmp_path)
 
 
-def begin(journal: Journal, role: Role = "search", **given: Any) -> Trial:
+def begin(journal: TrialStorage, role: Role = "search", **given: Any) -> Trial:
     values: dict[str, Any] = {"params": PARAMS, "ranges": RANGES} if role == "search" else {}
     return journal.begin(role, PLAN, 1234, **(values | given))
 
 
-def finish(journal: Journal, score: float, *reports: float, role: Role = "search") -> bool:
+def finish(journal: TrialStorage, score: float, *reports: float, role: Role = "search") -> bool:
     """A trial that reports and completes; whether it would have been pruned at its last report."""
     trial = begin(journal, role, **({} if role == "search" else {"name": "w4"}))
     for step, value in enumerate(reports, start=1):
@@ -74,18 +74,18 @@ def test_an_outcome_is_what_was_told(
     assert open_journal(tmp_path).outcomes() == [outcome]
 
 
-def test_without_reports_there_is_no_score(journal: Journal) -> None:
+def test_without_reports_there_is_no_score(journal: TrialStorage) -> None:
     journal.end("search", begin(journal), "diverged", reason="nan")
     (outcome,) = journal.outcomes()
     assert (outcome.score, outcome.history, outcome.steps) == (None, (), 0)
 
 
-def test_parameters_are_those_given(journal: Journal) -> None:
+def test_parameters_are_those_given(journal: TrialStorage) -> None:
     assert begin(journal).params == PARAMS
     assert [trial.params for trial in journal.trials("search")] == [PARAMS]
 
 
-def test_references_come_first_and_keep_their_names(journal: Journal) -> None:
+def test_references_come_first_and_keep_their_names(journal: TrialStorage) -> None:
     for role, name in [
         ("search", None),
         ("reference", "w8"),
@@ -99,7 +99,7 @@ def test_references_come_first_and_keep_their_names(journal: Journal) -> None:
     assert [outcome.role for outcome in outcomes] == ["reference"] * 2 + ["search"] * 2
 
 
-def test_open_trials_are_not_outcomes(journal: Journal) -> None:
+def test_open_trials_are_not_outcomes(journal: TrialStorage) -> None:
     begin(journal)
     assert journal.outcomes() == []
 
@@ -107,20 +107,20 @@ def test_open_trials_are_not_outcomes(journal: Journal) -> None:
 # --- interruptions --------------------------------------------------------------------------------
 
 
-def killed_while_running(journal: Journal) -> None:
+def killed_while_running(journal: TrialStorage) -> None:
     begin(journal).report(9.0, 10)
 
 
-def killed_before_it_was_asked(journal: Journal) -> None:
+def killed_before_it_was_asked(journal: TrialStorage) -> None:
     journal._studies["search"].enqueue_trial(PARAMS)
 
 
-def killed_before_its_attributes(journal: Journal) -> None:
+def killed_before_its_attributes(journal: TrialStorage) -> None:
     journal._studies["search"].enqueue_trial(PARAMS)
     journal._studies["search"].ask(fixed_distributions=RANGES)
 
 
-def killed_between_state_and_score(journal: Journal) -> None:
+def killed_between_state_and_score(journal: TrialStorage) -> None:
     trial = begin(journal)
     trial.report(9.0, 10)
     trial.set_user_attr("state", "complete")
@@ -136,7 +136,7 @@ def killed_between_state_and_score(journal: Journal) -> None:
     ],
     ids=["running", "waiting", "without attributes", "while closing"],
 )
-def test_settle(kill: Callable[[Journal], None], visible: bool, tmp_path: Path) -> None:
+def test_settle(kill: Callable[[TrialStorage], None], visible: bool, tmp_path: Path) -> None:
     first = open_journal(tmp_path)
     finish(first, 5.0)
     kill(first)
@@ -163,7 +163,7 @@ def test_a_settled_trial_does_not_come_back(tmp_path: Path) -> None:
     assert begin(journal, params=other).params == other
 
 
-def test_settling_twice_and_settling_nothing(journal: Journal) -> None:
+def test_settling_twice_and_settling_nothing(journal: TrialStorage) -> None:
     journal.settle()
     assert journal.outcomes() == []
     finish(journal, 5.0)
@@ -174,7 +174,7 @@ def test_settling_twice_and_settling_nothing(journal: Journal) -> None:
     assert journal.outcomes() == before
 
 
-def test_both_roles_are_settled(journal: Journal) -> None:
+def test_both_roles_are_settled(journal: TrialStorage) -> None:
     begin(journal, "reference", name="w8")
     begin(journal)
     journal.settle()
@@ -222,7 +222,7 @@ def test_worse_than_three_quarters_is_pruned(
     assert finish(journal, 10.0, bad)
 
 
-def test_nothing_is_pruned_before_enough_are_complete(journal: Journal) -> None:
+def test_nothing_is_pruned_before_enough_are_complete(journal: TrialStorage) -> None:
     for _ in range(PRUNER_STARTUP - 1):
         finish(journal, 10.0, 10.0)
     assert not finish(journal, 10.0, 1e9)
@@ -236,7 +236,7 @@ def test_nothing_is_pruned_when_pruning_is_off(tmp_path: Path) -> None:
     assert not finish(journal, 10.0, 1e9)
 
 
-def test_references_have_no_say_in_pruning(journal: Journal) -> None:
+def test_references_have_no_say_in_pruning(journal: TrialStorage) -> None:
     for _ in range(PRUNER_STARTUP + 2):
         finish(journal, 1.0, 1.0, role="reference")
     assert not finish(journal, 10.0, 10.0)
@@ -245,7 +245,7 @@ def test_references_have_no_say_in_pruning(journal: Journal) -> None:
     assert not finish(journal, 9.0, 9.0)  # worse than every reference, better than the median
 
 
-def test_interrupted_trials_have_no_say_in_pruning(journal: Journal) -> None:
+def test_interrupted_trials_have_no_say_in_pruning(journal: TrialStorage) -> None:
     for _ in range(PRUNER_STARTUP + 2):
         begin(journal).report(1.0, 1)
     journal.settle()

@@ -19,7 +19,7 @@ from autoquant.training.qat import quantize
 WORDS, E, H, T, B = 13, 5, 7, 6, 3
 BIT_RNN = {"candidate": "sigmoid", "rectified": True, "initial": 0.5, "initializer": "fan_in"}
 BITS = {"32-32": (32, 32), "4-4": (4, 4), "2-2": (2, 2), "2-3": (2, 3), "32-5": (32, 5)}
-Walk = Callable[["Literal", Tensor, list[Tensor]], list[Tensor]]
+WidthPropagation = Callable[["Literal", Tensor, list[Tensor]], list[Tensor]]
 
 
 class Literal:
@@ -60,7 +60,9 @@ class Literal:
         names = f"{prefix}_ih", f"{prefix}_hh"
         return self.q(*(self.leaf("rnn.l0", name) for name in names)).T
 
-    def run(self, tokens: Tensor, walk: Walk, state: list[Tensor] | None = None) -> list[Tensor]:
+    def run(
+        self, tokens: Tensor, walk: WidthPropagation, state: list[Tensor] | None = None
+    ) -> list[Tensor]:
         """Logits and the last state."""
         embedded = self.leaf("embedding", "weight")[tokens]
         xs = self.a(embedded.relu())
@@ -90,7 +92,7 @@ def gru(of: Literal, x: Tensor, state: list[Tensor]) -> list[Tensor]:
     return [of.a(u * h + (1 - u) * candidate)]
 
 
-WALKS: dict[str, Walk] = {"lstm": lstm, "gru": gru}
+WALKS: dict[str, WidthPropagation] = {"lstm": lstm, "gru": gru}
 CELLS = pytest.mark.parametrize("cell", WALKS)
 
 
@@ -116,7 +118,7 @@ def quantized(cell: str, w: int, f: int) -> nn.Module:
     return model.double()
 
 
-def assert_same(model: nn.Module, literal: Literal, walk: Walk) -> None:
+def assert_same(model: nn.Module, literal: Literal, walk: WidthPropagation) -> None:
     """Outputs of two windows, the state carried, and the gradients of everything trained."""
     first, second = tokens(), tokens(1)
     logits, state = model(first)

@@ -208,7 +208,7 @@ def test_a_teacher_mixes_with_the_targets():
     data = (inputs, targets)
     task = SupervisedTask(lambda: nn.Linear(4, 3), data, data, data)
     model, teacher = task.build_model(), task.build_model()
-    loss, carry = task.taught_loss(model, teacher, data, None, 0.25)
+    loss, carry = task.distillation_loss(model, teacher, data, None, 0.25)
     mixed = 0.25 * teacher(inputs).softmax(1) + 0.75 * nn.functional.one_hot(targets, 3)
     torch.testing.assert_close(loss, nn.functional.cross_entropy(model(inputs), mixed))
     assert carry is None
@@ -219,4 +219,4 @@ def test_a_teacher_needs_classes():
     loss = nn.functional.mse_loss
     task = SupervisedTask(lambda: nn.Linear(4, 3), data, data, data, loss=loss, score="loss")
     with pytest.raises(UserError, match="distill must be 0 where the loss is not"):
-        task.taught_loss(task.build_model(), task.build_model(), data, None, 0.5)
+        task.distillation_loss(task.build_model(), task.build_model(), data, None, 0.5)

@@ -285,10 +285,10 @@ def test_scores_are_evenly_spaced_and_never_the_last(steps, scores, expected):
         pytest.param(1, [], id="one step"),
     ],
 )
-def test_step_sizes_settle_in_the_first_half(steps, expected):
+def test_scales_are_recalibrated_in_the_first_half(steps, expected):
     toy, at = Toy(), []
     settings = Training(steps=steps, scores=0)
-    quietly(nn.Linear(2, 1), toy, settings, settle=lambda: at.append(len(toy.modes)))
+    quietly(nn.Linear(2, 1), toy, settings, recalibrate=lambda: at.append(len(toy.modes)))
     assert at == expected
 
 
@@ -660,7 +660,7 @@ def test_a_taught_loss_is_a_mix_of_both(task):
     hard = nn.functional.cross_entropy(logits, window.targets.flatten(), ignore_index=-100)
     kept = window.targets.flatten() != -100
     gap = -(soft.softmax(1) * logits.log_softmax(1)).sum(1)[kept].mean()
-    loss, (own, taught) = task.taught_loss(model, teacher, window, None, 0.3)
+    loss, (own, taught) = task.distillation_loss(model, teacher, window, None, 0.3)
     torch.testing.assert_close(loss, 0.7 * hard + 0.3 * gap)
     torch.testing.assert_close(own[0], model(window.inputs)[1][0].detach())
     torch.testing.assert_close(taught[0], teacher(window.inputs)[1][0].detach())
@@ -670,5 +670,5 @@ def test_distillation_needs_a_teacher_and_a_task_that_knows_how(task):
     settings = Training(steps=2, distill=0.5)
     with pytest.raises(UserError, match="distill must be 0 for the float model"):
         quietly(float_model(task), task, settings)
-    with pytest.raises(UserError, match="distill must be 0 for a task without taught_loss"):
+    with pytest.raises(UserError, match="distill must be 0 for a task without distillation_loss"):
         quietly(nn.Linear(2, 2), Toy(), settings, teacher=nn.Linear(2, 2))

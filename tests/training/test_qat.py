@@ -83,8 +83,8 @@ def test_weights_are_on_their_grids(scheme: str, bits: int) -> None:
             levels = levels_of(values, held[0], held.original.detach())
             grid = Grid.signed(wanted, kind)
             assert float((levels - levels.round()).abs().max()) < 1e-3
-            assert float(levels.min()) > grid.low - 0.5
-            assert float(levels.max()) < grid.high + 0.5
+            assert float(levels.min()) > grid.qmin - 0.5
+            assert float(levels.max()) < grid.qmax + 0.5
             assert len(levels.round().unique()) > 1
             seen += 1
     weights = sum(p.role != "bias" for layer in network.layers for p in layer.parameters)
@@ -229,10 +229,10 @@ def test_activation_quantizers_are_where_the_plan_says_and_calibrated() -> None:
         assert each.observed is None, name
         assert each.bits == 6
     # frames and hidden states have negative values, clipped ReLUs have none
-    assert {name for name, each in found.items() if int(each.low) == 0} == {
+    assert {name for name, each in found.items() if int(each.qmin) == 0} == {
         f"{name}.input_quantizer" for name in ("fc2", "fc3", "rnn.l0", "fc6")
     }
-    assert int(found["fc1.input_quantizer"].low) == -32
+    assert int(found["fc1.input_quantizer"].qmin) == -32
 
 
 def test_embeddings_read_indices_that_are_not_quantized() -> None:
@@ -353,7 +353,7 @@ def test_recalibration_is_a_new_start(rule: str) -> None:
     scales = [name for name in after if name.endswith("log_scale")]
     assert {name for name in after if not torch.equal(after[name], before[name])} <= {
         *scales,
-        *(name for name in after if name.endswith(".low")),
+        *(name for name in after if name.endswith(".qmin")),
     }
     weights = [name for name in scales if "parametrizations" in name]
     assert weights

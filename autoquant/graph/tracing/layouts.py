@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoquant.graph.network import Layout, Segment
+from autoquant.graph.tracing.propagate import WidthPropagation
 from autoquant.graph.tracing.units import NONE, Ids
-from autoquant.graph.tracing.walk import Walk
 from autoquant.layers import LayerSpec
 
 MIXED = "its units are read in a mixed order"
@@ -45,22 +45,22 @@ def _unread(layers: Sequence[LayerSpec]) -> dict[str, Layout]:
     }
 
 
-def widths_of(walk: Walk, layers: Sequence[LayerSpec]) -> Widths:
+def widths_of(walk: WidthPropagation, layers: Sequence[LayerSpec]) -> Widths:
     """Groups and layouts of a walk.
 
     Sets of units that no axis and no slice tells apart are one part; the parts of a layer's output
     are one group.
     """
     axes = {
-        (layer.name, side): walk.ledger.units.atoms(held[layer.name])
+        (layer.name, side): walk.propagation.units.atoms(held[layer.name])
         for layer in layers
         for side, held in (("in", walk.columns), ("out", walk.rows))
         if layer.name in held
     }
-    parts = _parts(axes, [walk.ledger.units.atoms(mark) for mark in walk.ledger.marks])
+    parts = _parts(axes, [walk.propagation.units.atoms(mark) for mark in walk.propagation.marks])
     order = {part: _order(axes, atoms) for part, atoms in _members(parts).items()}
     frozen: dict[int, str] = {}
-    for atom, reason in walk.ledger.units.frozen():
+    for atom, reason in walk.propagation.units.frozen():
         if atom in parts:
             frozen.setdefault(parts[atom], reason)
     cut = {key: [*_cut(line, parts, order)] for key, line in axes.items()}

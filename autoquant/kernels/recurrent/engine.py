@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from autoquant.kernels.recurrent.cell import Cell, State
-from autoquant.quantization.codes import Coding, Grid
+from autoquant.quantization.codes import Grid, QuantParams
 
-Tape = tuple[Tensor, ...]  # what backward needs from forward
+SavedTensors = tuple[Tensor, ...]  # what backward needs from forward
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Job:
     grid: Grid | None = None
     clip: bool = True
     masked: bool = True
-    coding: Coding | None = None
+    coding: QuantParams | None = None
     precision: str = "float32"
     training: bool = True
     scale_gradient: bool = True
@@ -70,7 +70,7 @@ class Engine(Protocol):
         candidate_bias: Tensor | None,
         state: State,
         scale: Tensor | None,
-    ) -> tuple[Tensor, State, Tape]:
+    ) -> tuple[Tensor, State, SavedTensors]:
         """Run over time.
 
         Args:
@@ -88,7 +88,7 @@ class Engine(Protocol):
     def backward(
         self,
         job: Job,
-        tape: Tape,
+        tape: SavedTensors,
         recurrent: Tensor,
         candidate_bias: Tensor | None,
         scale: Tensor | None,

@@ -7,14 +7,16 @@ from torch import Tensor
 
 from autoquant.kernels.matmul import add_product_, narrowed
 from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Tape
+from autoquant.kernels.recurrent.engine import SavedTensors
 from autoquant.kernels.recurrent.loop import Run
 
 
 class Gru:
     """A Loop. Its tape: h [N, H], gates [N, 3*H], what r multiplies [N, H], first h [B, H]."""
 
-    def forward(self, run: Run, projected: Tensor, state: State) -> tuple[Tensor, State, Tape]:
+    def forward(
+        self, run: Run, projected: Tensor, state: State
+    ) -> tuple[Tensor, State, SavedTensors]:
         steps, units, kept = run.steps, run.units, run.job.training
         hidden, h = steps.room(projected, units, kept=True)
         reset, m = steps.room(projected, units, kept=kept)
@@ -34,7 +36,7 @@ class Gru:
                 run.rounding.round_(h[t])
         return hidden, (steps.last(h),), (hidden, projected, reset, state[0]) if kept else ()
 
-    def exact(self, run: Run, tape: Tape) -> Tensor:
+    def exact(self, run: Run, tape: SavedTensors) -> Tensor:
         hidden, gates, _, first = tape
         _, z, n = gates.chunk(3, dim=1)
         return run.steps.before(hidden, first).sub_(n).mul_(z).add_(n)
@@ -42,7 +44,7 @@ class Gru:
     def backward(
         self,
         run: Run,
-        tape: Tape,
+        tape: SavedTensors,
         exact: Tensor,
         inside: Tensor | None,
         grad: Tensor,
@@ -63,7 +65,7 @@ class Gru:
         return projected, rates, (first if run.job.state_gradient else None,)
 
 
-def _rates(run: Run, tape: Tape, inside: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _rates(run: Run, tape: SavedTensors, inside: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """How fast h moves with the recurrent product [N, 3*H], the candidate and the h before."""
     hidden, gates, reset, first = tape
     r, z, n = gates.chunk(3, dim=1)

@@ -8,9 +8,9 @@ from typing import Protocol
 from torch import Tensor
 
 from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Job, Tape
-from autoquant.kernels.recurrent.rounding import Rounding
-from autoquant.kernels.recurrent.steps import Steps
+from autoquant.kernels.recurrent.engine import Job, SavedTensors
+from autoquant.kernels.recurrent.hidden_quantization import Rounding
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Run:
     """A job with its tensors; fields as in Engine."""
 
     job: Job
-    steps: Steps
+    steps: PackedBatch
     rounding: Rounding | None
     recurrent: Tensor
     candidate_bias: Tensor | None
@@ -32,16 +32,18 @@ class Run:
 class Loop(Protocol):
     """One cell over time and back."""
 
-    def forward(self, run: Run, projected: Tensor, state: State) -> tuple[Tensor, State, Tape]:
+    def forward(
+        self, run: Run, projected: Tensor, state: State
+    ) -> tuple[Tensor, State, SavedTensors]:
         """As Engine.forward. The tape begins with the hidden states."""
 
-    def exact(self, run: Run, tape: Tape) -> Tensor:
+    def exact(self, run: Run, tape: SavedTensors) -> Tensor:
         """Hidden states [N, H] before they were rounded."""
 
     def backward(
         self,
         run: Run,
-        tape: Tape,
+        tape: SavedTensors,
         exact: Tensor,
         inside: Tensor | None,
         grad: Tensor,

@@ -7,15 +7,17 @@ from torch import Tensor
 
 from autoquant.kernels.matmul import add_product_, narrowed
 from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Tape
+from autoquant.kernels.recurrent.engine import SavedTensors
+from autoquant.kernels.recurrent.local_gradients import sigmoid_back, tanh_back
 from autoquant.kernels.recurrent.loop import Run
-from autoquant.kernels.recurrent.slopes import sigmoid_back, tanh_back
 
 
 class Lstm:
     """A Loop. Its tape: h [N, H], gates [N, 4*H], c and squashed c [N, H], first c [B, H]."""
 
-    def forward(self, run: Run, projected: Tensor, state: State) -> tuple[Tensor, State, Tape]:
+    def forward(
+        self, run: Run, projected: Tensor, state: State
+    ) -> tuple[Tensor, State, SavedTensors]:
         steps, units, kept = run.steps, run.units, run.job.training
         hidden, h = steps.room(projected, units, kept=True)
         memory, c = steps.room(projected, units, kept=kept)
@@ -42,14 +44,14 @@ class Lstm:
         last = steps.last(h), steps.last(c) if kept else memory
         return hidden, last, (hidden, projected, memory, squashed, state[1]) if kept else ()
 
-    def exact(self, run: Run, tape: Tape) -> Tensor:
+    def exact(self, run: Run, tape: SavedTensors) -> Tensor:
         _, gates, _, squashed, _ = tape
         return gates[:, 3 * run.units :] * squashed
 
     def backward(
         self,
         run: Run,
-        tape: Tape,
+        tape: SavedTensors,
         exact: Tensor,
         inside: Tensor | None,
         grad: Tensor,
@@ -78,7 +80,7 @@ def _tanh(run: Run) -> bool:
     return run.job.cell.candidate == "tanh"
 
 
-def _rates(run: Run, tape: Tape, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+def _rates(run: Run, tape: SavedTensors, inside: Tensor | None) -> tuple[Tensor, Tensor]:
     """How fast c moves with i, f and g, and h with o [N, 4*H], and h with c [N, H]."""
     _, gates, memory, squashed, first = tape
     i, f, g, o = gates.chunk(4, dim=1)

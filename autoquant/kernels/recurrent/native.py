@@ -14,10 +14,10 @@ from torch import Tensor
 
 from autoquant.backend import current
 from autoquant.errors import UserError
-from autoquant.kernels.integer_linear import DEEPEST
+from autoquant.kernels.integer_linear import MAX_COLUMNS
 from autoquant.kernels.recurrent.cell import Cell, State
-from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
-from autoquant.kernels.recurrent.looped import Looped
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, SavedTensors
+from autoquant.kernels.recurrent.torch_loop import TorchLoop
 from autoquant.quantization import native
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.native.library import array
@@ -96,18 +96,18 @@ def _fit(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> bool:
     """Whether shapes are what they must be; torch has words for those that are not."""
     rows, units = recurrent.shape
     states = all(part.shape == (job.sizes[0], units) for part in state)
-    return states and rows == projected.shape[1] == job.cell.gates * units and units < DEEPEST
+    return states and rows == projected.shape[1] == job.cell.gates * units and units < MAX_COLUMNS
 
 
 def _bounded(job: Job) -> bool:
     """Whether an unclipped state may stay on the grid by itself: Bit-RNN's sigmoid cell."""
-    return job.grid is not None and job.cell.candidate == "sigmoid" and job.grid.low == 0
+    return job.grid is not None and job.cell.candidate == "sigmoid" and job.grid.qmin == 0
 
 
 def _stays(job: Job, first: Tensor, scale: Tensor) -> bool:
     """Whether the grid reaches to 1, and the first hidden state lies on it."""
     assert job.grid is not None
-    end = (job.grid.high + 0.5) * float(scale)
+    end = (job.grid.qmax + 0.5) * float(scale)
     return end >= 1 and not bool(((first < 0) | (first > end)).any())
 
 
@@ -125,7 +125,7 @@ class Native:
         candidate_bias: Tensor | None,
         state: State,
         scale: Tensor | None,
-    ) -> tuple[Tensor, State, Tape]:
+    ) -> tuple[Tensor, State, SavedTensors]:
         """See kernels.engine.Engine."""
         assert job.coding is not None
         assert scale is not None
@@ -136,7 +136,7 @@ class Native:
         if matrix.finite and (job.clip or _stays(job, state[0], scale)):
             result = run(job, given[0], matrix, _scales(job), candidate_bias, given[1], scale)
         if result is None:
-            self._instead = Looped()
+            self._instead = TorchLoop()
             return self._instead.forward(job, projected, recurrent, candidate_bias, state, scale)
         hidden, last, kept = result
         return hidden, last, (hidden, *kept, *given[1]) if job.training else ()
@@ -144,7 +144,7 @@ class Native:
     def backward(
         self,
         job: Job,
-        tape: Tape,
+        tape: SavedTensors,
         recurrent: Tensor,
         candidate_bias: Tensor | None,
         scale: Tensor | None,
@@ -167,8 +167,8 @@ def _scales(job: Job) -> Tensor:
 def describe(cell: Cell, grid: Grid, scale: Tensor, *, masked: bool) -> RecurrenceJob:
     """The job of a cell whose hidden state has a grid and a step size; sizes are yet to be set."""
     struct = RecurrenceJob(cell_of(cell))
-    struct.scale, struct.reach = float(scale), grid.reach
-    struct.low, struct.high = grid.low, grid.high
+    struct.scale, struct.reach = float(scale), grid.max_level
+    struct.low, struct.high = grid.qmin, grid.qmax
     struct.masked = int(masked)
     return struct
 
@@ -192,7 +192,7 @@ def run(
     candidate_bias: Tensor | None,
     state: State,
     scale: Tensor,
-) -> tuple[Tensor, State, Tape] | None:
+) -> tuple[Tensor, State, SavedTensors] | None:
     """Forward from packed codes; all tensors contiguous float32.
 
     Args:
@@ -253,7 +253,7 @@ def on_threads(name: str, struct: RecurrenceJob, rows: int, slopes: Any = None) 
 
 def _back(
     job: Job,
-    tape: Tape,
+    tape: SavedTensors,
     recurrent: Tensor,
     scale: Tensor,
     grad_hidden: Tensor,

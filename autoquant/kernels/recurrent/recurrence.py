@@ -14,8 +14,8 @@ from autoquant.kernels.integer_linear import linear
 from autoquant.kernels.matmul import narrowed, product
 from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
 from autoquant.kernels.recurrent.engine import Engine, Job
-from autoquant.kernels.recurrent.steps import Steps
-from autoquant.quantization.codes import Coding, Rule, coding_of
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
+from autoquant.quantization.codes import QuantParams, Rule, quant_params_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 
 EngineFor = Callable[[Job, Tensor, Tensor, State], Engine | None]
@@ -50,7 +50,7 @@ class _Recurrence(torch.autograd.Function):
         )
         grad_recurrent = grad_bias = None
         if to_recurrent:
-            before = narrowed(Steps(job.sizes).before(hidden, first), job.precision)
+            before = narrowed(PackedBatch(job.sizes).before(hidden, first), job.precision)
             grad_recurrent = product(by_product.t(), before)
         if to_bias:
             grad_bias = by_product[:, -recurrent.shape[1] :].sum(0)
@@ -88,7 +88,7 @@ def recur(
     tensors = projected, weights.recurrent, weights.candidate_bias, rule.scale if rule else None
     state = (first, *state[1:])
     precision = current().precision_on(projected.device)
-    job = _job(cell, sizes, rule, coding_of(weights.recurrent), precision, (*tensors, *state))
+    job = _job(cell, sizes, rule, quant_params_of(weights.recurrent), precision, (*tensors, *state))
     found = (engine_for(job, projected, weights.recurrent, state) for engine_for in engines)
     engine = next(filter(None, found), None)
     if engine is None:
@@ -104,7 +104,7 @@ def _job(
     cell: Cell,
     sizes: Sequence[int],
     rule: Rule | None,
-    coding: Coding | None,
+    coding: QuantParams | None,
     precision: str,
     tensors: tuple[Tensor | None, ...],
 ) -> Job:

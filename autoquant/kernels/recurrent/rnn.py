@@ -7,14 +7,16 @@ from torch import Tensor
 
 from autoquant.kernels.matmul import add_product_, narrowed
 from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Tape
+from autoquant.kernels.recurrent.engine import SavedTensors
 from autoquant.kernels.recurrent.loop import Run
 
 
 class Rnn:
     """A Loop. Its tape: h [N, H], h before it was rounded [N, H], first h [B, H]."""
 
-    def forward(self, run: Run, projected: Tensor, state: State) -> tuple[Tensor, State, Tape]:
+    def forward(
+        self, run: Run, projected: Tensor, state: State
+    ) -> tuple[Tensor, State, SavedTensors]:
         steps, rounding, weight = run.steps, run.rounding, run.recurrent.t()
         hidden, h = steps.room(projected, run.units, kept=True)
         given = steps.split(projected)
@@ -27,13 +29,13 @@ class Rnn:
                 rounding.round_(h[t].copy_(e[t]))
         return hidden, (steps.last(h),), (hidden, exact, state[0]) if run.job.training else ()
 
-    def exact(self, run: Run, tape: Tape) -> Tensor:
+    def exact(self, run: Run, tape: SavedTensors) -> Tensor:
         return tape[1]
 
     def backward(
         self,
         run: Run,
-        tape: Tape,
+        tape: SavedTensors,
         exact: Tensor,
         inside: Tensor | None,
         grad: Tensor,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoquant.quantization.codes import Coding, Grid
+from autoquant.quantization.codes import Grid, QuantParams
 from autoquant.quantization.native.library import function, pointer
 
 Pointer = ctypes.c_void_p
@@ -95,7 +95,7 @@ class Matrix:
         return units.reshape(-1, struct.columns)[: struct.rows].contiguous()
 
 
-def pack_values(values: Tensor, coding: Coding, gates: int = 1) -> Matrix:
+def pack_values(values: Tensor, coding: QuantParams, gates: int = 1) -> Matrix:
     """A fake-quantized weight [rows, columns] as int8 codes.
 
     Args:
@@ -111,7 +111,7 @@ def pack_values(values: Tensor, coding: Coding, gates: int = 1) -> Matrix:
         None,
         pointer(scales),
         int(scales.numel() > 1),
-        coding.grid.high,
+        coding.grid.qmax,
         pointer(row),
         None,
     )
@@ -126,7 +126,7 @@ def pack_codes(codes: Tensor, grid: Grid, bits: int, gates: int = 1) -> Matrix:
     columns = codes.shape[1] + 64
     row = torch.empty(columns, dtype=torch.int8)
     panel = torch.empty(columns * 4 * lanes(), dtype=torch.int8)
-    source = _Source(None, pointer(codes), None, 0, grid.high, pointer(row), pointer(panel))
+    source = _Source(None, pointer(codes), None, 0, grid.qmax, pointer(row), pointer(panel))
     function("pack")(ctypes.byref(struct), ctypes.byref(source))
     return Matrix(struct, packed, sums)
 
@@ -156,8 +156,8 @@ def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> tuple[MatrixStruc
         gates, gate_stride, block_stride, blocks = 4, width, 4 * width, math.ceil(rows / 4 / width)
     else:
         gate_stride, block_stride, blocks = rows // gates, width, math.ceil(rows / gates / width)
-    struct = MatrixStruct(rows, columns, gates, gate_stride, block_stride, blocks, bits, grid.low)
-    struct.reach = max(-grid.low, grid.high)
+    struct = MatrixStruct(rows, columns, gates, gate_stride, block_stride, blocks, bits, grid.qmin)
+    struct.reach = max(-grid.qmin, grid.qmax)
     struct.offset = grid.offset
     size = function("packed_size", ctypes.c_int64)(ctypes.byref(struct))
     codes = torch.empty(size, dtype=torch.uint8)
@@ -181,8 +181,8 @@ def encode(values: Tensor, scale: float, grid: Grid, stride: int) -> tuple[Tenso
         ctypes.c_int64(rows),
         columns,
         ctypes.c_float(scale),
-        grid.low,
-        grid.high,
+        grid.qmin,
+        grid.qmax,
         pointer(codes),
         ctypes.c_int64(stride),
         pointer(sums),

@@ -49,8 +49,8 @@ def fake_quantize(values: Tensor, scale: Tensor, grid: Grid) -> Tensor:
             each,
             Int64(end - first),
             Int64(columns),
-            grid.low,
-            grid.high,
+            grid.qmin,
+            grid.qmax,
             Float(grid.offset),
             _offset(result, first * columns),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def here(function: Callable[..., Any], mark: str = "# here") -> str:
-    """The marked line of a function, as "(test_walk.py:12)"."""
+    """The marked line of a function, as "(test_propagate.py:12)"."""
     lines, first = inspect.getsourcelines(function)
     (at,) = (i for i, line in enumerate(lines) if mark in line)
     return f"({Path(inspect.getsourcefile(function) or '').name}:{first + at})"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoquant.kernels import Cell, State, Weights
-from autoquant.kernels.recurrent import looped, recurrence
+from autoquant.kernels.recurrent import recurrence, torch_loop
 from autoquant.kernels.recurrent.recurrence import EngineFor
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
@@ -119,7 +119,7 @@ def cases(draw: st.DrawFn, dtype: torch.dtype = torch.float64) -> Case:
 
 def looping(*arguments) -> Result:
     """The looped engine, whatever the selection would say."""
-    return engined(looped.engine_for, *arguments)
+    return engined(torch_loop.engine_for, *arguments)
 
 
 def engined(engine_for: EngineFor, *arguments) -> Result:

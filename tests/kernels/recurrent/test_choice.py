@@ -7,7 +7,7 @@ from autoquant import kernels
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import Weights, recur
-from autoquant.kernels.recurrent import fused, looped, reference
+from autoquant.kernels.recurrent import fused, reference, torch_loop
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 from tests.kernels.recurrent.cases import case
@@ -26,7 +26,7 @@ def ran(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(fused, "recur", watched("fused", fused.recur))
     monkeypatch.setattr(reference, "recur", watched("reference", reference.recur))
-    engines = (("torch", watched("looped", looped.engine_for)),)
+    engines = (("torch", watched("looped", torch_loop.engine_for)),)
     monkeypatch.setattr(kernels, "ENGINES", engines)
     return names
 

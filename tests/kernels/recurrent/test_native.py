@@ -14,12 +14,12 @@ from torch import Tensor
 from autoquant import kernels
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.kernels.recurrent import looped
+from autoquant.kernels.recurrent import torch_loop
 from autoquant.kernels.recurrent.engine import Job
 from autoquant.kernels.recurrent.native import Native, engine_for
 from autoquant.kernels.recurrent.native import run as run_packed
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, Grid, decode
+from autoquant.quantization.codes import Grid, QuantParams, decode
 from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.settings import Scheme
 from tests.quantization.native.machine import (
@@ -116,8 +116,8 @@ def test_a_weight_in_bit_planes_gives_the_same(cell, bits, instructions):
     kind, scale = CELLS[cell], torch.tensor(0.01)
     grid, generator = Grid.signed(bits), torch.Generator().manual_seed(int(bits))
     shape = kind.gates * 21, 21
-    codes = torch.randint(grid.low, grid.high + 1, shape, generator=generator).to(torch.int8)
-    coding = Coding(torch.tensor(0.03), grid)
+    codes = torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator).to(torch.int8)
+    coding = QuantParams(torch.tensor(0.03), grid)
     projected = torch.randn(6, shape[0], generator=generator)
     state = tuple(torch.zeros(3, 21) for _ in range(2 if kind.kind == "lstm" else 1))
     for hidden in (Grid.signed(8), Grid.unsigned(8)):
@@ -137,7 +137,7 @@ def test_the_largest_codes_do_not_saturate(start, instructions):
     """70 products of 255 and -128, and back to a small number by what is added to them."""
     grid, weight = Grid.unsigned(8), Grid.signed(8)
     scale, step = torch.tensor(2.0**-8), torch.tensor(2.0**-7)
-    coding = Coding(step, weight)
+    coding = QuantParams(step, weight)
     recurrent = torch.full((70, 70), -128 * 2.0**-7)
     total = start * 2.0**-8 * -1.0 * 70
     projected = torch.full((5, 70), 77 * 2.0**-8 - total)
@@ -151,7 +151,7 @@ def test_the_largest_codes_do_not_saturate(start, instructions):
 def activated(cell: str, x: Tensor) -> Tensor:
     """What the gates of a cell make of numbers [N], [N, G]; nothing comes from the state."""
     gates = CELLS[cell].gates
-    coding = Coding(torch.tensor(1.0), Grid.signed(8))
+    coding = QuantParams(torch.tensor(1.0), Grid.signed(8))
     job = Job(CELLS[cell], (len(x),), Grid.signed(8), coding=coding)
     projected = x[:, None].repeat(1, gates)
     state = tuple(torch.zeros(len(x), 1) for _ in range(2 if cell == "lstm" else 1))
@@ -183,11 +183,13 @@ def test_gate_functions_are_right_to_the_last_bits(instructions):
 def test_products_in_bfloat16_are_of_rounded_gradients_and_exact_codes(bits, units, instructions):
     """One step of a relu that is open everywhere, so that the product stands alone."""
     grid, generator = Grid.signed(bits), torch.Generator().manual_seed(0)
-    codes = torch.randint(grid.low, grid.high + 1, (units, units), generator=generator)
+    codes = torch.randint(grid.qmin, grid.qmax + 1, (units, units), generator=generator)
     scale = torch.rand(units, 1, generator=generator) + 0.5
     recurrent = decode(codes.float(), scale, grid)
     hidden, step = Grid.unsigned(8), torch.tensor(0.01)
-    job = Job(CELLS["rnn_relu"], (5,), hidden, coding=Coding(scale, grid), precision="bfloat16")
+    job = Job(
+        CELLS["rnn_relu"], (5,), hidden, coding=QuantParams(scale, grid), precision="bfloat16"
+    )
     zeros, grad = torch.zeros(5, units), torch.randn(5, units, generator=generator)
     with running_on(instructions):
         engine = Native()
@@ -365,7 +367,7 @@ def engine_results(plan: Plan) -> list[Tensor | None]:
 
     grid, scale = Grid.signed(4, "midtread"), torch.tensor(0.1)
     recurrent = fake_quantize(randn(cell.gates * units, units), torch.tensor(0.2), grid)
-    coding = Coding(torch.tensor(0.2), grid)
+    coding = QuantParams(torch.tensor(0.2), grid)
     job = Job(cell, plan.sizes, grid, coding=coding)
     first = fake_quantize(randn(batch, units), scale, grid)
     state = (first, randn(batch, units)) if cell.kind == "lstm" else (first,)
@@ -482,7 +484,7 @@ def test_huge_numbers_saturate(cell, size):
 def engines(monkeypatch) -> list[str]:
     """Names of the engines that ran forward."""
     names: list[str] = []
-    for name, engine in (("native", Native), ("torch", looped.Looped)):
+    for name, engine in (("native", Native), ("torch", torch_loop.TorchLoop)):
 
         def watched(self, *given, name=name, forward=engine.forward):
             names.append(name)
@@ -554,7 +556,7 @@ def test_by_name_it_says_that_weights_must_be_quantized():
 @pytest.mark.parametrize("part", ["state", "recurrent"])
 def test_numbers_of_two_types_are_no_job_for_it(part):
     grid = Grid.signed(4)
-    job = Job(CELLS["gru"], (2,), grid, coding=Coding(torch.tensor(0.1), grid))
+    job = Job(CELLS["gru"], (2,), grid, coding=QuantParams(torch.tensor(0.1), grid))
     projected, recurrent, state = torch.zeros(2, 9), torch.zeros(9, 3), (torch.zeros(2, 3),)
     assert isinstance(engine_for(job, projected, recurrent, state), Native)
     if part == "state":

@@ -8,8 +8,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from autoquant.kernels import Cell
-from autoquant.kernels.recurrent import looped, recurrence, reference
-from autoquant.quantization.codes import Coding, Grid, coding_of
+from autoquant.kernels.recurrent import recurrence, reference, torch_loop
+from autoquant.quantization.codes import Grid, QuantParams, quant_params_of
 from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
 from tests.kernels.recurrent.cases import CELLS, Case, all_of, assert_same, case, engined, looping
@@ -26,11 +26,11 @@ class Spy:
         return self
 
     def forward(self, *given):
-        outputs, last, self.tape = looped.LOOPED.forward(*given)
+        outputs, last, self.tape = torch_loop.TORCH_LOOP.forward(*given)
         return outputs, last, self.tape
 
     def backward(self, *given):
-        self.gradients = looped.LOOPED.backward(*given)
+        self.gradients = torch_loop.TORCH_LOOP.backward(*given)
         return self.gradients
 
 
@@ -60,7 +60,7 @@ def test_the_engine_is_told_the_codes_of_the_recurrent_weight():
     spy = Spy()
     weights = made.weights._replace(recurrent=weight)
     engined(spy, made.cell, made.inputs, made.sizes, weights, made.state, made.quantize)
-    assert spy.job.coding == coding_of(weight) == Coding(scale, grid)
+    assert spy.job.coding == quant_params_of(weight) == QuantParams(scale, grid)
 
 
 @pytest.mark.parametrize("wanted", ["inputs", "recurrent", "candidate_bias", "scale", "state"])

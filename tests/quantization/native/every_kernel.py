@@ -24,7 +24,7 @@ from autoquant.backend import Compute, computing
 from autoquant.kernels import Cell, Weights, cross_entropy, linear, recur
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, Grid, decode, encode, mark
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.quantization.native import library
 from autoquant.runtime import PackedLinear, PackedRecurrentLayer, PackedWeight
@@ -48,14 +48,14 @@ def noise(*shape: int) -> Tensor:
 
 
 def codes_on(grid: Grid, *shape: int) -> Tensor:
-    drawn = torch.randint(grid.low, grid.high + 1, shape, generator=generator)
+    drawn = torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator)
     return drawn.to(torch.int8)
 
 
 def on_grid(grid: Grid, scale: Tensor, *shape: int) -> Tensor:
     """Values that are marked with their codes."""
     values = decode(codes_on(grid, *shape).float(), scale, grid)
-    return mark(values, Coding(scale, grid))
+    return attach_quant_params(values, QuantParams(scale, grid))
 
 
 def activations(bits: int, *, signed: bool, step: float = 0.1) -> ActivationQuantizer:
@@ -87,11 +87,11 @@ def packing() -> Checks:
         values = decode(codes.float(), scale, grid)
         for steps in (scale, scale[:1]):
             packed = native.pack_values(
-                decode(codes.float(), steps, grid), Coding(steps, grid), gates
+                decode(codes.float(), steps, grid), QuantParams(steps, grid), gates
             )
             equal(packed.unpacked(), codes)
         values[-1, -1] = torch.nan
-        assert not native.pack_values(values, Coding(scale, grid), gates).finite
+        assert not native.pack_values(values, QuantParams(scale, grid), gates).finite
         yield
 
 
@@ -104,7 +104,7 @@ def encoding() -> Checks:
             codes, sums, finite = native.encode(values, float(scale), grid, -(-columns // 32) * 32)
             expected = encode(values, scale, grid)
             assert finite
-            equal(codes[:, :columns].float(), expected - grid.low)
+            equal(codes[:, :columns].float(), expected - grid.qmin)
             equal(sums.float(), expected.sum(1))
             values[-1, -1] = torch.nan
             assert not native.encode(values, 0.1, grid, 64)[2]
@@ -137,7 +137,7 @@ def _weights(cell: Cell, units: int, bits: int, features: int) -> tuple[Weights,
     rows, grid = cell.gates * units, Grid.signed(bits)
     held = []
     for columns in (features, units):
-        scale = (noise(rows, 1).abs() + 0.5) / ((grid.high + 1) * columns**0.5)
+        scale = (noise(rows, 1).abs() + 0.5) / ((grid.qmax + 1) * columns**0.5)
         held.append((on_grid(grid, scale, rows, columns), scale, grid))
     bias = noise(rows) / 4
     extra = noise(units) / 4 if cell.kind == "gru" else None
@@ -208,7 +208,7 @@ def _packed(
     for name, own, (values, scale, grid) in zip(
         ("weight_ih", "weight_hh"), (1, gates), held, strict=True
     ):
-        bits = (grid.high - grid.low + 1).bit_length() - 1
+        bits = (grid.qmax - grid.qmin + 1).bit_length() - 1
         codes = encode(values, scale, grid).to(torch.int8)
         parameters[name] = PackedWeight(codes, scale, grid, bits, gates=own)
     return PackedRecurrentLayer(like, parameters, *quantizers)

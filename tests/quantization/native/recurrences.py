@@ -165,9 +165,9 @@ class Recurrence:
         for name, quantizer in self.weights.items():
             weight = quantizer(self.leaves[name])
             scale = quantizer.scale(quantizer.effective(self.leaves[name]))
-            quantized[name] = run.watch(name, weight, scale, quantizer.grid.reach)
+            quantized[name] = run.watch(name, weight, scale, quantizer.grid.max_level)
         inputs = self.inputs(self.leaves["inputs"])
-        run.watch("inputs", inputs, self.inputs.scale(), self.inputs.grid.reach)
+        run.watch("inputs", inputs, self.inputs.scale(), self.inputs.grid.max_level)
         biases = self.leaves.get("bias"), self.leaves.get("candidate_bias")
         weights = Weights(quantized["input"], quantized["recurrent"], *biases)
         return cell, inputs, self.plan.sizes, weights, self.state
@@ -266,16 +266,16 @@ class Followed:
         differs = own != codes
         self.borders += ((steps % 1)[differs] - 0.5).abs().tolist()
         if rule.clip and rule.masked:
-            outward = (steps > grid.high) | (steps < grid.low)
+            outward = (steps > grid.qmax) | (steps < grid.qmin)
             near = ((codes - steps).abs() - 0.5001).abs() < EDGE
             self.doubtful |= bool((outward & near).any())
         result = _forced(values, codes, differs, rule) if differs.any() else self._quantizer(values)
-        return self.run.watch("hidden", result, scale, grid.reach)
+        return self.run.watch("hidden", result, scale, grid.max_level)
 
 
 def _forced(values: Tensor, codes: Tensor, differs: Tensor, rule: Rule) -> Tensor:
     """Fake quantization to these codes, from differentiable parts; see quantizer._FakeQuantize."""
-    factor = 1 / math.sqrt(values.numel() * rule.grid.reach)
+    factor = 1 / math.sqrt(values.numel() * rule.grid.max_level)
     scale = rule.scale * factor + (rule.scale * (1 - factor)).detach()
     steps = values / scale
     passing = steps + (codes - steps).detach()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, Grid, decode, encode
+from autoquant.quantization.codes import Grid, QuantParams, decode, encode
 from autoquant.quantization.native import matrix
 from tests.quantization.native.machine import EVERY_SET, NEEDS_KERNELS, running_on
 
@@ -29,7 +29,7 @@ EVERY_GRID = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 
 def codes(grid: Grid, rows: int, columns: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    made = torch.randint(grid.low, grid.high + 1, (rows, columns), generator=generator)
+    made = torch.randint(grid.qmin, grid.qmax + 1, (rows, columns), generator=generator)
     return made.to(torch.int8)
 
 
@@ -106,13 +106,13 @@ def test_rows_are_padded_to_whole_vectors_and_columns_to_whole_chunks(gates):
 @EVERY_GRID
 @pytest.mark.parametrize("channels", [True, False], ids=["a-scale-a-row", "one-scale"])
 def test_values_become_the_quantizers_codes(grid, channels, instructions):
-    given_ = values(35, 21, 2.0 * grid.reach)
+    given_ = values(35, 21, 2.0 * grid.max_level)
     scale = torch.rand(35, 1) + 0.5 if channels else torch.tensor(0.7)
     expected = encode(given_, scale, grid).to(torch.int8)
     quantized = decode(expected.float(), scale, grid)
     with running_on(instructions):
         for each in (given_, quantized):
-            packed = native.pack_values(each, Coding(scale, grid))
+            packed = native.pack_values(each, QuantParams(scale, grid))
             assert packed.finite
             assert torch.equal(packed.unpacked(), expected)
 
@@ -120,14 +120,14 @@ def test_values_become_the_quantizers_codes(grid, channels, instructions):
 def test_values_of_gates_become_the_codes_of_gates():
     grid, scale = Grid.signed(4), torch.tensor(0.2)
     given_ = values(3 * 13, 13)
-    packed = native.pack_values(given_, Coding(scale, grid), 3)
+    packed = native.pack_values(given_, QuantParams(scale, grid), 3)
     assert torch.equal(packed.unpacked(), encode(given_, scale, grid).to(torch.int8))
 
 
 def test_ties_go_to_even_codes():
     grid = Grid.signed(8)
     halves = torch.arange(-130, 130).float().view(1, -1) + 0.5
-    packed = native.pack_values(halves, Coding(torch.tensor(1.0), grid))
+    packed = native.pack_values(halves, QuantParams(torch.tensor(1.0), grid))
     assert torch.equal(packed.unpacked().float(), halves.round().clamp(-128, 127))
 
 
@@ -135,7 +135,7 @@ def test_values_with_gaps_in_memory():
     grid, scale = Grid.signed(4), torch.rand(9, 1) + 0.5
     given_ = values(30, 9).t()
     assert not given_.is_contiguous()
-    packed = native.pack_values(given_, Coding(scale, grid))
+    packed = native.pack_values(given_, QuantParams(scale, grid))
     assert torch.equal(packed.unpacked(), encode(given_, scale, grid).to(torch.int8))
     turned = codes(grid, 30, 9).t()
     assert torch.equal(native.pack_codes(turned, grid, 4).unpacked(), turned)
@@ -144,7 +144,7 @@ def test_values_with_gaps_in_memory():
 @EVERY_SET
 @pytest.mark.parametrize("place", [(0, 0), (2, 3), (34, 20)], ids=str)
 def test_a_nan_is_noticed_wherever_it_is(place, instructions):
-    given_, coding = values(35, 21), Coding(torch.tensor(0.1), Grid.signed(4))
+    given_, coding = values(35, 21), QuantParams(torch.tensor(0.1), Grid.signed(4))
     given_[place] = math.nan
     with running_on(instructions):
         assert not native.pack_values(given_, coding).finite
@@ -157,13 +157,13 @@ def test_a_nan_is_noticed_wherever_it_is(place, instructions):
 def test_a_step_size_that_is_nan_is_noticed():
     scale = torch.ones(35, 1)
     scale[9] = math.nan
-    assert not native.pack_values(values(35, 21), Coding(scale, Grid.signed(4))).finite
+    assert not native.pack_values(values(35, 21), QuantParams(scale, Grid.signed(4))).finite
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_step_sizes_of_any_type(dtype):
     scale, grid = (torch.rand(35, 1) + 0.5).to(dtype), Grid.signed(4)
-    packed = native.pack_values(values(35, 21), Coding(scale, grid))
+    packed = native.pack_values(values(35, 21), QuantParams(scale, grid))
     assert torch.equal(
         packed.unpacked(), encode(values(35, 21), scale.float(), grid).to(torch.int8)
     )
@@ -182,13 +182,13 @@ EVERY_ACTIVATION = pytest.mark.parametrize("grid", ACTIVATIONS.values(), ids=ACT
 @EVERY_ACTIVATION
 def test_activations_become_the_quantizers_codes(grid, instructions):
     for columns in (1, 7, 8, 9, 31, 33, 100):
-        given_ = values(5, columns, 2.0 * grid.reach)
+        given_ = values(5, columns, 2.0 * grid.max_level)
         stride = -(-columns // 32) * 32
         with running_on(instructions):
             ours, sums, finite = native.encode(given_, 0.7, grid, stride)
         expected = encode(given_, torch.tensor(0.7), grid).to(torch.int64)
         assert finite
-        assert torch.equal(ours[:, :columns].to(torch.int64) + grid.low, expected)
+        assert torch.equal(ours[:, :columns].to(torch.int64) + grid.qmin, expected)
         assert not ours[:, columns:].any()
         assert torch.equal(sums.to(torch.int64), expected.sum(1))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoquant.backend import Compute, computing
-from autoquant.quantization.codes import Coding, Grid, coding_of
+from autoquant.quantization.codes import Grid, QuantParams, quant_params_of
 from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.quantization.native import pointwise
 from tests.quantization.native.machine import (
@@ -98,7 +98,7 @@ def assert_same(values: Tensor, scale: Tensor, grid: Grid, *, masked: bool = Tru
 def test_equals_torch(grid, instructions, passes):
     with running_on(instructions):
         for shape, layout in product(SHAPES, LAYOUTS):
-            values = randn(*shape) * 0.5 * grid.reach
+            values = randn(*shape) * 0.5 * grid.max_level
             for masked in (True, False):
                 assert_same(values, scale_of(values, layout), grid, masked=masked)
     assert passes == BOTH_WAYS * 2 * len(SHAPES) * len(LAYOUTS)
@@ -114,7 +114,7 @@ def test_equals_torch(grid, instructions, passes):
     st.integers(0, 99),
 )
 def test_equals_torch_at_any_size(shape, grid, layout, exponent, masked, seed):
-    values = randn(*shape, seed=seed) * GRIDS[grid].reach * 2.0**exponent
+    values = randn(*shape, seed=seed) * GRIDS[grid].max_level * 2.0**exponent
     scale = scale_of(values, layout) * 2.0**exponent
     ours = results(NATIVE, values, scale, GRIDS[grid], masked=masked)
     theirs = results(TORCH, values, scale, GRIDS[grid], masked=masked)
@@ -125,7 +125,7 @@ def test_equals_torch_at_any_size(shape, grid, layout, exponent, masked, seed):
 @EVERY_SET
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_ties_and_zeros_are_rounded_as_torch_rounds_them(grid, instructions):
-    quarters = torch.arange(-2.0 * grid.reach - 2, 2.0 * grid.reach + 2, 0.25)
+    quarters = torch.arange(-2.0 * grid.max_level - 2, 2.0 * grid.max_level + 2, 0.25)
     odd = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1e-38, -1e-38, 0.1, -0.1])
     values = torch.cat([quarters, odd])
     with running_on(instructions):
@@ -269,8 +269,8 @@ def test_a_gradient_that_nobody_wants_is_left_out(wanted):
 
 def test_the_result_is_marked_with_its_codes():
     scale, grid = torch.tensor(0.3, requires_grad=True), Grid.signed(4)
-    found = coding_of(fake_quantize(randn(5, 9), scale, grid))
-    assert isinstance(found, Coding)
+    found = quant_params_of(fake_quantize(randn(5, 9), scale, grid))
+    assert isinstance(found, QuantParams)
     assert found.grid == grid
     assert torch.equal(found.scale, scale)
     assert not found.scale.requires_grad

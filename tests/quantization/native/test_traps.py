@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from autoquant.backend import Compute, computing
 from autoquant.kernels import linear
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.codes import Coding, Grid, mark
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params
 from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
 from autoquant.settings import Scheme
 from autoquant.training.qat import build_candidate
@@ -28,11 +28,11 @@ NATIVE = Compute(kernel="native")
 
 def codes(grid: Grid, *shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(grid.low, grid.high + 1, shape, generator=generator).float()
+    return torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator).float()
 
 
 def coded(values: Tensor, grid: Grid) -> Tensor:
-    return mark(values, Coding(torch.tensor(1.0), grid))
+    return attach_quant_params(values, QuantParams(torch.tensor(1.0), grid))
 
 
 # --- aten::_weight_int8pack_mm crashes on a decoder of this size ---------------------------------

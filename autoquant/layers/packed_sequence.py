@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
-from autoquant.quantization.codes import coding_of, mark
+from autoquant.quantization.codes import attach_quant_params, quant_params_of
 
 
 def sizes_of(packed: PackedSequence) -> list[int]:
@@ -38,8 +38,8 @@ def mirrored(rows: Tensor, sizes: Sequence[int]) -> Tensor:
         turned = rows.reshape(len(sizes), sizes[0], rows.shape[1]).flip(0).flatten(0, 1)
     else:
         turned = rows.index_select(0, _mirror(sizes).to(rows.device))
-    coding = coding_of(rows)  # rows of the same codes, in another order
-    return turned if coding is None else mark(turned, coding)
+    coding = quant_params_of(rows)  # rows of the same codes, in another order
+    return turned if coding is None else attach_quant_params(turned, coding)
 
 
 def _mirror(sizes: Sequence[int]) -> Tensor:

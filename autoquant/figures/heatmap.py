@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.budget import readable
-from autoquant.figures.facts import View, number, times, view_of
+from autoquant.figures.study_data import View, number, times, view_of
 from autoquant.figures.style import BLACK, draw_tiles
-from autoquant.figures.sweep_facts import Mean, SweepFacts, rising
+from autoquant.figures.sweep_data import Mean, SweepFacts, rising
 from autoquant.study.folder import Baseline
 from autoquant.task import Direction
 

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from autoquant.kernels.recurrent.cell import CellKind, State
-from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, SavedTensors
 from autoquant.kernels.recurrent.gru import Gru
+from autoquant.kernels.recurrent.hidden_quantization import Rounding
 from autoquant.kernels.recurrent.loop import Loop, Run
 from autoquant.kernels.recurrent.lstm import Lstm
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
 from autoquant.kernels.recurrent.rnn import Rnn
-from autoquant.kernels.recurrent.rounding import Rounding
-from autoquant.kernels.recurrent.steps import Steps
 
 LOOPS: dict[CellKind, Loop] = {"lstm": Lstm(), "gru": Gru(), "rnn_tanh": Rnn(), "rnn_relu": Rnn()}
 
 
-class Looped:
+class TorchLoop:
     """An Engine: what all cells share; the loops themselves are in a file for each cell."""
 
     def forward(
@@ -28,7 +28,7 @@ class Looped:
         candidate_bias: Tensor | None,
         state: State,
         scale: Tensor | None,
-    ) -> tuple[Tensor, State, Tape]:
+    ) -> tuple[Tensor, State, SavedTensors]:
         """See Engine. The tape begins with the hidden states."""
         run = _run(job, recurrent, candidate_bias, scale)
         return LOOPS[job.cell.kind].forward(run, projected, state)
@@ -36,7 +36,7 @@ class Looped:
     def backward(
         self,
         job: Job,
-        tape: Tape,
+        tape: SavedTensors,
         recurrent: Tensor,
         candidate_bias: Tensor | None,
         scale: Tensor | None,
@@ -58,13 +58,13 @@ class Looped:
 
 
 def _run(job: Job, recurrent: Tensor, candidate_bias: Tensor | None, scale: Tensor | None) -> Run:
-    return Run(job, Steps(job.sizes), Rounding.of(job, scale), recurrent, candidate_bias)
+    return Run(job, PackedBatch(job.sizes), Rounding.of(job, scale), recurrent, candidate_bias)
 
 
-LOOPED = Looped()
+TORCH_LOOP = TorchLoop()
 
 
 def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> Engine | None:
     """The engine, if it can do the job: all numbers of one float type on one device."""
     kinds = {(each.dtype, each.device) for each in (projected, recurrent, *state)}
-    return LOOPED if len(kinds) == 1 else None
+    return TORCH_LOOP if len(kinds) == 1 else None

@@ -1,7 +1,8 @@
-"""How operations pass units on: one rule an operation, found by the operation's name.
+"""How operations propagate units: one rule an operation, found by the operation's name.
 
-A rule gets the ledger, which knows the values of tensors, and the call; it returns the value of its
-result, or None where units end there. An operation without a rule stops whatever reaches it.
+A rule gets the propagation state, which knows the values of tensors, and the call. It returns the
+value of the result, or None where units end there. An operation without a rule stops whatever
+reaches it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from autoquant.graph.tracing.ledger import Ledger
+from autoquant.graph.tracing.propagation_state import PropagationState
 from autoquant.graph.tracing.record import Call, refs_in
 from autoquant.graph.tracing.shapes import joined, reshaped
 from autoquant.graph.tracing.units import Ids
 from autoquant.graph.tracing.values import Value, varies
 
 NORMALISED = "is normalised across its units by {}"
-Rule = Callable[[Ledger, Call], Any]
+Rule = Callable[[PropagationState, Call], Any]
 RULES: dict[str, Rule] = {}
 
 
@@ -44,32 +45,32 @@ def argument(call: Call, position: int, name: str, default: Any = None) -> Any:
 
 
 @rule("alias", "detach", "clone", "contiguous", "_to_copy", "lift_fresh", "dropout", "positive")
-def same(ledger: Ledger, call: Call) -> Value:
-    return ledger.read(call.given[0])
+def same(propagation: PropagationState, call: Call) -> Value:
+    return propagation.read(call.given[0])
 
 
 @rule("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "bernoulli")
-def like(ledger: Ledger, call: Call) -> Value:
-    return Value(ledger.read(call.given[0]).ids, uniform=True)
+def like(propagation: PropagationState, call: Call) -> Value:
+    return Value(propagation.read(call.given[0]).ids, uniform=True)
 
 
 @rule("zeros", "ones", "full", "empty", "scalar_tensor", "new_zeros", "new_ones", "new_full")
 @rule("new_empty")
-def uniform(ledger: Ledger, call: Call) -> Value:
+def uniform(propagation: PropagationState, call: Call) -> Value:
     return Value(uniform=True)
 
 
 @rule("view", "_unsafe_view", "reshape", "unflatten", "_reshape_alias", "squeeze", "unsqueeze")
-def view(ledger: Ledger, call: Call) -> Value:
-    value = ledger.read(call.given[0])
+def view(propagation: PropagationState, call: Call) -> Value:
+    value = propagation.read(call.given[0])
     if value.ids is None:
         return value.moved(None)
     return value.moved(reshaped(value.ids, call.given[0].shape, call.result.shape))
 
 
 @rule("permute", "transpose", "t", "movedim", "swapaxes")
-def permute(ledger: Ledger, call: Call) -> Value:
-    value, name = ledger.read(call.given[0]), call.target.removeprefix("aten.")
+def permute(propagation: PropagationState, call: Call) -> Value:
+    value, name = propagation.read(call.given[0]), call.target.removeprefix("aten.")
     if value.ids is None:
         return value.moved(None)
     if name == "permute":
@@ -79,8 +80,8 @@ def permute(ledger: Ledger, call: Call) -> Value:
 
 
 @rule("expand", "broadcast_to")
-def expand(ledger: Ledger, call: Call) -> Value:
-    value = ledger.read(call.given[0])
+def expand(propagation: PropagationState, call: Call) -> Value:
+    value = propagation.read(call.given[0])
     if value.ids is None:
         return value.moved(None)
     lead = len(call.result.shape) - value.ids.ndim
@@ -88,8 +89,8 @@ def expand(ledger: Ledger, call: Call) -> Value:
 
 
 @rule("repeat")
-def repeat(ledger: Ledger, call: Call) -> Value:
-    value: Value = expand(ledger, call)
+def repeat(propagation: PropagationState, call: Call) -> Value:
+    value: Value = expand(propagation, call)
     if value.ids is None:
         return value
     times = [n if varies(value.ids, i) else 1 for i, n in enumerate(call.given[1])]
@@ -98,9 +99,9 @@ def repeat(ledger: Ledger, call: Call) -> Value:
 
 @rule("slice", "narrow", "select", "flip", "roll", "index_select", "gather", "take_along_dim")
 @rule("unfold")
-def pick(ledger: Ledger, call: Call) -> Any:
+def pick(propagation: PropagationState, call: Call) -> Any:
     """Some entries along one axis; units must not change along it, but for slices."""
-    value, name = ledger.read(call.given[0]), call.target.removeprefix("aten.")
+    value, name = propagation.read(call.given[0]), call.target.removeprefix("aten.")
     if value.ids is None:
         return value.moved(None)
     dim = argument(call, 1, "dim", 0)
@@ -110,23 +111,25 @@ def pick(ledger: Ledger, call: Call) -> Any:
     changing = [axis for axis in axes if varies(value.ids, axis)]
     if name == "slice" and changing:
         ends = [argument(call, i, n) for i, n in ((2, "start"), (3, "end"), (4, "step"))]
-        return value.moved(ledger.part(value.ids, axes[0], slice(*ends)))
+        return value.moved(propagation.part(value.ids, axes[0], slice(*ends)))
     if name == "select":
         index = argument(call, 2, "index") if changing else 0
         kept = (
-            ledger.part(value.ids, dim, slice(index, index + 1 or None)) if changing else value.ids
+            propagation.part(value.ids, dim, slice(index, index + 1 or None))
+            if changing
+            else value.ids
         )
         return value.moved(kept.squeeze(dim))
     if changing:
-        return ledger.stop(call)
+        return propagation.stop(call)
     if name == "unfold":
         return value.moved(value.ids[..., None])
     return value.moved(value.ids)
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unbind", "unsafe_split")
-def split(ledger: Ledger, call: Call) -> list[Value]:
-    value = ledger.read(call.given[0])
+def split(propagation: PropagationState, call: Call) -> list[Value]:
+    value = propagation.read(call.given[0])
     whole = call.target == "aten.unbind"
     dim = argument(call, 1, "dim", 0) if whole else argument(call, 2, "dim", 0)
     parts, at = [], 0
@@ -134,7 +137,7 @@ def split(ledger: Ledger, call: Call) -> list[Value]:
         size = 1 if whole else made.shape[dim]
         ids = value.ids
         if ids is not None and varies(ids, dim):
-            ids = ledger.part(ids, dim, slice(at, at + size))
+            ids = propagation.part(ids, dim, slice(at, at + size))
         if ids is not None and whole:
             ids = ids.squeeze(dim)
         parts.append(value.moved(ids))
@@ -143,9 +146,9 @@ def split(ledger: Ledger, call: Call) -> list[Value]:
 
 
 @rule("cat", "concat", "stack")
-def cat(ledger: Ledger, call: Call) -> Any:
+def cat(propagation: PropagationState, call: Call) -> Any:
     refs, dim = call.given[0], argument(call, 1, "dim", 0)
-    values = [ledger.read(ref) for ref in refs]
+    values = [propagation.read(ref) for ref in refs]
     kept = [(v, r) for v, r in zip(values, refs, strict=True) if r.shape != (0,)]
     known = [value for value, _ in kept if value.ids is not None]
     if not known:
@@ -159,17 +162,17 @@ def cat(ledger: Ledger, call: Call) -> Any:
     units = [ids for ids in given if ids is not None]
     if not any(varies(ids, axis) for ids in units):
         return Value(
-            ledger.together(call, [v for v, _ in kept], given, [r for _, r in kept]), data=True
+            propagation.together(call, [v for v, _ in kept], given, [r for _, r in kept]), data=True
         )
     ids = joined(given, shapes, axis)
-    ledger.cover(ids, given, axis, call)
+    propagation.cover(ids, given, axis, call)
     return Value(ids, data=True, dropout=min(value.dropout for value in known))
 
 
 @rule("index")
-def index(ledger: Ledger, call: Call) -> Any:
+def index(propagation: PropagationState, call: Call) -> Any:
     """Entries picked by tensors of indices, along axes along which units do not change."""
-    value, indices = ledger.read(call.given[0]), call.given[1]
+    value, indices = propagation.read(call.given[0]), call.given[1]
     if value.ids is None:
         return value.moved(None)
     axes, count = [], 0
@@ -178,7 +181,7 @@ def index(ledger: Ledger, call: Call) -> Any:
         axes += [*range(count, count + width)] if each is not None else []
         count += width
     if any(varies(value.ids, axis) for axis in axes) or axes != [*range(axes[0], axes[-1] + 1)]:
-        return ledger.stop(call)
+        return propagation.stop(call)
     ids = value.ids.squeeze(tuple(axes))
     lead = len(call.result.shape) - ids.ndim
     shape = (*ids.shape[: axes[0]], *(1,) * lead, *ids.shape[axes[0] :])
@@ -186,28 +189,28 @@ def index(ledger: Ledger, call: Call) -> Any:
 
 
 @rule("_pack_padded_sequence")
-def pack(ledger: Ledger, call: Call) -> list[Value]:
-    value = ledger.read(call.given[0])
+def pack(propagation: PropagationState, call: Call) -> list[Value]:
+    value = propagation.read(call.given[0])
     ids = value.ids
     if ids is not None and (varies(ids, 0) or varies(ids, 1)):
-        ledger.stop(call)
+        propagation.stop(call)
         ids = None
     return [value.moved(ids if ids is None else ids[0]), Value()]
 
 
 @rule("_pad_packed_sequence")
-def pad_packed(ledger: Ledger, call: Call) -> list[Value]:
-    value = ledger.read(call.given[0])
+def pad_packed(propagation: PropagationState, call: Call) -> list[Value]:
+    value = propagation.read(call.given[0])
     return [value.moved(None if value.ids is None else value.ids[None]), Value()]
 
 
 # --- numbers that are combined --------------------------------------------------------------------
 
 
-def pointwise(ledger: Ledger, call: Call) -> Value:
+def pointwise(propagation: PropagationState, call: Call) -> Value:
     """Any operation entry by entry: units that meet become one."""
     refs = refs_in((call.given, dict(call.named)))
-    values = [ledger.read(ref) for ref in refs]
+    values = [propagation.read(ref) for ref in refs]
     ndim = len(refs_in(call.result)[0].shape)
     given = [
         None if v.ids is None else v.ids.reshape((1,) * (ndim - v.ids.ndim) + v.ids.shape)
@@ -215,27 +218,27 @@ def pointwise(ledger: Ledger, call: Call) -> Value:
     ]
     if all(ids is None for ids in given):
         return Value(uniform=all(value.uniform for value in values))
-    return Value(ledger.together(call, values, given, refs), data=True)
+    return Value(propagation.together(call, values, given, refs), data=True)
 
 
 @rule("copy_", "fill_", "zero_", "index_put_", "index_put", "scatter", "scatter_", "masked_scatter")
 @rule(
     "masked_fill_", "slice_scatter", "select_scatter", "index_copy_", "index_add_", "scatter_add_"
 )
-def write(ledger: Ledger, call: Call) -> Any:
+def write(propagation: PropagationState, call: Call) -> Any:
     """Values written into another one: the last axis says what they are made of."""
     ids: Ids | None = None
     for ref in refs_in((call.given, dict(call.named))):
-        given = ledger.read(ref).ids
+        given = propagation.read(ref).ids
         if given is None:
             continue
         if any(varies(given, axis) for axis in range(given.ndim - 1)):
-            return ledger.stop(call)
+            return propagation.stop(call)
         line = given.reshape(-1)
         if ids is not None and len(ids) != len(line):
-            return ledger.stop(call)
+            return propagation.stop(call)
         if ids is not None:
-            ledger.units.unite(ids, line)
+            propagation.units.unite(ids, line)
         ids = line
     ndim = len(call.given[0].shape)
     return (
@@ -250,8 +253,8 @@ def write(ledger: Ledger, call: Call) -> Any:
     "any", "argmax", "argmin", "cumsum", "cumprod", "sort", "topk", "median", "var_mean", "std_mean"
 )
 @rule("linalg_vector_norm", "count_nonzero")
-def reduce(ledger: Ledger, call: Call) -> Any:
-    value = ledger.read(call.given[0])
+def reduce(propagation: PropagationState, call: Call) -> Any:
+    value = propagation.read(call.given[0])
     results = refs_in(call.result)
     if value.ids is None:
         return [Value() for _ in results] if len(results) > 1 else Value()
@@ -259,7 +262,7 @@ def reduce(ledger: Ledger, call: Call) -> Any:
     dim = argument(call, position, "dim")
     axes = [*range(value.ids.ndim)] if dim is None or dim == [] else dim
     axes = [axis % value.ids.ndim for axis in (axes if isinstance(axes, list | tuple) else [axes])]
-    kept, made = ledger.pin(value.ids, axes, call), []
+    kept, made = propagation.pin(value.ids, axes, call), []
     for axis in axes:
         kept = kept.take([0], axis)
     for ref in results:
@@ -269,30 +272,30 @@ def reduce(ledger: Ledger, call: Call) -> Any:
 
 
 @rule("_softmax", "softmax", "_log_softmax", "log_softmax", "_safe_softmax", "glu")
-def softmax(ledger: Ledger, call: Call) -> Any:
-    value, dim = ledger.read(call.given[0]), argument(call, 1, "dim", -1)
+def softmax(propagation: PropagationState, call: Call) -> Any:
+    value, dim = propagation.read(call.given[0]), argument(call, 1, "dim", -1)
     if value.ids is None:
         return Value()
     if call.target == "aten.glu":
-        return glu(ledger, value.ids, dim)
-    return Value(ledger.pin(value.ids, [dim], call), data=True)
+        return glu(propagation, value.ids, dim)
+    return Value(propagation.pin(value.ids, [dim], call), data=True)
 
 
-def glu(ledger: Ledger, ids: Ids, dim: int) -> Value:
+def glu(propagation: PropagationState, ids: Ids, dim: int) -> Value:
     if not varies(ids, dim):
         return Value(ids, data=True)
     half = ids.shape[dim] // 2
-    first, second = (ledger.part(ids, dim, slice(i * half, (i + 1) * half)) for i in (0, 1))
-    ledger.units.unite(first, second)
+    first, second = (propagation.part(ids, dim, slice(i * half, (i + 1) * half)) for i in (0, 1))
+    propagation.units.unite(first, second)
     return Value(first, data=True)
 
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm")
-def layer_norm(ledger: Ledger, call: Call) -> Any:
-    value, shape = ledger.read(call.given[0]), call.given[1]
+def layer_norm(propagation: PropagationState, call: Call) -> Any:
+    value, shape = propagation.read(call.given[0]), call.given[1]
     if value.ids is None:
         return Value(data=True)
-    ids = ledger.pin(value.ids, [-1 - i for i in range(len(shape))], call, NORMALISED)
+    ids = propagation.pin(value.ids, [-1 - i for i in range(len(shape))], call, NORMALISED)
     return [Value(ids, data=True), *[Value(data=True) for _ in refs_in(call.result)[1:]]]
 
 
@@ -300,25 +303,25 @@ def layer_norm(ledger: Ledger, call: Call) -> Any:
 
 
 @rule("mm", "bmm", "matmul", "baddbmm", "addmm", "mv", "dot", "addmv")
-def product(ledger: Ledger, call: Call) -> Any:
+def product(propagation: PropagationState, call: Call) -> Any:
     added = call.target[5:] in ("baddbmm", "addmm", "addmv")
     first, second = call.given[1:3] if added else call.given[:2]
     if len(first.shape) < 2 or len(second.shape) < 2:
-        return ledger.stop(call)
-    if added and ledger.read(call.given[0]).ids is not None:
-        return ledger.stop(call)
-    one, other = ledger.read(first).ids, ledger.read(second).ids
-    one = ledger.pin(one, [-1], call) if one is not None else None
-    other = ledger.pin(other, [-2], call) if other is not None else None
-    return Value(ledger.outer(one, other, call), data=True)
+        return propagation.stop(call)
+    if added and propagation.read(call.given[0]).ids is not None:
+        return propagation.stop(call)
+    one, other = propagation.read(first).ids, propagation.read(second).ids
+    one = propagation.pin(one, [-1], call) if one is not None else None
+    other = propagation.pin(other, [-2], call) if other is not None else None
+    return Value(propagation.outer(one, other, call), data=True)
 
 
-def attention(ledger: Ledger, call: Call) -> Any:
+def attention(propagation: PropagationState, call: Call) -> Any:
     """softmax(q k^T) v: heads, if units are heads, stay heads; nothing within one may change."""
     refs = call.given[:3]
-    ids = [ledger.read(ref).ids for ref in refs]
-    pinned = [None if each is None else ledger.pin(each, [-1], call) for each in ids]
-    heads = ledger.heads(pinned, call)
+    ids = [propagation.read(ref).ids for ref in refs]
+    pinned = [None if each is None else propagation.pin(each, [-1], call) for each in ids]
+    heads = propagation.heads(pinned, call)
     results = refs_in(call.result)
     return [Value(heads, data=True), *[Value(data=True) for _ in results[1:]]]
 
@@ -329,11 +332,11 @@ def attention(ledger: Ledger, call: Call) -> Any:
 def spatial(axes: int) -> Rule:
     """Pooling, resampling and padding along the last axes."""
 
-    def follow(ledger: Ledger, call: Call) -> Any:
-        value, results = ledger.read(call.given[0]), refs_in(call.result)
+    def follow(propagation: PropagationState, call: Call) -> Any:
+        value, results = propagation.read(call.given[0]), refs_in(call.result)
         ids = value.ids
         if ids is not None and any(varies(ids, -1 - i) for i in range(axes)):
-            return ledger.stop(call)
+            return propagation.stop(call)
         made = [value.moved(ids) for _ in results]
         return made if len(made) > 1 else made[0]
 
@@ -360,12 +363,12 @@ RULES["aten.upsample_trilinear3d"] = spatial(3)
 
 
 @rule("constant_pad_nd", "pad")
-def pad(ledger: Ledger, call: Call) -> Any:
+def pad(propagation: PropagationState, call: Call) -> Any:
     """Padding counts from the last axis; one of nothing is none."""
-    value, sizes = ledger.read(call.given[0]), call.given[1]
+    value, sizes = propagation.read(call.given[0]), call.given[1]
     padded = [-1 - i // 2 for i, size in enumerate(sizes) if size]
     if value.ids is not None and any(varies(value.ids, axis) for axis in padded):
-        return ledger.stop(call)
+        return propagation.stop(call)
     return replace(value, uniform=False, state=False)
 
 

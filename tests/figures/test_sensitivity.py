@@ -4,7 +4,7 @@ import math
 import pytest
 
 from autoquant.errors import UserError
-from autoquant.figures.rises import DECADES, RiseData, draw_rises, rise_data
+from autoquant.figures.sensitivity import DECADES, RiseData, draw_sensitivity, sensitivity_data
 from tests.figures.samples import TRIALS
 
 RISES = {
@@ -23,7 +23,7 @@ def recorded(tmp_path):
 
 
 def test_rises_are_a_table_of_layers_and_bits(recorded):
-    data = rise_data(recorded, TRIALS[1])
+    data = sensitivity_data(recorded, TRIALS[1])
     assert data.bits == (2.0, 3.0, 4.0, 8.0)
     assert [name for name, _ in data.rows] == ["encoder", "rnn.l0", "rnn.l0, recurrent", "decoder"]
     assert data.rows[0][1] == (0.5, 0.1, 0.02, None)
@@ -31,14 +31,14 @@ def test_rises_are_a_table_of_layers_and_bits(recorded):
 
 
 def test_the_chosen_plan_is_marked(recorded):
-    data = rise_data(recorded, TRIALS[1])
+    data = sensitivity_data(recorded, TRIALS[1])
     assert data.plan == "trial 1"
     assert data.chosen == (2, 1, 0, None)  # the decoder's 16 bits are not in the table
-    assert rise_data(recorded, None).chosen == (None,) * 4
+    assert sensitivity_data(recorded, None).chosen == (None,) * 4
 
 
 def test_every_rise_is_printed(recorded):
-    figure = draw_rises(rise_data(recorded, TRIALS[1]))
+    figure = draw_sensitivity(sensitivity_data(recorded, TRIALS[1]))
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts if text.get_text()] == [
         *("0.5", "0.1", "0.02"),
@@ -53,16 +53,16 @@ def test_every_rise_is_printed(recorded):
 def test_larger_rises_are_darker():
     bits = tuple(float(each) for each in range(1, 5))
     data = RiseData(bits, (("a", (1.0, 0.1, 0.001, 0.1**DECADES / 9)),), (None,))
-    image = draw_rises(data).axes[0].images[0].get_array()
+    image = draw_sensitivity(data).axes[0].images[0].get_array()
     brightness = [sum(image[0, k, :3]) for k in range(4)]
     assert brightness[0] < brightness[1] < brightness[2] == brightness[3]
 
 
 def test_nothing_recorded_and_nothing_measured(tmp_path):
     path = tmp_path / "sensitivity.json"
-    assert rise_data(path, None) is None
+    assert sensitivity_data(path, None) is None
     path.write_text('{"rises": {}}')
-    assert rise_data(path, None) is None
+    assert sensitivity_data(path, None) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rises": {"a": {}}}', '{"rises": {"a.b": {}}}'])
@@ -70,4 +70,4 @@ def test_a_file_that_no_search_wrote(text, tmp_path):
     path = tmp_path / "sensitivity.json"
     path.write_text(text)
     with pytest.raises(UserError, match="must be as a search wrote it"):
-        rise_data(path, None)
+        sensitivity_data(path, None)

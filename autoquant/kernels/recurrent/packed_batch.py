@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Steps:
+class PackedBatch:
     """Which rows belong to which step.
 
     Attributes:

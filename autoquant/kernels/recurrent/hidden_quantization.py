@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autoquant.kernels.recurrent.engine import Job
-from autoquant.kernels.recurrent.steps import Steps
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
 from autoquant.quantization.codes import Grid
 
 
@@ -43,7 +43,7 @@ class Rounding:
             values.sub_(self.grid.offset)
         values.round_()
         if self.clip:
-            values.clamp_(self.grid.low, self.grid.high)
+            values.clamp_(self.grid.qmin, self.grid.qmax)
         if self.grid.offset:
             values.add_(self.grid.offset)
         values.mul_(self.scale)
@@ -58,14 +58,19 @@ class Rounding:
         return torch.sub(rounded, exact).abs_().le_(0.5001 * self.scale)
 
     def scale_gradient(
-        self, grad: Tensor, exact: Tensor, rounded: Tensor, inside: Tensor | None, steps: Steps
+        self,
+        grad: Tensor,
+        exact: Tensor,
+        rounded: Tensor,
+        inside: Tensor | None,
+        steps: PackedBatch,
     ) -> Tensor:
         """From the gradient of rounded values [N, H]; each step is scaled as one tensor."""
         if inside is None:
             slope = rounded - exact
         else:  # clipped values move with the step size by their level
             slope = torch.addcmul(rounded, inside, exact, value=-1)
-        cells = grad.shape[1] * self.grid.reach
+        cells = grad.shape[1] * self.grid.max_level
         shares = [1 / math.sqrt(max(size, 1) * cells) for size in steps.sizes]
         total = torch.mv(slope.mul_(grad).t(), steps.spread(shares, grad)).sum()
         return (total / self.scale).to(self.scale.dtype)

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from autoquant.figures.facts import View
-from autoquant.figures.grid import badness, draw_grid, grid_data
-from autoquant.figures.sweep_facts import SweepFacts, means_of
+from autoquant.figures.heatmap import badness, draw_grid, grid_data
+from autoquant.figures.study_data import View
+from autoquant.figures.sweep_data import SweepFacts, means_of
 from tests.figures.samples import BASELINE, cell, texts
 
 UNIFORM = [

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from autoquant.backend import Compute, computing
 from autoquant.kernels import Weights
-from autoquant.kernels.recurrent import looped, reference
+from autoquant.kernels.recurrent import reference, torch_loop
 from autoquant.kernels.recurrent.engine import Job
 from tests.kernels.recurrent.cases import (
     CELLS,
@@ -122,7 +122,7 @@ def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(name, si
         outputs, last = looping(*made.arguments)
         job = Job(made.cell, made.sizes, training=False)
         projected = made.inputs @ made.weights.input.t()
-        *_, tape = looped.LOOPED.forward(
+        *_, tape = torch_loop.TORCH_LOOP.forward(
             job, projected, made.weights.recurrent, None, made.state, None
         )
     assert torch.equal(outputs, expected)
@@ -158,8 +158,8 @@ def test_never_waits_for_a_number(name, rule, sizes):
     scale = torch.empty((), device="meta") if made.quantize else None
     given = job, projected, weight, None, tuple(state), scale
     with OneDevice():
-        outputs, last, tape = looped.LOOPED.forward(*given)
-        grads = looped.LOOPED.backward(job, tape, weight, None, scale, outputs, last)
+        outputs, last, tape = torch_loop.TORCH_LOOP.forward(*given)
+        grads = torch_loop.TORCH_LOOP.backward(job, tape, weight, None, scale, outputs, last)
     assert grads.projected.shape == grads.recurrent_product.shape == projected.shape
     assert [part.shape for part in grads.state] == [part.shape for part in made.state]
     assert (grads.scale is None) == (made.quantize is None)
@@ -169,5 +169,5 @@ def test_takes_numbers_of_one_type_only():
     made = case(dtype=torch.float32)
     job = Job(made.cell, made.sizes)
     given = made.inputs, made.weights.recurrent
-    assert looped.engine_for(job, *given, made.state) is looped.LOOPED
-    assert looped.engine_for(job, *given, tuple(part.double() for part in made.state)) is None
+    assert torch_loop.engine_for(job, *given, made.state) is torch_loop.TORCH_LOOP
+    assert torch_loop.engine_for(job, *given, tuple(part.double() for part in made.state)) is None

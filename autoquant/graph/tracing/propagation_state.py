@@ -16,7 +16,7 @@ ACROSS = "is read across its units by {}"
 COMBINED = "is combined by {} with a value whose units cannot grow"
 
 
-class Ledger:
+class PropagationState:
     """Values by their Refs, and the units that they are made of.
 
     Attributes:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from autoquant.errors import UserError
-from autoquant.layers.packed import mirrored, sizes_of
-from autoquant.quantization.codes import Coding, Grid, coding_of, mark
+from autoquant.layers.packed_sequence import mirrored, sizes_of
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, quant_params_of
 
 LENGTHS = st.lists(st.integers(1, 7), min_size=1, max_size=5)
 
@@ -38,9 +38,12 @@ def test_each_sequence_is_mirrored_within_its_own_length(lengths: list[int]) -> 
 @given(LENGTHS)
 def test_a_mark_stays(lengths: list[int]) -> None:
     packed = packed_of(lengths)
-    coding = Coding(torch.tensor(1.0), Grid.unsigned(8))
-    assert coding_of(mirrored(packed.data, sizes_of(packed))) is None
-    assert coding_of(mirrored(mark(packed.data, coding), sizes_of(packed))) is coding
+    coding = QuantParams(torch.tensor(1.0), Grid.unsigned(8))
+    assert quant_params_of(mirrored(packed.data, sizes_of(packed))) is None
+    assert (
+        quant_params_of(mirrored(attach_quant_params(packed.data, coding), sizes_of(packed)))
+        is coding
+    )
 
 
 def test_rows_need_not_be_contiguous() -> None:

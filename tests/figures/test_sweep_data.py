@@ -4,7 +4,7 @@ from math import isnan
 import pytest
 
 from autoquant.errors import UserError
-from autoquant.figures.sweep_facts import means_of, read_sweep
+from autoquant.figures.sweep_data import means_of, read_sweep
 from tests.figures.samples import BASELINE, FLOAT_BYTES, cell, sweep_of
 
 

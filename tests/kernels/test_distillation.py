@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from autoquant.kernels import taught_cross_entropy
+from autoquant.kernels import distillation_cross_entropy
 
 TARGETS = torch.tensor([0, 4, -100, 2, 2])
 
@@ -17,7 +17,7 @@ def test_it_is_cross_entropy_against_the_mix(share):
     hard = F.one_hot(TARGETS.clamp_min(0), 7)
     mix = share * taught.softmax(1) + (1 - share) * hard
     expected = -(mix * logits.log_softmax(1)).sum(1)[kept].mean()
-    torch.testing.assert_close(taught_cross_entropy(logits, taught, TARGETS, share), expected)
+    torch.testing.assert_close(distillation_cross_entropy(logits, taught, TARGETS, share), expected)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -26,14 +26,14 @@ def test_its_gradient_is_the_numeric_one(share):
     logits, taught = torch.randn(2, 5, 7, dtype=torch.float64)
     logits.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda each: taught_cross_entropy(each, taught, TARGETS, share), (logits,)
+        lambda each: distillation_cross_entropy(each, taught, TARGETS, share), (logits,)
     )
 
 
 def test_without_a_share_it_is_cross_entropy():
     logits, taught = torch.randn(2, 5, 7)
     torch.testing.assert_close(
-        taught_cross_entropy(logits, taught, TARGETS, 0.0), F.cross_entropy(logits, TARGETS)
+        distillation_cross_entropy(logits, taught, TARGETS, 0.0), F.cross_entropy(logits, TARGETS)
     )
 
 
@@ -41,4 +41,4 @@ def test_logits_that_never_count_give_no_nan():
     logits, taught = torch.randn(2, 5, 7)
     logits[:, 3] -= 1e4
     taught[:, 3] -= 1e4
-    assert bool(torch.isfinite(taught_cross_entropy(logits, taught, TARGETS, 0.5)))
+    assert bool(torch.isfinite(distillation_cross_entropy(logits, taught, TARGETS, 0.5)))

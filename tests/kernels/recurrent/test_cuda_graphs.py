@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 
-from autoquant.kernels.recurrent import graphed
+from autoquant.kernels.recurrent import cuda_graphs
 from autoquant.kernels.recurrent.cell import Weights
+from autoquant.kernels.recurrent.cuda_graphs import CudaGraphLoop
 from autoquant.kernels.recurrent.engine import Job
-from autoquant.kernels.recurrent.graphed import Graphed
 from autoquant.kernels.recurrent.recording import CudaGraphs
 from tests.kernels.recurrent.cases import CELLS, RULES, all_of, assert_same, case, engined, looping
 
@@ -53,7 +53,7 @@ def through(engine):
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_plain_loop_on_new_numbers(name, rule, sizes):
     graphs = Imitation()
-    run = through(Graphed(graphs))
+    run = through(CudaGraphLoop(graphs))
     for seed in range(5):
         made = case(name, sizes, rule, seed=seed)
         assert all(map(torch.equal, all_of(run, made), all_of(looping, made)))
@@ -63,7 +63,7 @@ def test_equals_the_plain_loop_on_new_numbers(name, rule, sizes):
 
 def test_results_outlive_the_next_pass():
     """As in a stack: two layers of one shape run forward, then back."""
-    run = through(Graphed(Imitation()))
+    run = through(CudaGraphLoop(Imitation()))
     made = [case(rule="signed", seed=seed) for seed in range(2)]
     for _ in range(4):
         outputs = [run(*each.arguments)[0] for each in made]
@@ -78,11 +78,11 @@ def test_results_outlive_the_next_pass():
 
 
 def test_the_projected_input_and_the_tape_are_not_written_to_again():
-    engine, made = Graphed(Imitation()), case()
+    engine, made = CudaGraphLoop(Imitation()), case()
     job = Job(made.cell, made.sizes)
     projected = (made.inputs @ made.weights.input.t()).detach()
     weight, state = made.weights.recurrent.detach(), tuple(p.detach() for p in made.state)
-    for _ in range(graphed.PLAIN_RUNS):
+    for _ in range(cuda_graphs.PLAIN_RUNS):
         engine.forward(job, projected.clone(), weight, None, state, None)
     first = engine.forward(job, projected, weight, None, state, None)
     kept = [each.clone() for each in first[2]]
@@ -93,12 +93,12 @@ def test_the_projected_input_and_the_tape_are_not_written_to_again():
 
 def test_other_shapes_types_and_places_are_recorded_apart():
     graphs = Imitation()
-    run = through(Graphed(graphs))
+    run = through(CudaGraphLoop(graphs))
     with torch.no_grad():
         for times, made in enumerate(
             [case(), case(sizes=(3, 3, 3, 2)), case(units=6), case(dtype=torch.float32)], 1
         ):
-            for _ in range(graphed.PLAIN_RUNS):
+            for _ in range(cuda_graphs.PLAIN_RUNS):
                 run(*made.arguments)
             assert graphs.recorded == times - 1
             run(*made.arguments)
@@ -111,21 +111,21 @@ def test_other_shapes_types_and_places_are_recorded_apart():
 
 def test_where_a_larger_piece_is_recorded_the_loop_is_plain():
     graphs = Imitation(where=None)
-    run = through(Graphed(graphs))
+    run = through(CudaGraphLoop(graphs))
     for _ in range(5):
         run(*case().arguments)
     assert graphs.recorded == 0
 
 
 def test_only_the_latest_are_kept(monkeypatch):
-    monkeypatch.setattr(graphed, "MOST_RECORDINGS", 2)
-    monkeypatch.setattr(graphed, "MOST_COUNTED", 3)
+    monkeypatch.setattr(cuda_graphs, "MOST_RECORDINGS", 2)
+    monkeypatch.setattr(cuda_graphs, "MOST_COUNTED", 3)
     graphs = Imitation()
-    engine = Graphed(graphs)
+    engine = CudaGraphLoop(graphs)
     run = through(engine)
 
     def often(units):
-        for _ in range(graphed.PLAIN_RUNS + 1):
+        for _ in range(cuda_graphs.PLAIN_RUNS + 1):
             run(*case(units=units).arguments)
 
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_only_the_latest_are_kept(monkeypatch):
 
 def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
     graphs = Imitation(error=RuntimeError("operation not permitted"))
-    run = through(Graphed(graphs))
+    run = through(CudaGraphLoop(graphs))
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
             made = case(rule="signed")
@@ -154,11 +154,11 @@ def test_a_failure_is_said_once_and_the_loop_goes_on(caplog):
 
 
 def test_inference_mode_and_training_share_no_memory_they_may_not_write_to():
-    run, made = through(Graphed(Imitation())), case(rule="signed")
+    run, made = through(CudaGraphLoop(Imitation())), case(rule="signed")
     for _ in range(2):
         for mode in (torch.inference_mode, torch.no_grad):
             with mode():
-                for _ in range(graphed.PLAIN_RUNS + 1):
+                for _ in range(cuda_graphs.PLAIN_RUNS + 1):
                     outputs, _ = run(*made.arguments)
         assert_same([outputs], [looping(*made.arguments)[0]])
 
@@ -172,13 +172,13 @@ def test_is_chosen_for_loops_on_cuda_only(monkeypatch):
     job = Job(made.cell, made.sizes)
 
     def chosen(job, first, *state):
-        return graphed.engine_for(job, first, first, state)
+        return cuda_graphs.engine_for(job, first, first, state)
 
-    assert chosen(job, *there) is graphed.GRAPHED
+    assert chosen(job, *there) is cuda_graphs.CUDA_GRAPH_LOOP
     assert chosen(job, made.inputs, *made.state) is None
     assert chosen(job, there[0], *made.state) is None
     assert chosen(Job(made.cell, (3, 3)), *there) is None
-    monkeypatch.setenv(graphed.VARIABLE, "0")
+    monkeypatch.setenv(cuda_graphs.VARIABLE, "0")
     assert chosen(job, *there) is None
 
 
@@ -201,7 +201,7 @@ def on_cuda(made):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("name", CELLS)
 def test_on_a_device(name, sizes):
-    engine = Graphed(CudaGraphs())
+    engine = CudaGraphLoop(CudaGraphs())
     for seed in range(5):
         made = on_cuda(case(name, sizes, "signed", seed=seed))
         assert_same(all_of(through(engine), made), all_of(looping, made))

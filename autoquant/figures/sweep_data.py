@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autoquant.errors import UserError
-from autoquant.figures.facts import number
+from autoquant.figures.study_data import number
 from autoquant.study.folder import Baseline, Study
-from autoquant.study.sweep_table import Result, Table
+from autoquant.study.sweep_table import SweepRunResult, SweepTable
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,21 @@ def read_sweep(study: Study) -> SweepFacts:
     Raises:
         UserError: no cell of the sweep has ended.
     """
-    results = Table.of(study).results()
+    results = SweepTable.of(study).results()
     if not results:
         raise UserError(f"a sweep must have cells to report, got none in '{study.path}'")
     return SweepFacts(study.baseline(), means_of(results))
 
 
-def means_of(results: Iterable[Result]) -> tuple[Mean, ...]:
+def means_of(results: Iterable[SweepRunResult]) -> tuple[Mean, ...]:
     """The results, with the seeds of each plan taken together."""
-    plans: dict[str, list[Result]] = {}
+    plans: dict[str, list[SweepRunResult]] = {}
     for result in results:
         plans.setdefault(result.cell.group, []).append(result)
     return tuple(_mean(name, found) for name, found in plans.items())
 
 
-def _mean(name: str, found: Sequence[Result]) -> Mean:
+def _mean(name: str, found: Sequence[SweepRunResult]) -> Mean:
     cell = found[0].cell
     return Mean(
         name,

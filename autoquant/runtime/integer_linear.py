@@ -9,24 +9,24 @@ from torch import Tensor
 
 from autoquant.backend import current
 from autoquant.kernels.integer_linear import (
-    DEEPEST,
+    MAX_COLUMNS,
     WORTH_A_THREAD,
-    AffineJob,
+    IntegerLinearJob,
     integer_product,
     stride_of,
 )
 from autoquant.quantization import native
-from autoquant.quantization.codes import Coding, Rule
+from autoquant.quantization.codes import QuantParams, Rule
 from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.quantization.native.matrix import Pointer
 from autoquant.runtime.weight import PackedWeight
 
 
-class AffineCall(ctypes.Structure):
+class IntegerLinearCall(ctypes.Structure):
     """infer.h: affine_call."""
 
     _fields_ = [
-        ("job", AffineJob),
+        ("job", IntegerLinearJob),
         ("inputs", Pointer),
         ("rows", ctypes.c_int64),
         ("scale", ctypes.c_float),
@@ -44,16 +44,16 @@ class Affine:
     def __init__(self, weight: PackedWeight, bias: Tensor | None, rule: Rule) -> None:
         assert weight.matrix is not None
         self.matrix = weight.matrix
-        self.coding = Coding(rule.scale.detach(), rule.grid)
+        self.coding = QuantParams(rule.scale.detach(), rule.grid)
         self.scales = (weight.scale * self.coding.scale).float().reshape(-1)
         self.scales = self.scales.expand(weight.rows).contiguous()
         self.bias = None if bias is None else bias.float().contiguous()
         self.columns, self.stride = weight.columns, stride_of(weight.columns)
-        job = AffineJob(self.matrix.address, self.scales.data_ptr())
+        job = IntegerLinearJob(self.matrix.address, self.scales.data_ptr())
         job.bias = None if self.bias is None else self.bias.data_ptr()
         job.stride, job.block1 = self.stride, self.matrix.struct.blocks
-        job.low, job.high = rule.grid.low, rule.grid.high
-        self.call = AffineCall(job=job, scale=float(self.coding.scale))
+        job.low, job.high = rule.grid.qmin, rule.grid.qmax
+        self.call = IntegerLinearCall(job=job, scale=float(self.coding.scale))
 
     def __call__(self, inputs: Tensor) -> Tensor | None:
         """inputs [N, columns] -> [N, rows]; None where an input is NaN, which codes cannot be."""
@@ -67,11 +67,11 @@ class Affine:
         del room  # until here the kernel used it
         return None if flag else out
 
-    def into(self, inputs: Tensor, out: Tensor) -> tuple[AffineCall, Tensor]:
+    def into(self, inputs: Tensor, out: Tensor) -> tuple[IntegerLinearCall, Tensor]:
         """The call that computes ``out``, and the memory that it works in."""
         rows = len(inputs)
         room = inputs.new_empty(rows * (self.stride + 4), dtype=torch.uint8)
-        call = AffineCall.from_buffer_copy(self.call)
+        call = IntegerLinearCall.from_buffer_copy(self.call)
         call.inputs, call.rows = inputs.data_ptr(), rows
         job = call.job
         job.codes = room.data_ptr()
@@ -83,7 +83,7 @@ class Affine:
 def rule_for(quantizer: ActivationQuantizer | None, weight: PackedWeight) -> Rule | None:
     """The rule of a quantizer, if products of its codes with the weight's can be integers."""
     rule = None if quantizer is None else quantizer.rule()
-    suits = weight.matrix is not None and weight.columns < DEEPEST
+    suits = weight.matrix is not None and weight.columns < MAX_COLUMNS
     return rule if suits and rule is not None and rule.clip else None
 
 

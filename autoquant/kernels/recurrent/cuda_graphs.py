@@ -21,9 +21,9 @@ from typing import Any
 
 from torch import Tensor
 
-from autoquant.kernels.recurrent import looped
+from autoquant.kernels.recurrent import torch_loop
 from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, Tape
+from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, SavedTensors
 from autoquant.kernels.recurrent.recording import CudaGraphs, Flat, Graphs, Recording, Work
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ MOST_RECORDINGS = 16  # each holds the memory of a pass
 MOST_COUNTED = 1024  # shapes whose runs are counted
 
 
-class Graphed:
+class CudaGraphLoop:
     """An Engine: the looped one, from recordings where there are some."""
 
     def __init__(self, graphs: Graphs) -> None:
@@ -52,7 +52,7 @@ class Graphed:
         candidate_bias: Tensor | None,
         state: State,
         scale: Tensor | None,
-    ) -> tuple[Tensor, State, Tape]:
+    ) -> tuple[Tensor, State, SavedTensors]:
         """See Engine."""
         given = projected, recurrent, candidate_bias, scale, *state
         hidden, *rest = self._run(_forward, job, given)
@@ -61,7 +61,7 @@ class Graphed:
     def backward(
         self,
         job: Job,
-        tape: Tape,
+        tape: SavedTensors,
         recurrent: Tensor,
         candidate_bias: Tensor | None,
         scale: Tensor | None,
@@ -122,7 +122,7 @@ def _shorten(table: OrderedDict[Hashable, Any], most: int) -> None:
 
 def _forward(job: Job, projected: Tensor, recurrent: Tensor, *rest: Any) -> Flat:
     candidate_bias, scale, *state = rest
-    hidden, last, tape = looped.LOOPED.forward(
+    hidden, last, tape = torch_loop.TORCH_LOOP.forward(
         job, projected, recurrent, candidate_bias, tuple(state), scale
     )
     return hidden, *last, *tape
@@ -132,13 +132,13 @@ def _backward(job: Job, grad_hidden: Tensor, recurrent: Tensor, *rest: Any) -> F
     candidate_bias, scale, *flat = rest
     parts = 2 if job.cell.kind == "lstm" else 1
     grad_last, tape = tuple(flat[:parts]), tuple(flat[parts:])
-    found = looped.LOOPED.backward(
+    found = torch_loop.TORCH_LOOP.backward(
         job, tape, recurrent, candidate_bias, scale, grad_hidden, grad_last
     )
     return found.projected, found.recurrent_product, found.scale, *found.state
 
 
-GRAPHED = Graphed(CudaGraphs())
+CUDA_GRAPH_LOOP = CudaGraphLoop(CudaGraphs())
 
 
 def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> Engine | None:
@@ -146,4 +146,4 @@ def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> 
     wanted = projected.device.type == "cuda" and os.environ.get(VARIABLE) != "0"
     if not wanted or len(job.sizes) < FEWEST_STEPS:
         return None
-    return GRAPHED if looped.engine_for(job, projected, recurrent, state) else None
+    return CUDA_GRAPH_LOOP if torch_loop.engine_for(job, projected, recurrent, state) else None

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.figures.facts import label_of, shortened
 from autoquant.figures.plan_table import MOST_ROWS
+from autoquant.figures.study_data import label_of, shortened
 from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
 from autoquant.study.outcome import Outcome
 
@@ -39,7 +39,7 @@ class RiseData:
     left_out: int = 0
 
 
-def rise_data(path: Path, chosen: Outcome | None) -> RiseData | None:
+def sensitivity_data(path: Path, chosen: Outcome | None) -> RiseData | None:
     """The sensitivity that a search recorded; None without a record.
 
     Raises:
@@ -81,7 +81,7 @@ def text_of(rise: float | None) -> str:
     return "nan" if math.isinf(rise) else "<0.001" if rise < 0.001 else f"{rise:.2g}"
 
 
-def draw_rises(data: RiseData) -> Figure:
+def draw_sensitivity(data: RiseData) -> Figure:
     """A table in colour, darker where the loss rises more; the chosen plan is framed."""
     count, wide = len(data.rows), len(data.bits)
     names = [name for name, _ in data.rows]

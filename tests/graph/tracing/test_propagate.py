@@ -121,7 +121,7 @@ def test_sizes_in_the_code_are_found_by_growing(cut: Callable[[Tensor], Any]) ->
 
     reason = network_of(forward, one=linear(4, 6), last=linear(3, 2)).why_fixed("one")
     assert reason is not None
-    assert reason.startswith("growing it fails (test_walk.py:")
+    assert reason.startswith("growing it fails (test_propagate.py:")
 
 
 def test_cat_lays_groups_behind_one_another() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from autoquant.figures.facts import label_of, view_of
+from autoquant.figures.study_data import label_of, view_of
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.outcome import Outcome
 

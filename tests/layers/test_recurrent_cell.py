@@ -12,7 +12,7 @@ from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import widen
-from autoquant.layers.cells import RecurrentCell
+from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.kernels.recurrent.steps import Steps
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=6).map(
     lambda sizes: tuple(sorted(sizes, reverse=True))
@@ -21,7 +21,7 @@ def filled(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 @given(SIZES)
 def test_split(sizes):
     flow, _ = filled(sizes)
-    views = Steps(sizes).split(flow)
+    views = PackedBatch(sizes).split(flow)
     assert [len(view) for view in views] == list(sizes)
     assert all((view[:, 1] == t).all() for t, view in enumerate(views))
     assert views[-1].untyped_storage().data_ptr() == flow.untyped_storage().data_ptr()
@@ -30,7 +30,7 @@ def test_split(sizes):
 @given(SIZES)
 def test_each_row_finds_its_sequence_one_step_before(sizes):
     flow, first = filled(sizes)
-    steps = Steps(sizes)
+    steps = PackedBatch(sizes)
     found = steps.before(flow, first)
     assert torch.equal(found[:, 0], flow[:, 0])
     assert torch.equal(found[:, 1], flow[:, 1] - 1)
@@ -40,7 +40,7 @@ def test_each_row_finds_its_sequence_one_step_before(sizes):
 @given(SIZES)
 def test_last_rows(sizes):
     flow, _ = filled(sizes)
-    steps = Steps(sizes)
+    steps = PackedBatch(sizes)
     last = steps.last(steps.split(flow))
     lengths = [sum(b < size for size in sizes) for b in range(sizes[0])]
     assert last.tolist() == [[b, length - 1] for b, length in enumerate(lengths)]
@@ -48,7 +48,7 @@ def test_last_rows(sizes):
 
 @given(SIZES)
 def test_adding_to_the_last_rows_is_the_adjoint_of_taking_them(sizes):
-    steps, (flow, _) = Steps(sizes), filled(sizes)
+    steps, (flow, _) = PackedBatch(sizes), filled(sizes)
     rows = torch.randn(sizes[0], 2, dtype=torch.float64)
     spread = torch.zeros_like(flow)
     steps.add_last(steps.split(spread), rows)
@@ -58,12 +58,14 @@ def test_adding_to_the_last_rows_is_the_adjoint_of_taking_them(sizes):
 @given(SIZES)
 def test_spread(sizes):
     flow, _ = filled(sizes)
-    assert torch.equal(Steps(sizes).spread([float(t) for t in range(len(sizes))], flow), flow[:, 1])
+    assert torch.equal(
+        PackedBatch(sizes).spread([float(t) for t in range(len(sizes))], flow), flow[:, 1]
+    )
 
 
 @pytest.mark.parametrize(("kept", "rows"), [(True, 6), (False, 3)], ids=["kept", "shared"])
 def test_room(kept, rows):
-    memory, views = Steps((3, 2, 1)).room(torch.empty(0, dtype=torch.float64), 4, kept=kept)
+    memory, views = PackedBatch((3, 2, 1)).room(torch.empty(0, dtype=torch.float64), 4, kept=kept)
     assert memory.shape == (rows, 4)
     assert memory.dtype == torch.float64
     assert [view.shape for view in views] == [(3, 4), (2, 4), (1, 4)]
@@ -72,6 +74,6 @@ def test_room(kept, rows):
 
 
 def test_no_rows():
-    steps, empty = Steps((0, 0)), torch.empty(0, 2)
+    steps, empty = PackedBatch((0, 0)), torch.empty(0, 2)
     assert steps.last(steps.split(empty)).shape == (0, 2)
     assert steps.before(empty, empty).shape == (0, 2)

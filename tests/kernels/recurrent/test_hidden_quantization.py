@@ -5,8 +5,8 @@ import torch
 
 from autoquant.kernels import Cell
 from autoquant.kernels.recurrent.engine import Job
-from autoquant.kernels.recurrent.rounding import Rounding
-from autoquant.kernels.recurrent.steps import Steps
+from autoquant.kernels.recurrent.hidden_quantization import Rounding
+from autoquant.kernels.recurrent.packed_batch import PackedBatch
 from autoquant.quantization.codes import Grid
 from autoquant.quantization.fake_quantize import fake_quantize
 
@@ -23,7 +23,7 @@ HOW = {"masked": (True, True), "unmasked": (True, False), "unclipped": (False, F
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_the_same_numbers_and_gradients(grid, how, dtype):
     torch.manual_seed(0)
-    steps = Steps((4, 3, 3, 1))
+    steps = PackedBatch((4, 3, 3, 1))
     exact = torch.randn(11, 6, dtype=dtype, requires_grad=True)
     scale = torch.tensor(0.3, dtype=dtype, requires_grad=True)
     clip, masked = how
