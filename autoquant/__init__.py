@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoquant.analysis.profile import Profile, profile
+    from autoquant.analysis.model_info import profile
+    from autoquant.analysis.profile import Profile
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from autoquant.task import Example, Task
 
 _HOMES = {
-    "analysis.profile": ("Profile", "profile"),
+    "analysis.model_info": ("profile",),
+    "analysis.profile": ("Profile",),
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
     "budget": ("Budget",),

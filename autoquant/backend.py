@@ -1,4 +1,4 @@
-"""Which kernels run, and in which precision: asked for by name, for the length of a block."""
+"""Which kernels compute, and in which precision: chosen by name for the length of a block."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 
 from autoquant.errors import UserError
+from autoquant.settings import KERNELS, is_kernel
 
-Kernel = Literal["auto", "reference", "torch", "native"]
-Precision = Literal["float32", "bfloat16"]
+BUILT_IN = ("auto", "reference", "torch", "native")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -21,28 +21,40 @@ class Compute:
     """Kernels and precision.
 
     Attributes:
-        kernel: "auto" (the fastest that suits), "reference", "torch" or "native".
-        precision: of the products of gradients: "float32" or "bfloat16" (where the device has it).
+        kernel: "auto" (the fastest that suits), "reference", "torch", "native", or an engine of
+            your own for recurrent layers, by its name or import path (see
+            autoquant.kernels.recurrent.registry).
+        precision: of the matrix products in backward passes: "float32", or "bfloat16" where the
+            device has it.
     """
 
     kernel: str = "auto"
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("kernel", self.kernel, get_args(Kernel)),
-            ("precision", self.precision, get_args(Precision)),
-        ):
-            if value not in known:
-                raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if not is_kernel(self.kernel):
+            names = dict.fromkeys((*BUILT_IN, *KERNELS))
+            raise UserError(f"kernel must be one of {', '.join(names)}, got {self.kernel!r}")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
 
     def precision_on(self, device: torch.device) -> str:
-        """The precision, or "float32" where the device would only imitate bfloat16, slowly."""
+        """The precision, or "float32" where the device would only emulate bfloat16, slowly.
+
+        Args:
+            device: where the products are computed.
+        """
         return self.precision if has_bfloat16(device) else "float32"
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 numbers faster than float32 ones."""
+    """Whether a device multiplies bfloat16 numbers faster than float32 ones.
+
+    Args:
+        device: any; of CPUs the one that runs this process is meant.
+    """
     if device.type != "cpu":
         return True
     capable: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -53,17 +65,20 @@ _CURRENT: ContextVar[Compute] = ContextVar("compute")
 
 
 def current() -> Compute:
-    """What is asked for here."""
+    """The kernels and the precision of the innermost ``computing`` block."""
     return _CURRENT.get(Compute())
 
 
 @contextmanager
 def computing(compute: Compute) -> Iterator[None]:
-    """Ask for kernels and a precision within the block.
+    """Choose kernels and a precision within a block, in this thread.
 
     >>> with computing(Compute(kernel="reference")):
     ...     current().kernel
     'reference'
+
+    Args:
+        compute: what is chosen.
     """
     token = _CURRENT.set(compute)
     try:
@@ -76,7 +91,7 @@ def computing(compute: Compute) -> Iterator[None]:
 def flushed_denormals() -> Iterator[None]:
     """Count numbers below 1.2e-38 as zero within the block, on a CPU that can.
 
-    Gradients of a softmax over thousands of classes are full of them, and some CPUs take many
+    Gradients of a softmax over thousands of classes contain many of them, and some CPUs take many
     times as long to multiply them as other numbers.
     """
     if _flushes() or not torch.set_flush_denormal(True):
@@ -89,5 +104,5 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def _flushes() -> bool:
-    """Whether this thread flushes already; torch can set it, and cannot tell."""
+    """Whether this thread flushes already, which torch can set but not report."""
     return float(torch.tensor(2.0**-126, device="cpu") * 0.5) == 0.0

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files atomically: a file has its old content or its new one, never a part."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it replaces ``path`` when the block ends well.
+    """Yield a temporary path beside ``path``; it replaces ``path`` when the block ends.
 
-    When the block raises, ``path`` is as it was and the temporary file is gone.
+    When the block raises, ``path`` is unchanged and the temporary file is removed.
+
+    Args:
+        path: of the file to be written, in an existing folder.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,6 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file, or leave what was there."""
+    """Write a text file in UTF-8, atomically.
+
+    Args:
+        path: of the file, in an existing folder.
+        text: its whole content.
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

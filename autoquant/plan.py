@@ -1,4 +1,4 @@
-"""Plan: for every layer its weight bits, activation bits and width. The hub of autoquant."""
+"""Plan: weight bits, activation bits and width of every layer; the other parts exchange plans."""
 
 from __future__ import annotations
 
@@ -59,7 +59,12 @@ class LayerChoice:
             raise UserError(f"width must be in [1, {WIDEST:g}], got {self.width!r}")
 
     def bits_of(self, role: str) -> Bits:
-        """Bits of the "weight" or the "recurrent" parameters."""
+        """Bits of some of the layer's weights.
+
+        Args:
+            role: "weight" for the weights that read the layer's input, "recurrent" for those that
+                read its hidden state.
+        """
         if role == "recurrent" and self.recurrent_bits is not None:
             return self.recurrent_bits
         return self.weight_bits
@@ -86,6 +91,9 @@ def _listed(values: Iterable[object]) -> str:
 class Plan:
     """One choice for every quantizable layer, by the layer's name.
 
+    Attributes:
+        choices: by the layers' names, in the order of the model; copied, and read-only.
+
     >>> plan = Plan({"rnn.l0": LayerChoice(4, 8, 1.5), "decoder": LayerChoice(4, 8)})
     >>> plan["rnn.l0"].width
     1.5
@@ -98,7 +106,12 @@ class Plan:
 
     @classmethod
     def uniform(cls, layers: Iterable[str], choice: LayerChoice) -> Plan:
-        """The same choice for every layer."""
+        """The same choice for every layer.
+
+        Args:
+            layers: names of all quantizable layers, in the order of the model.
+            choice: the choice of each of them.
+        """
         return cls(dict.fromkeys(layers, choice))
 
     def __getitem__(self, layer: str) -> LayerChoice:
@@ -111,19 +124,35 @@ class Plan:
         return Plan, (dict(self.choices),)
 
     def with_choice(self, layer: str, **changes: Any) -> Plan:
-        """The same plan with one layer's choice changed."""
+        """The same plan with one layer's choice changed.
+
+        Args:
+            layer: the name of a layer of the plan.
+            changes: fields of its LayerChoice, and their new values.
+
+        Raises:
+            KeyError: the plan has no such layer.
+            UserError: a value is not allowed.
+        """
         return Plan({**self.choices, layer: replace(self.choices[layer], **changes)})
 
     def check(self, layers: Iterable[str]) -> None:
-        """Raise a UserError unless the plan names exactly these layers."""
-        known = list(layers)
+        """Raise a UserError unless the plan names exactly these layers.
+
+        Args:
+            layers: names of all quantizable layers of a model.
+
+        Raises:
+            UserError: the plan names another layer, or leaves one out.
+        """
+        expected = list(layers)
         for name in self.choices:
-            if name not in known:
+            if name not in expected:
                 raise UserError(
                     "a plan must name layers of the model, "
-                    f"got {name!r} (near: {near(name, known)})"
+                    f"got {name!r} (near: {near(name, expected)})"
                 )
-        missing = [name for name in known if name not in self.choices]
+        missing = [name for name in expected if name not in self.choices]
         if missing:
             raise UserError(f"a plan must name every layer, missing: {_listed(missing)}")
 
@@ -142,7 +171,15 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "a plan") -> Plan:
-        """The inverse of to_dict; ``source`` names the input in errors."""
+        """The inverse of to_dict.
+
+        Args:
+            data: a mapping from layer names to mappings from fields of LayerChoice to values.
+            source: what errors call the input, such as "plan 'mine.yaml'".
+
+        Raises:
+            UserError: the data has another shape, an unknown field or a value that is not allowed.
+        """
         if not isinstance(data, Mapping) or not data:
             raise UserError(f"{source} must map layer names to choices, got {data!r}")
         return cls({str(name): _read_choice(name, value, source) for name, value in data.items()})
@@ -157,7 +194,15 @@ class Plan:
 
     @classmethod
     def from_yaml(cls, text: str | bytes, source: str = "a plan") -> Plan:
-        """Read what to_yaml wrote, or what a person made of it."""
+        """Read what to_yaml wrote, edited by a person or not.
+
+        Args:
+            text: YAML with a mapping ``layers``.
+            source: what errors call the input.
+
+        Raises:
+            UserError: the text is no YAML or holds no plan.
+        """
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -170,7 +215,14 @@ class Plan:
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
-        """Read a plan file."""
+        """Read a plan file.
+
+        Args:
+            path: an existing YAML file.
+
+        Raises:
+            UserError: there is no such file, or it holds no plan.
+        """
         if not Path(path).is_file():
             raise UserError(f"plan must be an existing YAML file, got '{path}'")
         return cls.from_yaml(Path(path).read_bytes(), f"plan '{path}'")
@@ -186,6 +238,13 @@ def _kind(data: Any) -> str:
 
 
 def _read_choice(layer: Any, value: Any, source: str) -> LayerChoice:
+    """One layer's choice.
+
+    Args:
+        layer: its name, for errors.
+        value: a mapping from fields of LayerChoice to values.
+        source: what errors call the input.
+    """
     known = {f.name for f in fields(LayerChoice)}
     if not isinstance(value, Mapping):
         raise UserError(f"{source}, layer {layer}: must be a mapping, got {value!r}")

@@ -19,15 +19,24 @@ Rules = dict[str, dict[str, tuple[float, ...]]]
 """Choices of layers by a pattern of their names and a field of LayerChoice; the last match wins."""
 
 
-def require(condition: bool, rule: str, came: object) -> None:
-    """Raise a UserError that says what must hold, then what came."""
+def require(condition: bool, requirement: str, came: object) -> None:
+    """Raise a UserError that says what must hold, then what came.
+
+    Args:
+        condition: what must be true.
+        requirement: the condition in words, as in "lr must be above 0".
+        came: the value that was given.
+
+    Raises:
+        UserError: the condition is false.
+    """
     if not condition:
-        raise UserError(f"{rule}, got {came!r}")
+        raise UserError(f"{requirement}, got {came!r}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training run: its length, its step sizes and when it is scored."""
+    """One training run: its length, its learning rates and when it is scored."""
 
     epochs: float = 1.0
     """Passes over the training data; a fraction is fine. Ignored when ``steps`` is set."""
@@ -42,11 +51,11 @@ class Training:
     """How the learning rate falls: cosine, to zero; or steps: to a tenth of its peak after 40% of
     the run and to a hundredth after 80% (Bit-RNN)."""
     scale_lr: float = 1e-3
-    """Learning rate of quantizer step sizes (they are learned as logarithms)."""
+    """Learning rate of the quantizers' scales (they are learned as logarithms)."""
     warmup: float = 0.02
     """Share of the steps over which the learning rate rises from zero."""
     weight_decay: float = 0.0
-    """Weight decay of weights, decoupled in adamw; never of biases or step sizes."""
+    """Weight decay of weights, decoupled in adamw; never of biases or scales."""
     clip_norm: float = 1.0
     """Largest L2 norm of the gradient; larger ones are scaled down."""
     scores: int = 0
@@ -68,17 +77,17 @@ class Training:
     with scaled gradients). Scores are always taken without."""
 
     def __post_init__(self) -> None:
-        rule = "optimizer must be adamw or sgd"
-        require(self.optimizer in ("adamw", "sgd"), rule, self.optimizer)
-        rule = "schedule must be cosine or steps"
-        require(self.schedule in ("cosine", "steps"), rule, self.schedule)
+        requirement = "optimizer must be adamw or sgd"
+        require(self.optimizer in ("adamw", "sgd"), requirement, self.optimizer)
+        requirement = "schedule must be cosine or steps"
+        require(self.schedule in ("cosine", "steps"), requirement, self.schedule)
         require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
         require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
         require(0 <= self.dropout <= 1, "dropout must be in [0, 1]", self.dropout)
-        rule = "precision must be float32 or bfloat16"
-        require(self.precision in ("float32", "bfloat16"), rule, self.precision)
-        rule = "autocast must be none, bfloat16 or float16"
-        require(self.autocast in ("none", "bfloat16", "float16"), rule, self.autocast)
+        requirement = "precision must be float32 or bfloat16"
+        require(self.precision in ("float32", "bfloat16"), requirement, self.precision)
+        requirement = "autocast must be none, bfloat16 or float16"
+        require(self.autocast in ("none", "bfloat16", "float16"), requirement, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
         require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
@@ -89,7 +98,11 @@ class Training:
         require(self.scores >= 0, "scores must not be negative", self.scores)
 
     def length(self, steps_per_epoch: int) -> int:
-        """Number of batches of this run, at least 1."""
+        """Number of batches of this run, at least 1.
+
+        Args:
+            steps_per_epoch: number of batches of one pass over the training data.
+        """
         return self.steps or max(1, round(self.epochs * steps_per_epoch))
 
 
@@ -97,20 +110,21 @@ class Training:
 class Scheme:
     """How numbers become codes: one rule for every layer of a plan.
 
-    The defaults are learned step sizes (LSQ, Esser et al. 2020) that start at the MSE-optimal
-    value. ``Scheme.bit_rnn()`` is the quantizer of He et al. 2016, which the paper uses; each of
-    its peculiarities is a field here.
+    The defaults are learned scales (LSQ, Esser et al. 2020) that start at the value with the
+    smallest mean squared error. ``Scheme.bit_rnn()`` is the quantizer of He et al. 2016, which the
+    paper uses; each difference is a field here.
     """
 
     scale: str = "learned"
-    """Step size of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
+    """Scale of weights: "learned" from an MSE-optimal start, "fixed" at that start, or "mean":
     2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN). A rule of
     your own: its import path (see autoquant.quantization.scale_rules)."""
     granularity: str = "channel"
-    """One step size for each output channel (row), or one for the tensor."""
+    """One scale for each output channel (row), or one for the tensor."""
     grid: str = "auto"
     """Levels of weights: "midrise" has none at zero, "midtread" has one; "auto" is midrise up to
-    3 bits, where a level spent on zero costs most. 1.6 bits have one whatever is said here."""
+    3 bits, where a level at zero uses a large share of the levels. 1.6 bits always have one. A
+    number format of your own: its name (see autoquant.quantization.formats)."""
     reparametrization: str = "none"
     """"tanh": the trained parameter is V and the weight is tanh(V), at any number of bits."""
     clip_gradient: str = "mask"
@@ -119,8 +133,8 @@ class Scheme:
     """One mean for the input and recurrent weights of a layer together (Bit-RNN; "mean" only). The
     GRU of Bit-RNN has two: of its gates, and of its candidate."""
     scale_bits: int = 16
-    """Storage of weights' step sizes: 16 (bfloat16), 32, or 8: sixteenths of an octave, 2.2% off at
-    most. A single one for a tensor takes bfloat16 then, in as many bytes."""
+    """Bits of a stored scale of weights: 16 (bfloat16), 32, or 8: powers of 2**(1/16), an error of
+    at most 2.2%. A single scale for a tensor takes bfloat16 then, in as many bytes."""
     bias_bits: int = 16
     """Bits of biases: 1-8, 16 (half precision) or 32."""
     activation_scale: str = "learned"
@@ -131,10 +145,12 @@ class Scheme:
     def __post_init__(self) -> None:
         for field_, allowed in _SCHEME_VALUES.items():
             value = getattr(self, field_)
-            rule = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
-            require(value in allowed, rule, value)
-        rule = f"quantizer.scale must be one of {', '.join(sorted(SCALES))}, or an import path"
-        require(self.scale in SCALES or "." in self.scale, rule, self.scale)
+            requirement = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
+            require(value in allowed, requirement, value)
+        requirement = (
+            f"quantizer.scale must be one of {', '.join(sorted(SCALES))}, or an import path"
+        )
+        require(self.scale in SCALES or "." in self.scale, requirement, self.scale)
         require(
             not self.joint_recurrent or self.scale == "mean",
             "quantizer.joint_recurrent needs quantizer.scale=mean",
@@ -147,16 +163,21 @@ class Scheme:
         )
 
     def bits_of(self, role: str, choice: LayerChoice) -> Bits:
-        """Bits of a layer's "weight", "recurrent" or "bias" parameters."""
-        return self.bias_bits if role == "bias" else choice.bits_of(role)
+        """Bits of a layer's "weight", "recurrent" or "bias" parameters.
 
-    def scale_bits_of(self, count: int) -> int:
-        """Bits of each of a parameter's step sizes."""
-        return 16 if self.scale_bits == 8 and count == 1 else self.scale_bits
+        Args:
+            role: which of the parameters.
+            choice: the plan's choice for the layer; biases do not depend on it.
+        """
+        return self.bias_bits if role == "bias" else choice.bits_of(role)
 
     @classmethod
     def bit_rnn(cls, **changes: Any) -> Scheme:
-        """Bit-RNN's quantizer (He et al. 2016, section 3; Kapur et al., section 3)."""
+        """Bit-RNN's quantizer (He et al. 2016, section 3; Kapur et al., section 3).
+
+        Args:
+            changes: fields that get other values.
+        """
         values: dict[str, Any] = {
             "scale": "mean",
             "granularity": "tensor",
@@ -173,11 +194,25 @@ class Scheme:
 
 
 SCALES = {"learned", "fixed", "mean"}
-"""Names of rules for step sizes; see autoquant.quantization.scale_rules, which adds to them."""
+"""Names of rules for scales; see autoquant.quantization.scale_rules, which adds to them."""
+GRIDS = ["auto", "midrise", "midtread"]
+"""Values of ``quantizer.grid``; see autoquant.quantization.formats, which adds names of formats."""
+KERNELS = ["auto", "native", "torch", "reference"]
+"""Values of ``kernel``; see autoquant.kernels.recurrent.registry, which adds names of engines."""
 
-_SCHEME_VALUES: dict[str, tuple[object, ...]] = {
+
+def is_kernel(name: object) -> bool:
+    """Whether ``kernel`` may have a value: one of KERNELS, or an engine's import path.
+
+    Args:
+        name: the value; whether a path names an engine is found out when it is first used.
+    """
+    return name in KERNELS or (isinstance(name, str) and "." in name)
+
+
+_SCHEME_VALUES: dict[str, Sequence[object]] = {
     "granularity": ("channel", "tensor"),
-    "grid": ("auto", "midrise", "midtread"),
+    "grid": GRIDS,
     "reparametrization": ("none", "tanh"),
     "clip_gradient": ("mask", "pass"),
     "scale_bits": (8, 16, 32),
@@ -206,12 +241,24 @@ class Widening:
         )
 
 
-STARTS = ("baseline", "scratch")  # what a plan is trained from: the float model, or nothing
+SAMPLERS = ["tpe", "gp", "random"]
+"""Names of samplers; see autoquant.samplers.registry, which adds to them."""
+
+INIT_FROM = ("baseline", "scratch")
+"""What a plan is trained from: the trained float model, or new random weights."""
+
 RULE_FIELDS = tuple(each.name for each in fields(LayerChoice))
 """What a rule can set."""
 
 
 def _check_choices(where: str, name: str, values: tuple[Any, ...]) -> None:
+    """Raise a UserError where a value is not allowed.
+
+    Args:
+        where: section of the settings, for errors.
+        name: field of LayerChoice.
+        values: what the field may be.
+    """
     for value in values:
         require(value is not None, f"{where}: {name} must be a number", value)
         try:
@@ -221,7 +268,13 @@ def _check_choices(where: str, name: str, values: tuple[Any, ...]) -> None:
 
 
 def _rising(where: str, name: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    """Choices as they must be: at least one, each allowed, in rising order."""
+    """Choices as they must be: at least one, each allowed, in rising order.
+
+    Args:
+        where: section of the settings, for errors.
+        name: field of LayerChoice.
+        values: what the field may be.
+    """
     require(len(values) > 0, f"{where}.{name} must have a choice", list(values))
     _check_choices(where, name, tuple(values))
     rising = list(values) == sorted(set(values))
@@ -274,7 +327,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Search:
-    """Everything a search needs beside its task."""
+    """All settings of a search; its task is given separately."""
 
     budget: str = "0.15x"
     """Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw."""
@@ -286,14 +339,16 @@ class Search:
     """auto, cpu, cuda, cuda:1, mps."""
     kernel: str = "auto"
     """What computes quantized layers: native (C, on the CPU), torch (no compiler, any device),
-    reference (slow, obvious), or auto, the fastest that suits."""
+    reference (slow, obvious), or auto, the fastest that suits. An engine of your own for recurrent
+    layers: its import path (see autoquant.kernels.recurrent.registry)."""
     sampler: str = "tpe"
-    """How Optuna proposes: tpe is quick, gp better and slower (seconds a proposal; needs scipy)."""
+    """Optuna's sampler: tpe is quick, gp better and slower (seconds a proposal; needs scipy), or
+    random. A sampler of your own: its name or import path (see autoquant.samplers)."""
     fill: bool = True
     """Raise the bits of proposals that leave budget unused, so that plans compare at equal size."""
     sensitivity: int = 4
-    """Training batches on which it is measured how much each layer's weights mind few bits; the
-    first proposals follow from it. 0: they spread bits evenly."""
+    """Number of training batches used to measure each layer's sensitivity to few weight bits; the
+    first proposals follow from it. 0: they distribute bits evenly."""
     prune: bool = True
     """Stop a trial whose intermediate score is worse than three quarters of the earlier ones."""
     references: tuple[Bits, ...] = (8, 4, 3, 2)
@@ -322,21 +377,23 @@ class Search:
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "trials must be at least 1", self.trials)
-        rule = "sensitivity must not be negative"
-        require(self.sensitivity >= 0, rule, self.sensitivity)
+        requirement = "sensitivity must not be negative"
+        require(self.sensitivity >= 0, requirement, self.sensitivity)
         require(self.seed >= 0, "seed must not be negative", self.seed)
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
-        rule = "baseline.distill must be 0: the float model has no teacher"
-        require(self.baseline.distill == 0, rule, self.baseline.distill)
-        rule = "baseline.dropout must be 1: the float model trains with the dropout that it has"
-        require(self.baseline.dropout == 1, rule, self.baseline.dropout)
+        requirement = "baseline.distill must be 0: the float model has no teacher"
+        require(self.baseline.distill == 0, requirement, self.baseline.distill)
+        requirement = (
+            "baseline.dropout must be 1: the float model trains with the dropout that it has"
+        )
+        require(self.baseline.dropout == 1, requirement, self.baseline.dropout)
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", _checked_rules(self.rules))
-        rule = "kernel must be one of auto, native, torch, reference"
-        require(self.kernel in ("auto", "native", "torch", "reference"), rule, self.kernel)
-        rule = "sampler must be one of tpe, gp, random"
-        require(self.sampler in ("tpe", "gp", "random"), rule, self.sampler)
+        requirement = f"kernel must be one of {', '.join(KERNELS)}"
+        require(is_kernel(self.kernel), requirement, self.kernel)
+        requirement = f"sampler must be one of {', '.join(SAMPLERS)}, or an import path"
+        require(self.sampler in SAMPLERS or "." in str(self.sampler), requirement, self.sampler)
 
 
 @dataclass(frozen=True)
@@ -351,17 +408,17 @@ class Sweep:
     """Neuron multipliers of the layers that may grow, by the profile or by a rule."""
     budgets: tuple[str, ...] = ()
     """Instead of weight_bits: for each budget, activation_bits and width the bits that fill the
-    budget, where few bits hurt (see sensitivity; 0: evenly). Plans of all widths then have equal
-    true bytes."""
+    budget, more of them where the sensitivity is high (see sensitivity; 0: evenly). Plans of all
+    widths then have equal true bytes."""
     plans: tuple[str, ...] = ()
     """Plan files to train beside the grid, and studies, for the plans that they chose."""
     seeds: tuple[int, ...] = (0,)
     """Each plan is trained once with each: its growth, its batches, its dropout; from scratch also
     its first weights."""
-    start: str = "baseline"
+    init_from: str = "baseline"
     """"baseline" grows the trained float model, its function kept, and trains as ``final`` says;
     "scratch" draws new weights and trains in low precision from the first step, as ``baseline``
-    says; in the first half of that training all step sizes are chosen anew sixteen times."""
+    says; in the first half of that training all scales are recalibrated sixteen times."""
     test: bool = True
     """Whether the test split is scored as well."""
 
@@ -378,20 +435,34 @@ class Sweep:
         require(bool(self.seeds) and whole, "sweep.seeds must be whole numbers", list(self.seeds))
         grid = (self.budgets or self.weight_bits) and self.activation_bits and self.width
         require(bool(grid or self.plans), "sweep must have a grid or plans", "neither")
-        require(self.start in STARTS, f"sweep.start must be {' or '.join(STARTS)}", self.start)
+        requirement = f"sweep.init_from must be {' or '.join(INIT_FROM)}"
+        require(self.init_from in INIT_FROM, requirement, self.init_from)
+
+
+RENAMED = {"sweep.start": "sweep.init_from"}
+"""Settings of earlier versions, which studies and command lines may still have, by their names."""
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build settings from plain values, as YAML or asdict give them.
+
+    Names of earlier versions (RENAMED) are read as well.
+
+    Args:
+        cls: a class of settings of this module.
+        values: by the names of its fields; sections are mappings. What is left out keeps its
+            default.
+        where: section of the settings, with a dot at its end, for errors.
 
     Raises:
         UserError: a key is unknown or a value is refused.
     """
     known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
-    for name, value in values.items():
-        rule = f"settings must be among {', '.join(known)}"
-        require(name in known, rule, f"{where}{name}")
+    for key, value in values.items():
+        name = RENAMED.get(f"{where}{key}", f"{where}{key}").removeprefix(where)
+        requirement = f"settings must be among {', '.join(known)}"
+        require(name in known, requirement, f"{where}{name}")
         default = known[name].default
         if is_dataclass(default) and isinstance(value, Mapping):
             given[name] = from_dict(type(default), value, f"{where}{name}.")

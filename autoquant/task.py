@@ -1,25 +1,39 @@
-"""The Task protocol: a float model, its data, its loss and its score."""
+"""The Task protocol: a float model, its data, its loss and its score; and tasks by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from autoquant.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Direction = Literal["minimize", "maximize"]
+"""Whether low or high scores are good."""
 Split = Literal["probe", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("probe", "valid", "test")
 
 
 def as_loss(score: float, direction: Direction) -> float:
-    """A score, turned so that lower is better."""
+    """A score as a number of which lower is better.
+
+    Args:
+        score: in a task's metric.
+        direction: of the metric.
+    """
     return score if direction == "minimize" else -score
 
 
 class Example(NamedTuple):
-    """Inputs for one forward pass, and how many units (tokens, images, frames) they hold."""
+    """Inputs for one forward pass.
+
+    Attributes:
+        inputs: positional arguments of the model; their tensors on the CPU.
+        units: how many units (tokens, images, frames) the inputs hold; MACs are given for one.
+        unit: what a unit is called.
+    """
 
     inputs: tuple[Any, ...]
     units: int
@@ -28,14 +42,24 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """What autoquant needs to know of a model: how to build it, train it and score it.
+    """What autoquant needs from a user: how to build a model, train it and score it.
+
+    When the methods are called: ``build_model`` and ``example`` once at the start, to trace the
+    model and profile it; ``build_model`` again wherever the float model or a model for a packed
+    file is needed. ``batches`` and ``loss`` in training, to calibrate quantizers and to measure the
+    sensitivity. ``score`` at the end of a training, and in its middle if the settings say so.
 
     Batches and carries are opaque to autoquant: whatever ``batches`` yields is handed to ``loss``,
     and the carry that ``loss`` returns is handed to the next call (the hidden state of a stateful
     recurrent model; None at the start of training and wherever a task has no use for it).
 
-    ``score`` is read on three splits: "valid" decides, "probe" is a cheap part of it for the
-    scores in the middle of a run, "test" is only looked at once a plan has been applied.
+    ``score`` is computed on three splits: "valid" decides between plans, "probe" is a small part of
+    it for scores in the middle of a run, "test" is used only once a plan has been applied.
+
+    Attributes:
+        name: of the task, for error messages and the study's configuration.
+        metric: name of the score, such as "perplexity".
+        direction: whether a low ("minimize") or a high ("maximize") score is good.
     """
 
     name: str
@@ -51,15 +75,36 @@ class Task(Protocol):
         ...
 
     def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
-        """Endless training batches from step ``start`` on; the same seed gives the same batches."""
+        """Endless training batches; the same seed gives the same batches.
+
+        Args:
+            seed: of the order of the samples.
+            start: number of the first step, from 0: a resumed run continues there.
+        """
         ...
 
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
-        """Mean loss of one batch (scalar tensor) and the carry for the next one."""
+        """The loss of one batch.
+
+        Args:
+            model: a float or a fake-quantized model, in training or in eval mode; the batch has to
+                be moved to its device.
+            batch: what ``batches`` yielded.
+            carry: what the call for the batch before returned; None at the start.
+
+        Returns:
+            the mean loss of the batch, a scalar tensor with a gradient, and the carry for the next
+            batch: None, a tensor, or nested tuples of them, without a gradient.
+        """
         ...
 
     def score(self, model: nn.Module, split: Split) -> float:
-        """The metric on a split; the model is already in eval mode, gradients are off."""
+        """The metric on a split.
+
+        Args:
+            model: a float, a fake-quantized or a packed model, in eval mode; gradients are off.
+            split: "probe", "valid" or "test".
+        """
         ...
 
     def example(self) -> Example:
@@ -69,13 +114,73 @@ class Task(Protocol):
 
 @runtime_checkable
 class SupportsDistillation(Protocol):
-    """A task whose models can also learn from a teacher's outputs (``distill`` above 0)."""
+    """A task whose models can also learn from a teacher's outputs (``distill`` above 0).
+
+    ``distillation_loss`` is called in place of ``Task.loss`` during such a training.
+    """
 
     def distillation_loss(
-        self, model: nn.Module, teacher: nn.Module, batch: Any, carry: Any, share: float
+        self, model: nn.Module, teacher: nn.Module, batch: Any, carry: Any, alpha: float
     ) -> tuple[Tensor, Any]:
-        """As ``Task.loss``, with ``share`` of the targets' weight given to the teacher's outputs.
+        """The loss of one batch against a mix of the targets and a teacher's outputs.
 
-        The teacher is in eval mode. The carry is the task's own, for both models.
+        Args:
+            model: the student, in training mode.
+            teacher: the float model, in eval mode.
+            batch: what ``Task.batches`` yielded.
+            carry: what the call for the batch before returned; None at the start.
+            alpha: weight of the teacher, in [0, 1]; the targets have 1 - alpha.
+
+        Returns:
+            the mean loss of the batch, a scalar tensor with a gradient, and the carry for the next
+            batch, which holds what both models need.
         """
         ...
+
+
+# --- tasks by name -------------------------------------------------------------------------------
+
+Factory = TypeVar("Factory", bound=Callable[..., Task])
+
+TASKS: dict[str, Callable[..., Task]] = {}
+"""What builds the tasks, by their names; ``autoquant.tasks`` registers stdlib, ptb and digits."""
+
+
+def task(name: str) -> Callable[[Factory], Factory]:
+    """Register a task under a name.
+
+    Args:
+        name: by which a configuration names the task; the last registration of a name counts.
+
+    Returns:
+        a decorator of a class, or of a function that returns a ``Task``. Its arguments are what a
+        configuration can set. It is returned as it is.
+
+    >>> @task("squares")
+    ... class Squares:
+    ...     def __init__(self, samples: int = 100) -> None: ...
+    >>> task_named("squares") is Squares
+    True
+    """
+
+    def register(factory: Factory) -> Factory:
+        TASKS[name] = factory
+        return factory
+
+    return register
+
+
+def task_named(name: str) -> Callable[..., Task]:
+    """What builds a registered task.
+
+    Args:
+        name: under which it was registered. The module with ``@task(name)`` must be imported
+            before; for the built-in tasks ``autoquant.tasks``.
+
+    Raises:
+        UserError: no task has that name.
+    """
+    if name not in TASKS:
+        registered = ", ".join(sorted(TASKS)) or "none"
+        raise UserError(f"task must be one that is registered ({registered}), got {name!r}")
+    return TASKS[name]

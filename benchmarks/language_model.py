@@ -20,8 +20,9 @@ from autoquant.tasks.corpus import Corpus
 from autoquant.tasks.language import LanguageTask
 from autoquant.training.qat import build_candidate
 from benchmarks.case import Absent, Call, Case, Variant
-from benchmarks.checks import Results, close_to
+from benchmarks.checks import Results, close_to, parameter_gradients
 from benchmarks.kernels import NATIVE, NATIVE_BF16, REFERENCE, TORCH, Kernel, under
+from benchmarks.recurrent import stack_label
 
 GROUP = "language-model"
 ABOUT = "training step of a whole word-level language model, over the float model"
@@ -40,8 +41,15 @@ GRADIENTS, GRADIENTS_BF16 = 0.03, 0.06
 
 
 @dataclass(frozen=True)
-class Size:
-    """A language model: Embedding, recurrent layers of the same width, decoder."""
+class ModelSize:
+    """A language model: embedding, recurrent layers of the same width, decoder.
+
+    Attributes:
+        units: of the embedding and of every recurrent layer.
+        layers: recurrent ones.
+        cell: "lstm" or "gru".
+        words: of the vocabulary.
+    """
 
     units: int
     layers: int = 1
@@ -50,16 +58,21 @@ class Size:
 
     @property
     def label(self) -> str:
-        many = f"{self.layers} x " if self.layers > 1 else ""
-        return f"{self.cell.upper()} {many}{self.units}"
+        return stack_label(self.cell.upper(), self.layers, self.units)
 
     @property
     def title(self) -> str:
         return f"language model of {self.words:,} words, {self.label}"
 
 
-class Step:
-    """A training step on one batch: forward, backward and, if asked for, clipping and AdamW."""
+class ModelStep:
+    """A training step on one batch: forward, backward and, if asked for, clipping and AdamW.
+
+    Args:
+        task: gives the batch and the loss.
+        model: of the task.
+        optimize: whether gradients are clipped and AdamW changes the weights.
+    """
 
     def __init__(self, task: LanguageTask, model: nn.Module, *, optimize: bool) -> None:
         self.task, self.model = task, model.train()
@@ -76,10 +89,14 @@ class Step:
         return {"loss": loss}
 
 
-class Subject:
-    """A language model on random words: times do not depend on what the words are."""
+class LanguageModelSubject:
+    """A language model on random words: times do not depend on what the words are.
 
-    def __init__(self, size: Size) -> None:
+    Args:
+        size: of the model.
+    """
+
+    def __init__(self, size: ModelSize) -> None:
         self.size = size
 
     @cached_property
@@ -100,23 +117,23 @@ class Subject:
         )
 
     @cached_property
-    def model(self) -> nn.Module:
-        """Prepared, float."""
+    def prepared(self) -> nn.Module:
+        """The float model with autoquant's recurrent layers."""
         torch.manual_seed(0)
         return prepare(self.task.build_model())
 
     @cached_property
-    def plain(self) -> nn.Module:
-        """As the task builds it, with torch's own recurrent layers."""
+    def float_model(self) -> nn.Module:
+        """The model as the task builds it, with torch's own recurrent layers."""
         torch.manual_seed(0)
         return self.task.build_model()
 
     def candidate(self, choice: str) -> nn.Module:
         """The model with its quantizers, unwidened, as a search would train it."""
-        network = describe(self.model, None)
+        network = describe(self.prepared, None)
         plan = uniform_plan(build_space(network, (), Space()), network, CHOICES[choice])
         return build_candidate(
-            self.model, network, plan, Scheme(), self.task, method="split", seed=0
+            self.prepared, network, plan, Scheme(), self.task, method="split", seed=0
         )
 
     @cached_property
@@ -124,67 +141,69 @@ class Subject:
         return self.candidate(ALL_4_BITS)
 
     @cached_property
-    def loss(self) -> Results:
-        """The float model's loss; at the start every quantized one's is near it."""
-        return Step(self.task, self.plain, optimize=False)()
+    def float_loss(self) -> Results:
+        """The float model's loss; before training those of the quantized models are near it."""
+        return ModelStep(self.task, self.float_model, optimize=False)()
 
     @cached_property
-    def truth(self) -> Results:
+    def expected(self) -> Results:
         """Loss and gradients of the quantized model on the reference kernels."""
-        step = Step(self.task, self.all_4_bits, optimize=False)
+        step = ModelStep(self.task, self.all_4_bits, optimize=False)
         return {**under(REFERENCE, step)(), **self.gradients()}
 
     def gradients(self) -> Results:
-        """All gradients of the quantized model, end to end."""
-        found = [p.grad.flatten() for p in self.all_4_bits.parameters() if p.grad is not None]
-        return {"gradients": torch.cat(found)}
+        """The gradients of the quantized model's parameters."""
+        return {"gradients": parameter_gradients(self.all_4_bits)}
 
-    def variant(self, name: str, make: Callable[[], Call]) -> Variant:
+    def variant(self, name: str, build: Callable[[], Call]) -> Variant:
         """A variant whose loss must be near the float model's."""
-        return Variant(name, make, close_to(lambda: self.loss, LOSS))
+        return Variant(name, build, close_to(lambda: self.float_loss, LOSS))
 
 
 def cases() -> Iterator[Case]:
-    for size in (Size(300), Size(1000), Size(650, layers=2)):
-        subject = Subject(size)
+    for size in (ModelSize(300), ModelSize(1000), ModelSize(650, layers=2)):
+        subject = LanguageModelSubject(size)
         for optimize in (False, True):
-            what = "forward, backward, clipping and AdamW" if optimize else "forward and backward"
-            title = f"{size.title}; {ALL_4_BITS}; {what}; batch 20, 35 steps"
+            parts = "forward, backward, clipping and AdamW" if optimize else "forward and backward"
+            title = f"{size.title}; {ALL_4_BITS}; {parts}; batch 20, 35 steps"
             label = f"{size.label}, with AdamW" if optimize else size.label
-            yield Case(GROUP, title, label, tuple(kernel_variants(subject, optimize)))
-    for size in (Size(300), Size(300, cell="gru"), Size(128, words=4_000)):
+            yield Case(GROUP, title, label, tuple(_kernel_variants(subject, optimize)))
+    for size in (ModelSize(300), ModelSize(300, cell="gru"), ModelSize(128, words=4_000)):
         title = f"{size.title}; bits; forward, backward, clipping and AdamW; batch 20, 35 steps"
-        yield Case(GROUP, title, f"{size.label}, bits", tuple(bit_variants(Subject(size))))
+        variants = tuple(_bit_variants(LanguageModelSubject(size)))
+        yield Case(GROUP, title, f"{size.label}, bits", variants)
 
 
-def kernel_variants(subject: Subject, optimize: bool) -> Iterator[Variant]:
+def _kernel_variants(subject: LanguageModelSubject, optimize: bool) -> Iterator[Variant]:
     """The float model, and the quantized one on each of autoquant's kernels."""
 
-    def stepping(model: nn.Module) -> Step:
-        own = copy.deepcopy(model) if optimize else model  # each trains by itself
-        return Step(subject.task, own, optimize=optimize)
+    def step_of(model: nn.Module) -> ModelStep:
+        # an optimizer changes the weights, so each variant trains a copy
+        return ModelStep(
+            subject.task, copy.deepcopy(model) if optimize else model, optimize=optimize
+        )
 
     def autocast() -> Call:
-        step = stepping(subject.plain)
+        step = step_of(subject.float_model)
         return lambda: _under_autocast(step)
 
-    def ours(kernel: Kernel) -> Variant:
+    def quantized(kernel: Kernel) -> Variant:
         tolerance = GRADIENTS_BF16 if kernel.precision == "bfloat16" else GRADIENTS
-        check = close_to(lambda: subject.truth, tolerance)
+        check = close_to(lambda: subject.expected, tolerance)
         return Variant(
             f"autoquant {kernel}",
-            lambda: under(kernel, stepping(subject.all_4_bits)),
-            # with an optimizer each trains a copy, and the gradients are those of the case before
+            lambda: under(kernel, step_of(subject.all_4_bits)),
+            # with an optimizer a copy has the gradients; the case without one has checked them
             lambda results: check({**results, **({} if optimize else subject.gradients())}),
         )
 
-    yield subject.variant("float", lambda: stepping(subject.plain))
+    yield subject.variant("float", lambda: step_of(subject.float_model))
     yield subject.variant("float under bfloat16 autocast", autocast)
     for kernel in (REFERENCE, TORCH, NATIVE, NATIVE_BF16):
-        yield ours(kernel)
+        yield quantized(kernel)
 
 
-def _under_autocast(step: Step) -> Results:
+def _under_autocast(step: ModelStep) -> Results:
     try:
         with torch.autocast("cpu", torch.bfloat16):
             return step()
@@ -194,15 +213,15 @@ def _under_autocast(step: Step) -> Results:
         raise
 
 
-def bit_variants(subject: Subject) -> Iterator[Variant]:
-    """The float model, and several plans on whatever kernels autoquant picks."""
+def _bit_variants(subject: LanguageModelSubject) -> Iterator[Variant]:
+    """The float model, and several plans on the kernels that autoquant picks."""
 
-    def stepping(model: nn.Module) -> Step:
-        return Step(subject.task, model, optimize=True)
+    def step_of(model: nn.Module) -> ModelStep:
+        return ModelStep(subject.task, model, optimize=True)
 
-    def made(choice: str) -> Variant:
-        return subject.variant(choice, lambda: stepping(subject.candidate(choice)))
+    def quantized(choice: str) -> Variant:
+        return subject.variant(choice, lambda: step_of(subject.candidate(choice)))
 
-    yield subject.variant("float", lambda: stepping(copy.deepcopy(subject.plain)))
+    yield subject.variant("float", lambda: step_of(copy.deepcopy(subject.float_model)))
     for choice in CHOICES:
-        yield made(choice)
+        yield quantized(choice)

@@ -1,4 +1,4 @@
-"""The machine, the versions and the circumstances that figures belong to."""
+"""Facts about the machine and the versions that results were measured with."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ INSTRUCTIONS = (
     *("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "bf16", "i8mm", "sve", "sve2"),
 )
+MASKS = ("AUTOQUANT_CPU", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables that mask CPU features; they are part of a file's name."""
 VARIABLES = (
-    *("AUTOQUANT_CPU", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *MASKS,
     *("MKL_ENABLE_INSTRUCTIONS", "BREVITAS_JIT", "OMP_NUM_THREADS", "LD_PRELOAD"),
 )
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def facts(threads: int) -> list[str]:
-    """One line for each thing that a reader of figures must know."""
+    """One line for each thing that a reader of the results must know.
+
+    Args:
+        threads: of every variant.
+    """
     return [
         f"CPU: {cpu_name()}; {', '.join(instructions()) or platform.machine()}; {_caches()}",
         f"threads: {threads} on {_processors()}; load average {_load()} at the start",
@@ -48,17 +54,21 @@ def cpu_name() -> str:
 
 
 def slug(threads: int) -> str:
-    """A file name's share of the machine: CPU, and what was masked or asked for."""
+    """The part of a file name that says the machine: CPU, masked CPU features, threads.
+
+    Args:
+        threads: of every variant; one is not named.
+    """
     info = _cpuinfo()
     parts = [info.get("model name") or platform.machine()]
     parts += [info[key] for key in ("cpu family", "model") if key in info]
-    parts += [os.environ[name] for name in VARIABLES[:4] if os.environ.get(name)]
+    parts += [os.environ[name] for name in MASKS if os.environ.get(name)]
     parts += [f"{threads} threads"] if threads != 1 else []
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
 def instructions() -> list[str]:
-    """Those of the instruction sets that matter here that the CPU has."""
+    """The instruction sets of INSTRUCTIONS that the CPU has."""
     info = _cpuinfo()
     flags = (info.get("flags") or info.get("Features") or "").split()
     return [name for name in INSTRUCTIONS if name in flags]
@@ -85,10 +95,10 @@ _CACHE_FILES = ("level", "type", "size")
 
 
 def _processors() -> str:
-    here = os.cpu_count() or 1
+    count = os.cpu_count() or 1
     if not hasattr(os, "sched_getaffinity"):
-        return f"{here} processors"
-    return f"{len(os.sched_getaffinity(0))} of {here} processors"
+        return f"{count} processors"
+    return f"{len(os.sched_getaffinity(0))} of {count} processors"
 
 
 def _load() -> str:
@@ -112,18 +122,17 @@ def _commit() -> str:
 
 
 def _git(*command: str) -> str | None:
-    here = Path(__file__).parent
     try:
-        ran = subprocess.run(
+        process = subprocess.run(
             ["git", "--no-optional-locks", *command],
-            cwd=here,
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return ran.stdout.strip()
+    return process.stdout.strip()
 
 
 def _environment() -> list[str]:

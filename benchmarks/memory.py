@@ -1,4 +1,4 @@
-"""Group ``memory``: what a loaded model holds in memory, beside the size of its file."""
+"""Group ``memory``: resident memory of a loaded model, and the size of its file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,22 +18,30 @@ from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from benchmarks.case import Absent, Options, skipped
 from benchmarks.peers import onnx
-from benchmarks.quantized import Quantized
-from benchmarks.table import Figure, Outcome
+from benchmarks.quantized import QuantizedModule
+from benchmarks.table import CaseResult, Measurement
 
 GROUP = "memory"
 ABOUT = "resident memory of a loaded BiLSTM of 2048 units, in a fresh process, against its file"
 
-UNITS, SMALL = 2048, 8  # the model, and one that is loaded before so that everything is imported
+UNITS = 2048
+SMALL = 8
+"""Units of a model that is loaded first, so that everything is imported."""
 MEGA = 1e6
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A way to hold a model: how its file is written, and the name that the probe knows."""
+class Storage:
+    """A way to store and load a model.
+
+    Attributes:
+        name: as it is printed.
+        loader: key of ``probe.LOADERS``.
+        write: writes a module into a folder, and returns the file.
+    """
 
     name: str
-    probe: str
+    loader: str
     write: Callable[[nn.Module, Path], Path]
 
 
@@ -53,7 +60,7 @@ def _write_packed(bits: int) -> Callable[[nn.Module, Path], Path]:
     def write(module: nn.Module, folder: Path) -> Path:
         features = module.get_parameter("weight_ih_l0").shape[1]
         inputs = torch.randn(4, 2, features)
-        quantized = Quantized(module, LayerChoice(bits, 8), Scheme(), inputs)
+        quantized = QuantizedModule(module, LayerChoice(bits, 8), Scheme(), inputs)
         path = folder / f"w{bits}.safetensors"
         quantized.pack(path)
         return path
@@ -61,72 +68,87 @@ def _write_packed(bits: int) -> Callable[[nn.Module, Path], Path]:
     return write
 
 
-KINDS = (
-    Kind("torch float32", "torch", _write_float),
-    Kind("ONNX Runtime int8", "onnx", onnx.dynamic_int8),
-    *(Kind(f"autoquant w{bits}a8", "autoquant", _write_packed(bits)) for bits in (8, 4, 2)),
+STORAGES = (
+    Storage("torch float32", "torch", _write_float),
+    Storage("ONNX Runtime int8", "onnx", onnx.dynamic_int8),
+    *(Storage(f"autoquant w{bits}a8", "autoquant", _write_packed(bits)) for bits in (8, 4, 2)),
 )
 
 
 @dataclass(frozen=True)
 class MemoryCase:
-    """Each kind is loaded in a process of its own, and then runs 35 steps of one sequence."""
+    """Each file is loaded in a process of its own, and then runs 35 steps of one sequence.
+
+    Attributes:
+        group: of cases that ``--only`` selects.
+        title: what is measured, in full.
+        units: of the BiLSTM.
+    """
 
     group: str = GROUP
     title: str = f"BiLSTM {UNITS}: file, resident memory once loaded, and after a first run; MB"
     units: int = UNITS
 
-    @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
-        return KINDS
-
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(kind.name for kind in self.kinds)
+        return tuple(storage.name for storage in STORAGES)
 
-    def measure(self, options: Options) -> Outcome:
+    def measure(self, options: Options) -> CaseResult:
         """Write the files and load each in a fresh process."""
-        figures: list[Figure] = []
+        measurements: list[Measurement] = []
         absent: dict[str, str] = {}
-        for kind in self.kinds:
+        for storage in STORAGES:
             try:
-                figures += _figures(kind, self.units, options.threads)
+                measurements += _measurements(storage, self.units, options.threads)
             except Absent as error:
-                absent[kind.name] = str(error)
+                absent[storage.name] = str(error)
         notes = ("each in a process of its own, once", *skipped(absent))
-        return Outcome(self.group, self.title, self.title, tuple(figures), notes)
+        return CaseResult(self.group, self.title, self.title, tuple(measurements), notes)
 
 
 def cases() -> Iterator[MemoryCase]:
     yield MemoryCase()
 
 
-def _figures(kind: Kind, units: int, threads: int) -> Iterator[Figure]:
+def _measurements(storage: Storage, units: int, threads: int) -> Iterator[Measurement]:
+    """Megabytes of the file, of the loaded model, and of the model after a run.
+
+    Args:
+        storage: how the model is stored and loaded.
+        units: of the BiLSTM.
+        threads: of the fresh process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "small"), Path(folder, "large")
         small.mkdir()
         large.mkdir()
-        small_file = kind.write(bilstm(SMALL), small)
-        file = kind.write(bilstm(units), large)
+        small_file = storage.write(bilstm(SMALL), small)
+        file = storage.write(bilstm(units), large)
         size = file.stat().st_size / MEGA
-        before, loaded, ran = _probe(kind, [(SMALL, small_file), (units, file)], threads)
-    yield Figure(kind.name, "file", size)
-    yield Figure(kind.name, "loaded", loaded - before)
-    yield Figure(kind.name, "loaded over file", (loaded - before) / size)
-    yield Figure(kind.name, "after a run", ran - before)
+        before, loaded, after_run = _probe(storage, [(SMALL, small_file), (units, file)], threads)
+    yield Measurement(storage.name, "file", size)
+    yield Measurement(storage.name, "loaded", loaded - before)
+    yield Measurement(storage.name, "loaded over file", (loaded - before) / size)
+    yield Measurement(storage.name, "after a run", after_run - before)
 
 
-def _probe(kind: Kind, files: list[tuple[int, Path]], threads: int) -> list[float]:
-    """Resident MB before, loaded, and after a run, as a fresh process measures them."""
-    arguments = [kind.probe, str(threads), *(f"{units}={path}" for units, path in files)]
-    ran = subprocess.run(
+def _probe(storage: Storage, files: list[tuple[int, Path]], threads: int) -> list[float]:
+    """Resident megabytes before loading, when loaded, and after a run, of a fresh process.
+
+    Args:
+        storage: how the model is loaded.
+        files: units and file of the small model and of the model.
+        threads: of the process.
+    """
+    arguments = [storage.loader, str(threads), *(f"{units}={path}" for units, path in files)]
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.probe", *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parent.parent,
     )
-    if ran.returncode:
-        raise RuntimeError(f"the probe of {kind.name} failed:\n{ran.stderr}")
-    numbers: list[float] = json.loads(ran.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"the probe of {storage.name} failed:\n{process.stderr}")
+    numbers: list[float] = json.loads(process.stdout.splitlines()[-1])
     return numbers

@@ -1,8 +1,8 @@
-"""The fresh process of group ``memory``: load a model, say what it holds. Linux only.
+"""The fresh process of group ``memory``: load a model and print its resident memory. Linux only.
 
 ``python -m benchmarks.probe KIND THREADS UNITS=SMALL_FILE UNITS=FILE`` prints resident megabytes
-before, with the model loaded, and after it ran. The small file comes first, so that everything is
-imported and allocated that does not depend on the model.
+before, with the model loaded, and after it ran. The small file is loaded first, so that everything
+that does not depend on the model is imported and allocated.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from benchmarks.case import Call
 
 STEPS = 35
+"""Time steps of the sequence that the model runs on."""
 
 
 def resident() -> float:
@@ -51,29 +52,29 @@ def _autoquant(path: Path, units: int) -> Callable[[Tensor], Any]:
 def _onnx(path: Path, units: int) -> Callable[[Tensor], Any]:
     from benchmarks.peers.onnx import session
 
-    running = session(path)
-    return lambda inputs: running.run(None, {"x": inputs.numpy()})
+    onnx_session = session(path)
+    return lambda inputs: onnx_session.run(None, {"x": inputs.numpy()})
 
 
 LOADERS = {"torch": _torch, "autoquant": _autoquant, "onnx": _onnx}
 
 
-def _loaded(kind: str, file: str) -> tuple[Call, Callable[[Tensor], Any]]:
-    """A call that runs the model, and the model."""
+def _load(loader: str, file: str) -> tuple[Call, Callable[[Tensor], Any]]:
+    """A call that runs a model, and the model."""
     units, path = file.split("=", 1)
-    model = LOADERS[kind](Path(path), int(units))
+    model = LOADERS[loader](Path(path), int(units))
     inputs = torch.randn(STEPS, 1, int(units))
     return lambda: model(inputs), model
 
 
 def main() -> None:
-    kind, threads, small, file = sys.argv[1:]
+    loader, threads, small, file = sys.argv[1:]
     torch.set_num_threads(int(threads))
     with torch.inference_mode():
-        kept, _ = _loaded(kind, small)
-        kept()
+        run_small, _ = _load(loader, small)
+        run_small()
         numbers = [resident()]
-        run, _ = _loaded(kind, file)
+        run, _ = _load(loader, file)
         numbers.append(resident())
         run()
         numbers.append(resident())

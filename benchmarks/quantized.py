@@ -18,10 +18,15 @@ from autoquant.task import Example
 from autoquant.training.qat import build_candidate
 
 
-class Fixed:
-    """A task that is one batch for ever: enough to calibrate on."""
+class OneBatchTask:
+    """A task with a single batch, which is enough to calibrate on.
 
-    name = metric = "fixed"
+    Args:
+        module: the float model.
+        inputs: the batch.
+    """
+
+    name = metric = "one batch"
     direction = "minimize"
 
     def __init__(self, module: nn.Module, inputs: Tensor) -> None:
@@ -39,7 +44,7 @@ class Fixed:
             yield self._inputs
 
     def loss(self, model: nn.Module, batch: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        return first(model(batch)).sum(), None
+        return first_output(model(batch)).sum(), None
 
     def score(self, model: nn.Module, split: str) -> float:
         return float(self.loss(model, self._inputs, None)[0])
@@ -48,17 +53,18 @@ class Fixed:
         return Example((self._inputs,), 1)
 
 
-def first(output: Any) -> Tensor:
+def first_output(output: Any) -> Tensor:
     """The output of a module that may return its state too."""
     return output if isinstance(output, Tensor) else output[0]
 
 
-class Quantized:
+class QuantizedModule:
     """A module with quantizers, calibrated; ``module`` is what trains.
 
     Args:
         float_module: is not changed.
         choice: of every layer.
+        scheme: how numbers become codes.
         inputs: to calibrate on.
     """
 
@@ -69,7 +75,7 @@ class Quantized:
         self.network: Network = describe(prepared, None)
         self.plan = Plan.uniform(self.network.names, choice)
         self.scheme = scheme
-        task: Any = Fixed(float_module, inputs)
+        task: Any = OneBatchTask(float_module, inputs)
         self.module = build_candidate(
             prepared, self.network, self.plan, scheme, task, method="split", seed=0
         )

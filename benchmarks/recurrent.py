@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
-from benchmarks.case import Call, Case, Variant
-from benchmarks.checks import Results, close_to
+from benchmarks.case import Case, Variant
+from benchmarks.checks import Results, close_to, parameter_gradients
 from benchmarks.kernels import NATIVE, NATIVE_BF16, REFERENCE, TORCH, Kernel, under
-from benchmarks.peers import brevitas, loop, torch_ao
-from benchmarks.quantized import Quantized, first
+from benchmarks.peers import brevitas, cell_loop, torch_ao
+from benchmarks.quantized import QuantizedModule, first_output
 
 GROUP = "recurrent"
 ABOUT = "training step of the recurrent layers alone, over float nn.LSTM and nn.GRU"
@@ -24,14 +24,33 @@ ABOUT = "training step of the recurrent layers alone, over float nn.LSTM and nn.
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"LSTM": nn.LSTM, "GRU": nn.GRU}
 CALIBRATION_STEPS = 35
 
-# Largest relative errors. A tie that rounds the other way moves a code, so nothing is exact.
+# Largest relative errors. A value between two codes may be rounded either way, so nothing is exact.
 SAME, SAME_BF16 = 0.03, 0.06
-ALIKE = 0.9  # other quantizers: still the same layer; noise would be 1.4
+SAME_LAYER = 0.9  # other quantizers, the same layer; two unrelated results differ by 1.4
+
+
+def stack_label(cell: str, layers: int, units: int) -> str:
+    """The name of a stack: "LSTM 2 x 650".
+
+    Args:
+        cell: "LSTM" or "GRU".
+        layers: of the stack.
+        units: of every layer.
+    """
+    return f"{cell} {layers} x {units}" if layers > 1 else f"{cell} {units}"
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A stack, and what runs through it."""
+class StackShape:
+    """A stack of recurrent layers, and the size of its inputs.
+
+    Attributes:
+        cell: "LSTM" or "GRU".
+        units: inputs and hidden units of every layer.
+        layers: of the stack.
+        steps: time steps of a sequence.
+        batch: sequences.
+    """
 
     cell: str = "LSTM"
     units: int = 300
@@ -41,8 +60,7 @@ class Shape:
 
     @property
     def label(self) -> str:
-        many = f"{self.layers} x " if self.layers > 1 else ""
-        return f"{self.cell} {many}{self.units}"
+        return stack_label(self.cell, self.layers, self.units)
 
     @property
     def title(self) -> str:
@@ -53,8 +71,14 @@ class Shape:
         )
 
 
-class Step:
-    """Forward and backward: the gradients of inputs and parameters, from nothing."""
+class LayerStep:
+    """A training step without an optimizer: gradients of inputs and parameters.
+
+    Args:
+        module: a recurrent stack.
+        inputs: [T, B, I]; they require a gradient.
+        gradient: of the outputs, [T, B, H].
+    """
 
     def __init__(self, module: nn.Module, inputs: Tensor, gradient: Tensor) -> None:
         self.module, self.gradient = module.train(), gradient
@@ -63,17 +87,23 @@ class Step:
     def __call__(self) -> Results:
         self.inputs.grad = None
         self.module.zero_grad(set_to_none=True)
-        output = first(self.module(self.inputs))
+        output = first_output(self.module(self.inputs))
         output.backward(self.gradient)
         return {"output": output, "input gradient": self.inputs.grad}
 
 
-class Subject:
-    """A float stack, its quantized twin, inputs and the gradient that comes from above."""
+class RecurrentSubject:
+    """A float stack, the same stack quantized, its inputs and the gradient of its outputs.
+
+    Args:
+        shape: of the stack and its inputs.
+        choice: bits of every layer.
+        scheme: how numbers become codes.
+    """
 
     def __init__(
         self,
-        shape: Shape,
+        shape: StackShape,
         choice: LayerChoice = LayerChoice(4, 4),  # noqa: B008
         scheme: Scheme = Scheme(),  # noqa: B008
     ) -> None:
@@ -97,74 +127,85 @@ class Subject:
 
     @cached_property
     def quantized(self) -> nn.Module:
-        few = self.inputs.detach()[:CALIBRATION_STEPS]
-        return Quantized(self.float_module, self.choice, self.scheme, few).module
+        inputs = self.inputs.detach()[:CALIBRATION_STEPS]
+        return QuantizedModule(self.float_module, self.choice, self.scheme, inputs).module
 
     @cached_property
-    def truth(self) -> Results:
-        """What the reference kernel gives."""
+    def expected(self) -> Results:
+        """What the reference kernels compute."""
         return {**under(REFERENCE, self.step(self.quantized))(), **self.gradients()}
 
     def gradients(self) -> Results:
-        """All gradients of the quantized stack's parameters, end to end."""
-        found = [p.grad.flatten() for p in self.quantized.parameters() if p.grad is not None]
-        return {"parameter gradients": torch.cat(found)}
+        """The gradients of the quantized stack's parameters."""
+        return {"parameter gradients": parameter_gradients(self.quantized)}
 
-    def step(self, module: nn.Module) -> Step:
-        return Step(module, self.inputs, self.gradient)
+    def step(self, module: nn.Module) -> LayerStep:
+        return LayerStep(module, self.inputs, self.gradient)
 
-    def floats(self) -> Variant:
+    def float_variant(self) -> Variant:
         return Variant(f"float nn.{self.shape.cell}", lambda: self.step(self.float_module))
 
-    def ours(self, kernel: Kernel) -> Variant:
-        """autoquant on some kernel, checked against its reference."""
+    def autoquant_variant(self, kernel: Kernel) -> Variant:
+        """autoquant on some kernels, checked against its reference kernels."""
         tolerance = SAME_BF16 if kernel.precision == "bfloat16" else SAME
-        check = close_to(lambda: self.truth, tolerance)
+        check = close_to(lambda: self.expected, tolerance)
         return Variant(
             f"autoquant {kernel}",
             lambda: under(kernel, self.step(self.quantized)),
             lambda results: check({**results, **self.gradients()}),
         )
 
-    def peer(self, name: str, make: Callable[[], nn.Module], tolerance: float) -> Variant:
-        """Another library's layer, checked for what it has in common with ours."""
+    def peer_variant(self, name: str, build: Callable[[], nn.Module], tolerance: float) -> Variant:
+        """Another library's layer, checked for what it has in common with autoquant's.
 
-        def made() -> Call:
-            return self.step(make())
-
-        return Variant(name, made, close_to(lambda: self.truth, tolerance))
+        Args:
+            name: as it is printed.
+            build: builds the layer.
+            tolerance: largest relative error.
+        """
+        check = close_to(lambda: self.expected, tolerance)
+        return Variant(name, lambda: self.step(build()), check)
 
 
 def cases() -> Iterator[Case]:
     shapes = [
-        Shape("LSTM", 300),
-        Shape("LSTM", 1000),
-        Shape("LSTM", 650, layers=2),
-        Shape("GRU", 300),
-        Shape("GRU", 1000),
+        StackShape("LSTM", 300),
+        StackShape("LSTM", 1000),
+        StackShape("LSTM", 650, layers=2),
+        StackShape("GRU", 300),
+        StackShape("GRU", 1000),
     ]
     for shape in shapes:
         notes = () if shape.cell == "LSTM" else ("Brevitas and torch.ao have no GRU",)
-        yield Case(GROUP, shape.title, shape.label, tuple(variants(Subject(shape))), notes=notes)
+        variants = tuple(_variants(RecurrentSubject(shape)))
+        yield Case(GROUP, shape.title, shape.label, variants, notes=notes)
 
 
-def variants(subject: Subject) -> Iterator[Variant]:
-    yield subject.floats()
+def _variants(subject: RecurrentSubject) -> Iterator[Variant]:
+    yield subject.float_variant()
     for kernel in (REFERENCE, TORCH, NATIVE, NATIVE_BF16):
-        yield subject.ours(kernel)
+        yield subject.autoquant_variant(kernel)
     if subject.shape.cell == "LSTM":
         yield from _libraries(subject)
-    yield subject.peer("loop, cell + fake_quantize", lambda: loop.loops(subject.quantized), SAME)
+    name, build = "loop, cell + fake_quantize", lambda: cell_loop.stack_of(subject.quantized)
+    yield subject.peer_variant(name, build, SAME)
 
 
-def _libraries(subject: Subject) -> Iterator[Variant]:
+def _libraries(subject: RecurrentSubject) -> Iterator[Variant]:
     for name, equivalent in (("default", False), ("equivalent quantizers only", True)):
-        make = partial(_peer, brevitas.lstm, subject, equivalent=equivalent)
-        yield subject.peer(f"Brevitas, {name}", make, ALIKE)
+        build = partial(_peer, brevitas.lstm, subject, equivalent=equivalent)
+        yield subject.peer_variant(f"Brevitas, {name}", build, SAME_LAYER)
     for name, observing in (("observing", True), ("ranges frozen", False)):
-        make = partial(_peer, torch_ao.quantizable_lstm, subject, observing=observing)
-        yield subject.peer(f"torch.ao quantizable, {name}", make, ALIKE)
+        build = partial(_peer, torch_ao.quantizable_lstm, subject, observing=observing)
+        yield subject.peer_variant(f"torch.ao quantizable, {name}", build, SAME_LAYER)
 
 
-def _peer(make: Callable[..., nn.Module], subject: Subject, **options: bool) -> nn.Module:
-    return make(subject.float_module, subject.inputs.detach(), **options)
+def _peer(build: Callable[..., nn.Module], subject: RecurrentSubject, **options: bool) -> nn.Module:
+    """Another library's layer with the weights of the subject's float layer.
+
+    Args:
+        build: of the other library.
+        subject: of the case.
+        **options: of ``build``.
+    """
+    return build(subject.float_module, subject.inputs.detach(), **options)

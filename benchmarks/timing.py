@@ -10,12 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-Times = Mapping[str, list[float]]  # seconds a call, one for each round
+Times = Mapping[str, list[float]]
+"""Seconds of one call, for each variant and round."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A variant's time over the base's in the same round: median and quartiles over rounds."""
+    """A variant's time over the base's in the same round.
+
+    Attributes:
+        name: of the variant.
+        median: over the rounds.
+        low: lower quartile over the rounds.
+        high: upper quartile over the rounds.
+    """
 
     name: str
     median: float
@@ -23,29 +31,22 @@ class Ratio:
     high: float
 
 
-def compare(
-    variants: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0
-) -> list[Ratio]:
-    """Time variants in turn; ratios are over the first one."""
-    times = measure(variants, rounds, seconds)
-    base = times[next(iter(times))]
-    return [ratio(name, taken, base) for name, taken in times.items()]
-
-
 def measure(
     variants: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0
 ) -> Times:
-    """Seconds a call of each variant in each round.
+    """Seconds of one call of each variant in each round.
 
     Args:
-        seconds: a variant is called as often in a round as it takes to last so long.
+        variants: calls by their names.
+        rounds: in each of them every variant has a turn.
+        seconds: a variant is called repeatedly until its turn takes this long.
     """
     counts = {name: _count(call, seconds) for name, call in variants.items()}
     times: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
-    with _little_garbage():
+    with _no_collection():
         for turn in range(rounds if names else 0):
-            first = turn % len(names)  # nobody is always behind the same neighbour
+            first = turn % len(names)  # so that every variant is first in some round
             gc.collect()
             for name in names[first:] + names[:first]:
                 times[name].append(_seconds(variants[name], counts[name]))
@@ -53,7 +54,7 @@ def measure(
 
 
 def _count(call: Callable[[], object], seconds: float) -> int:
-    """How many calls last ``seconds``; a call or two warm up allocations and thread pools."""
+    """How many calls take ``seconds``; the first call warms up allocations and thread pools."""
     _seconds(call, 1)
     return max(1, math.ceil(seconds / max(_seconds(call, 1), 1e-9)))
 
@@ -66,8 +67,8 @@ def _seconds(call: Callable[[], object], count: int) -> float:
 
 
 @contextmanager
-def _little_garbage() -> Iterator[None]:
-    """Python's garbage is collected when asked only, and what exists already is not looked at."""
+def _no_collection() -> Iterator[None]:
+    """Python collects garbage only when asked, and skips the objects that exist already."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -78,14 +79,20 @@ def _little_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def ratio(name: str, taken: list[float], base: list[float]) -> Ratio:
-    """Time over another's in the same round."""
-    ratios = [mine / other for mine, other in zip(taken, base, strict=True)]
+def ratio(name: str, seconds: list[float], base: list[float]) -> Ratio:
+    """Time over another variant's in the same round.
+
+    Args:
+        name: of the variant.
+        seconds: of the variant, round by round.
+        base: seconds of the base, round by round.
+    """
+    ratios = [time / base_time for time, base_time in zip(seconds, base, strict=True)]
     low, median, high = quartiles(ratios)
     return Ratio(name, median, low, high)
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile; never outside the values, however few."""
+    """Lower quartile, median, upper quartile; always within the range of the values."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, median, high

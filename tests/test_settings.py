@@ -86,7 +86,7 @@ def test_help_needs_no_torch():
         (Sweep, {"seeds": (-1,)}, "sweep.seeds must be whole numbers"),
         (Sweep, {"seeds": (True,)}, "sweep.seeds must be whole numbers"),
         (Sweep, {"seeds": (2**32,)}, "sweep.seeds must be whole numbers"),
-        (Sweep, {"start": "middle"}, "sweep.start must be baseline or scratch"),
+        (Sweep, {"init_from": "middle"}, "sweep.init_from must be baseline or scratch"),
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value),
 )
@@ -137,12 +137,6 @@ def test_bit_rnn_has_a_field_for_each_of_its_peculiarities():
     assert Scheme.bit_rnn(bias_bits=8) == replace(scheme, bias_bits=8)
 
 
-def test_one_step_size_alone_takes_bfloat16_instead_of_bytes():
-    bits = {bits: Scheme(scale_bits=bits).scale_bits_of for bits in (8, 16, 32)}
-    assert [bits[8](1), bits[8](2), bits[8](300)] == [16, 8, 8]
-    assert [bits[16](1), bits[16](300), bits[32](1), bits[32](300)] == [16, 16, 32, 32]
-
-
 def test_three_levels_are_among_the_usual_choices():
     assert Space().weight_bits == (1, 1.6, 2, 3, 4, 5, 6, 8)
     assert [type(bits) for bits in Space().weight_bits].count(float) == 1
@@ -190,6 +184,12 @@ def test_names_the_unknown_key(values, came):
     with pytest.raises(UserError, match="settings must be among") as caught:
         from_dict(Search, values)
     assert str(caught.value).endswith(f"got {came}")
+
+
+def test_a_setting_by_its_earlier_name():
+    assert from_dict(Sweep, {"start": "scratch"}, "sweep.") == Sweep(init_from="scratch")
+    with pytest.raises(UserError, match=r"must be among .*, got 'start'"):
+        from_dict(Search, {"start": "scratch"})
 
 
 # --- rules by name --------------------------------------------------------------------------------

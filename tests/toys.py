@@ -34,24 +34,36 @@ def half_of_the_smallest() -> float:
 
 
 def corpus(words: int = 20, tokens: int = 1500, seed: int = 0) -> Corpus:
-    """Text with something to learn: each word is followed by one of three others."""
+    """Text that a model can learn: nearly always a word is followed by one of three others.
+
+    Args:
+        words: of the vocabulary.
+        tokens: of the train split; the others have a quarter of that.
+        seed: of the text.
+    """
     source = random.Random(seed)
     followers = [[source.randrange(words) for _ in range(3)] for _ in range(words)]
 
     def text(count: int) -> list[str]:
-        word, spoken = 0, []
+        word, written = 0, []
         for _ in range(count):
-            spoken.append(f"w{word:02d}")
+            written.append(f"w{word:02d}")
             word = source.choice(followers[word]) if source.random() < 0.9 else word + 1
             word %= words
-        return spoken
+        return written
 
     splits = {"train": text(tokens), "valid": text(tokens // 4), "test": text(tokens // 4)}
     return encode("toy", splits, None)
 
 
 def language_task(words: int = 20, tokens: int = 1500, **options: Any) -> LanguageTask:
-    """A LanguageTask of a second or so an epoch."""
+    """A LanguageTask that trains about a second an epoch.
+
+    Args:
+        words: of the vocabulary.
+        tokens: of the train split.
+        **options: of LanguageTask.
+    """
     settings: dict[str, Any] = {"batch_size": 8, "length": 10, "probe_tokens": 150}
     settings |= {"embedding": 8, "hidden": 12, "dropout": 0.0}
     return LanguageTask(corpus(words, tokens), **(settings | options))
@@ -65,6 +77,7 @@ def language_model(
     cell: Any = "lstm",
     seed: int = 0,
 ) -> LanguageModel:
+    """A small LanguageModel without dropout; ``seed`` is of its weights."""
     torch.manual_seed(seed)
     return LanguageModel(vocabulary, embedding, hidden, layers, 0.0, cell)
 
@@ -99,7 +112,17 @@ def deep_speech(seed: int = 0, **sizes: int) -> DeepSpeech:
 
 
 class Stack(nn.Module):
-    """A stack of any cell between two linear layers; may be given its first state."""
+    """Recurrent layers of any cell between two linear layers; takes an initial state too.
+
+    Args:
+        cell: "LSTM", "GRU" or "RNN".
+        layers: recurrent ones.
+        bidirectional: whether they have two directions.
+        hidden: their units.
+        bias: whether all layers have biases.
+        batch_first: whether inputs are [B, T, 5] instead of [T, B, 5].
+        projection: units that an LSTM's hidden state is projected to; 0: none.
+    """
 
     def __init__(
         self,
@@ -137,7 +160,13 @@ def stack(seed: int = 0, **options: Any) -> Stack:
 
 
 def stack_state(model: Stack, batch: int, seed: int = 0) -> Any:
-    """A random initial state as user code makes it for the unwidened model."""
+    """A random initial state as a user's code makes it for the unwidened model.
+
+    Args:
+        model: whose state it is.
+        batch: sequences.
+        seed: of the values.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = model.rnn.num_layers * (2 if model.rnn.bidirectional else 1)
     widths = model.rnn.proj_size or model.rnn.hidden_size, model.rnn.hidden_size
@@ -148,7 +177,11 @@ def stack_state(model: Stack, batch: int, seed: int = 0) -> Any:
 class Tagger(nn.Module):
     """Tags the words of sentences of several lengths, packed; word 0 is padding at their ends.
 
-    With ``packs_first`` the words are packed, else their vectors.
+    Args:
+        words: of the vocabulary.
+        hidden: units of the LSTM.
+        packs_first: whether the words are packed, instead of their vectors.
+        **options: of nn.LSTM.
     """
 
     def __init__(
@@ -181,7 +214,13 @@ def tagger(seed: int = 0, **options: Any) -> Tagger:
 
 
 def sentences(lengths: Sequence[int] = (4, 7, 1, 5), words: int = 15, seed: int = 0) -> Tensor:
-    """Random words [T, B], with zeros behind the end of each sentence."""
+    """Random words [T, B], with zeros after the end of each sentence.
+
+    Args:
+        lengths: of the sentences.
+        words: of the vocabulary.
+        seed: of the words.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randint(1, words, (length,), generator=generator) for length in lengths]
     return nn.utils.rnn.pad_sequence(rows)
@@ -231,7 +270,7 @@ def example_of(model: nn.Module) -> tuple[Any, ...]:
         return (sentences(),)
     sizes = ("num_embeddings", "in_features", "input_size")
     first = next(m for m in model.modules() if any(hasattr(m, size) for size in sizes))
-    size = next(getattr(first, each) for each in sizes if hasattr(first, each))
+    size = next(getattr(first, name) for name in sizes if hasattr(first, name))
     if isinstance(first, nn.Embedding):
         values = torch.randint(0, size, (5, 3), generator=generator)
     else:
@@ -251,7 +290,13 @@ def described(model: nn.Module, *inputs: Any) -> Network:
 
 
 def plan_of(network: Network, choice: LayerChoice | None = None, **widths: float) -> Plan:
-    """One choice for every layer; widths by layer name, with ``__`` for the dot."""
+    """A plan with one choice for every layer.
+
+    Args:
+        network: of the model.
+        choice: bits and width; float by default.
+        **widths: by layer name, with ``__`` for the dot.
+    """
     plan = Plan.uniform(network.names, choice or LayerChoice())
     for name, width in widths.items():
         plan = plan.with_choice(name.replace("__", "."), width=width)
@@ -269,7 +314,13 @@ SIZED = size.fields
 
 
 def limit(size_of: Callable[[Plan], float], value: float, network: Any = None) -> Limit:
-    """A limit on made-up sizes."""
+    """A limit on a cost that a test invents.
+
+    Args:
+        size_of: the cost of a plan.
+        value: largest accepted one.
+        network: of the plans.
+    """
     made_up = Cost("made up", "bytes", SIZED, lambda network, plan, scheme: size_of(plan))
     return Limit(made_up, value, network, Scheme())
 
@@ -285,7 +336,13 @@ def readers(network: Network, layer: str) -> tuple[str, ...]:
 
 
 def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
-    """Bytes of each layer's tensors in the packed file of a plan, no header."""
+    """Bytes of each layer's tensors in the packed file of a plan, without the header.
+
+    Args:
+        network: before widening.
+        plan: bits and widths.
+        scheme: how numbers become codes.
+    """
     resized = network.resized(plan)
     others = {each.name for each in resized.unquantized}
     others |= {norm.full_name(p.name) for norm in resized.norms for p in norm.parameters}

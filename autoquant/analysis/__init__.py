@@ -1,1 +1,1 @@
-"""What is known of a model before a trial: its profile and its sensitivity to few bits."""
+"""What is known of a model before a trial: its layers, their profile and their sensitivity."""

@@ -1,8 +1,8 @@
-"""ModelInfo: what is known of a task's model before anything is trained."""
+"""ModelInfo: static facts about a task's model, computed before training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -10,47 +10,103 @@ from autoquant.analysis.profile import Profile, profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.settings import Search
+from autoquant.settings import Search, Widening
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
 from autoquant.task import Task
-from autoquant.training.baseline import float_model, load_weights, measure, weights_file
+from autoquant.training.float_model import (
+    build_float_model,
+    load_weights,
+    measure_size,
+    weights_file,
+)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model, looked at.
+    """Static facts about a task's float model.
 
     Attributes:
-        network: its layers.
-        profile: their shares and growth costs.
-        space: the choices that they have.
-        float_bytes: of its tensors.
-        parameters: how many it has.
+        model: the prepared float model, in eval mode, with the weights that the task gave it.
+        network: its layers, and which of their widths depend on each other.
+        profile: the layers' shares, operations and growth costs, and which ones may be widened.
+        float_bytes: bytes of the float model's tensors.
+        parameters: number of its parameters.
     """
 
+    model: nn.Module = field(repr=False, compare=False)
     network: Network
     profile: Profile
-    space: SearchSpace
     float_bytes: int
     parameters: int
 
 
-def model_info(task: Task, settings: Search, folder: Study) -> ModelInfo:
-    """Build a task's float model and look at it.
+@dataclass(frozen=True)
+class SearchInfo(ModelInfo):
+    """The facts about a model that a search or a sweep needs.
+
+    Attributes:
+        space: the choices that the settings give each layer.
+    """
+
+    space: SearchSpace
+
+
+def inspect_task(
+    task: Task, widening: Widening | None = None, model: nn.Module | None = None
+) -> ModelInfo:
+    """Prepare a task's float model, describe its network and profile it; nothing is trained.
 
     Args:
-        folder: of the study that is to be; its own float model outdoes ``settings.pretrained``.
+        task: gives the model and an example of its inputs.
+        widening: thresholds that decide which layers may be widened; the defaults when None.
+        model: the task's float model, where it has been built already.
 
     Raises:
-        UserError: ``settings.pretrained`` does not hold this model, or a rule does not suit it.
+        UserError: the model has no layer that autoquant knows.
     """
-    model = float_model(task)
-    prepared: nn.Module = prepare(model)
+    model = build_float_model(task) if model is None else model
+    prepared = prepare(model)
     example = task.example()
     network = describe(prepared, example.inputs)
-    profile = profile_model(prepared, network, example, settings.widening)
-    if settings.pretrained is not None and not folder.baseline_file.is_file():
-        load_weights(model, weights_file(settings.pretrained))  # refuses before there is a folder
-    space = build_space(network, profile.widenable, settings.space, settings.rules)
-    return ModelInfo(network, profile, space, *measure(model))
+    profile = profile_model(prepared, network, example, widening or Widening())
+    return ModelInfo(prepared, network, profile, *measure_size(model))
+
+
+def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
+    """Inspect a task, and check the settings of a search or a sweep against its model.
+
+    Args:
+        task: gives the model and an example of its inputs.
+        settings: of the search or the sweep.
+        study: the folder that is to be used; where it holds a float model already, that one is
+            used and ``settings.pretrained`` is not read.
+
+    Raises:
+        UserError: the model has no layer that autoquant knows, ``settings.pretrained`` does not
+            hold this model, or a rule for layers does not suit it.
+    """
+    model = build_float_model(task)
+    info = inspect_task(task, settings.widening, model)
+    if settings.pretrained is not None and not study.baseline_file.is_file():
+        load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
+    widenable = info.profile.widenable
+    space = build_space(info.network, widenable, settings.space, settings.rules)
+    return SearchInfo(**vars(info), space=space)
+
+
+def profile(task: Task, widening: Widening | None = None) -> Profile:
+    """Profile a task's float model; nothing is trained.
+
+    Args:
+        task: gives the model and an example of its inputs.
+        widening: thresholds that decide which layers may be widened; the defaults when None.
+
+    Returns:
+        for each layer its share of the parameters, its operations, what growing it would cost, and
+        whether the search may widen it.
+
+    Raises:
+        UserError: the model has no layer that autoquant knows.
+    """
+    return inspect_task(task, widening).profile

@@ -10,21 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
-from autoquant.graph.prepare import prepare
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
-from autoquant.task import Example, Task
-from autoquant.training.baseline import float_model
+from autoquant.task import Example
 
-GROWTHS = (1.25, 1.5, 2.0)
-REFERENCE_GROWTH = 1.5  # the growth at which the rule looks at the cost
+PROFILED_WIDTHS = (1.25, 1.5, 2.0)
+"""Neuron multipliers whose cost is listed for each layer."""
+REFERENCE_WIDTH = 1.5
+"""The one of PROFILED_WIDTHS whose cost must be at most ``widening.max_growth``."""
 FLOAT_BYTES = 4
+"""Bytes of a float32 parameter."""
+WIDENABLE_REASON = "small, and cheap to grow"
 
 
 @dataclass(frozen=True)
-class Growth:
+class GrowthCost:
     """What growing a layer costs.
 
     Attributes:
@@ -50,8 +51,9 @@ class LayerProfile:
         parameters: number of weights and biases.
         share: parameters over those of the whole model.
         macs: multiply-accumulates for one unit (token, frame, sample) of the task.
-        growth: the cost of growing it; empty where it cannot grow at all.
-        widenable: whether the rule lets the search widen it.
+        growth: the cost of growing it, for each of PROFILED_WIDTHS; empty where it cannot grow at
+            all.
+        widenable: whether the search may widen it.
         reason: why, or why not, in words.
     """
 
@@ -61,19 +63,24 @@ class LayerProfile:
     parameters: int
     share: float
     macs: int
-    growth: tuple[Growth, ...]
+    growth: tuple[GrowthCost, ...]
     widenable: bool
     reason: str
 
 
 @dataclass(frozen=True)
 class Profile:
-    """All layers, largest share first."""
+    """All layers of a float model.
+
+    Attributes:
+        layers: largest share first.
+        parameters: of the whole model, layers that autoquant does not know included.
+        unit: what MACs are counted for: "token", "sample", ...
+    """
 
     layers: tuple[LayerProfile, ...]
     parameters: int
     unit: str
-    """What MACs are counted for: "token", "sample", ..."""
 
     def __getitem__(self, name: str) -> LayerProfile:
         return next(layer for layer in self.layers if layer.name == name)
@@ -84,73 +91,96 @@ class Profile:
         return tuple(layer.name for layer in self.layers if layer.widenable)
 
     def to_json(self) -> str:
+        """The text of a study's ``profile.json``."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
-def profile(task: Task, rule: Widening | None = None) -> Profile:
-    """Profile a task's float model; nothing is trained.
+def profile_model(
+    model: nn.Module, network: Network, example: Example, widening: Widening
+) -> Profile:
+    """Profile a prepared model whose network is known.
 
     Args:
-        rule: thresholds of the rule that picks widenable layers; default thresholds when None.
-
-    Raises:
-        UserError: the model has no layer that autoquant knows.
+        model: the prepared float model; one forward pass is run in eval mode.
+        network: its layers.
+        example: inputs of the forward pass, and the units that MACs are counted for.
+        widening: thresholds that decide which layers may be widened.
     """
-    model, example = prepare(float_model(task)), task.example()
-    return profile_model(model, describe(model, example.inputs), example, rule or Widening())
-
-
-def profile_model(model: nn.Module, network: Network, example: Example, rule: Widening) -> Profile:
-    """Profile a prepared model, whose network is known."""
-    positions = _positions(model, network, example)
+    positions = _count_positions(model, network, example)
     layers = [
-        _profile_layer(layer, network, rule, positions[layer.name] / example.units)
+        _profile_layer(layer, network, widening, positions[layer.name] / example.units)
         for layer in network.layers
     ]
     layers.sort(key=lambda layer: -layer.share)
     return Profile(tuple(layers), network.parameters, example.unit)
 
 
-def judge(layer: LayerSpec, growth: tuple[Growth, ...], network: Network, rule: Widening) -> str:
-    """The rule that picks widenable layers: an empty string, or why not, in words.
+def why_not_widenable(
+    layer: LayerSpec, growth: tuple[GrowthCost, ...], network: Network, widening: Widening
+) -> str:
+    """Why the search may not widen a layer, or an empty string where it may.
 
-    Growth is for small layers, never the largest (Kapur et al., section 2). A layer may grow when
-    its units can be followed, its share of the parameters is at most ``rule.max_share``, and
-    growing it by half adds at most ``rule.max_growth`` to the model: the cost counts its readers'
-    columns, which is what sets apart layers of equal share.
+    Small layers may be widened, never the largest (Kapur et al., section 2). A layer may be widened
+    when its units can be traced through the model, its share of the parameters is at most
+    ``widening.max_share``, and growing it to REFERENCE_WIDTH adds at most ``widening.max_growth``
+    to the model. That cost counts the columns of the layers that read its units, so layers of equal
+    share can differ in it.
+
+    Args:
+        layer: the layer.
+        growth: its growth costs.
+        network: the network that it belongs to.
+        widening: the thresholds.
     """
     fixed = network.why_fixed(layer.name)
     if fixed is not None:
         return fixed
     share = layer.count / network.parameters
-    if share > rule.max_share:
-        return f"holds {share:.1%} of the parameters, above widening.max_share={rule.max_share:g}"
-    cost = next(each.added_share for each in growth if each.width == REFERENCE_GROWTH)
-    if cost > rule.max_growth:
+    if share > widening.max_share:
+        threshold = f"widening.max_share={widening.max_share:g}"
+        return f"holds {share:.1%} of the parameters, above {threshold}"
+    added = next(cost.added_share for cost in growth if cost.width == REFERENCE_WIDTH)
+    if added > widening.max_growth:
         return (
-            f"x{REFERENCE_GROWTH:g} would add {cost:.1%} to the model, "
-            f"above widening.max_growth={rule.max_growth:g}"
+            f"x{REFERENCE_WIDTH:g} would add {added:.1%} to the model, "
+            f"above widening.max_growth={widening.max_growth:g}"
         )
     return ""
 
 
-def growth_of(layer: LayerSpec, network: Network) -> tuple[Growth, ...]:
-    """The cost of each growth in GROWTHS, counted on the grown network."""
+def growth_costs(layer: LayerSpec, network: Network) -> tuple[GrowthCost, ...]:
+    """What growing a layer costs, counted on the grown network.
+
+    Args:
+        layer: the layer; layers whose width is tied to its width grow with it.
+        network: the network that it belongs to.
+
+    Returns:
+        a cost for each of PROFILED_WIDTHS; none where the layer cannot grow.
+    """
     if network.why_fixed(layer.name) is not None:
         return ()
     costs = []
-    for width in GROWTHS:
+    for width in PROFILED_WIDTHS:
         plan = network.at_widths({network.groups[layer.name]: width})
         added = network.resized(plan).parameters - network.parameters
-        costs.append(Growth(width, added * FLOAT_BYTES, added / network.parameters))
+        costs.append(GrowthCost(width, added * FLOAT_BYTES, added / network.parameters))
     return tuple(costs)
 
 
 def _profile_layer(
-    layer: LayerSpec, network: Network, rule: Widening, positions: float
+    layer: LayerSpec, network: Network, widening: Widening, positions: float
 ) -> LayerProfile:
-    growth = growth_of(layer, network)
-    objection = judge(layer, growth, network, rule)
+    """The profile of one layer.
+
+    Args:
+        layer: the layer.
+        network: the network that it belongs to.
+        widening: thresholds that decide whether it may be widened.
+        positions: how often it is evaluated for one unit of the task.
+    """
+    growth = growth_costs(layer, network)
+    objection = why_not_widenable(layer, growth, network, widening)
     return LayerProfile(
         name=layer.name,
         kind=layer.kind,
@@ -160,13 +190,19 @@ def _profile_layer(
         macs=round(layer.macs() * positions),
         growth=growth,
         widenable=not objection,
-        reason=objection or "small, and cheap to grow",
+        reason=objection or WIDENABLE_REASON,
     )
 
 
 @torch.no_grad()
-def _positions(model: nn.Module, network: Network, example: Example) -> dict[str, int]:
-    """At how many positions each layer is evaluated in one forward pass of the example."""
+def _count_positions(model: nn.Module, network: Network, example: Example) -> dict[str, int]:
+    """At how many positions each layer is evaluated in one forward pass.
+
+    Args:
+        model: the prepared model.
+        network: its layers.
+        example: inputs of the forward pass.
+    """
     counts = dict.fromkeys(network.names, 0)
 
     def count(layer: LayerSpec, module: nn.Module, args: Any, output: Any) -> None:

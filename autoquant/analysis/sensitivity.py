@@ -1,7 +1,7 @@
-"""Sensitivity: how much the loss rises when the weights of one layer alone have few bits.
+"""Sensitivity: how much the loss increases when the weights of one layer alone have few bits.
 
-The rises of several layers about add up, so that they say where bits are best spent before anything
-has been trained (as HAWQ-V2, Dong et al. 2020, section 3, does with curvatures).
+The increases of several layers approximately add up, so they tell where bits are best spent before
+anything is trained (HAWQ-V2, Dong et al. 2020, section 3, uses curvatures for that).
 """
 
 from __future__ import annotations
@@ -14,30 +14,42 @@ from pathlib import Path
 from autoquant.errors import UserError
 from autoquant.plan import WEIGHT_FIELDS
 
+_KEY, _FORMER_KEY = "loss_increases", "rises"  # of the JSON object; studies hold both
+
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What few bits cost, layer by layer.
+    """The loss increase of each layer, for each number of weight bits.
 
     Attributes:
-        rises: for each dimension of weight bits, by its name: its choices, rising, and for each the
-            rise of the loss over the float model's. At least 0, and never rising with the bits.
+        loss_increases: for each dimension of weight bits, by its name ("rnn.l0.weight_bits"): its
+            choices in rising order, and for each the training loss minus that of the float model,
+            in the loss's unit. At least 0, never larger with more bits.
     """
 
-    rises: Mapping[str, Mapping[float, float]]
+    loss_increases: Mapping[str, Mapping[float, float]]
 
     def to_json(self) -> str:
-        return json.dumps({"rises": self.rises}, indent=2) + "\n"
+        """The text of a study's ``sensitivity.json``."""
+        return json.dumps({_KEY: self.loss_increases}, indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Sensitivity:
-        """Raises a UserError where the file is not what a search wrote."""
+        """Read a study's ``sensitivity.json``; that of earlier versions too.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            UserError: the file is not what a search wrote.
+        """
         try:
-            rises = json.loads(path.read_text(encoding="utf-8"))["rises"]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            increases = content[_FORMER_KEY if _FORMER_KEY in content else _KEY]
             return cls(
                 {
-                    _dimension(name): {float(bits): float(rise) for bits, rise in each.items()}
-                    for name, each in rises.items()
+                    _dimension(name): {float(bits): float(x) for bits, x in by_bits.items()}
+                    for name, by_bits in increases.items()
                 }
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

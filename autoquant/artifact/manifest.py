@@ -1,8 +1,8 @@
 """Manifest: the tensors that the packed file of a plan holds, and so its size before it exists.
 
-Sizes are not estimated: ``entries`` lists the tensors of the packed file, and
-``packed_file.save`` writes exactly these. Scales, biases, tensors that stay as they are, the header
-and its checksums are all counted. The file's own format is safetensors.
+Sizes are not estimated: ``entries`` lists the tensors of the packed file, and ``packed_file.save``
+writes exactly these. Scales, biases, unquantized tensors, the header and its checksums are all
+counted. The file's own format is safetensors.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+import torch
+
 from autoquant.graph.network import Network
-from autoquant.layers import LayerSpec
+from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.bitpacking import packed_bytes
+from autoquant.quantization.formats import format_of
 from autoquant.settings import Scheme
 
 FORMAT_VERSION = 2
 METADATA_KEY = "autoquant"
-CHECKSUM = "0" * 64  # stands for a SHA-256 in hexadecimal
+CHECKSUM_PLACEHOLDER = "0" * 64
+"""As long as a SHA-256 in hexadecimal; sizes are counted with it before tensors exist."""
 
-# safetensors' names of torch types, in the order in which it sorts tensors (last first)
+# names of torch types and safetensors' names and bytes of them, in the order in which safetensors
+# sorts tensors (last first)
 DTYPES = {
     "bool": ("BOOL", 1),
     "uint8": ("U8", 1),
@@ -39,12 +43,18 @@ DTYPES = {
     "int64": ("I64", 8),
 }
 _RANKS = {name: rank for rank, (name, _) in enumerate(DTYPES.values())}
-_WIDTHS = dict(DTYPES.values())
+_BYTES = dict(DTYPES.values())
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor in a packed file: its name, safetensors type and shape."""
+    """A tensor in a packed file.
+
+    Attributes:
+        name: in the model, and for a quantized parameter a suffix such as ".codes".
+        dtype: safetensors' name of its type, such as "F16".
+        shape: of the tensor.
+    """
 
     name: str
     dtype: str
@@ -52,16 +62,24 @@ class Entry:
 
     @property
     def bytes(self) -> int:
-        return _WIDTHS[self.dtype] * math.prod(self.shape)
+        """Bytes of the tensor, without its share of the header."""
+        return _BYTES[self.dtype] * math.prod(self.shape)
+
+
+# --- tensors -------------------------------------------------------------------------------------
 
 
 def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
     """Every tensor that the packed file of a plan holds, in the order of the file.
 
     Args:
-        network: the network at the plan's widths (``network.resized(plan)``).
+        network: at the plan's widths (``network.resized(plan)``).
+        plan: gives the bits of each layer.
+        scheme: how numbers become codes.
     """
-    listed = [Entry(each.name, DTYPES[each.dtype][0], each.shape) for each in network.unquantized]
+    listed = [
+        Entry(tensor.name, DTYPES[tensor.dtype][0], tensor.shape) for tensor in network.unquantized
+    ]
     for layer in network.layers:
         listed += _layer_entries(layer, plan[layer.name], scheme)
     for norm in network.norms:
@@ -71,44 +89,62 @@ def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
 
 @cache
 def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tuple[Entry, ...]:
-    entries = []
+    """The tensors of one layer, in no order.
+
+    Args:
+        layer: at the plan's width.
+        choice: the plan's choice for it.
+        scheme: how numbers become codes.
+    """
+    listed: list[Entry] = []
     for parameter in layer.parameters:
-        if parameter.shared:  # stored with its other layer
-            continue
-        name = layer.full_name(parameter.name)
-        bits = scheme.bits_of(parameter.role, choice)
-        if bits > 8:
-            entries.append(Entry(name, "F16" if bits == 16 else "F32", parameter.shape))
-            continue
-        rows = parameter.shape[0] if len(parameter.shape) > 1 else 1
-        scales = rows if scheme.granularity == "channel" else 1
-        entries.append(Entry(f"{name}.codes", "U8", (packed_bytes(parameter.count, bits),)))
-        entries.append(_scale_entry(f"{name}.scale", scales, scheme))
-    entries += [
-        Entry(layer.full_name(name), "F32", (2,)) for name in activation_quantizers(layer, choice)
-    ]
+        if not parameter.shared:  # one that is shared is stored with its other layer
+            listed += _parameter_entries(layer, parameter, choice, scheme)
+    for name in stored_quantizers(layer, choice):
+        listed.append(Entry(layer.full_name(name), "F32", (2,)))
     if layer.recurrent and layer.grown:
         dtype = "I16" if layer.units < 1 << 15 else "I32"
-        entries.append(Entry(layer.full_name("unit_sources"), dtype, (layer.units,)))
-    return tuple(entries)
+        listed.append(Entry(layer.full_name("unit_sources"), dtype, (layer.units,)))
+    return tuple(listed)
 
 
-def _scale_entry(name: str, count: int, scheme: Scheme) -> Entry:
-    """How the step sizes of a parameter are stored; bytes begin with what they are counted from."""
-    bits = scheme.scale_bits_of(count)
-    if bits == 8:
-        return Entry(name, "U8", (1 + count,))
-    return Entry(name, "BF16" if bits == 16 else "F32", (count,))
+def _parameter_entries(
+    layer: LayerSpec, parameter: ParameterSpec, choice: LayerChoice, scheme: Scheme
+) -> list[Entry]:
+    """The tensors of one parameter.
+
+    Args:
+        layer: it belongs to.
+        parameter: one that the layer does not share.
+        choice: the plan's choice for the layer.
+        scheme: how numbers become codes.
+    """
+    name = layer.full_name(parameter.name)
+    tensors = format_of(scheme, parameter.role, choice).tensors(parameter.shape)
+    return [
+        Entry(name + tensor.suffix, _entry_type(tensor.dtype), tensor.shape) for tensor in tensors
+    ]
 
 
-def activation_quantizers(layer: LayerSpec, choice: LayerChoice) -> dict[str, int]:
-    """The bits of a layer's activation quantizers with stored step sizes, by their name."""
-    bits = {}
+def _entry_type(dtype: torch.dtype) -> str:
+    return DTYPES[str(dtype).removeprefix("torch.")][0]
+
+
+def stored_quantizers(layer: LayerSpec, choice: LayerChoice) -> tuple[str, ...]:
+    """Names of the activation quantizers of a layer that are stored, as a logarithm and a code.
+
+    Quantizers of 16 bits round to half precision and have nothing to store.
+
+    Args:
+        layer: any layer.
+        choice: the plan's choice for it.
+    """
+    names = []
     if layer.multiplies and choice.activation_bits <= 8:
-        bits["input_quantizer"] = choice.activation_bits
+        names.append("input_quantizer")
     if layer.recurrent and choice.state_bits <= 8:
-        bits["hidden_quantizer"] = choice.state_bits
-    return bits
+        names.append("hidden_quantizer")
+    return tuple(names)
 
 
 # --- bytes ---------------------------------------------------------------------------------------
@@ -120,7 +156,10 @@ def metadata(
     """The packed file's metadata: one JSON string. Its length does not depend on the checksums.
 
     Args:
-        network: at the plan's widths.
+        network: at the plan's widths; the sizes of layers that have grown are stored.
+        plan: stored as it is.
+        scheme: stored as it is.
+        checksums: SHA-256 in hexadecimal of each tensor, by the tensor's name.
     """
     content: dict[str, Any] = {
         "version": FORMAT_VERSION,
@@ -134,12 +173,21 @@ def metadata(
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the metadata's compact JSON, without the digest itself."""
+    """SHA-256 in hexadecimal of the metadata's compact JSON.
+
+    Args:
+        content: the metadata without the digest itself.
+    """
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def header_bytes(listed: tuple[Entry, ...], meta: Mapping[str, str]) -> int:
-    """Bytes before the tensors: a length of 8 bytes and safetensors' JSON, padded to 8."""
+    """Bytes before the tensors: a length of 8 bytes and safetensors' JSON, padded to 8.
+
+    Args:
+        listed: the tensors in the order of the file.
+        meta: what ``metadata`` returned.
+    """
     header: dict[str, Any] = {"__metadata__": dict(meta)}
     offset = 0
     for entry in listed:
@@ -155,8 +203,10 @@ def size_bytes(network: Network, plan: Plan, scheme: Scheme) -> int:
 
     Args:
         network: the original network; the plan's widths are applied here.
+        plan: bits and widths of its layers.
+        scheme: how numbers become codes.
     """
     grown = network.resized(plan)
     listed = entries(grown, plan, scheme)
-    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM for entry in listed})
+    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM_PLACEHOLDER for entry in listed})
     return header_bytes(listed, meta) + sum(entry.bytes for entry in listed)

@@ -1,10 +1,9 @@
-"""The packed file: a safetensors file whose size is known before, and that reloads bit for bit.
+"""The packed file: a safetensors file of known size that reloads bit for bit.
 
-A weight of up to 8 bits is ``NAME.codes`` (dense unsigned codes, see packing) and ``NAME.scale``
-(floats, or bytes, see octaves); an activation quantizer is two float32 numbers, the logarithm of
-its step size and its lowest code.
-The metadata is one JSON string: format version, plan, scheme, a SHA-256 of every tensor
-and one of all that.
+A parameter's number format says which tensors are stored for it (see quantization.formats): for a
+weight of up to 8 bits ``NAME.codes`` and ``NAME.scale``. An activation quantizer is two float32
+numbers, the logarithm of its scale and its smallest code. The metadata is one JSON string: format
+version, plan, scheme, a SHA-256 of every tensor and one of all that.
 """
 
 from __future__ import annotations
@@ -22,18 +21,16 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from autoquant.artifact import manifest
-from autoquant.artifact.load_layers import assemble, home_of
+from autoquant.artifact.load_layers import StoredLayer, load_layer, real_device
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import resize
-from autoquant.layers import ParameterSpec
+from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.plan import Plan
-from autoquant.quantization.bitpacking import pack
-from autoquant.quantization.codes import encode
-from autoquant.quantization.fake_quantize import WeightQuantizer, cast, store_scale
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme
 from autoquant.training.qat import share_magnitude
 
@@ -42,7 +39,14 @@ _TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in manifest.DTY
 
 @dataclass(frozen=True)
 class Header:
-    """What a packed file says about itself."""
+    """The metadata of a packed file.
+
+    Attributes:
+        plan: bits and widths of every layer.
+        scheme: how numbers became codes.
+        sizes: of layers that have grown, by name: units and features, and both before growing.
+        checksums: SHA-256 in hexadecimal of each tensor, by name.
+    """
 
     plan: Plan
     scheme: Scheme
@@ -55,13 +59,20 @@ class Header:
 
 @torch.no_grad()
 def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Pack a fake-quantized model into a file; returns its size, which is the predicted one.
+    """Pack a fake-quantized model into a file.
 
     Args:
-        network: the original network (the plan's widths are applied here).
+        path: of the file; one that exists is replaced once the new one is complete.
+        model: fake-quantized and calibrated, at the plan's widths.
+        network: the original network; the plan's widths are applied here.
+        plan: that the model was built from.
+        scheme: that the model was built with.
+
+    Returns:
+        bytes of the file: those that ``manifest.size_bytes`` predicts.
 
     Raises:
-        RunError: what would be written is not what the manifest promised, or the disk refuses.
+        RunError: the tensors differ from those of the manifest, or the file cannot be written.
     """
     grown = network.resized(plan)
     tensors = collect(model, grown, plan, scheme)
@@ -81,9 +92,16 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
 
 
 def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> dict[str, Tensor]:
-    """The tensors of the packed file, on the CPU, by name."""
+    """The tensors of the packed file, on the CPU, by name.
+
+    Args:
+        model: fake-quantized and calibrated.
+        network: at the plan's widths.
+        plan: that the model was built from.
+        scheme: that the model was built with.
+    """
     state = model.state_dict()
-    tensors = {each.name: state[each.name] for each in network.unquantized}
+    tensors = {tensor.name: state[tensor.name] for tensor in network.unquantized}
     for norm in network.norms:
         for parameter in norm.parameters:
             name = norm.full_name(parameter.name)
@@ -91,44 +109,51 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
     for layer in network.layers:
         module = model.get_submodule(layer.name)
         if scheme.joint_recurrent and layer.recurrent:
-            share_magnitude(module)  # of the weights as they are now, not of the last step
-        for parameter in layer.parameters:
-            if parameter.shared:
-                continue
-            for suffix, tensor in _stored(module, parameter).items():
-                tensors[layer.full_name(parameter.name) + suffix] = tensor
-        for name in manifest.activation_quantizers(layer, plan[layer.name]):
-            quantizer = getattr(module, name)
-            pair = torch.stack([quantizer.log_scale.detach(), quantizer.qmin])
-            tensors[layer.full_name(name)] = pair.float()
-        if layer.recurrent and layer.grown:
-            tensors[layer.full_name("unit_sources")] = module.unit_sources
+            share_magnitude(module)  # of the weights as they are now, not at the last forward pass
+        quantizers = manifest.stored_quantizers(layer, plan[layer.name])
+        for name, tensor in _layer_tensors(module, layer, quantizers).items():
+            tensors[layer.full_name(name)] = tensor
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _stored(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
-    """A parameter's tensors by suffix: codes and scale, or the values themselves."""
-    held = getattr(module, "parametrizations", {})
-    if parameter.name not in held:
+def _layer_tensors(
+    module: nn.Module, layer: LayerSpec, quantizers: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The stored tensors of one layer, by their names in the layer.
+
+    Args:
+        module: the layer of the model.
+        layer: its parameters; one that belongs to another layer too is stored there.
+        quantizers: names of the activation quantizers that are stored.
+    """
+    tensors = {}
+    for parameter in layer.parameters:
+        if not parameter.shared:
+            for suffix, tensor in _parameter_tensors(module, parameter).items():
+                tensors[parameter.name + suffix] = tensor
+    for name in quantizers:
+        quantizer = getattr(module, name)
+        tensors[name] = torch.stack([quantizer.log_scale.detach(), quantizer.qmin]).float()
+    if layer.recurrent and layer.grown:
+        tensors["unit_sources"] = module.unit_sources  # type: ignore[assignment]
+    return tensors
+
+
+def _parameter_tensors(module: nn.Module, parameter: ParameterSpec) -> dict[str, Tensor]:
+    """The stored tensors of a parameter, by suffix; one without a quantizer is stored as it is."""
+    parametrized = getattr(module, "parametrizations", {})
+    if parameter.name not in parametrized:
         return {"": getattr(module, parameter.name)}
-    quantizer: WeightQuantizer = held[parameter.name][0]
-    weight = quantizer.effective(held[parameter.name].original)
-    if quantizer.grid is None:
-        weight = cast(weight, int(quantizer.bits))  # holds what is too large for half precision
-        return {"": weight.half() if quantizer.bits == 16 else weight}
-    scale = quantizer.scale(weight)
-    codes = encode(weight, scale, quantizer.grid) - quantizer.grid.qmin
-    packed = pack(codes.to(torch.uint8).cpu().numpy().reshape(-1), quantizer.bits)
-    stored = store_scale(scale, quantizer.scheme)
-    return {".codes": torch.from_numpy(packed), ".scale": stored}
+    quantizer: WeightQuantizer = parametrized[parameter.name][0]
+    return quantizer.stored(parametrized[parameter.name].original)
 
 
 def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]) -> None:
     promised = {e.name: (_TORCH_TYPES[e.dtype], e.shape) for e in entries}
     built = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if promised != built:
-        odd = sorted(name for name in promised | built if promised.get(name) != built.get(name))
-        raise RunError(f"the model must hold the tensors its plan promised, differing: {odd}")
+        names = sorted(name for name in promised | built if promised.get(name) != built.get(name))
+        raise RunError(f"the model must hold the tensors its plan promised, differing: {names}")
 
 
 def _checksum(tensor: Tensor) -> str:
@@ -162,22 +187,29 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     entries = manifest.entries(grown, header.plan, header.scheme)
     _check_same_model(path, tensors, entries)
     restored = resize(prepared, grown)
-    plain = [each.name for each in grown.unquantized]
-    plain += [norm.full_name(p.name) for norm in grown.norms for p in norm.parameters]
-    _fill_plain(restored, {name: tensors[name] for name in plain})
+    unquantized = [tensor.name for tensor in grown.unquantized]
+    unquantized += [norm.full_name(p.name) for norm in grown.norms for p in norm.parameters]
+    _load_unquantized(restored, {name: tensors[name] for name in unquantized})
     for layer in grown.layers:
-        restored = assemble(restored, layer, header.plan[layer.name], header.scheme, tensors)
+        stored = StoredLayer(layer, header.plan[layer.name], header.scheme, tensors)
+        restored = load_layer(restored, stored)
     _refuse_unset(restored)
     return restored.requires_grad_(False).eval()
 
 
 def _check_network(path: str | Path, header: Header, original: Network) -> None:
-    """Whether a file is of a model with these layers."""
+    """Raise a UserError unless a file is of a model with these layers.
+
+    Args:
+        path: of the file, for errors.
+        header: of the file.
+        original: of the model that was given.
+    """
     try:
         header.plan.check(original.names)
     except UserError as error:
         raise UserError(f"'{path}' is of another model: {error}") from error
-    for layer in original.known:
+    for layer in original.layers_and_norms:
         before = header.sizes.get(layer.name, (0, 0, layer.units, layer.features))[2:]
         if before != (layer.units, layer.features):
             came = f"{before[1]} -> {before[0]}"
@@ -187,15 +219,17 @@ def _check_network(path: str | Path, header: Header, original: Network) -> None:
             )
 
 
-def _fill_plain(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Tensors stored as they are: copies, since one may be the file itself, mapped into memory."""
-    held = model.state_dict()
-    copies = {name: tensor.to(home_of(held[name]), copy=True) for name, tensor in tensors.items()}
+def _load_unquantized(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load copies, since a tensor may be the file itself, mapped into memory."""
+    state = model.state_dict()
+    copies = {
+        name: tensor.to(real_device(state[name]), copy=True) for name, tensor in tensors.items()
+    }
     model.load_state_dict(copies, strict=False, assign=True)
 
 
 def _refuse_unset(model: nn.Module) -> None:
-    """Whether something still has no memory: it came on the meta device and no file holds it."""
+    """Raise a UserError if a tensor is still on the meta device: the file does not hold it."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_meta:
             raise UserError(f"a model on the meta device must have {name} in its state_dict")
@@ -203,6 +237,12 @@ def _refuse_unset(model: nn.Module) -> None:
 
 def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     """The header and the tensors of a packed file, checked.
+
+    Args:
+        path: a file that ``save`` wrote.
+
+    Returns:
+        the tensors by name; their memory may be the file itself, mapped into memory.
 
     Raises:
         UserError: the file is missing, truncated, altered or of another version.
@@ -246,6 +286,13 @@ def _parse_header(path: str | Path, text: str) -> Header:
 def _check_same_model(
     path: str | Path, tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]
 ) -> None:
+    """Raise a UserError unless a file holds the tensors of a model.
+
+    Args:
+        path: of the file, for errors.
+        tensors: of the file, by name.
+        entries: of the manifest of the model and the file's plan.
+    """
     for entry in entries:
         if entry.name not in tensors:
             raise UserError(f"'{path}' is of another model: it has no tensor {entry.name}")

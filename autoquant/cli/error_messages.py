@@ -1,100 +1,179 @@
-"""Mistakes: an error as one line for the user, and the exit code that goes with it.
+"""An error as one line for the user, and the exit code of the program.
 
-Hydra's and OmegaConf's errors are told apart by their texts, so that neither is imported here.
+Errors of Hydra and OmegaConf are recognised by their types. Where one type stands for several
+mistakes, the texts in ``AMBIGUOUS``, ``UNUSED_GROUP`` and ``VALUE_TEXTS`` tell them apart.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 from autoquant.errors import RunError, UserError, first_line
 
+if TYPE_CHECKING:
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130  # exit codes
 
+AMBIGUOUS = "Ambiguous value"
+"""Of Hydra: several values, separated by commas, without -m."""
+UNUSED_GROUP = "No match in the defaults list"
+"""Of Hydra: an option of a group that the configuration does not have."""
+VALUE_TEXTS: tuple[tuple[str, str, Callable[[Any], str] | None], ...] = (
+    ("could not be converted to Integer", "a whole number", str),
+    ("could not be converted to Float", "a number", str),
+    ("Union[int, float]", "a number", str),
+    ("is not a valid bool", "true or false", str),
+    ("is not a ListConfig", "a list, as in [2,4]", None),
+    ("is not a subclass of", "a section of settings, as in baseline.steps=100", str),
+    (
+        "Cannot assign",
+        "a mapping, as in {decoder: {weight_bits: [4,8]}}",
+        lambda value: type(value).__name__,
+    ),
+    ("is not Optional", "given, not null", None),
+)
+"""Part of OmegaConf's text about a value, what the value must be, and what is shown of it."""
 
-def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code and the one line of an error."""
-    chain: list[BaseException] = []
-    each: BaseException | None = error
-    while each is not None and each not in chain:
-        chain.append(each)
-        each = each.__cause__ or each.__context__
-    for each in chain:
-        if isinstance(each, UserError):
-            return BAD_INPUT, str(each)
-        if isinstance(each, RunError):
-            return FAILED, str(each)
-    if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
-        return BAD_INPUT, _explain_config(error, chain)
+
+def explain(error: BaseException, settings: Collection[str] = ()) -> tuple[int, str]:
+    """The exit code and the one line of an error.
+
+    Args:
+        error: what stopped a command.
+        settings: names of the command's own settings.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    chain = _chain(error)
+    for link in chain:
+        if isinstance(link, UserError):
+            return BAD_INPUT, str(link)
+        if isinstance(link, RunError):
+            return FAILED, str(link)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        lines = (_explain_configuration(link, chain, settings) for link in chain)
+        return BAD_INPUT, next((line for line in lines if line), first_line(error))
     if isinstance(error, OSError):
         return FAILED, f"{error.strerror}: '{error.filename}'"
     return FAILED, f"{type(error).__name__}: {first_line(error)}"
 
 
-def _explain_config(error: BaseException, chain: list[BaseException]) -> str:
-    """What Hydra or OmegaConf says, in the words of a user's settings."""
-    for each in chain:
-        text, key = str(each), _full_key(each)
-        if re.search(r"Key '[^']*' (?:is )?not in ", text) and key:
-            section = key.rpartition(".")[0]
-            known = _setting_names(
-                getattr(each, "parent_node", None), f"{section}." if section else ""
-            )
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f" (near: {', '.join(near)})" if near else ""
-            return f"a setting must be one that --help lists, got {key!r}{hint}"
-        if key and text.startswith("Missing mandatory value"):
-            return f"{key} must be given, as in {key}=..."
-        group = re.search(r"Could not find '(\S+)/(\S*)'\s+Available options.*?:(.*)", text, re.S)
-        if group:
-            options = ", ".join(group.group(3).split("Config search path")[0].split())
-            return f"{group.group(1)} must be one of {options}, got {group.group(2)!r}"
-        if type(each).__name__ == "OverrideParseException":
-            rule = "a setting must look like key=value (odd text as 'key=\"...\"')"
-            return f"{rule}, got {getattr(each, 'override', '')!r}"
-        if text.startswith("Ambiguous value"):
-            return f"several values need -m: {first_line(each)}"
-        if type(each).__name__ == "InstantiationException":
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error, the one that it was raised from, and so on."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def _explain_configuration(
+    error: BaseException, chain: list[BaseException], settings: Collection[str]
+) -> str | None:
+    """What an error of Hydra or OmegaConf means for the user; None if it says too little.
+
+    Args:
+        error: one of the chain.
+        chain: all errors, from the last raised to the first.
+        settings: names of the command's own settings.
+    """
+    from hydra import errors as hydra
+    from omegaconf import errors as omegaconf
+
+    match error:
+        case omegaconf.OmegaConfBaseException():
+            return None if error.full_key in (None, "") else _explain_setting(error)
+        case hydra.MissingConfigException():
+            return _explain_option(error)
+        case hydra.OverrideParseException():
+            requirement = "a setting must look like key=value (odd text as 'key=\"...\"')"
+            return f"{requirement}, got {error.override!r}"
+        case hydra.InstantiationException():
             return f"the task could not be built: {first_line(chain[-1])}"
-        if key:
-            return _explain_value(key, first_line(each))
-    return first_line(error)
+        case hydra.ConfigCompositionException():
+            return _explain_composition(str(error), settings)
+    return None
 
 
-def _explain_value(key: str, text: str) -> str:
-    """What a setting must be, from OmegaConf's words for what it is not."""
-    for pattern, rule in _RULES.items():
-        found = re.search(pattern, text)
-        if found:
-            return f"{key} must be {rule}" + "".join(f", got '{each}'" for each in found.groups())
+def _explain_setting(error: OmegaConfBaseException) -> str:
+    """What is wrong with a setting that OmegaConf names."""
+    from omegaconf import errors
+
+    key = str(error.full_key)
+    if isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError):
+        section = key.rpartition(".")[0]
+        names = _setting_names(error.parent_node, f"{section}." if section else "")
+        return _unknown_setting(key, names)
+    if isinstance(error, errors.MissingMandatoryValue):
+        return f"{key} must be given, as in {key}=..."
+    text = first_line(error)
+    for fragment, requirement, shown in VALUE_TEXTS:
+        if fragment in text:
+            return f"{key} must be {requirement}" + (
+                f", got '{shown(error.value)}'" if shown else ""
+            )
     return f"{key}: {text}"
 
 
-_RULES = {
-    r"Value '(.*)' of type .* converted to Integer": "a whole number",
-    r"Value '(.*)' of type .* converted to Float": "a number",
-    r"Value '(.*)' of type .* with type hint 'Union\[int, float\]'": "a number",
-    r"not a subclass of Union\[int, float\]\. value: (.*)": "a number",
-    r"Value '(.*)' is not a valid bool": "true or false",
-    r"is not a ListConfig": "a list, as in [2,4]",
-    r"not a subclass of \w+\. value: (.*)": "a section of settings, as in baseline.steps=100",
-    r"Cannot assign (\w+) to Dict": "a mapping, as in {decoder: {weight_bits: [4,8]}}",
-    r"is not Optional": "given, not null",
-}
+def _explain_option(error: MissingConfigException) -> str | None:
+    """The options of a group of the configuration, where an unknown one was chosen."""
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if not group or not error.options:
+        return None
+    if group.startswith("model/"):  # chosen by model=..., in the folder of the task's models
+        group = "model"
+    return f"{group} must be one of {', '.join(error.options)}, got {option!r}"
 
 
-def _full_key(error: BaseException) -> str:
-    found = re.search(r"full_key: (\S+)", str(error))
-    return found.group(1) if found else ""
+def _explain_composition(text: str, settings: Collection[str]) -> str | None:
+    """What Hydra says where it has no type of its own for a mistake.
+
+    Args:
+        text: of the error.
+        settings: names of the command's own settings.
+    """
+    if text.startswith(AMBIGUOUS):
+        return f"several values need -m: {text.splitlines()[0]}"
+    if UNUSED_GROUP in text:
+        group = text.split("'")[1]
+        if group == "model" and group in settings:
+            return "model must be left out: the task has no models"
+        return _unknown_setting(group, settings)
+    return None
+
+
+def _unknown_setting(key: str, names: Collection[str]) -> str:
+    """The line about a setting that does not exist.
+
+    Args:
+        key: full name of the setting.
+        names: full names of the settings that exist.
+    """
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    hint = f" (near: {', '.join(near)})" if near else ""
+    return f"a setting must be one that --help lists, got {key!r}{hint}"
 
 
 def _setting_names(section: Any, prefix: str = "") -> list[str]:
-    """The full names of a configuration's settings, and of those of its sections."""
+    """The full names of the settings of a section and of the sections in it.
+
+    Args:
+        section: a part of the configuration; None, and anything but a mapping, has no settings.
+        prefix: name of the section, with a dot at its end.
+    """
+    from omegaconf import OmegaConf
+
     names: list[str] = []
-    for key, inner in section.items_ex(resolve=False) if section is not None else ():
+    if not OmegaConf.is_dict(section) or not section:
+        return names
+    for key, value in section.items_ex(resolve=False):
         names.append(f"{prefix}{key}")
-        if hasattr(inner, "items_ex") and key != "hydra":
-            names += _setting_names(inner, f"{prefix}{key}.")
+        if key != "hydra":
+            names += _setting_names(value, f"{prefix}{key}.")
     return names

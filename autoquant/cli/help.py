@@ -1,6 +1,7 @@
-"""The help of a command: what it does, its settings with their defaults, what each means.
+"""The help pages: what a command does, its settings, their defaults and meanings.
 
-The texts are those that stand beneath the fields in ``settings.py``.
+The texts of a command's own settings are in the table of commands; those of all other settings are
+the strings beneath the fields in ``settings.py``.
 """
 
 from __future__ import annotations
@@ -11,113 +12,78 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 
-from autoquant.settings import Search, Sweep
+from autoquant.cli.command_table import COMMANDS
+from autoquant.settings import Search
 
 WIDTH = 92  # characters of a line
+COLUMN = 28  # at which the meaning of a setting begins
 
-SUMMARIES = {
-    "profile": "Print the layers: share, operations, what growing each would cost.",
-    "search": "Find the plan with the best score whose packed file fits the budget.",
-    "sweep": "Train every plan of a grid in full; write one table and its figures.",
-    "report": "Redraw the figures of a study.",
-    "apply": "Train a plan in full, from the study's baseline or from scratch, and pack it.",
-    "evaluate": "Score a packed file.",
-}
-MODELS = (
-    "Of task=stdlib and task=ptb: lstm (default), gru, bit_rnn_lstm or bit_rnn_gru, which bring "
-    "Bit-RNN's training and quantizer."
-)
-OWN_SETTINGS = {
-    "profile": {
-        "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER).",
-        "model": MODELS,
-    },
-    "search": {
-        "task": "stdlib, ptb, digits or one of yours (--config-dir FOLDER); its own settings "
-        "follow as task.hidden=..., see --cfg job.",
-        "model": MODELS,
-        "study": "Folder of the search (default runs/TASK-BUDGET, with another model than lstm "
-        "runs/TASK-MODEL-BUDGET). An existing one is continued.",
-    },
-    "sweep": {
-        "task": "As for a search.",
-        "model": MODELS,
-        "study": "Folder of the sweep (default runs/TASK-sweep or runs/TASK-MODEL-sweep). An "
-        "existing one is continued, its grid may change. Processes that are started with one "
-        "command share the cells.",
-    },
-    "report": {"study": "Folder of a search or a sweep."},
-    "apply": {
-        "study": "Folder of a search, or of a sweep.",
-        "trial": "A trial of the search instead of its best plan: 17, or w4 for uniform 4 bits. Of "
-        "a sweep: the cell, by its name in cells.csv.",
-        "plan": "A plan file to apply instead.",
-        "start": "baseline: from the study's float model, as its final says; scratch: in low "
-        "precision from the first step, as its baseline says. (default: as a sweep's cell was "
-        "trained, else baseline)",
-        "epochs": "Length of the training, instead of that of final (or baseline).",
-        "steps": "The same in batches.",
-        "lr": "Learning rate, instead of that of final (or baseline).",
-        "device": "Where to train, instead of the study's device.",
-    },
-    "evaluate": {
-        "artifact": "The packed file.",
-        "split": "test, valid or probe (default test).",
-        "task": "The task that scores it; that of the enclosing study where none is given.",
-        "model": "The model of such a task, as for a search.",
-        "device": "auto, cpu, cuda, cuda:1, mps (default auto).",
-        "kernel": "auto, native, torch or reference (default auto): what computes the layers.",
-    },
-}
-OF_SWEEPS = (
-    *("seed", "device", "kernel", "pretrained", "baseline", "final", "quantizer", "widening"),
-    *("space", "rules", "sensitivity"),
-)
-SHARED = {"search": None, "sweep": OF_SWEEPS, "profile": ("widening", "rules")}
-"""Commands that take the search's settings: all of them, or some sections."""
+OVERVIEW = """\
+autoquant: finds the bits and the width of each layer of a model, within a size budget.
+
+Usage: autoquant COMMAND [key=value ...]
+
+{commands}
+
+A first run, on text that every machine has:
+
+  autoquant search budget=0.15x
+  autoquant apply study=runs/stdlib-0.15x
+
+'autoquant COMMAND --help' lists a command's settings, '--cfg job' prints their values.
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 stopped (the same command continues it).
+AUTOQUANT_PLUGINS=mymodule,other imports modules with extensions of your own.
+AUTOQUANT_TRACEBACK=1 shows where an error comes from.
+"""
 
 
-def page(command: str) -> str:
-    """The help text of a command."""
-    lines = [SUMMARIES[command], "", f"Usage: autoquant {command} [setting=value ...]", ""]
-    for name, text in OWN_SETTINGS[command].items():
-        lines += _entry(name, text)
-    if command == "sweep":
-        for name, default, text in setting_texts(Sweep, "sweep."):
-            lines += _entry(name, f"{text.replace('``', '')} (default {default})")
-    if command in SHARED:
-        lines += ["", "quantizer=lsq or quantizer=bit_rnn chooses a whole quantizer section.", ""]
-        sections = SHARED[command]
-        for name, default, text in setting_texts(Search):
-            if sections is None or name.split(".")[0] in sections:
-                meaning = _once(name, text)
-                lines += _entry(name, f"{meaning} (default {default})")
-        lines += ["", "A task may set other defaults; '--cfg job' prints what would be used."]
+def overview() -> str:
+    """The help text of the program: all commands."""
+    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    return OVERVIEW.format(commands="\n".join(lines))
+
+
+def page(name: str) -> str:
+    """The help text of a command.
+
+    Args:
+        name: of the command.
+    """
+    command = COMMANDS[name]
+    lines = [command.summary, "", f"Usage: autoquant {name} [setting=value ...]", ""]
+    for key, setting in command.settings.items():
+        lines += _entry(key, setting.text)
+    for section, settings in command.sections.items():
+        lines += _entries(setting_texts(settings, f"{section}."))
+    if command.listed:
+        lines += ["", "quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
+        texts = setting_texts(Search)
+        lines += _entries(text for text in texts if text[0].split(".")[0] in command.listed)
+        lines += ["", "A task may set other defaults; '--cfg job' prints the values in use."]
     return "\n".join(lines) + "\n"
 
 
-def _once(name: str, text: str) -> str:
-    """The meaning of a setting; the three trainings have the same fields, told once."""
-    section, _, field = name.partition(".")
-    return f"As baseline.{field}." if section in ("qat", "final") else text.replace("``", "")
-
-
 def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of every setting, nested ones with their section's name."""
+    """Name, default and meaning of every setting.
+
+    Args:
+        settings: a class of ``settings.py``. Settings of its sections are listed too.
+        prefix: section of the settings, with a dot at its end.
+    """
     texts = _field_texts(settings)
-    for each in fields(settings):
-        name = f"{prefix}{each.name}"
-        if is_dataclass(each.default):
-            for inner, _, text in setting_texts(type(each.default), f"{name}."):
-                value = getattr(each.default, inner.removeprefix(f"{name}."))
-                yield inner, _shown(value), text
+    for setting in fields(settings):
+        name = f"{prefix}{setting.name}"
+        if is_dataclass(setting.default):
+            for inner, _, text in setting_texts(type(setting.default), f"{name}."):
+                value = getattr(setting.default, inner.removeprefix(f"{name}."))
+                yield inner, _in_yaml(value), text
         else:
-            default = {} if each.default is MISSING else each.default
-            yield name, _shown(default), texts[each.name]
+            default = {} if setting.default is MISSING else setting.default
+            yield name, _in_yaml(default), texts[setting.name]
 
 
 def _field_texts(settings: type) -> dict[str, str]:
-    """The string that stands beneath each field of a dataclass."""
+    """The string beneath each field of a dataclass."""
     body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
     assert isinstance(body, ast.ClassDef)
     texts = {}
@@ -129,16 +95,34 @@ def _field_texts(settings: type) -> dict[str, str]:
     return texts
 
 
-def _shown(value: object) -> str:
+def _in_yaml(value: object) -> str:
+    """A default as a user would write it."""
     if isinstance(value, tuple):
-        return "[" + ",".join(str(each) for each in value) + "]"
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+        return "[" + ",".join(map(str, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def _entries(texts: Iterator[tuple[str, str, str]]) -> list[str]:
+    """Lines about settings: ``setting_texts``, or some of them."""
+    lines = []
+    for name, default, text in texts:
+        lines += _entry(name, f"{_meaning(name, text)} (default {default})")
+    return lines
+
+
+def _meaning(name: str, text: str) -> str:
+    """What a setting means. qat and final have the fields of baseline, which are explained once."""
+    section, _, field = name.partition(".")
+    return f"As baseline.{field}." if section in ("qat", "final") else text.replace("``", "")
 
 
 def _entry(name: str, text: str) -> list[str]:
-    indent = " " * 28
-    wrapped = textwrap.wrap(text, WIDTH - len(indent))
-    first = f"  {name:<25} {wrapped[0]}" if len(name) <= 25 else f"  {name}\n{indent}{wrapped[0]}"
+    """The lines about one setting."""
+    indent, width = " " * COLUMN, COLUMN - 3
+    wrapped = textwrap.wrap(text, WIDTH - COLUMN)
+    first = f"  {name:<{width}} {wrapped[0]}"
+    if len(name) > width:
+        first = f"  {name}\n{indent}{wrapped[0]}"
     return [first, *(indent + line for line in wrapped[1:])]

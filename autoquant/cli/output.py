@@ -1,29 +1,51 @@
-"""What commands print when they are done: the layer table, the outcome of a search or an apply."""
+"""What commands print when they are done: layers of a profile, results of a search or a sweep."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoquant.budget import readable
 
 if TYPE_CHECKING:
-    from autoquant.analysis.profile import Profile
+    from rich.table import Table
+
+    from autoquant.analysis.profile import LayerProfile, Profile
     from autoquant.commands.apply import Applied
     from autoquant.commands.search import SearchResult
     from autoquant.commands.sweep import SweepResult
-    from autoquant.space.layer_overrides import LayerOverrides
+    from autoquant.space.layer_overrides import LayerOverride, LayerOverrides
 
 
-def print_profile(profile: Profile, rulings: LayerOverrides | None = None) -> None:
-    """The layer table; for each layer whether it may grow and why, and what rules leave it."""
-    from rich import box
+def print_profile(profile: Profile, overrides: LayerOverrides | None = None) -> None:
+    """Print the table of layers, and for each layer whether it may grow and the reason.
+
+    Args:
+        profile: of the model.
+        overrides: choices that the rules give to layers, which are printed too.
+    """
     from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:  # rich itself ends the process when a pipe is closed
+        console.print(_layer_table(profile))
+        console.print(
+            "x1.25, x1.5, x2: float bytes that widening adds to the layer and to those that read it"
+            "\n"
+        )
+        for layer in profile.layers:
+            for line in _growth_lines(layer, (overrides or {}).get(layer.name, {})):
+                console.print(line, soft_wrap=True, markup=False)
+    print(captured.get(), end="")
+
+
+def _layer_table(profile: Profile) -> Table:
+    from rich import box
     from rich.table import Table
 
-    from autoquant.analysis.profile import GROWTHS
-    from autoquant.space.layer_overrides import NO_GROWTH
+    from autoquant.analysis.profile import PROFILED_WIDTHS
 
     table = Table(
         title=f"{profile.parameters:,} parameters, largest layers first",
@@ -33,99 +55,112 @@ def print_profile(profile: Profile, rulings: LayerOverrides | None = None) -> No
     )
     table.add_column("layer", overflow="fold")
     counts = ("parameters", "share", f"MACs/{profile.unit}")
-    for heading in (*counts, *(f"x{width:g}" for width in GROWTHS)):
+    for heading in (*counts, *(f"x{width:g}" for width in PROFILED_WIDTHS)):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in profile.layers:
-        growth = [f"+{readable(each.added_bytes)}" for each in layer.growth] or ["-"] * 3
+        growth = [f"+{readable(step.added_bytes)}" for step in layer.growth] or ["-"] * 3
         numbers = (f"{layer.parameters:,}", f"{layer.share:.1%}", f"{layer.macs:,}")
         table.add_row(layer.name, *numbers, *growth)
-    console = Console(highlight=False)
-    with console.capture() as captured:  # rich itself would end the process when a pipe breaks
-        console.print(table)
-        console.print(
-            "x1.25, x1.5, x2: float bytes that growing the layer adds, its readers included\n"
-        )
-        for layer in profile.layers:
-            verdict, reason = "may grow" if layer.widenable else "stays", layer.reason
-            ruled = (rulings or {}).get(layer.name, {})
-            if "width" in ruled:
-                width = ruled["width"]
-                verdict = "stays" if width.choices == NO_GROWTH else "may grow"
-                reason = f"rules.{width.pattern}.width"
-            what = f"{layer.name} ({layer.kind}, {layer.shape})"
-            console.print(f"{what} {verdict}: {reason}", soft_wrap=True, markup=False)
-            for field, ruling in ruled.items():
-                choices = ", ".join(f"{value:g}" for value in ruling.choices)
-                line = f"  {field}: {choices} (rules.{ruling.pattern})"
-                console.print(line, soft_wrap=True, markup=False)
-    print(captured.get(), end="")
+    return table
+
+
+def _growth_lines(layer: LayerProfile, overrides: Mapping[str, LayerOverride]) -> list[str]:
+    """Whether a layer may grow, and the choices that rules give to it, by field."""
+    from autoquant.space.layer_overrides import NO_GROWTH
+
+    verdict, reason = "may grow" if layer.widenable else "stays", layer.reason
+    if "width" in overrides:
+        width = overrides["width"]
+        verdict = "stays" if width.choices == NO_GROWTH else "may grow"
+        reason = f"rules.{width.pattern}.width"
+    lines = [f"{layer.name} ({layer.kind}, {layer.shape}) {verdict}: {reason}"]
+    for field, override in overrides.items():
+        choices = ", ".join(f"{value:g}" for value in override.choices)
+        lines.append(f"  {field}: {choices} (rules.{override.pattern})")
+    return lines
 
 
 def print_search(result: SearchResult, figures: list[Path]) -> None:
-    """Baseline, uniform references and best plan; where the results lie and what to type next."""
+    """Print scores and sizes of the float model, the references and the best plan.
+
+    Args:
+        result: of the search.
+        figures: paths of the figures that were drawn.
+    """
     from autoquant.study.outcome import complete
 
-    record, study = result.baseline, result.study
-    metric = record.metric
+    record, study, best = result.baseline, result.study, result.best
 
     def line(name: str, score: float | None, size: int) -> str:
         share = size / record.size_bytes
-        return f"  {name:<22} {metric} {score:<10.5g} {readable(size):>8}  ({share:.4f}x)"
+        return f"  {name:<22} {record.metric} {score:<10.5g} {readable(size):>8}  ({share:.4f}x)"
 
     print(line("float baseline", record.score, record.size_bytes))
     for outcome in complete(result.outcomes):
         if outcome.role == "reference":
             print(line(f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes))
-    if result.best is not None:
-        best = result.best
+    if best is not None:
         print(line(f"best plan, trial {best.trial}", best.score, best.size_bytes))
     print(f"  budget {result.budget_bytes} bytes; short training, validation split")
     pareto = next((path for path in figures if path.name == "pareto.png"), None)
     print(f"Pareto plot: {pareto}")
-    if result.best is not None:
+    if best is not None:
         print(f"plan:        {study.plan_file}")
         print(f"next:        autoquant apply {_argument('study', study.path)}")
 
 
 def print_sweep(result: SweepResult, figures: list[Path]) -> None:
-    """The float model, then the cells as they stand in the table; where the figures lie."""
-    record = result.baseline
-    wide = max([24, *(len(each.cell.name) for each in result.results)])
-    print(f"  {record.metric} by cell; sizes are true ones, over the float model's")
-    print(f"  {'':<{wide}} {'bytes':>10} {'share':>8} {'valid':>10} {'test':>10}  state")
+    """Print the float model and the runs of a sweep as a table, and the paths of the files.
 
-    def line(name: str, size: int | None, *scores: float | None, state: str = "") -> str:
-        share = "-" if size is None else f"{size / record.size_bytes:.4f}x"
-        shown = (f"{'-' if each is None else f'{each:.5g}':>10}" for each in scores)
-        count = "-" if size is None else size
-        return f"  {name:<{wide}} {count:>10} {share:>8} {' '.join(shown)}  {state}".rstrip()
-
-    print(line("float baseline", record.size_bytes, record.score, record.test))
-    for each in result.results:
-        print(line(each.cell.name, each.size_bytes, each.valid, each.test, state=each.state))
+    Args:
+        result: of the sweep.
+        figures: paths of the figures that were drawn.
+    """
+    _print_runs(result)
     if result.missing:
-        cells = "1 cell is" if result.missing == 1 else f"{result.missing} cells are"
-        print(f"  {cells} being trained by other processes")
-    print(f"table:   {result.study.cells_file}")
+        runs = "1 run is" if result.missing == 1 else f"{result.missing} runs are"
+        print(f"  {runs} being trained by other processes")
+    print(f"table:   {result.study.runs_file}")
     for path in figures:
         if path.suffix == ".png":
             print(f"figure:  {path}")
     if result.best is not None:
-        trial = shlex.quote(f"trial={result.best.cell.name}")
+        trial = shlex.quote(f"trial={result.best.run.name}")
         print(f"next:    autoquant apply {_argument('study', result.study.path)} {trial}")
 
 
+def _print_runs(result: SweepResult) -> None:
+    record = result.baseline
+    wide = max([24, *(len(row.run.name) for row in result.results)])
+
+    def line(name: str, size: int | None, *scores: float | None, state: str = "") -> str:
+        share = "-" if size is None else f"{size / record.size_bytes:.4f}x"
+        columns = (f"{'-' if score is None else f'{score:.5g}':>10}" for score in scores)
+        count = "-" if size is None else size
+        return f"  {name:<{wide}} {count:>10} {share:>8} {' '.join(columns)}  {state}".rstrip()
+
+    print(
+        f"  {record.metric} by run; bytes of the packed file, and their share of the float model's"
+    )
+    print(f"  {'':<{wide}} {'bytes':>10} {'share':>8} {'valid':>10} {'test':>10}  state")
+    print(line("float baseline", record.size_bytes, record.score, record.test))
+    for row in result.results:
+        print(line(row.run.name, row.size_bytes, row.valid, row.test, state=row.state))
+
+
 def print_applied(applied: Applied) -> None:
-    """Float model against packed plan."""
+    """Print scores and costs of the packed plan next to those of the float model.
+
+    Args:
+        applied: the plan, trained and packed.
+    """
     plan, base = applied.costs, applied.baseline_costs
+    valid, test = f"{applied.metric}, valid", f"{applied.metric}, test"
     rows = (
-        (
-            applied.metric + ", valid",
-            *(f"{x:.4f}" for x in (applied.baseline_valid, applied.valid)),
-        ),
-        (applied.metric + ", test", *(f"{x:.4f}" for x in (applied.baseline_test, applied.test))),
+        (valid, f"{applied.baseline_valid:.4f}", f"{applied.valid:.4f}"),
+        (test, f"{applied.baseline_test:.4f}", f"{applied.test:.4f}"),
         ("size", readable(base.size_bytes), readable(plan.size_bytes)),
-        ("activations read", *(readable(c.activation_bytes) for c in (base, plan))),
+        ("activations read", readable(base.activation_bytes), readable(plan.activation_bytes)),
         ("MACs", f"{base.macs:,}", f"{plan.macs:,}"),
         ("bit-operations", f"{base.bit_ops:,}", f"{plan.bit_ops:,}"),
     )
@@ -141,5 +176,5 @@ def print_applied(applied: Applied) -> None:
 
 
 def _argument(key: str, path: Path) -> str:
-    """``key=path`` as it can be pasted into a shell."""
+    """``key=path``, quoted for a shell."""
     return shlex.quote(f"{key}={path}")

@@ -13,22 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.analysis.model_info import inspect_task
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
-from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
-from autoquant.settings import STARTS, Search, Training, from_dict, require
-from autoquant.study.folder import Study
+from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
+from autoquant.study import records
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.task import Task
-from autoquant.training.baseline import float_baseline, float_model
-from autoquant.training.candidate import Base, train_candidate
-from autoquant.training.loop import check_autocast, resolve_device, score
+from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.candidate import StartingPoint, train_candidate
+from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.float_model import build_float_model
+from autoquant.training.scoring import score
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Applied:
 
     Attributes:
         artifact: the packed file.
+        plan: bits and widths of every layer.
+        metric: name of the scores, such as "perplexity".
         valid: score on the valid split.
         test: score on the test split.
         baseline_valid: the float model's score on the valid split.
@@ -71,7 +76,7 @@ def apply(
     *,
     trial: str | None = None,
     plan: Plan | None = None,
-    start: str | None = None,
+    init_from: str | None = None,
     changes: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool = True,
@@ -83,176 +88,245 @@ def apply(
     Args:
         study: the folder of a search, or of a sweep.
         task: the task of that study.
-        trial: a trial of the search to apply, such as "17" or "w4"; the best one when None. A
-            sweep's cell by its name.
+        trial: a trial of the search to apply, such as "17" or "w4"; the best one when None. Of a
+            sweep, the name of a run.
         plan: a plan to apply instead.
-        start: "baseline" grows the study's float model and trains as its ``final`` says;
+        init_from: "baseline" grows the study's float model and trains as its ``final`` says;
             "scratch" draws new weights and trains in low precision from the first step, as
-            ``baseline`` says. None: as a sweep's cell was trained, else from the baseline.
+            ``baseline`` says. None: as a sweep's run was trained, else from the baseline.
         changes: fields of that training to change, such as ``epochs``.
         device: where to train; the study's device when None.
+        progress: whether to show progress bars.
 
     Raises:
         UserError: the study, trial or plan is not there, or does not fit the model.
         RunError: training diverged or the file cannot be written.
     """
-    folder = Study.open(study)
-    settings = _settings(folder)
-    chosen = _choose(folder, settings, trial, plan)
-    chosen = chosen if start is None else chosen.started(start)
-    training, plan = _training(settings, chosen.start, dict(changes or {})), chosen.plan
-    network = describe(prepare(float_model(task)), task.example().inputs)
-    size.of(network, plan, settings.quantizer)  # refuses a plan of another model
-    place = folder.applied(chosen.name)
-    done = _read_result(place, plan, training)
+    study_folder = Study.open(study)
+    settings = _settings(study_folder)
+    chosen = _choose(study_folder, settings, trial, plan)
+    chosen = chosen if init_from is None else chosen.initialized(init_from)
+    training = _training(settings, chosen.init_from, dict(changes or {}))
+    network = inspect_task(task, settings.widening).network
+    size.of(network, chosen.plan, settings.quantizer)  # refuses a plan of another model
+    folder = study_folder.applied(chosen.name)
+    done = _read_result(folder, chosen.plan, training)
     if done is not None:
         return done
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
-    trained, record = float_baseline(task, settings, folder, target, progress=progress)
-    base = Base(task, prepare(trained), network, settings).started(chosen.start, chosen.seed)
+    trained, record = load_or_train_baseline(
+        task, settings, study_folder, target, progress=progress
+    )
+    point = StartingPoint(task, prepare(trained), network, settings)
+    point = point.initialized(chosen.init_from, chosen.seed)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_text(place / "plan.yaml", plan.to_yaml())
-        checkpoint = place / f".{_identity(plan)}.checkpoint"
-        with computing(Compute(settings.kernel)):
-            applied = _train_and_pack(base, plan, training, place, checkpoint, progress)
-        result = replace(
-            applied,
-            baseline_valid=record.score,
-            baseline_test=score(trained, task, "test"),
-            baseline_costs=replace(applied.baseline_costs, size_bytes=record.size_bytes),
-        )
-        _write_result(place, result, training)
-        checkpoint.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+        applied = _train_and_pack(point, chosen.plan, training, folder, progress)
+        applied = _with_baseline(applied, trained, task, record)
+        _write_result(folder, applied, training)
+        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"'{place}' could not be written: {error.strerror}") from error
-    return result
+        raise RunError(f"'{folder}' could not be written: {error.strerror}") from error
+    return applied
 
 
-def _train_and_pack(
-    base: Base, plan: Plan, training: Training, place: Path, checkpoint: Path, progress: bool
-) -> Applied:
-    """Train, pack, load back and score; what is known of the baseline is filled in later."""
-    task, network, scheme = base.task, base.network, base.settings.quantizer
-    candidate = train_candidate(
-        base, plan, training, label="apply", checkpoint=checkpoint, progress=progress
-    )
-    path = place / "model.safetensors"
-    packed_file.save(path, candidate.model, network, plan, scheme)
-    loaded = _reload(path, candidate.model, task)
-    return Applied(
-        artifact=path,
-        plan=plan,
-        metric=task.metric,
-        valid=candidate.score,
-        test=score(loaded, task, "test"),
-        baseline_valid=math.nan,
-        baseline_test=math.nan,
-        costs=costs_of(network, plan, scheme),
-        baseline_costs=float_costs(network),
-        steps=candidate.run.steps,
-        seconds=candidate.run.seconds,
-    )
-
-
-def _training(settings: Search, start: str, changes: dict[str, Any]) -> Training:
-    """The study's full training with some fields changed; epochs given here outdo its steps."""
-    if "epochs" in changes and "steps" not in changes:
-        changes["steps"] = None
-    name = "baseline" if start == "scratch" else "final"
-    return from_dict(Training, asdict(getattr(settings, name)) | changes, f"{name}.")
-
-
-def _settings(folder: Study) -> Search:
-    own = ("task", "sweep")  # a plan may be applied in the folder of a sweep too
-    content = {key: value for key, value in folder.config().items() if key not in own}
-    return from_dict(Search, content)
+# --- which plan, and which training --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """What is applied.
+class _ChosenPlan:
+    """The plan that is applied.
 
     Attributes:
         name: of its folder.
-        start: one of STARTS.
+        plan: bits and widths of every layer.
+        init_from: what it is trained from, one of settings.INIT_FROM.
+        seed: of growth and training.
     """
 
     name: str
     plan: Plan
-    start: str
+    init_from: str
     seed: int
 
-    def started(self, start: str) -> _Choice:
-        """The same with another start, and then in another folder."""
-        require(start in STARTS, f"start must be {' or '.join(STARTS)}", start)
-        name = self.name if start == self.start else f"{self.name}-{start}"
-        return replace(self, name=name, start=start)
+    def initialized(self, init_from: str) -> _ChosenPlan:
+        """The same plan trained from something else, and then in another folder."""
+        requirement = f"init_from must be {' or '.join(INIT_FROM)}"
+        require(init_from in INIT_FROM, requirement, init_from)
+        name = self.name if init_from == self.init_from else f"{self.name}-{init_from}"
+        return replace(self, name=name, init_from=init_from)
 
 
-def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _Choice:
-    """The plan to apply, and a name for it."""
+def _settings(folder: Study) -> Search:
+    """The settings of a study; of a sweep too, in whose folder a plan may be applied."""
+    others = ("task", "sweep")
+    content = {key: value for key, value in folder.config().items() if key not in others}
+    return from_dict(Search, content)
+
+
+def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:
+    """The plan to apply.
+
+    Args:
+        folder: of the study.
+        settings: of the study.
+        trial: the name of a trial or of a run.
+        plan: a plan instead.
+    """
     if plan is not None and trial is not None:
         raise UserError(f"apply takes a trial or a plan, got both (trial {trial})")
     if trial is None:
-        if plan is None and folder.cells_file.is_file():
-            raise UserError("trial must name a cell of the sweep, or plan a file; got neither")
+        if plan is None and folder.runs_file.is_file():
+            raise UserError("trial must name a run of the sweep, or plan a file; got neither")
         plan = folder.plan() if plan is None else plan
-        return _Choice(f"plan-{_identity(plan)}", plan, STARTS[0], settings.seed)
-    known = _tried(folder, settings)
-    if trial not in known:
-        rule = f"trial must be one of the study's ({_listed([*known])})"
-        raise UserError(f"{rule}, got {trial!r}")
-    return known[trial]
+        return _ChosenPlan(f"plan-{_hash(plan)}", plan, INIT_FROM[0], settings.seed)
+    plans = _plans_by_name(folder, settings)
+    if trial not in plans:
+        requirement = f"trial must be one of the study's ({_listed([*plans])})"
+        raise UserError(f"{requirement}, got {trial!r}")
+    return plans[trial]
 
 
 def _listed(names: list[str], most: int = 20) -> str:
-    """Names for an error, not more than a person reads."""
+    """Names for an error; only the first ones if there are many."""
     more = f", ... {len(names)} in all" if len(names) > most else ""
     return ", ".join(names[:most]) + more or "none"
 
 
-def _tried(folder: Study, settings: Search) -> dict[str, _Choice]:
-    """Every plan that was tried, by its name: a sweep's cells, or a search's trials."""
-    if folder.cells_file.is_file():
-        cells = [each.cell for each in SweepTable.of(folder).results()]
+def _plans_by_name(folder: Study, settings: Search) -> dict[str, _ChosenPlan]:
+    """Every plan that was tried: of a sweep's runs, or of a search's trials."""
+    if folder.runs_file.is_file():
+        runs = [result.run for result in SweepTable.of(folder).results()]
         return {
-            each.name: _Choice(f"trial-{each.name}", each.plan, each.start, each.seed)
-            for each in cells
-            if each.plan is not None
+            run.name: _ChosenPlan(f"trial-{run.name}", run.plan, run.init_from, run.seed)
+            for run in runs
+            if run.plan is not None
         }
     return {
-        each.trial: _Choice(f"trial-{each.trial}", each.plan, STARTS[0], settings.seed)
-        for each in folder.outcomes()
+        outcome.trial: _ChosenPlan(
+            f"trial-{outcome.trial}", outcome.plan, INIT_FROM[0], settings.seed
+        )
+        for outcome in folder.outcomes()
     }
 
 
-def _identity(plan: Plan) -> str:
+def _training(settings: Search, init_from: str, changes: dict[str, Any]) -> Training:
+    """The study's full training with some fields changed.
+
+    Args:
+        settings: of the study.
+        init_from: from scratch, the training is that of the float model.
+        changes: new values by field; epochs replace the steps of the study.
+    """
+    if "epochs" in changes and "steps" not in changes:
+        changes["steps"] = None
+    name = "baseline" if init_from == "scratch" else "final"
+    return from_dict(Training, asdict(getattr(settings, name)) | changes, f"{name}.")
+
+
+def _hash(plan: Plan) -> str:
     return hashlib.sha256(plan.to_yaml().encode()).hexdigest()[:8]
+
+
+def _checkpoint(folder: Path, plan: Plan) -> Path:
+    return folder / f".{_hash(plan)}.checkpoint"
+
+
+# --- training and packing ------------------------------------------------------------------------
+
+
+def _train_and_pack(
+    point: StartingPoint, plan: Plan, training: Training, folder: Path, progress: bool
+) -> Applied:
+    """Train, pack, load back and score; the baseline's scores are left out.
+
+    Args:
+        point: the weights that the plan is trained from, and the settings.
+        plan: bits and widths of every layer.
+        training: the full one.
+        folder: of the packed file and of the checkpoint.
+        progress: whether to show progress bars.
+    """
+    task, network, scheme = point.task, point.network, point.settings.quantizer
+    path, checkpoint = folder / "model.safetensors", _checkpoint(folder, plan)
+    with computing(Compute(point.settings.kernel)):
+        candidate = train_candidate(
+            point, plan, training, label="apply", checkpoint=checkpoint, progress=progress
+        )
+        packed_file.save(path, candidate.model, network, plan, scheme)
+        loaded = _reload(path, candidate.model, task)
+        return Applied(
+            artifact=path,
+            plan=plan,
+            metric=task.metric,
+            valid=candidate.score,
+            test=score(loaded, task, "test"),
+            baseline_valid=math.nan,
+            baseline_test=math.nan,
+            costs=costs_of(network, plan, scheme),
+            baseline_costs=float_costs(network),
+            steps=candidate.run.steps,
+            seconds=candidate.run.seconds,
+        )
+
+
+def _with_baseline(
+    applied: Applied, trained: nn.Module, task: Task, record: BaselineRecord
+) -> Applied:
+    """The result with the float model's scores and bytes.
+
+    Args:
+        applied: without them.
+        trained: the float model.
+        task: scores it on the test split.
+        record: of the float model.
+    """
+    return replace(
+        applied,
+        baseline_valid=record.score,
+        baseline_test=score(trained, task, "test"),
+        baseline_costs=replace(applied.baseline_costs, size_bytes=record.size_bytes),
+    )
 
 
 @torch.no_grad()
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
-    """Load what was packed; refuse a file that does not compute what was trained, bit for bit."""
+    """Load a packed file; a RunError where it does not compute what was trained, bit for bit.
+
+    Args:
+        path: of the packed file.
+        model: the trained model.
+        task: gives the float model and an example.
+    """
     device = next(model.parameters()).device
-    loaded = packed_file.load(path, float_model(task)).to(device)
+    loaded = packed_file.load(path, build_float_model(task)).to(device)
     inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
     first, second = model.eval()(*inputs), loaded(*inputs)
     while not isinstance(first, Tensor):
         first, second = first[0], second[0]
-    double = first.dtype == torch.float64  # whose step sizes the file keeps in float32
-    alike = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
-    if not alike:
+    double = first.dtype == torch.float64  # the file keeps its scales in float32
+    equal = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
+    if not equal:
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 
 
-def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
-    """What an earlier call with the same plan and training has made, if it is still whole."""
-    file = place / "result.json"
+# --- the record ----------------------------------------------------------------------------------
+
+
+def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None:
+    """The result of an earlier call; None where there is none, or one of another plan or training.
+
+    Args:
+        folder: of the packed file and of ``result.json``.
+        plan: of this call.
+        training: of this call.
+    """
+    artifact, file = folder / "model.safetensors", folder / "result.json"
     try:
-        packed_file.read(place / "model.safetensors")
+        packed_file.read(artifact)
     except UserError:
         return None
     if not file.is_file():
@@ -261,17 +335,21 @@ def _read_result(place: Path, plan: Plan, training: Training) -> Applied | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content.pop("training") != asdict(training):
             return None
-        if Plan.from_dict(content.pop("plan")) != plan:
-            return None
-        for name in ("costs", "baseline_costs"):
-            content[name] = PlanCosts(**content[name])
-        return Applied(artifact=place / "model.safetensors", plan=plan, **content)
-    except (ValueError, KeyError, TypeError):  # not as it was written
+        applied = records.from_json(Applied, {**content, "artifact": str(artifact)})
+    except (ValueError, KeyError, TypeError, AttributeError):  # not as it was written
         return None
+    return applied if applied.plan == plan else None
 
 
-def _write_result(place: Path, applied: Applied, training: Training) -> None:
-    content = {k: v for k, v in vars(applied).items() if k not in ("artifact", "plan")}
-    content |= {"costs": asdict(applied.costs), "baseline_costs": asdict(applied.baseline_costs)}
-    content |= {"plan": applied.plan.to_dict(), "training": asdict(training)}
-    write_text(place / "result.json", json.dumps(content, indent=2) + "\n")
+def _write_result(folder: Path, applied: Applied, training: Training) -> None:
+    """Write ``result.json``.
+
+    Args:
+        folder: of the packed file.
+        applied: what was made.
+        training: how it was made.
+    """
+    content = records.to_json(applied)
+    del content["artifact"]  # the file beside it
+    content |= {"plan": content.pop("plan"), "training": asdict(training)}
+    write_text(folder / "result.json", json.dumps(content, indent=2) + "\n")

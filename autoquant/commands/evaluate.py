@@ -7,8 +7,9 @@ from pathlib import Path
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.task import Split, Task
-from autoquant.training.baseline import float_model
-from autoquant.training.loop import resolve_device, score
+from autoquant.training.device import resolve_device
+from autoquant.training.float_model import build_float_model
+from autoquant.training.scoring import score
 
 
 def evaluate(
@@ -22,11 +23,18 @@ def evaluate(
     """The task's metric of a packed model on a split.
 
     Args:
-        kernel: what computes it: auto, native, torch or reference.
+        path: of the packed file.
+        task: gives the float model that was packed, the data and the score.
+        split: "test", "valid" or "probe".
+        device: where to compute: auto, cpu, cuda, cuda:1, mps.
+        kernel: what computes quantized layers: auto, native, torch or reference.
+
+    Returns:
+        the score, in the task's metric.
 
     Raises:
         UserError: the file is missing, damaged, or of another model than the task's.
     """
-    model = packed_file.load(path, float_model(task)).to(resolve_device(device))
+    model = packed_file.load(path, build_float_model(task)).to(resolve_device(device))
     with computing(Compute(kernel)):
         return score(model, task, split)

@@ -1,7 +1,7 @@
-"""The sweep: every plan of a grid, trained in full, in one table.
+"""Sweep: every plan of a grid, trained in full, in one table.
 
-A search looks for one plan with short runs; a sweep shows a whole landscape with long ones. Several
-processes of one sweep share its cells.
+A search looks for one plan with short runs; a sweep shows how plans of all sizes score after long
+ones. Several processes of one sweep share its runs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from autoquant.analysis.measure_sensitivity import recorded_sensitivity
-from autoquant.analysis.model_info import ModelInfo, model_info
+from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
+from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
@@ -27,19 +27,21 @@ from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep
-from autoquant.study.folder import Baseline, Study
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.task import Task, as_loss
-from autoquant.training.baseline import float_baseline
-from autoquant.training.candidate import Base, train_candidate
-from autoquant.training.loop import check_autocast, resolve_device, score
+from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.candidate import StartingPoint, train_candidate
+from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
     {"budget", "trials", "sampler", "fill", "prune", "references", "qat"}
 )
-"""Settings of a search that mean nothing here, and may change."""
+"""Settings of a search that have no effect on a sweep, and may change between two calls."""
 
-OnCell = Callable[[Study], None]
+OnRun = Callable[[Study], None]
+"""Called with the study whenever the result of a run has been recorded."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,23 @@ class SweepResult:
     Attributes:
         study: its folder.
         baseline: the float model's record.
-        results: what became of the cells so far, in the grid's order.
-        missing: how many cells other processes are still at.
+        results: of the runs that have ended so far, in the grid's order.
+        missing: number of runs that other processes still train.
     """
 
     study: Study
-    baseline: Baseline
+    baseline: BaselineRecord
     results: tuple[SweepRunResult, ...]
     missing: int
 
     @property
     def best(self) -> SweepRunResult | None:
-        """The cell with the best score on the valid split."""
+        """The result with the best score on the valid split; None where no run has one."""
         direction = self.baseline.direction
         scored = [
-            (as_loss(each.valid, direction), each)
-            for each in self.results
-            if each.valid is not None
+            (as_loss(result.valid, direction), result)
+            for result in self.results
+            if result.valid is not None
         ]
         return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
@@ -78,191 +80,232 @@ def sweep(
     study: str | Path,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
-    on_cell: OnCell | None = None,
+    on_run: OnRun | None = None,
 ) -> SweepResult:
-    """Train every plan of a grid in full and write ``cells.csv`` into the study's folder.
+    """Train every plan of a grid in full and write ``runs.csv`` into the study's folder.
 
-    Running it again continues, in the middle of a cell too; a grid that has changed adds its cells
-    to the table. Processes that run the same sweep at the same time share its cells.
+    A second call with the same folder continues, in the middle of a run too; a grid that has
+    changed adds its runs to the table. Processes that run the same sweep at the same time share its
+    runs.
 
     Args:
         task: model, data, loss and score.
-        settings: as for a search; what SETTINGS_WITHOUT_EFFECT names is of no account.
-        sweep: the grid.
+        settings: as for a search, the defaults when None; those that SETTINGS_WITHOUT_EFFECT lists
+            are not used.
+        sweep: the grid: bits, widths, budgets, plan files and seeds; the default one when None.
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
-        progress: whether to show progress bars and a line for each cell.
-        on_cell: called with the study whenever a cell has been recorded.
+        progress: whether to show progress bars and a line for each run.
+        on_run: called with the study whenever the result of a run has been recorded.
 
     Raises:
         UserError: a setting is wrong, a plan file is not there, or the folder is of another study.
         RunError: the folder cannot be written, or training the float model failed.
     """
     settings, grid = settings or Search(), sweep or Sweep()
+    info = inspect_search(task, settings, Study(Path(study)))
+    runs = sweep_runs(info, settings, grid)
+    device = resolve_device(settings.device)
+    for training in (settings.baseline, settings.final):
+        check_autocast(training, device)
+    folder = Study.create(study, _config(task, settings, grid, origin))
+    table = SweepTable.of(folder)
+    _refuse_other_plans(runs, table)
+    try:
+        with computing(Compute(settings.kernel)):
+            with table.locked("baseline"):  # the first process trains it while the others wait
+                starting_point, record = _baseline(task, settings, grid, info, folder, progress)
+                sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
+            if sensitivity is not None:
+                runs = sweep_runs(info, settings, grid, sensitivity)
+            return _Runs(starting_point, grid, runs, folder, record, progress, on_run).train()
+    except OSError as error:
+        raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
+
+
+def _config(
+    task: Task, settings: Search, grid: Sweep, origin: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The configuration that is written into the study.
+
+    Args:
+        task: of the sweep.
+        settings: those without effect are left out.
+        grid: of the sweep.
+        origin: how the task was configured.
+    """
     used = {
         name: value
         for name, value in asdict(settings).items()
         if name not in SETTINGS_WITHOUT_EFFECT
     }
-    config = {"task": dict(origin or {"name": task.name}), **used, "sweep": asdict(grid)}
-    seen = model_info(task, settings, Study(Path(study)))
-    cells = sweep_runs(seen, settings, grid)
-    device = resolve_device(settings.device)
-    for training in (settings.baseline, settings.final):
-        check_autocast(training, device)
-    folder = Study.create(study, config)
-    table = SweepTable.of(folder)
-    _refuse_other_plans(cells, table)
-    try:
-        with computing(Compute(settings.kernel)):
-            base, record, sensitivity = _start(task, settings, grid, seen, folder, table, progress)
-            if sensitivity is not None:
-                cells = sweep_runs(seen, settings, grid, sensitivity)
-            return _Sweeping(base, grid, cells, table, folder, record, progress, on_cell).run()
-    except OSError as error:
-        raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
+    return {"task": dict(origin or {"name": task.name}), **used, "sweep": asdict(grid)}
 
 
-def _refuse_other_plans(cells: list[SweepRun], table: SweepTable) -> None:
+def _refuse_other_plans(runs: list[SweepRun], table: SweepTable) -> None:
+    """Raise a UserError where a plan file has changed since its plan was trained."""
     recorded = table.by_name()
-    for cell in (each for each in cells if each.budget is None):
-        if cell.name in recorded and recorded[cell.name].cell.plan != cell.plan:
+    for run in (run for run in runs if run.budget is None):
+        if run.name in recorded and recorded[run.name].run.plan != run.plan:
             raise UserError(
-                f"plan files must stay as they were trained, got another plan for '{cell.name}'; "
+                f"plan files must stay as they were trained, got another plan for '{run.name}'; "
                 "give it another name"
             )
 
 
-def _start(
-    task: Task,
-    settings: Search,
-    grid: Sweep,
-    seen: ModelInfo,
-    folder: Study,
-    table: SweepTable,
-    progress: bool,
-) -> tuple[Base, Baseline, Sensitivity | None]:
-    """The float model; whoever is first trains it while the others wait.
+def _baseline(
+    task: Task, settings: Search, grid: Sweep, info: SearchInfo, folder: Study, progress: bool
+) -> tuple[StartingPoint, BaselineRecord]:
+    """The float model and its record, with a score on the test split where that is asked for.
 
-    With budgets, its sensitivity too.
+    Args:
+        task: of the sweep.
+        settings: of the sweep.
+        grid: of the sweep.
+        info: of the float model.
+        folder: of the study.
+        progress: whether to show progress bars.
     """
-    with table.holding("baseline"):
-        write_text(folder.profile_file, seen.profile.to_json())
-        device = resolve_device(settings.device)
-        trained, record = float_baseline(task, settings, folder, device, progress=progress)
-        if grid.test and record.test is None:
-            record = replace(record, test=score(trained, task, "test"))
-            folder.write_baseline(record)
-        base, found = Base(task, prepare(trained), seen.network, settings), None
-        if grid.budgets and settings.sensitivity:
-            found = recorded_sensitivity(
-                base, seen.space, settings.final, folder.sensitivity_file, progress=progress
-            )
-    return base, record, found
+    write_text(folder.profile_file, info.profile.to_json())
+    device = resolve_device(settings.device)
+    trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
+    if grid.test and record.test is None:
+        record = replace(record, test=score(trained, task, "test"))
+        folder.write_baseline(record)
+    return StartingPoint(task, prepare(trained), info.network, settings), record
 
 
-class _Sweeping:
-    """One process at a sweep."""
+def _sensitivity(
+    starting_point: StartingPoint, grid: Sweep, info: SearchInfo, folder: Study, progress: bool
+) -> Sensitivity | None:
+    """The float model's sensitivity, where plans are to fill budgets by it; else None.
+
+    Args:
+        starting_point: the float model and the settings.
+        grid: of the sweep.
+        info: of the float model.
+        folder: of the study.
+        progress: whether to show progress bars.
+    """
+    settings = starting_point.settings
+    if not (grid.budgets and settings.sensitivity):
+        return None
+    return load_or_measure_sensitivity(
+        starting_point, info.space, settings.final, folder.sensitivity_file, progress=progress
+    )
+
+
+class _Runs:
+    """The runs of a sweep, as one process trains them.
+
+    Args:
+        starting_point: the float model and the settings.
+        grid: of the sweep.
+        runs: of the grid.
+        folder: of the study.
+        record: of the float model.
+        progress: whether to show progress bars and a line for each run.
+        on_run: called with the study whenever the result of a run has been recorded.
+    """
 
     def __init__(
         self,
-        base: Base,
+        starting_point: StartingPoint,
         grid: Sweep,
-        cells: list[SweepRun],
-        table: SweepTable,
+        runs: list[SweepRun],
         folder: Study,
-        record: Baseline,
+        record: BaselineRecord,
         progress: bool,
-        on_cell: OnCell | None,
+        on_run: OnRun | None,
     ) -> None:
-        self.base, self.grid, self.cells, self.table = base, grid, cells, table
-        self.folder, self.record, self.progress = folder, record, progress
-        self.on_cell = on_cell
+        self.starting_point, self.grid, self.runs = starting_point, grid, runs
+        self.table, self.folder, self.record = SweepTable.of(folder), folder, record
+        self.progress, self.on_run = progress, on_run
 
-    def run(self) -> SweepResult:
-        """Take one cell after the other that is neither recorded nor in other hands."""
-        total = len(self.cells)
-        bar = tqdm(total=total, desc="sweep", unit="cell", disable=not self.progress)
+    def train(self) -> SweepResult:
+        """Train one run after the other that is not recorded and not trained elsewhere."""
+        total = len(self.runs)
+        bar = tqdm(total=total, desc="sweep", unit="run", disable=not self.progress)
         with bar:
-            while self._pass(bar):
-                pass  # once more: a process that held a cell may have been stopped
+            while self._train_available(bar):
+                pass  # once more: a process that trained a run may have been stopped
         results = self._results()
         return SweepResult(self.folder, self.record, results, total - len(results))
 
     def _results(self) -> tuple[SweepRunResult, ...]:
         recorded = self.table.by_name()
-        return tuple(recorded[cell.name] for cell in self.cells if cell.name in recorded)
+        return tuple(recorded[run.name] for run in self.runs if run.name in recorded)
 
-    def _pass(self, bar: tqdm[Any]) -> int:
-        """Go through the grid once; how many cells were there to take."""
-        taken = 0
-        for cell in self.cells:
+    def _train_available(self, bar: tqdm[Any]) -> int:
+        """Go through the grid once; how many runs were trained here."""
+        trained = 0
+        for run in self.runs:
             bar.n = len(self._results())
-            taken += self._take(cell)
+            trained += self._train_if_available(run)
         bar.n = len(self._results())
         bar.refresh()
-        return taken
+        return trained
 
-    def _take(self, cell: SweepRun) -> bool:
-        """Train a cell, if it is there to take."""
-        if cell.name in self.table.by_name():
+    def _train_if_available(self, run: SweepRun) -> bool:
+        """Train a run and record it, unless it is recorded or trained elsewhere."""
+        if run.name in self.table.by_name():
             return False
-        with self.table.claimed(cell) as mine:
-            if not mine or cell.name in self.table.by_name():  # it may have ended in between
+        with self.table.claimed(run) as claimed:
+            if not claimed or run.name in self.table.by_name():  # it may have ended in between
                 return False
-            result = self._train(cell)
+            result = self._train(run)
             self.table.append(result)
-            self.table.checkpoint(cell).unlink(missing_ok=True)
-        self._say(result)
-        if self.on_cell is not None:
-            self.on_cell(self.folder)
+            self.table.checkpoint(run).unlink(missing_ok=True)
+        self._print(result)
+        if self.on_run is not None:
+            self.on_run(self.folder)
         return True
 
-    def _train(self, cell: SweepRun) -> SweepRunResult:
-        if cell.plan is None:
-            return SweepRunResult(cell, "too large")
-        base = self.base.started(cell.start, cell.seed)
+    def _train(self, run: SweepRun) -> SweepRunResult:
+        if run.plan is None:
+            return SweepRunResult(run, "too large")
+        point = self.starting_point.initialized(run.init_from, run.seed)
         started = time.monotonic()
-        training = base.settings.baseline if cell.start == "scratch" else base.settings.final
-        sized = self._sized(cell)
+        scratch = run.init_from == "scratch"
+        untrained = self._untrained(run)
         try:
-            trained = train_candidate(
-                base,
-                cell.plan,
-                training,
-                label=cell.name,
-                checkpoint=self.table.checkpoint(cell),
+            candidate = train_candidate(
+                point,
+                run.plan,
+                point.settings.baseline if scratch else point.settings.final,
+                label=run.name,
+                checkpoint=self.table.checkpoint(run),
                 progress=self.progress,
             )
-            test = score(trained.model, base.task, "test") if self.grid.test else None
+            test = score(candidate.model, point.task, "test") if self.grid.test else None
         except Diverged as error:
             seconds = time.monotonic() - started
-            return replace(sized, state="diverged", reason=str(error), seconds=seconds)
-        run = trained.run
-        return replace(sized, valid=trained.score, test=test, steps=run.steps, seconds=run.seconds)
+            return replace(untrained, state="diverged", reason=str(error), seconds=seconds)
+        steps, seconds = candidate.run.steps, candidate.run.seconds
+        return replace(untrained, valid=candidate.score, test=test, steps=steps, seconds=seconds)
 
-    def _sized(self, cell: SweepRun) -> SweepRunResult:
-        """A cell with what is known before it is trained."""
-        assert cell.plan is not None
-        network = self.base.network
-        scheme = self.base.settings.quantizer
-        size_bytes = int(size.of(network, cell.plan, scheme))
+    def _untrained(self, run: SweepRun) -> SweepRunResult:
+        """The result of a run, as far as it is known before training: its costs."""
+        assert run.plan is not None
+        network = self.starting_point.network
+        scheme = self.starting_point.settings.quantizer
+        size_bytes = int(size.of(network, run.plan, scheme))
         return SweepRunResult(
-            cell,
+            run,
             "complete",
             size_bytes=size_bytes,
             size_share=size_bytes / self.record.size_bytes,
-            paper_share=paper_size_ratio.of(network, cell.plan, scheme),
-            activation_bytes=activation_memory.of(network, cell.plan, scheme),
+            paper_size_ratio=paper_size_ratio.of(network, run.plan, scheme),
+            activation_bytes=activation_memory.of(network, run.plan, scheme),
         )
 
-    def _say(self, result: SweepRunResult) -> None:
+    def _print(self, result: SweepRunResult) -> None:
         if not self.progress:
             return
         size = "" if result.size_bytes is None else readable(result.size_bytes)
         share = "" if result.size_share is None else f"({result.size_share:.4f}x)"
         valid = "-" if result.valid is None else f"{result.valid:.4g}"
         tqdm.write(
-            f"{result.cell.name:<24} {size:>8} {share}  {self.record.metric} {valid:>7}  "
+            f"{result.run.name:<24} {size:>8} {share}  {self.record.metric} {valid:>7}  "
             f"{result.state}"
         )

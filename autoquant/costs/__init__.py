@@ -1,6 +1,7 @@
 """What a plan costs, one cost a file: bytes of the packed file, activation memory, operations.
 
-Every module of this folder is imported here, so that a cost is known as soon as its file exists.
+A new cost is one function under the decorator ``cost``, in a new file of this folder or in a user's
+own module. Every module of this folder is imported here, which registers its cost.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Cost: a number that a plan is charged, in a unit, and the registry of all costs."""
+"""Cost: a function from plans to numbers, with its unit, and the registry of all costs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from autoquant.plan import Plan
 from autoquant.settings import Scheme
 
 CostFunction = Callable[[Network, Plan, Scheme], float]
-"""Network as it was before widening, plan and scheme -> the cost, in the cost's unit."""
+"""The network before widening, a plan and a scheme -> the cost, in the cost's unit.
+
+Called for every plan that a search considers, before anything is built: it must count from the
+plan alone, and give the same number for the same plan."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a plan is charged.
+    """A cost of plans.
 
     Attributes:
-        name: by which a budget names it.
+        name: that the ``cost`` of a ``Budget`` refers to.
         unit: of its values, for people: "bytes", "MACs", ...
-        fields: fields of a LayerChoice whose values it grows with. A projection onto a budget
-            lowers only these.
+        fields: fields of a LayerChoice whose values it increases with. When a plan is projected
+            onto a budget, only these are lowered.
         of: computes it, from the network before widening, the plan and the scheme.
     """
 
@@ -40,9 +43,11 @@ def cost(name: str, *, unit: str, fields: Iterable[str]) -> Callable[[CostFuncti
     """Register a function as a cost; the decorated name is the ``Cost``.
 
     Args:
-        name: by which a budget names it; the last registration of a name counts.
+        name: that the ``cost`` of a ``Budget`` refers to; a name that is registered again is
+            replaced.
         unit: of the function's values, for people.
-        fields: fields of a LayerChoice whose values the cost grows with.
+        fields: fields of a LayerChoice whose values the cost increases with, such as
+            "weight_bits" and "width"; only these are lowered to meet a budget.
 
     Returns:
         a decorator of ``function(network, plan, scheme) -> float``.

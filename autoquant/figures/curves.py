@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.figures.study_data import Pair, View, shortened, times, view_of
+from autoquant.figures.labels import format_width, shorten
+from autoquant.figures.score_view import ScoreView, view_of
+from autoquant.figures.study_data import Pair
 from autoquant.figures.style import (
     BLACK,
     BLUE,
@@ -16,40 +18,53 @@ from autoquant.figures.style import (
     ORANGE,
     PINK,
     RED,
+    annotate,
+    draw_undrawn,
     legend,
     mark_beyond,
     score_axis,
     share_axis,
-    write,
 )
-from autoquant.figures.sweep_data import Mean, SweepFacts, rising
-from autoquant.study.folder import Baseline
+from autoquant.figures.sweep_data import SweepData, SweptPlan, sorted_unique
+from autoquant.study.folder import BaselineRecord
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PINK)
-MARKERS = "os^DvPX"  # another number than of colours: a curve of one plan can be told by its mark
-STYLES = ("-", "--", ":", "-.")  # in turn, where curves outnumber colours
+MARKERS = "os^DvPX"
+"""Another number than of colours, so that most curves differ in both."""
+LINE_STYLES = ("-", "--", ":", "-.")
+"""In turn, where there are more curves than colours."""
 PLANS = "plan files"
 
 
 @dataclass(frozen=True)
-class Spot:
-    """A plan on a curve: where, its mean score and the standard deviation between its seeds.
+class CurvePoint:
+    """A plan on a curve.
 
-    Plan files have a name beside them.
+    Attributes:
+        x: its share of the float model's bytes, or its width.
+        score: mean over its seeds.
+        deviation: standard deviation between its seeds.
+        name: written beside it; only plans from plan files have one.
     """
 
-    at: float
+    x: float
     score: float
-    spread: float = 0.0
+    deviation: float = 0.0
     name: str = ""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Plans that differ in one thing; ``joined`` by a line, or each for itself."""
+    """Plans that differ in one thing.
+
+    Attributes:
+        label: in the legend.
+        points: from left to right.
+        joined: whether a line joins them.
+    """
 
     label: str
-    spots: tuple[Spot, ...]
+    points: tuple[CurvePoint, ...]
     joined: bool = True
 
 
@@ -61,108 +76,144 @@ class CurvesData:
         baseline: the float model.
         curves: over shares of the float model's bytes, or over widths.
         view: of the score axis.
-        limits: of the other axis.
-        undrawn: how many cells of which state have no spot: "2 diverged".
-        seeds: the most seeds that a spot is the mean of.
+        limits: ends of the other axis.
+        undrawn: how many runs of which state have no point: "2 diverged".
+        seeds: the most seeds that a point is the mean of.
     """
 
-    baseline: Baseline
+    baseline: BaselineRecord
     curves: tuple[Curve, ...]
-    view: View
+    view: ScoreView
     limits: Pair
     undrawn: tuple[str, ...]
     seeds: int
 
 
-def size_curves(facts: SweepFacts) -> CurvesData | None:
-    """Scores over true sizes, a curve for each width and activation bits; None without scores."""
-    several = len(rising(mean.width for mean in facts.means)) > 1
+def size_curves(data: SweepData) -> CurvesData | None:
+    """Scores over true sizes, a curve for each width and activation bits; None without scores.
 
-    def label(mean: Mean) -> str:
-        if mean.activation_bits is None or mean.width is None:
-            return PLANS + mean.start
-        width = f"width {times(mean.width)}, " if several else ""
-        return f"{width}{mean.activation_bits}-bit activations{mean.start}"
+    Args:
+        data: of the sweep.
+    """
+    several_widths = len(sorted_unique(plan.width for plan in data.plans)) > 1
 
-    curves = _curves(facts.scored, label, lambda mean: mean.share)
-    return _data(facts, curves, lambda low, high: (low / 1.15, high * 1.15))
+    def label(plan: SweptPlan) -> str:
+        if plan.activation_bits is None or plan.width is None:
+            return PLANS + plan.init_label
+        width = f"width {format_width(plan.width)}, " if several_widths else ""
+        return f"{width}{plan.activation_bits}-bit activations{plan.init_label}"
+
+    curves = _curves(data.scored, label, lambda plan: plan.share)
+    return _curves_data(data, curves, lambda low, high: (low / 1.15, high * 1.15))
 
 
-def width_curves(facts: SweepFacts) -> CurvesData | None:
-    """Scores over widths, a curve for each budget and activation bits; None without budgets."""
-    several = len(rising(mean.activation_bits for mean in facts.means)) > 1
+def width_curves(data: SweepData) -> CurvesData | None:
+    """Scores over widths, a curve for each budget and activation bits; None without budgets.
 
-    def label(mean: Mean) -> str:
-        activations = f", {mean.activation_bits}-bit activations" if several else ""
-        return f"budget {mean.budget}{activations}{mean.start}"
+    Args:
+        data: of the sweep.
+    """
+    several_bits = len(sorted_unique(plan.activation_bits for plan in data.plans)) > 1
 
-    filled = [mean for mean in facts.scored if mean.budget is not None]
-    curves = _curves(filled, label, lambda mean: mean.width)
-    return _data(facts, curves, _around)
+    def label(plan: SweptPlan) -> str:
+        activations = f", {plan.activation_bits}-bit activations" if several_bits else ""
+        return f"budget {plan.budget}{activations}{plan.init_label}"
+
+    of_budgets = [plan for plan in data.scored if plan.budget is not None]
+    curves = _curves(of_budgets, label, lambda plan: plan.width)
+    return _curves_data(data, curves, _pad_widths)
 
 
 def _curves(
-    means: Iterable[Mean], label: Callable[[Mean], str], where: Callable[[Mean], float | None]
+    plans: Iterable[SweptPlan],
+    label: Callable[[SweptPlan], str],
+    position: Callable[[SweptPlan], float | None],
 ) -> tuple[Curve, ...]:
-    found: dict[str, list[Spot]] = {}
-    for mean in means:
-        at = where(mean)
-        if at is not None:
-            name = mean.name if mean.activation_bits is None else ""
-            found.setdefault(label(mean), []).append(Spot(at, mean.score, mean.spread, name))
+    """Plans with the same label as one curve.
+
+    Args:
+        plans: that have a score.
+        label: of the curve that a plan lies on.
+        position: of a plan along x; a plan without one is left out.
+    """
+    points: dict[str, list[CurvePoint]] = {}
+    for plan in plans:
+        x = position(plan)
+        if x is not None:
+            name = plan.name if plan.activation_bits is None else ""
+            point = CurvePoint(x, plan.score, plan.deviation, name)
+            points.setdefault(label(plan), []).append(point)
     return tuple(
         Curve(
             name,
-            tuple(sorted(spots, key=lambda spot: spot.at)),
-            joined=not any(s.name for s in spots),
+            tuple(sorted(of_curve, key=lambda point: point.x)),
+            joined=not any(point.name for point in of_curve),
         )
-        for name, spots in found.items()
+        for name, of_curve in points.items()
     )
 
 
-def _around(low: float, high: float) -> Pair:
-    air = 0.06 * (high - low) or 0.1
-    return low - air, high + air
+def _pad_widths(low: float, high: float) -> Pair:
+    padding = 0.06 * (high - low) or 0.1
+    return low - padding, high + padding
 
 
-def _data(
-    facts: SweepFacts, curves: tuple[Curve, ...], limits: Callable[[float, float], Pair]
+def _curves_data(
+    data: SweepData, curves: tuple[Curve, ...], limits: Callable[[float, float], Pair]
 ) -> CurvesData | None:
-    spots = [spot for curve in curves for spot in curve.spots]
-    if not spots:
+    """Curves with what they share; None where no curve has a point.
+
+    Args:
+        data: of the sweep.
+        curves: to draw.
+        limits: ends of the x axis for the least and the largest x.
+    """
+    points = [point for curve in curves for point in curve.points]
+    if not points:
         return None
-    base = facts.baseline
-    view = view_of([spot.score for spot in spots], base.direction, [base.score])
-    places = [spot.at for spot in spots]
-    states = [state for mean in facts.means for state in mean.lost]
-    undrawn = tuple(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    ends = limits(min(places), max(places))
-    return CurvesData(base, curves, view, ends, undrawn, facts.seeds)
+    base = data.baseline
+    states = [state for plan in data.plans for state in plan.failures]
+    return CurvesData(
+        baseline=base,
+        curves=curves,
+        view=view_of([point.score for point in points], base.direction, [base.score]),
+        limits=limits(min(point.x for point in points), max(point.x for point in points)),
+        undrawn=tuple(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
+        seeds=data.seeds,
+    )
 
 
 # --- drawing -------------------------------------------------------------------------------------
 
 
 def draw_sizes(data: CurvesData) -> Figure:
-    """Size on a logarithmic axis, score above it."""
-    figure, axes = _started(data, "score against true size")
+    """Size on a logarithmic axis, score above it.
+
+    Args:
+        data: curves over shares of the float model's bytes.
+    """
+    figure, axes = _create_axes(data, "score against true size")
     share_axis(axes, data.limits, data.baseline.size_bytes)
     _draw(figure, axes, data)
     return figure
 
 
 def draw_widths(data: CurvesData) -> Figure:
-    """Width, score above it; along a curve the true size is the same."""
-    figure, axes = _started(data, "score against width, at equal true size")
-    widths = sorted({spot.at for curve in data.curves for spot in curve.spots})
+    """Width, score above it; along a curve the true size is the same.
+
+    Args:
+        data: curves over widths.
+    """
+    figure, axes = _create_axes(data, "score against width, at equal true size")
+    widths = sorted({point.x for curve in data.curves for point in curve.points})
     axes.set_xlim(*data.limits)
-    axes.set_xticks(widths, [times(width) for width in widths])
+    axes.set_xticks(widths, [format_width(width) for width in widths])
     axes.set_xlabel("width of the layers that may grow; bits fill the budget")
     _draw(figure, axes, data)
     return figure
 
 
-def _started(data: CurvesData, title: str) -> tuple[Figure, Axes]:
+def _create_axes(data: CurvesData, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     axes = figure.add_subplot()
     bars = f"; bars: standard deviation of {data.seeds} seeds" if data.seeds > 1 else ""
@@ -171,38 +222,51 @@ def _started(data: CurvesData, title: str) -> tuple[Figure, Axes]:
 
 
 def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
+    """Draw what both figures have: score axis, curves, names, legend.
+
+    Args:
+        figure: gets the legend.
+        axes: with its x axis set up.
+        data: to draw.
+    """
     score_axis(axes, data.view, data.baseline)
     for i, curve in enumerate(data.curves):
-        _draw_curve(axes, curve, **_look(i, curve))
-        for spot in curve.spots:
-            if spot.name:
-                write(axes, shortened(spot.name), (spot.at, spot.score))
-    pairs = [(spot.at, spot.score) for curve in data.curves for spot in curve.spots]
+        _draw_curve(axes, curve, **_style(i, curve))
+        for point in curve.points:
+            if point.name:
+                annotate(axes, shorten(point.name), (point.x, point.score))
+    pairs = [(point.x, point.score) for curve in data.curves for point in curve.points]
     mark_beyond(axes, pairs, data.view, "plan")
-    if data.undrawn:
-        axes.plot([], [], " ", label=f"not drawn: {', '.join(data.undrawn)}")
+    draw_undrawn(axes, data.undrawn)
     legend(figure, axes)
 
 
-def _look(place: int, curve: Curve) -> dict[str, str]:
-    """Colour, mark and line of a curve, by its place among the curves."""
+def _style(index: int, curve: Curve) -> dict[str, str]:
+    """Colour, marker and line of a curve, by its index among the curves."""
     if not curve.joined:
         return {"marker": "*", "color": BLACK, "ls": "none"}
-    turn, color = divmod(place, len(COLORS))
-    marker = MARKERS[place % len(MARKERS)]
-    return {"marker": marker, "color": COLORS[color], "ls": STYLES[turn % len(STYLES)]}
+    turn, color = divmod(index, len(COLORS))
+    marker = MARKERS[index % len(MARKERS)]
+    return {"marker": marker, "color": COLORS[color], "ls": LINE_STYLES[turn % len(LINE_STYLES)]}
 
 
-def _draw_curve(axes: Axes, curve: Curve, **look: str) -> None:
-    spread = [spot.spread for spot in curve.spots]
+def _draw_curve(axes: Axes, curve: Curve, **style: str) -> None:
+    """Draw the points, the line if they are joined, and error bars if they have deviations.
+
+    Args:
+        axes: to draw on.
+        curve: to draw.
+        **style: marker, color and ls.
+    """
+    deviations = [point.deviation for point in curve.points]
     axes.errorbar(
-        [spot.at for spot in curve.spots],
-        [spot.score for spot in curve.spots],
-        yerr=spread if any(spread) else None,
+        [point.x for point in curve.points],
+        [point.score for point in curve.points],
+        yerr=deviations if any(deviations) else None,
         ms=6.0 if curve.joined else 11.0,
         lw=1.4,
         capsize=3.0,
         label=curve.label,
         zorder=3,
-        **look,  # type: ignore[arg-type]
+        **style,  # type: ignore[arg-type]
     )

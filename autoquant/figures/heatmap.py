@@ -1,32 +1,32 @@
-"""The grid figure: the scores of a sweep as tables in colour."""
+"""The heat maps of a sweep: its scores as tables in colour."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.budget import readable
-from autoquant.figures.study_data import View, number, times, view_of
-from autoquant.figures.style import BLACK, draw_tiles
-from autoquant.figures.sweep_data import Mean, SweepFacts, rising
-from autoquant.study.folder import Baseline
+from autoquant.figures.labels import format_width
+from autoquant.figures.score_view import ScoreView, view_of
+from autoquant.figures.style import BLACK, Color, better, draw_table, float_model_label
+from autoquant.figures.sweep_data import SweepData, SweptPlan, sorted_unique
+from autoquant.study.folder import BaselineRecord
 from autoquant.task import Direction
 
-Placed = Mapping[tuple[float | None, int | None], Mean]
-"""Plans by their row and their activation bits."""
+PlansByCell = Mapping[tuple[float | None, int | None], SweptPlan]
+"""Plans by their row (weight bits or width) and their column (activation bits)."""
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A plan in a table.
+class HeatmapCell:
+    """A plan in a heat map.
 
     Attributes:
-        text: its score, or how it ended; nothing where it has not been trained yet.
+        text: its score, or how it ended; empty where it has not been trained yet.
         badness: where its score lies in the view, from 0 (best) to 1; None where there is none.
     """
 
@@ -35,144 +35,198 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One table: of a width or a budget.
+class Heatmap:
+    """One table: of a width or a budget. Its columns are activation bits.
 
     Attributes:
-        title: which one.
-        down: what its rows are.
-        rows: their names.
-        columns: the names of its columns, which are activation bits.
-        tiles: by row and column.
+        title: which width or budget.
+        row_axis: what its rows are: "weight bits" or "width".
+        rows: names of the rows, from top to bottom.
+        columns: names of the columns, from left to right.
+        cells: by row and column.
     """
 
     title: str
-    down: str
+    row_axis: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    tiles: tuple[tuple[Tile, ...], ...]
+    cells: tuple[tuple[HeatmapCell, ...], ...]
 
 
 @dataclass(frozen=True)
-class GridData:
-    """Everything in the grid figure.
+class HeatmapData:
+    """Everything in the figure.
 
     Attributes:
         baseline: the float model.
-        panels: one for each width, most bits first; then one for each budget, narrowest first.
-        seeds: the most seeds that a tile is the mean of.
+        heatmaps: one for each width of uniform plans, then one for each budget.
+        seeds: the most seeds that a cell is the mean of.
     """
 
-    baseline: Baseline
-    panels: tuple[Panel, ...]
+    baseline: BaselineRecord
+    heatmaps: tuple[Heatmap, ...]
     seeds: int
 
 
-def grid_data(facts: SweepFacts) -> GridData | None:
-    """The plans of the grid as tables; None where none of them has a score."""
-    grid = [mean for mean in facts.means if mean.activation_bits is not None]
-    scores = [mean.score for mean in grid if mean.scores]
+@dataclass(frozen=True)
+class _Shading:
+    """How scores become shades: the same in all heat maps of a figure.
+
+    Attributes:
+        view: the scores from palest to darkest.
+        direction: which scores are good.
+    """
+
+    view: ScoreView
+    direction: Direction
+
+    def cell(self, plan: SweptPlan | None) -> HeatmapCell:
+        """The cell of a plan; empty where there is none.
+
+        Args:
+            plan: of the cell, if one was trained.
+        """
+        if plan is None:
+            return HeatmapCell()
+        shade = badness(plan.score, self.view, self.direction) if plan.scores else None
+        return HeatmapCell(plan.text, shade)
+
+
+def heatmap_data(data: SweepData) -> HeatmapData | None:
+    """The plans of a sweep as tables, those of plan files left out; None where none has a score.
+
+    Args:
+        data: of the sweep.
+    """
+    plans = [plan for plan in data.plans if plan.activation_bits is not None]
+    scores = [plan.score for plan in plans if plan.scores]
     if not scores:
         return None
-    base = facts.baseline
-    view = view_of(scores, base.direction, [base.score])
-    uniform = [mean for mean in grid if mean.budget is None]
-    panels = [
-        _of_width(width, start, uniform, view, base.direction)
-        for start in dict.fromkeys(mean.start for mean in uniform)
-        for width in rising(mean.width for mean in uniform if mean.start == start)
+    base = data.baseline
+    shading = _Shading(view_of(scores, base.direction, [base.score]), base.direction)
+    uniform = [plan for plan in plans if plan.budget is None]
+    heatmaps = [
+        _of_width(width, [plan for plan in of_init if plan.width == width], shading)
+        for of_init in _grouped(uniform, lambda plan: plan.init_label)
+        for width in sorted_unique(plan.width for plan in of_init)
     ]
-    budgets = dict.fromkeys((m.budget, m.start) for m in grid if m.budget is not None)
-    panels += [_of_budget(*each, grid, view, base.direction) for each in budgets]
-    return GridData(base, tuple(panels), facts.seeds)
+    filling = [plan for plan in plans if plan.budget is not None]
+    heatmaps += [
+        _of_budget(of_budget, shading)
+        for of_budget in _grouped(filling, lambda plan: (plan.budget, plan.init_label))
+    ]
+    return HeatmapData(base, tuple(heatmaps), data.seeds)
 
 
-def _of_width(
-    width: float, start: str, means: Sequence[Mean], view: View, direction: Direction
-) -> Panel:
-    own = [mean for mean in means if (mean.width, mean.start) == (width, start)]
-    placed = {(mean.weight_bits, mean.activation_bits): mean for mean in own}
-    rows = {bits: f"{bits:g}" for bits in rising(bits for bits, _ in placed)[::-1]}
-    return _panel(f"width {times(width)}{start}", "weight bits", rows, placed, view, direction)
+def _grouped(
+    plans: Sequence[SweptPlan], key: Callable[[SweptPlan], Hashable]
+) -> list[list[SweptPlan]]:
+    """Plans with equal keys together, in the order in which the keys appear first."""
+    groups: dict[Hashable, list[SweptPlan]] = {}
+    for plan in plans:
+        groups.setdefault(key(plan), []).append(plan)
+    return list(groups.values())
 
 
-def _of_budget(
-    budget: str, start: str, means: Sequence[Mean], view: View, direction: Direction
-) -> Panel:
-    own = [mean for mean in means if (mean.budget, mean.start) == (budget, start)]
-    placed = {(mean.width, mean.activation_bits): mean for mean in own}
-    rows = {width: times(width) for width in rising(width for width, _ in placed)}
-    return _panel(f"budget {budget}{start}", "width", rows, placed, view, direction)
+def _of_width(width: float, plans: Sequence[SweptPlan], shading: _Shading) -> Heatmap:
+    """Weight bits by activation bits, of uniform plans of one width; most bits first.
+
+    Args:
+        width: of the plans.
+        plans: that begin with the same weights.
+        shading: of the scores.
+    """
+    by_cell = {(plan.weight_bits, plan.activation_bits): plan for plan in plans}
+    rows = {bits: f"{bits:g}" for bits in sorted_unique(bits for bits, _ in by_cell)[::-1]}
+    title = f"width {format_width(width)}{plans[0].init_label}"
+    return _heatmap(title, "weight bits", rows, by_cell, shading)
 
 
-def _panel(
+def _of_budget(plans: Sequence[SweptPlan], shading: _Shading) -> Heatmap:
+    """Width by activation bits, of plans that fill one budget; narrowest first."""
+    by_cell = {(plan.width, plan.activation_bits): plan for plan in plans}
+    rows = {width: format_width(width) for width in sorted_unique(width for width, _ in by_cell)}
+    title = f"budget {plans[0].budget}{plans[0].init_label}"
+    return _heatmap(title, "width", rows, by_cell, shading)
+
+
+def _heatmap(
     title: str,
-    down: str,
+    row_axis: str,
     rows: Mapping[float, str],
-    placed: Placed,
-    view: View,
-    direction: Direction,
-) -> Panel:
-    across = [int(bits) for bits in rising(bits for _, bits in placed)][::-1]
-    tiles = tuple(
-        tuple(_tile(placed.get((row, bits)), view, direction) for bits in across) for row in rows
-    )
-    return Panel(title, down, tuple(rows.values()), tuple(map(str, across)), tiles)
+    by_cell: PlansByCell,
+    shading: _Shading,
+) -> Heatmap:
+    """One table.
+
+    Args:
+        title: which width or budget.
+        row_axis: what the rows are.
+        rows: weight bits or widths with their names, from top to bottom.
+        by_cell: plans by row and activation bits.
+        shading: of the scores.
+    """
+    columns = [int(bits) for bits in sorted_unique(bits for _, bits in by_cell)][::-1]
+    cells = tuple(tuple(shading.cell(by_cell.get((row, bits))) for bits in columns) for row in rows)
+    return Heatmap(title, row_axis, tuple(rows.values()), tuple(map(str, columns)), cells)
 
 
-def _tile(mean: Mean | None, view: View, direction: Direction) -> Tile:
-    if mean is None:
-        return Tile()
-    return Tile(mean.text, badness(mean.score, view, direction) if mean.scores else None)
-
-
-def badness(score: float, view: View, direction: Direction) -> float:
+def badness(score: float, view: ScoreView, direction: Direction) -> float:
     """Where a score lies in a view, from 0 (best) to 1 (worst, or beyond it).
 
-    >>> badness(15.0, View(10.0, 20.0, False, 0), "minimize")
+    Args:
+        score: in the metric's unit.
+        view: part of the score axis.
+        direction: which scores are good.
+
+    >>> badness(15.0, ScoreView(10.0, 20.0, False, 0), "minimize")
     0.5
     """
-    low, high, at = view.low, view.high, min(max(score, view.low), view.high)
+    low, high, value = view.low, view.high, min(max(score, view.low), view.high)
     if view.log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    part = (at - low) / (high - low)
-    return part if direction == "minimize" else 1 - part
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    position = (value - low) / (high - low)
+    return position if direction == "minimize" else 1 - position
 
 
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def draw_grid(data: GridData) -> Figure:
-    """The tables side by side."""
-    wide = [len(panel.columns) for panel in data.panels]
-    tallest = max(len(panel.rows) for panel in data.panels)
-    size = (max(5.6, 0.6 + 1.0 * sum(wide) + 0.8 * len(wide)), 1.8 + 0.6 * tallest)
-    figure = Figure(figsize=size, layout="constrained")
-    row = figure.subplots(1, len(wide), squeeze=False, width_ratios=wide)[0]
-    for axes, panel in zip(row, data.panels, strict=True):
-        _draw_panel(axes, panel)
+def draw_heatmap(data: HeatmapData) -> Figure:
+    """The tables side by side.
+
+    Args:
+        data: the tables.
+    """
+    column_counts = [len(heatmap.columns) for heatmap in data.heatmaps]
+    most_rows = max(len(heatmap.rows) for heatmap in data.heatmaps)
+    width = max(5.6, 0.6 + 1.0 * sum(column_counts) + 0.8 * len(column_counts))
+    figure = Figure(figsize=(width, 1.8 + 0.6 * most_rows), layout="constrained")
+    row = figure.subplots(1, len(column_counts), squeeze=False, width_ratios=column_counts)[0]
+    for axes, heatmap in zip(row, data.heatmaps, strict=True):
+        _draw_one(axes, heatmap)
     figure.suptitle(_title(data), fontsize=11)
     return figure
 
 
-def _title(data: GridData) -> str:
+def _title(data: HeatmapData) -> str:
     base = data.baseline
-    better = "lower" if base.direction == "minimize" else "higher"
     seeds = f", mean ± deviation of {data.seeds} seeds" if data.seeds > 1 else ""
-    first = f"{base.metric} ({better} is better), validation split{seeds}"
-    return f"{first}\nfloat model: {number(base.score)}, {readable(base.size_bytes)}"
+    first = f"{base.metric} ({better(base)} is better), validation split{seeds}"
+    return f"{first}\n{float_model_label(base)}"
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
-    draw_tiles(axes, [[(t.text, _color(t.badness), BLACK) for t in row] for row in panel.tiles])
-    axes.set_title(panel.title, fontsize=10)
-    axes.set_xticks(range(len(panel.columns)), panel.columns)
-    axes.set_yticks(range(len(panel.rows)), panel.rows)
+def _draw_one(axes: Axes, heatmap: Heatmap) -> None:
+    rows = [[(cell.text, _color(cell.badness), BLACK) for cell in row] for row in heatmap.cells]
+    draw_table(axes, rows)
+    axes.set_title(heatmap.title, fontsize=10)
+    axes.set_xticks(range(len(heatmap.columns)), heatmap.columns)
+    axes.set_yticks(range(len(heatmap.rows)), heatmap.rows)
     axes.set_xlabel("activation bits")
-    axes.set_ylabel(panel.down)
+    axes.set_ylabel(heatmap.row_axis)
 
 
-def _color(badness: float | None) -> tuple[float, ...]:
+def _color(badness: float | None) -> Color:
     """Good scores are pale, bad ones orange, and what has no score is grey."""
     maps = matplotlib.colormaps
     return maps["Greys"](0.12) if badness is None else maps["Oranges"](0.04 + 0.6 * badness)

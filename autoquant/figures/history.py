@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoquant.figures.study_data import Facts, Pair, View, points_of, view_of
+from autoquant.figures.score_view import ScoreView, view_of
+from autoquant.figures.study_data import OutcomePoint, Pair, StudyData, points_of
 from autoquant.figures.style import (
     BLUE,
     GREEN,
@@ -23,10 +24,11 @@ from autoquant.figures.style import (
     scatter,
     score_axis,
 )
-from autoquant.study.folder import Baseline
+from autoquant.study.folder import BaselineRecord
 from autoquant.study.outcome import Outcome, best
+from autoquant.task import Direction
 
-KINDS = {  # of trials with a score: marker, size, colour, label
+TRIAL_STYLES = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),
     "over": ("-D", 26, BLUE, "trial over the budget"),
 }
@@ -38,70 +40,109 @@ class HistoryData:
 
     Attributes:
         baseline: the float model.
-        trials: pairs of trial number and final score, by the keys of KINDS.
+        trials: pairs of trial number and final score, by the keys of TRIAL_STYLES.
         pruned: numbers of the pruned trials; they have no final score.
         lost: numbers of the trials that diverged or were interrupted.
-        best: (trial number, best score within the budget so far).
+        best: pairs of trial number and best score within the budget so far.
         reference: name and score of the best uniform plan within the budget.
         last: the last trial's number.
         view: of the trials' scores.
-        curve: (step, score on the probe split) of the float model.
+        curve: pairs of training step and score on the probe split, of the float model.
         curve_view: of the curve.
     """
 
-    baseline: Baseline
+    baseline: BaselineRecord
     trials: Mapping[str, tuple[Pair, ...]]
     pruned: tuple[int, ...]
     lost: tuple[int, ...]
     best: tuple[Pair, ...]
     reference: tuple[str, float] | None
     last: int
-    view: View
+    view: ScoreView
     curve: tuple[Pair, ...]
-    curve_view: View
+    curve_view: ScoreView
 
 
-def history_data(facts: Facts) -> HistoryData:
-    """The search in the order of its trials."""
-    baseline, direction = facts.baseline, facts.baseline.direction
-    search = [o for o in facts.outcomes if o.role == "search"]
-    numbered = {int(o.trial) if o.trial.isdigit() else i: o for i, o in enumerate(search)}
-    found = {kind: _of_kind(kind, numbered, facts.budget_bytes) for kind in KINDS}
-    shown = [pair for pairs in found.values() for pair in pairs]
-    pruned = tuple(i for i, o in sorted(numbered.items()) if o.state == "pruned")
-    pick = min if direction == "minimize" else max
-    within = found["within"]
-    steps = [(i, pick(s for _, s in within[: k + 1])) for k, (i, _) in enumerate(within)]
-    uniform = [o for o in facts.scored if o.role == "reference"]
-    reference = best(uniform, facts.budget_bytes, direction)
-    named = points_of([reference] if reference else [], baseline)
-    keep = [baseline.score, *(score for _, score in steps[-1:]), *(p.score for p in named)]
+def history_data(data: StudyData) -> HistoryData:
+    """The search in the order of its trials.
+
+    Args:
+        data: of the search.
+    """
+    baseline, direction = data.baseline, data.baseline.direction
+    outcomes = _by_number(data)
+    trials = {kind: _scores(kind, outcomes, data.budget_bytes) for kind in TRIAL_STYLES}
+    scored = [pair for pairs in trials.values() for pair in pairs]
+    pruned = tuple(i for i, outcome in sorted(outcomes.items()) if outcome.state == "pruned")
+    best_so_far = _best_so_far(trials["within"], direction)
+    reference = _best_reference(data)
+    keep = [baseline.score, *(score for _, score in best_so_far[-1:])]
+    keep += [point.score for point in reference]
     curve = tuple((float(i), score) for i, score in baseline.history if math.isfinite(score))
     return HistoryData(
         baseline=baseline,
-        trials=found,
+        trials=trials,
         pruned=pruned,
-        lost=tuple(sorted(set(numbered) - {int(i) for i, _ in shown} - set(pruned))),
-        best=tuple(steps),
-        reference=(named[0].name, named[0].score) if named else None,
-        last=max(numbered, default=0),
-        view=view_of([score for _, score in shown], direction, keep),
+        lost=tuple(sorted(set(outcomes) - {int(i) for i, _ in scored} - set(pruned))),
+        best=best_so_far,
+        reference=(reference[0].name, reference[0].score) if reference else None,
+        last=max(outcomes, default=0),
+        view=view_of([score for _, score in scored], direction, keep),
         curve=curve,
         curve_view=view_of([], direction, [baseline.score, *(score for _, score in curve)]),
     )
 
 
-def _of_kind(kind: str, numbered: Mapping[int, Outcome], budget: int) -> tuple[Pair, ...]:
-    def kind_of(outcome: Outcome) -> str:
-        fits = "within" if outcome.size_bytes <= budget else "over"
-        return fits if outcome.state == "complete" else outcome.state
+def _by_number(data: StudyData) -> dict[int, Outcome]:
+    """The outcomes of the search by trial number; one without a number has its place in order."""
+    search = [outcome for outcome in data.outcomes if outcome.role == "search"]
+    return {
+        int(outcome.trial) if outcome.trial.isdigit() else i: outcome
+        for i, outcome in enumerate(search)
+    }
 
-    of = [(float(i), o.score) for i, o in sorted(numbered.items()) if kind_of(o) == kind]
-    return tuple((i, score) for i, score in of if score is not None and math.isfinite(score))
+
+def _scores(kind: str, outcomes: Mapping[int, Outcome], budget: int) -> tuple[Pair, ...]:
+    """Trial numbers and scores of one kind of complete trials.
+
+    Args:
+        kind: "within" or "over" the budget.
+        outcomes: by trial number.
+        budget: in bytes.
+    """
+    pairs = []
+    for number, outcome in sorted(outcomes.items()):
+        fits = "within" if outcome.size_bytes <= budget else "over"
+        score = outcome.score
+        if outcome.state == "complete" and fits == kind and score is not None:
+            pairs.append((float(number), score))
+    return tuple((number, score) for number, score in pairs if math.isfinite(score))
+
+
+def _best_so_far(pairs: tuple[Pair, ...], direction: Direction) -> tuple[Pair, ...]:
+    """Trial numbers, each with the best score of all trials up to it."""
+    pick = min if direction == "minimize" else max
+    return tuple(
+        (number, pick(score for _, score in pairs[: i + 1])) for i, (number, _) in enumerate(pairs)
+    )
+
+
+def _best_reference(data: StudyData) -> tuple[OutcomePoint, ...]:
+    """The best uniform plan within the budget, if there is one."""
+    references = [outcome for outcome in data.scored if outcome.role == "reference"]
+    reference = best(references, data.budget_bytes, data.baseline.direction)
+    return points_of([reference] if reference else [], data.baseline)
+
+
+# --- drawing -------------------------------------------------------------------------------------
 
 
 def draw_history(data: HistoryData) -> Figure:
-    """Trials on the left; on the right, where it was recorded, the training of the float model."""
+    """Trials on the left; on the right, where it was recorded, the training of the float model.
+
+    Args:
+        data: to draw.
+    """
     figure = Figure(figsize=(10.5 if data.curve else 7, 4.6), layout="constrained")
     panels = figure.subplots(1, 2 if data.curve else 1, squeeze=False)[0]
     _draw_trials(panels[0], data)
@@ -120,14 +161,14 @@ def _draw_trials(axes: Axes, data: HistoryData) -> None:
     axes.set_xlabel("trial")
     axes.set_xlim(-0.6, data.last + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for kind, (marker, size, color, label) in KINDS.items():
+    for kind, (marker, size, color, label) in TRIAL_STYLES.items():
         scatter(axes, data.trials[kind], marker, size, color, label)
     mark_beyond(axes, [pair for pairs in data.trials.values() for pair in pairs], data.view)
     mark_unscored(axes, data.pruned, data.baseline)
     if data.lost:
-        edge = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
+        heights = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
         style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}
-        axes.plot(data.lost, edge, "x", label="diverged or interrupted", **style)
+        axes.plot(data.lost, heights, "x", label="diverged or interrupted", **style)
     if data.best:
         x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
         axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")

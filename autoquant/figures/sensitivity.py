@@ -1,4 +1,4 @@
-"""The sensitivity figure: how much the loss rises when one layer alone has few bits."""
+"""The sensitivity figure: how much the loss increases when one layer alone has few bits."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.figures.labels import outcome_label, shorten
 from autoquant.figures.plan_table import MOST_ROWS
-from autoquant.figures.study_data import label_of, shortened
-from autoquant.figures.style import BLACK, BLUE, SMALL, draw_tiles
+from autoquant.figures.style import BLACK, BLUE, SMALL, Color, draw_table
 from autoquant.study.outcome import Outcome
 
-FIELDS = {"weight_bits": "", "recurrent_bits": ", recurrent"}  # as rows name them
-DECADES = 3  # powers of ten between the palest and the darkest cell
+ROW_SUFFIXES = {"weight_bits": "", "recurrent_bits": ", recurrent"}
+"""What a row's name adds to the layer's, by field of a LayerChoice."""
+DECADES = 3
+"""Powers of ten between the palest and the darkest cell."""
+SMALLEST_INCREASE = 1e-30
+"""Smaller increases count as this one: zero has no logarithm."""
 
 
 @dataclass(frozen=True)
-class RiseData:
-    """The rises of the loss as a table, in the model's order.
+class SensitivityData:
+    """The increases of the loss as a table, in the model's order.
 
     Attributes:
         bits: the columns, rising.
-        rows: a layer's name, and its rises; None where it has no such choice.
+        rows: a layer's name, and its loss increases; None where it has no such choice.
         chosen: for each row, the column that the chosen plan takes; None where there is no plan.
         plan: the name of that plan.
-        left_out: rows beyond the first MOST_ROWS.
+        left_out: number of rows beyond the first MOST_ROWS.
     """
 
     bits: tuple[float, ...]
@@ -39,76 +43,119 @@ class RiseData:
     left_out: int = 0
 
 
-def sensitivity_data(path: Path, chosen: Outcome | None) -> RiseData | None:
+def sensitivity_data(path: Path, chosen: Outcome | None) -> SensitivityData | None:
     """The sensitivity that a search recorded; None without a record.
+
+    Args:
+        path: of the study's ``sensitivity.json``.
+        chosen: whose plan is marked, if any.
 
     Raises:
         UserError: the file is not what a search writes.
     """
     if not path.is_file():
         return None
-    read = Sensitivity.read(path).rises
-    named = {_name(name): name for name in list(read)[:MOST_ROWS]}
-    bits = tuple(sorted({each for rise in read.values() for each in rise}))
-    rows = tuple((row, tuple(read[name].get(b) for b in bits)) for row, name in named.items())
-    marked = tuple(_column(chosen, name, bits) for name in named.values())
-    plan = label_of(chosen) if chosen else None
-    return RiseData(bits, rows, marked, plan, len(read) - len(rows)) if rows else None
+    increases = Sensitivity.read(path).loss_increases
+    dimensions = {_row_name(name): name for name in list(increases)[:MOST_ROWS]}
+    if not dimensions:
+        return None
+    bits = tuple(sorted({bits for by_bits in increases.values() for bits in by_bits}))
+    return SensitivityData(
+        bits=bits,
+        rows=tuple(
+            (row, tuple(increases[name].get(b) for b in bits)) for row, name in dimensions.items()
+        ),
+        chosen=tuple(_chosen_column(chosen, name, bits) for name in dimensions.values()),
+        plan=outcome_label(chosen) if chosen else None,
+        left_out=len(increases) - len(dimensions),
+    )
 
 
-def _name(dimension: str) -> str:
+def _row_name(dimension: str) -> str:
+    """The layer's name, shortened, and what the bits are of if not of all weights."""
     layer, field = dimension.rsplit(".", 1)
-    return shortened(layer) + FIELDS[field]
+    return shorten(layer) + ROW_SUFFIXES[field]
 
 
-def _column(chosen: Outcome | None, dimension: str, bits: tuple[float, ...]) -> int | None:
+def _chosen_column(chosen: Outcome | None, dimension: str, bits: tuple[float, ...]) -> int | None:
+    """The column of the bits that a plan has in one dimension, if the table has it.
+
+    Args:
+        chosen: the outcome with the plan.
+        dimension: name of a layer and a field, joined by a dot.
+        bits: the columns.
+    """
     layer, field = dimension.rsplit(".", 1)
     if chosen is None or layer not in chosen.plan.choices:
         return None
     choice = chosen.plan[layer]
-    own = choice.bits_of("recurrent") if field == "recurrent_bits" else choice.weight_bits
-    return bits.index(own) if own in bits else None
+    chosen_bits = choice.bits_of("recurrent") if field == "recurrent_bits" else choice.weight_bits
+    return bits.index(chosen_bits) if chosen_bits in bits else None
 
 
-def text_of(rise: float | None) -> str:
-    """A rise for people.
+def format_increase(increase: float | None) -> str:
+    """An increase of the loss for people.
 
-    >>> text_of(0.01234), text_of(0.00002), text_of(float("inf")), text_of(None)
-    ('0.012', '<0.001', 'nan', '')
+    Args:
+        increase: infinite where the loss was not a number; None where none was measured.
+
+    >>> format_increase(0.01234), format_increase(0.00002)
+    ('0.012', '<0.001')
+    >>> format_increase(float("inf")), format_increase(None)
+    ('nan', '')
     """
-    if rise is None:
+    if increase is None:
         return ""
-    return "nan" if math.isinf(rise) else "<0.001" if rise < 0.001 else f"{rise:.2g}"
+    if math.isinf(increase):
+        return "nan"
+    return "<0.001" if increase < 0.001 else f"{increase:.2g}"
 
 
-def draw_sensitivity(data: RiseData) -> Figure:
-    """A table in colour, darker where the loss rises more; the chosen plan is framed."""
-    count, wide = len(data.rows), len(data.bits)
+def draw_sensitivity(data: SensitivityData) -> Figure:
+    """A table in colour, darker where the loss increases more; the chosen plan is framed.
+
+    Args:
+        data: the table.
+    """
     names = [name for name, _ in data.rows]
-    size = (max(5.2, 0.09 * max(map(len, names)) + 0.8 * wide), 1.5 + 0.34 * count)
+    size = (
+        max(5.2, 0.09 * max(map(len, names)) + 0.8 * len(data.bits)),
+        1.5 + 0.34 * len(data.rows),
+    )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    rises = [rise for _, row in data.rows for rise in row if rise and math.isfinite(rise)]
-    top = math.log10(max(rises, default=1.0))
-    draw_tiles(axes, [[(text_of(r), _color(r, top), BLACK) for r in row] for _, row in data.rows])
+    top = math.log10(_largest_finite(data))
+    rows = [values for _, values in data.rows]
+    draw_table(axes, [[(format_increase(v), _color(v, top), BLACK) for v in row] for row in rows])
     for row, column in enumerate(data.chosen):
         if column is not None:
             axes.add_patch(_frame(row, column))
-    axes.set_yticks(range(count), names, fontsize=SMALL)
-    axes.set_xticks(range(wide), [f"{bits:g}" for bits in data.bits])
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL)
+    axes.set_xticks(range(len(data.bits)), [f"{bits:g}" for bits in data.bits])
     more = f"\n... and {data.left_out} more layers" if data.left_out else ""
     axes.set_xlabel(f"weight bits of the layer, all others in float{more}")
     framed = f"; framed: {data.plan}" if data.plan else ""
-    figure.suptitle(f"rise of the training loss, before any training{framed}", fontsize=11)
+    figure.suptitle(f"increase of the training loss, before any training{framed}", fontsize=11)
     return figure
 
 
-def _color(rise: float | None, top: float) -> tuple[float, ...]:
-    maps = matplotlib.colormaps
-    if rise is None:
+def _largest_finite(data: SensitivityData) -> float:
+    """The largest finite increase above zero; 1 where there is none."""
+    increases = [value for _, row in data.rows for value in row if value and math.isfinite(value)]
+    return max(increases, default=1.0)
+
+
+def _color(increase: float | None, top: float) -> Color:
+    """White without a measurement, else darker with each power of ten.
+
+    Args:
+        increase: of the loss.
+        top: logarithm to base 10 of the largest increase in the table.
+    """
+    if increase is None:
         return 1.0, 1.0, 1.0, 1.0
-    at = 1 + (math.log10(max(rise, 1e-30)) - top) / DECADES
-    return maps["Oranges"](0.04 + 0.6 * min(max(at, 0.0), 1.0))
+    depth = 1 + (math.log10(max(increase, SMALLEST_INCREASE)) - top) / DECADES
+    return matplotlib.colormaps["Oranges"](0.04 + 0.6 * min(max(depth, 0.0), 1.0))
 
 
 def _frame(row: int, column: int) -> Rectangle:

@@ -1,35 +1,41 @@
-"""What the figures share as data: the study as read, its points, and the view of the scores."""
+"""StudyData: what a search's study holds, read once for all of its figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
 
 from autoquant.budget import Budget
 from autoquant.errors import UserError
-from autoquant.study.folder import Baseline, Study
+from autoquant.figures.labels import outcome_label
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, best, complete
-from autoquant.task import Direction
 
 Pair = tuple[float, float]
+"""A position in a figure (x, y), or the two ends of an axis (low, high)."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a study says, read once."""
+class StudyData:
+    """What the figures of a search are drawn from.
 
-    baseline: Baseline
+    Attributes:
+        baseline: the float model.
+        outcomes: every plan that was tried, references first.
+        budget: as it was written: "0.15x".
+        budget_bytes: the same in bytes of the packed file.
+    """
+
+    baseline: BaselineRecord
     outcomes: tuple[Outcome, ...]
     budget: str
     budget_bytes: int
 
     @property
     def scored(self) -> list[Outcome]:
-        """The complete outcomes whose score is a number."""
-        return [each for each in complete(self.outcomes) if finite(each)]
+        """The complete outcomes whose score is a finite number."""
+        return [outcome for outcome in complete(self.outcomes) if has_finite_score(outcome)]
 
     @property
     def chosen(self) -> Outcome | None:
@@ -37,8 +43,11 @@ class Facts:
         return best(self.scored, self.budget_bytes, self.baseline.direction)
 
 
-def read_facts(study: Study) -> Facts:
-    """Read what the figures need.
+def read_study_data(study: Study) -> StudyData:
+    """Read what the figures of a search need.
+
+    Args:
+        study: of a search.
 
     Raises:
         UserError: the study has no outcomes.
@@ -49,17 +58,28 @@ def read_facts(study: Study) -> Facts:
     baseline = study.baseline()
     budget = Budget.parse(str(study.config().get("budget")))
     size = budget.value(float_cost=baseline.size_bytes, parameters=baseline.parameters)
-    return Facts(baseline, outcomes, str(budget), size)
+    return StudyData(baseline, outcomes, str(budget), size)
 
 
-def finite(outcome: Outcome) -> bool:
-    """Whether an outcome has a score that is a number."""
+def has_finite_score(outcome: Outcome) -> bool:
+    """Whether an outcome has a score, and it is a finite number.
+
+    Args:
+        outcome: in any state.
+    """
     return outcome.score is not None and math.isfinite(outcome.score)
 
 
 @dataclass(frozen=True)
-class Point:
-    """An outcome in the plane of size (over the float model's) and score."""
+class OutcomePoint:
+    """An outcome as a point in a figure of size and score.
+
+    Attributes:
+        name: of the outcome, for people.
+        size_bytes: of the packed file.
+        share: the same over the float model's bytes.
+        score: on the valid split; of a pruned trial, on the probe split.
+    """
 
     name: str
     size_bytes: int
@@ -68,80 +88,24 @@ class Point:
 
     @property
     def at(self) -> Pair:
+        """Its position: share and score."""
         return self.share, self.score
 
 
-def points_of(outcomes: Iterable[Outcome], baseline: Baseline) -> tuple[Point, ...]:
-    """The points of the outcomes whose score is a number."""
+def points_of(outcomes: Iterable[Outcome], baseline: BaselineRecord) -> tuple[OutcomePoint, ...]:
+    """The points of the outcomes that have a finite score.
+
+    Args:
+        outcomes: in any state.
+        baseline: the float model, whose bytes the shares are of.
+    """
     return tuple(
-        Point(label_of(o), o.size_bytes, o.size_bytes / baseline.size_bytes, o.score)
-        for o in outcomes
-        if o.score is not None and finite(o)
+        OutcomePoint(
+            outcome_label(outcome),
+            outcome.size_bytes,
+            outcome.size_bytes / baseline.size_bytes,
+            outcome.score,
+        )
+        for outcome in outcomes
+        if outcome.score is not None and has_finite_score(outcome)
     )
-
-
-@dataclass(frozen=True)
-class View:
-    """The part of the score axis that is shown, and how many scores lie beyond it."""
-
-    low: float
-    high: float
-    log: bool
-    beyond: int
-
-
-def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float] = ()) -> View:
-    """A view in which no terrible score flattens the rest.
-
-    The best three quarters of the scores take at least a tenth of the axis; what would shrink them
-    further lies beyond it. The axis is logarithmic when low scores are good and those in view span
-    more than a factor of 10 (where high ones are good, it would give the worst ones most room).
-    ``keep`` are scores that must be in view.
-    """
-    every = np.array([*scores, *keep])
-    log = bool(direction == "minimize" and every.min() > 0 and every.max() > 10 * every.min())
-    losses = np.log(every) if log else every if direction == "minimize" else -every
-    ranked = np.sort(losses)
-    least = math.log(1.05) if log else 0.05 * abs(ranked[0])
-    room = 10 * max(ranked[int(0.75 * (len(ranked) - 1))] - ranked[0], least)
-    limit = ranked[0] + room if room and len(ranked) > 2 else math.inf
-    inside = every[(losses <= limit) | (np.arange(len(every)) >= len(scores))]
-    low, high = float(inside.min()), float(inside.max())
-    log = log and high > 10 * low
-    low, high = _padded(low, high, log, direction)
-    return View(low, high, log, int(np.sum((every < low) | (every > high))))
-
-
-def _padded(low: float, high: float, log: bool, direction: Direction) -> Pair:
-    """Limits with some air, more of it on the good side, where texts are."""
-    below, above = (0.14, 0.08) if direction == "minimize" else (0.08, 0.14)
-    if log:
-        return low * (low / high) ** below, high * (high / low) ** above
-    span = high - low or 0.1 * abs(high) or 1.0
-    return low - below * span, high + above * span
-
-
-def number(score: float) -> str:
-    """A score for people.
-
-    >>> number(12345.6), number(38.123)
-    ('12,346', '38.12')
-    """
-    return f"{score:,.0f}" if 1000 <= abs(score) < 1e7 else f"{score:.4g}"
-
-
-def label_of(outcome: Outcome) -> str:
-    """An outcome's name for people: "w4" is the uniform 4-bit reference."""
-    bits = outcome.trial.removeprefix("w")
-    uniform = outcome.role == "reference" and bits.replace(".", "").isdigit()  # 4, 1.6
-    return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
-
-
-def times(width: float) -> str:
-    """A neuron multiplier as it is written in figures: x1.5."""
-    return f"x{width:.4g}"
-
-
-def shortened(text: str, most: int = 36) -> str:
-    """A text with its middle left out where it is long."""
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"

@@ -1,7 +1,7 @@
 """What the figures share as drawings: colours, sizes, settings and small helpers.
 
 Colours are those of Okabe and Ito, and every series has a marker shape of its own, so that the
-figures survive colour blindness and grey print.
+figures can be read by colour-blind people and in grey print.
 """
 
 from __future__ import annotations
@@ -16,21 +16,41 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autoquant.budget import readable
-from autoquant.figures.study_data import Pair, View, number
-from autoquant.study.folder import Baseline
+from autoquant.figures.labels import format_score
+from autoquant.figures.score_view import ScoreView
+from autoquant.figures.study_data import Pair
+from autoquant.study.folder import BaselineRecord
 
-SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}  # one study, one SVG
-SMALL = 9  # points; no letters are smaller
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}
+"""Of matplotlib; with a fixed salt the same study gives the same SVG."""
+SMALL = 9
+"""Size of small texts, in points; no text is smaller."""
 LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
+DARK_PINK = "#93396F"  # of texts
+HOLLOW = "-"
+"""Before a marker: only its outline is drawn."""
+ROUND_SHARES = (  # of the float model, for ticks
+    *(0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0),
+)
 
-Tile = tuple[str, tuple[float, ...], str]
-"""A text, the colour behind it and its own."""
+Color = tuple[float, ...]
+"""Red, green, blue and opacity, from 0 to 1."""
+TableCell = tuple[str, Color, str]
+"""A text, the colour behind it and the text's colour."""
 
 
-def write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
-    """A small text beside a point, above or below it as the offset says."""
+def annotate(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
+    """Write a small text beside a point, above or below it as the offset says.
+
+    Args:
+        axes: to write on.
+        text: to write.
+        at: the point, in the coordinates of the axes.
+        offset: of the text from the point, in points; above it where y is positive.
+        **style: further arguments of ``Axes.annotate``.
+    """
     va = "bottom" if offset[1] > 0 else "top" if offset[1] else "center"
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
     style = {"va": va, "bbox": box, "fontsize": SMALL, "zorder": 2, **style}
@@ -40,53 +60,113 @@ def write(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) 
 def scatter(
     axes: Axes, pairs: Sequence[Pair], marker: str, size: float, color: str, label: str
 ) -> None:
-    """Markers; a marker that begins with "-" is hollow."""
-    hollow = marker.startswith("-")
-    style: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
-    if not hollow:
-        style = {"facecolors": color, "edgecolors": "white", "linewidths": 0.6}
+    """Draw a marker at every position; nothing, not even a label, where there are none.
+
+    Args:
+        axes: to draw on.
+        pairs: positions.
+        marker: as matplotlib names it; hollow after ``HOLLOW``.
+        size: of the marker, in points squared.
+        color: of the marker.
+        label: in the legend.
+    """
+    style: dict[str, Any] = {"facecolors": color, "edgecolors": "white", "linewidths": 0.6}
+    if marker.startswith(HOLLOW):
+        style = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
     if pairs:
         x, y = zip(*pairs, strict=True)
-        axes.scatter(x, y, s=size, marker=marker.lstrip("-"), label=label, zorder=3, **style)
+        axes.scatter(x, y, s=size, marker=marker.lstrip(HOLLOW), label=label, zorder=3, **style)
+
+
+def draw_undrawn(axes: Axes, undrawn: Sequence[str]) -> None:
+    """Name in the legend what has no place in the figure.
+
+    Args:
+        axes: whose legend it is.
+        undrawn: how many of which state: "1 diverged".
+    """
+    if undrawn:
+        axes.plot([], [], " ", label=f"not drawn: {', '.join(undrawn)}")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """A legend below figures that are 8 inches wide, in as many columns as its labels let it."""
+    """Put a legend below a figure, in as many columns as the length of its labels permits.
+
+    Args:
+        figure: 8 inches wide.
+        axes: whose labels it shows.
+    """
     longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
     figure.legend(ncols=3 if longest <= 31 else 2 if longest <= 54 else 1, **LEGEND)
 
 
-def score_axis(axes: Axes, view: View, baseline: Baseline, split: str = "") -> None:
-    """The score axis, and the float model's score across it."""
-    better = "lower" if baseline.direction == "minimize" else "higher"
-    axes.set_ylabel(f"{baseline.metric}{split} ({better} is better)")
+def score_axis(axes: Axes, view: ScoreView, baseline: BaselineRecord, split: str = "") -> None:
+    """Set up the score axis, and draw the float model's score across it.
+
+    Args:
+        axes: whose y axis it is.
+        view: the part that is shown.
+        baseline: the float model.
+        split: what the label adds after the metric; the line of the float model is not in the
+            legend then, because another axes of the figure has it.
+    """
+    axes.set_ylabel(f"{baseline.metric}{split} ({better(baseline)} is better)")
     if view.log:
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
     axes.set_ylim(view.low, view.high)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    text = f"float model: {number(baseline.score)}, {readable(baseline.size_bytes)}"
+    text = float_model_label(baseline)
     axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
 
 
-def draw_tiles(axes: Axes, rows: Sequence[Sequence[Tile]], gap: float = 1.5) -> None:
-    """A table of coloured tiles, white lines between them; ``gap``: between columns, in points."""
-    count, wide = len(rows), len(rows[0])
+def better(baseline: BaselineRecord) -> str:
+    """Which scores are better: "lower" or "higher".
+
+    Args:
+        baseline: the float model.
+    """
+    return "lower" if baseline.direction == "minimize" else "higher"
+
+
+def float_model_label(baseline: BaselineRecord) -> str:
+    """Score and size of the float model.
+
+    Args:
+        baseline: the float model.
+    """
+    return f"float model: {format_score(baseline.score)}, {readable(baseline.size_bytes)}"
+
+
+def draw_table(axes: Axes, rows: Sequence[Sequence[TableCell]], column_gap: float = 1.5) -> None:
+    """Draw a table of coloured cells with white lines between them.
+
+    Args:
+        axes: that the table fills.
+        rows: cells, row by row.
+        column_gap: width of the lines between columns, in points.
+    """
+    row_count, column_count = len(rows), len(rows[0])
     axes.imshow([[color for _, color, _ in row] for row in rows], aspect="auto")
-    for i, j in np.ndindex(count, wide):
-        text, _, ink = rows[i][j]
-        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=SMALL)
-    axes.hlines(np.arange(count + 1) - 0.5, -0.5, wide - 0.5, color="white", lw=1.5)
-    axes.vlines(np.arange(wide + 1) - 0.5, -0.5, count - 0.5, color="white", lw=gap)
+    for i, j in np.ndindex(row_count, column_count):
+        text, _, text_color = rows[i][j]
+        axes.text(j, i, text, ha="center", va="center", color=text_color, fontsize=SMALL)
+    row_lines, column_lines = np.arange(row_count + 1) - 0.5, np.arange(column_count + 1) - 0.5
+    axes.hlines(row_lines, -0.5, column_count - 0.5, color="white", lw=1.5)
+    axes.vlines(column_lines, -0.5, row_count - 0.5, color="white", lw=column_gap)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
 def share_ticks(left: float, right: float) -> list[float]:
-    """Round shares of the float model between two limits, at most 8 of them where that can be."""
-    handy = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
-    for candidates in (handy, [2.0**k for k in range(-12, 5)]):
+    """Round shares of the float model between two limits, at most 8 of them where possible.
+
+    Args:
+        left: least share.
+        right: largest share.
+    """
+    for candidates in (ROUND_SHARES, [2.0**k for k in range(-12, 5)]):
         ticks = [tick for tick in candidates if left <= tick <= right]
         if 3 <= len(ticks) <= 8:
             return ticks
@@ -94,7 +174,13 @@ def share_ticks(left: float, right: float) -> list[float]:
 
 
 def share_axis(axes: Axes, shares: Pair, float_bytes: int) -> None:
-    """Shares of the float model below, the same in bytes above; logarithmic, between two limits."""
+    """Set up a logarithmic size axis: shares of the float model below, the same in bytes above.
+
+    Args:
+        axes: whose x axis it is.
+        shares: its ends.
+        float_bytes: of the float model.
+    """
     ticks = share_ticks(*shares)
     axes.set_xscale("log", base=2)
     axes.set_xlim(*shares)
@@ -106,27 +192,45 @@ def share_axis(axes: Axes, shares: Pair, float_bytes: int) -> None:
     top.xaxis.set_minor_locator(NullLocator())
 
 
-def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: View, what: str = "trial") -> None:
-    """Arrows at the edge, for scores beyond it."""
-    label = f"{view.beyond} {what if view.beyond == 1 else f'{what}s'} beyond the axis"
-    for edge, marker in ((view.low, "v"), (view.high, "^")):
-        out = [x for x, y in pairs if (y < edge if marker == "v" else y > edge)]
-        if out:
-            axes.plot(out, [edge] * len(out), marker, color=RED, ms=8, clip_on=False, label=label)
+def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: ScoreView, noun: str = "trial") -> None:
+    """Draw arrows at the ends of the score axis for the scores outside it.
+
+    Args:
+        axes: to draw on.
+        pairs: positions of all scores.
+        view: the part of the score axis that is shown.
+        noun: what a position is, in the legend.
+    """
+    label = f"{view.beyond} {noun if view.beyond == 1 else f'{noun}s'} beyond the axis"
+    for end, marker in ((view.low, "v"), (view.high, "^")):
+        outside = [x for x, y in pairs if (y < end if marker == "v" else y > end)]
+        if outside:
+            ends = [end] * len(outside)
+            axes.plot(outside, ends, marker, color=RED, ms=8, clip_on=False, label=label)
 
 
-def mark_unscored(axes: Axes, positions: Sequence[float], baseline: Baseline) -> None:
-    """Pruned trials, on the bad edge of the axes: their last score is on another split."""
-    edge, marker = (0.97, "v") if baseline.direction == "minimize" else (0.03, "^")
+def mark_unscored(axes: Axes, positions: Sequence[float], baseline: BaselineRecord) -> None:
+    """Mark pruned trials at the bad end of the score axis: their last score is on another split.
+
+    Args:
+        axes: to draw on.
+        positions: of the trials along x.
+        baseline: the float model, which says which end is bad.
+    """
+    height, marker = (0.97, "v") if baseline.direction == "minimize" else (0.03, "^")
     label = f"pruned ({len(positions)}), no final score"
     style: dict[str, Any] = {"mfc": "none", "mec": GREY, "ms": 6, "label": label}
     if positions:
-        heights = [edge] * len(positions)
+        heights = [height] * len(positions)
         axes.plot(positions, heights, marker, transform=axes.get_xaxis_transform(), **style)
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Round numbers on a logarithmic axis, written without exponents."""
+    """Use round numbers on a logarithmic axis, written without exponents.
+
+    Args:
+        axis: a logarithmic one.
+    """
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_score(value)))

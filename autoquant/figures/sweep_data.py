@@ -1,4 +1,4 @@
-"""What the figures of a sweep share as data: its plans, each with all of its seeds."""
+"""SweepData: what a sweep's study holds, read once for all of its figures."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autoquant.errors import UserError
-from autoquant.figures.study_data import number
-from autoquant.study.folder import Baseline, Study
+from autoquant.figures.labels import format_score
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRunResult, SweepTable
 
 
 @dataclass(frozen=True)
-class Mean:
-    """One plan of a sweep, over its seeds.
+class SweptPlan:
+    """One plan of a sweep, with the scores of all of its seeds.
 
     Attributes:
-        name: its cells' name, without the seed.
+        name: its runs' name, without the seed.
         budget: that it fills, as it was written.
         weight_bits: of a uniform plan.
-        activation_bits: of a plan of the grid.
-        width: of a plan of the grid.
+        activation_bits: of a plan that is not read from a plan file.
+        width: of a plan that is not read from a plan file.
         share: true bytes over those of the float model; None where no plan fits the budget.
         scores: on the valid split, one for each seed that was trained to its end.
-        lost: how its other seeds ended: "diverged" or "too large".
-        scratch: whether it began with new weights instead of the float model's.
+        failures: how its other seeds ended: "diverged" or "too large".
+        from_scratch: whether its runs began with new weights instead of the float model's.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Mean:
     width: float | None
     share: float | None
     scores: tuple[float, ...]
-    lost: tuple[str, ...] = ()
-    scratch: bool = False
+    failures: tuple[str, ...] = ()
+    from_scratch: bool = False
 
     @property
     def score(self) -> float:
@@ -45,83 +45,94 @@ class Mean:
         return fmean(self.scores) if self.scores else math.nan
 
     @property
-    def spread(self) -> float:
+    def deviation(self) -> float:
         """The standard deviation between seeds; 0 of a single one."""
         return stdev(self.scores) if len(self.scores) > 1 else 0.0
 
     @property
-    def start(self) -> str:
-        """What a label adds on how it began."""
-        return ", from scratch" if self.scratch else ""
+    def init_label(self) -> str:
+        """What a label adds about the weights that its runs began with."""
+        return ", from scratch" if self.from_scratch else ""
 
     @property
     def text(self) -> str:
-        """The score for people, with its spread on a second line; else how the plan ended."""
+        """The score for people, with the deviation on a second line; else how the plan ended."""
         if not self.scores:
-            return self.lost[0]
-        spread = f"\n± {self.spread:.2g}" if len(self.scores) > 1 else ""
-        lost = f"\n({len(self.lost)} {self.lost[0]})" if self.lost else ""
-        return number(self.score) + spread + lost
+            return self.failures[0]
+        deviation = f"\n± {self.deviation:.2g}" if len(self.scores) > 1 else ""
+        failures = f"\n({len(self.failures)} {self.failures[0]})" if self.failures else ""
+        return format_score(self.score) + deviation + failures
 
 
 @dataclass(frozen=True)
-class SweepFacts:
-    """What a sweep's study says, read once.
+class SweepData:
+    """What the figures of a sweep are drawn from.
 
     Attributes:
         baseline: the float model.
-        means: the plans, in the order in which they ended.
+        plans: in the order in which the first run of each ended.
     """
 
-    baseline: Baseline
-    means: tuple[Mean, ...]
+    baseline: BaselineRecord
+    plans: tuple[SweptPlan, ...]
 
     @property
-    def scored(self) -> list[Mean]:
+    def scored(self) -> list[SweptPlan]:
         """The plans that have a score and a size."""
-        return [mean for mean in self.means if mean.scores and mean.share is not None]
+        return [plan for plan in self.plans if plan.scores and plan.share is not None]
 
     @property
     def seeds(self) -> int:
         """The most seeds that any plan was trained with."""
-        return max((len(mean.scores) for mean in self.means), default=0)
+        return max((len(plan.scores) for plan in self.plans), default=0)
 
 
-def read_sweep(study: Study) -> SweepFacts:
-    """Read what the figures need.
+def read_sweep_data(study: Study) -> SweepData:
+    """Read what the figures of a sweep need.
+
+    Args:
+        study: of a sweep.
 
     Raises:
-        UserError: no cell of the sweep has ended.
+        UserError: no run of the sweep has ended.
     """
     results = SweepTable.of(study).results()
     if not results:
-        raise UserError(f"a sweep must have cells to report, got none in '{study.path}'")
-    return SweepFacts(study.baseline(), means_of(results))
+        raise UserError(f"a sweep must have runs to report, got none in '{study.path}'")
+    return SweepData(study.baseline(), swept_plans(results))
 
 
-def means_of(results: Iterable[SweepRunResult]) -> tuple[Mean, ...]:
-    """The results, with the seeds of each plan taken together."""
-    plans: dict[str, list[SweepRunResult]] = {}
+def swept_plans(results: Iterable[SweepRunResult]) -> tuple[SweptPlan, ...]:
+    """The plans of a sweep, each with the results of all of its seeds.
+
+    Args:
+        results: one for each plan and seed.
+    """
+    by_plan: dict[str, list[SweepRunResult]] = {}
     for result in results:
-        plans.setdefault(result.cell.group, []).append(result)
-    return tuple(_mean(name, found) for name, found in plans.items())
+        by_plan.setdefault(result.run.group, []).append(result)
+    return tuple(_swept_plan(name, of_plan) for name, of_plan in by_plan.items())
 
 
-def _mean(name: str, found: Sequence[SweepRunResult]) -> Mean:
-    cell = found[0].cell
-    return Mean(
-        name,
-        cell.budget,
-        cell.weight_bits,
-        cell.activation_bits,
-        cell.width,
-        found[0].size_share,
-        tuple(each.valid for each in found if each.valid is not None),
-        tuple(each.state for each in found if each.valid is None),
-        cell.start == "scratch",
+def _swept_plan(name: str, results: Sequence[SweepRunResult]) -> SweptPlan:
+    run = results[0].run
+    return SweptPlan(
+        name=name,
+        budget=run.budget,
+        weight_bits=run.weight_bits,
+        activation_bits=run.activation_bits,
+        width=run.width,
+        share=results[0].size_share,
+        scores=tuple(result.valid for result in results if result.valid is not None),
+        failures=tuple(result.state for result in results if result.valid is None),
+        from_scratch=run.init_from == "scratch",
     )
 
 
-def rising(values: Iterable[float | None]) -> list[float]:
-    """The values that there are, each once."""
+def sorted_unique(values: Iterable[float | None]) -> list[float]:
+    """The values that are not None, each once, in rising order.
+
+    Args:
+        values: bits or widths.
+    """
     return sorted({value for value in values if value is not None})

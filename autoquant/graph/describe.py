@@ -1,8 +1,8 @@
-"""From a model to its network: what its layers are, which widths are tied, what cannot grow."""
+"""From a model to its network: its layers, which widths depend on each other, what cannot grow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,7 @@ from autoquant.errors import UserError
 from autoquant.graph.growth_check import with_verified_growth
 from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.tracing.layouts import Widths, fixed, widths_of
-from autoquant.graph.tracing.propagate import follow
+from autoquant.graph.tracing.propagate import propagate_widths
 from autoquant.graph.tracing.record import record
 from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.stack import Recurrent
@@ -21,55 +21,15 @@ from autoquant.layers.stack import Recurrent
 NO_EXAMPLE = "no example inputs were given"
 
 
-def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:
-    """Every layer and norm of a prepared model that autoquant knows, in the model's order.
-
-    Raises:
-        UserError: there is none.
-    """
-    layers = [
-        kind.describe(name, module)
-        for name, module in model.named_modules()
-        if (kind := kind_of(module)) is not None
-    ]
-    if not any(not layer.follows for layer in layers):
-        raise UserError("a model must have at least one layer that autoquant knows, got none")
-    return tuple(_with_shared(model, layers))
-
-
-def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[LayerSpec]:
-    """The layers, with a note where a parameter belongs to an earlier one too."""
-    first: dict[int, str] = {}
-    for layer in layers:
-        module, parameters = model.get_submodule(layer.name), []
-        for parameter in layer.parameters:
-            name = layer.full_name(parameter.name)
-            owner = first.setdefault(id(getattr(module, parameter.name)), name)
-            shared = "" if owner == name else owner
-            parameters.append(replace(parameter, shared=shared))
-        yield replace(layer, parameters=tuple(parameters))
-
-
-def unquantized_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[UnquantizedTensor, ...]:
-    """Tensors of the model's state_dict that belong to no layer."""
-    owned = {layer.full_name(p.name) for layer in layers for p in layer.parameters}
-    state = model.state_dict(keep_vars=True)
-    seen = {id(state[name]) for name in owned if name in state}
-    unquantized = []
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or name in owned or id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        unquantized.append(UnquantizedTensor(name, dtype, tuple(tensor.shape)))
-    return tuple(unquantized)
-
-
 def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
     """Read the network of a prepared model.
 
+    The model is run on its inputs, a few times where growing is checked, in eval mode.
+
     Args:
-        inputs: of one forward pass, on the model's device. Without them nothing can grow.
+        model: as ``prepare`` returns it.
+        inputs: positional arguments of one forward pass, on the model's device. With None nothing
+            can grow.
 
     Raises:
         UserError: the model has no layer that autoquant knows.
@@ -82,14 +42,75 @@ def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
-    walk = follow(model, layers, record(model, inputs, leaves))
-    network = _network(model, layers, widths_of(walk, layers), walk.dropouts)
+    propagation = propagate_widths(model, layers, record(model, inputs, leaves))
+    widths = widths_of(propagation, layers)
+    network = _network(model, layers, widths, propagation.layers.dropouts)
     return with_verified_growth(model, network, inputs)
 
 
+def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:
+    """Every layer and norm of a prepared model that autoquant knows, in the model's order.
+
+    Args:
+        model: as ``prepare`` returns it.
+
+    Raises:
+        UserError: there is no layer; norms do not count.
+    """
+    layers = [
+        kind.describe(name, module)
+        for name, module in model.named_modules()
+        if (kind := kind_of(module)) is not None
+    ]
+    if not any(not layer.follows for layer in layers):
+        raise UserError("a model must have at least one layer that autoquant knows, got none")
+    return tuple(_with_shared(model, layers))
+
+
+def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[LayerSpec]:
+    """The layers, with a note where a parameter is also that of an earlier layer."""
+    owners: dict[int, str] = {}  # the first full name of each parameter, by its identity
+    for layer in layers:
+        module, parameters = model.get_submodule(layer.name), []
+        for parameter in layer.parameters:
+            name = layer.full_name(parameter.name)
+            owner = owners.setdefault(id(getattr(module, parameter.name)), name)
+            shared = "" if owner == name else owner
+            parameters.append(replace(parameter, shared=shared))
+        yield replace(layer, parameters=tuple(parameters))
+
+
+def unquantized_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[UnquantizedTensor, ...]:
+    """Tensors of the model's state_dict that belong to none of the layers.
+
+    Args:
+        model: as ``prepare`` returns it.
+        layers: the layers and norms that autoquant knows.
+    """
+    in_layers = {layer.full_name(p.name) for layer in layers for p in layer.parameters}
+    state = model.state_dict(keep_vars=True)
+    listed = {id(state[name]) for name in in_layers if name in state}
+    unquantized = []
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or name in in_layers or id(tensor) in listed:
+            continue
+        listed.add(id(tensor))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        unquantized.append(UnquantizedTensor(name, dtype, tuple(tensor.shape)))
+    return tuple(unquantized)
+
+
 def _network(
-    model: nn.Module, layers: Sequence[LayerSpec], widths: Widths, dropouts: dict[str, float]
+    model: nn.Module, layers: Sequence[LayerSpec], widths: Widths, dropouts: Mapping[str, float]
 ) -> Network:
+    """The network as a value.
+
+    Args:
+        model: whose tensors outside of layers are listed.
+        layers: layers and norms.
+        widths: groups and layouts.
+        dropouts: see ``Network``.
+    """
     return Network(
         tuple(layer for layer in layers if not layer.follows),
         tuple(layer for layer in layers if layer.follows),
@@ -98,5 +119,5 @@ def _network(
         MappingProxyType(widths.groups),
         MappingProxyType(widths.frozen),
         unquantized_of(model, layers),
-        MappingProxyType(dropouts),
+        MappingProxyType(dict(dropouts)),
     )

@@ -1,4 +1,4 @@
-"""Network: a model's layers and how their widths hang together, as values without tensors."""
+"""Network: a model's layers and how their widths depend on each other; values without tensors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from autoquant.plan import LayerChoice, Plan
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of an axis: the units of one group of layers, or of none.
+    """A stretch of an axis: the units of one group of layers, or entries that never change.
 
     Attributes:
-        group: whose width it has; None where it never changes.
+        group: the group whose width it has; None where it never changes.
         size: how many units it holds. A unit is the least that can be duplicated: a neuron, a
             channel, or a whole attention head.
         run: entries of the axis that each unit takes, one after the other (an attention head's
             size, or the pixels of a flattened channel).
-        part: which of a group's sets of units, where it has several.
+        part: number of the set of units, where the group has several (outputs that are sliced).
     """
 
     group: str | None
@@ -33,6 +33,7 @@ class Segment:
 
     @property
     def entries(self) -> int:
+        """How long it is."""
         return self.size * self.run
 
 
@@ -40,13 +41,23 @@ Layout = tuple[Segment, ...]
 
 
 def entries_of(layout: Layout) -> int:
-    """How long an axis of this layout is."""
+    """How long an axis is.
+
+    Args:
+        layout: of the axis.
+    """
     return sum(segment.entries for segment in layout)
 
 
 @dataclass(frozen=True)
 class UnquantizedTensor:
-    """A tensor of the model that belongs to no known layer; it is stored as it is."""
+    """A tensor of the model that belongs to no known layer; it is stored as it is.
+
+    Attributes:
+        name: in the model's state_dict.
+        dtype: of torch, without its prefix ("float32").
+        shape: its shape.
+    """
 
     name: str
     dtype: str
@@ -55,18 +66,18 @@ class UnquantizedTensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A model's layers and how their widths hang together. Values only; no tensors.
+    """A model's layers and how their widths depend on each other. Values only; no tensors.
 
     Attributes:
         layers: every layer that a plan chooses for, in the order of the model.
-        norms: layers that have no width of their own and keep their precision; each follows the
-            units that it is given.
-        inputs: the layout of each layer's input features.
+        norms: layers that have no width of their own and keep their precision; each has the units
+            of its input.
+        inputs: the layout of each layer's input features; empty for one that looks up (embedding).
         outputs: the layout of each layer's output units (of one direction), and of each norm's.
         groups: the group of each layer: layers of a group have one width. A group has the name of
             its first layer.
         frozen: groups that cannot grow, and why.
-        unquantized: tensors outside the known layers.
+        unquantized: tensors of the state_dict outside the layers and norms.
         dropouts: the probability of the dropout right before a layer's input, where there is one.
     """
 
@@ -81,30 +92,35 @@ class Network:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the layers, in the order of the model."""
         return tuple(layer.name for layer in self.layers)
 
     @property
-    def known(self) -> tuple[LayerSpec, ...]:
-        """Layers and norms."""
+    def layers_and_norms(self) -> tuple[LayerSpec, ...]:
+        """Layers first, then norms."""
         return (*self.layers, *self.norms)
 
     @property
     def parameters(self) -> int:
-        """Number of weights and biases, of layers that autoquant does not know too.
+        """Number of weights and biases, unquantized tensors included.
 
         A weight that several layers share counts once.
         """
-        return sum(layer.count for layer in self.known) + sum(
-            math.prod(each.shape) for each in self.unquantized
+        return sum(layer.count for layer in self.layers_and_norms) + sum(
+            math.prod(tensor.shape) for tensor in self.unquantized
         )
 
     def members(self, group: str) -> tuple[str, ...]:
-        """Layers whose units belong to a group."""
+        """Names of the layers of a group.
+
+        Args:
+            group: named after its first layer.
+        """
         return tuple(name for name in self.names if self.groups[name] == group)
 
     @cached_property
     def shares(self) -> Mapping[str, str]:
-        """Layers whose weight is another layer's too, and that layer."""
+        """Layers whose weight is that of an earlier layer as well, and that layer; by names."""
         return {
             layer.name: parameter.shared.rpartition(".")[0]
             for layer in self.layers
@@ -113,77 +129,98 @@ class Network:
         }
 
     def why_fixed(self, layer: str) -> str | None:
-        """Why a layer cannot grow, or None where it can."""
+        """Why a layer cannot grow, or None where it can.
+
+        Args:
+            layer: its name.
+        """
         return self.frozen.get(self.groups[layer])
 
     def resized(self, plan: Plan) -> Network:
         """The same network at the widths of a plan.
 
+        Args:
+            plan: a choice for each layer of this network.
+
         Raises:
-            UserError: the plan names other layers, or grows what cannot grow.
+            UserError: the plan names other layers, grows what cannot grow, or gives layers of one
+                group different widths, or layers that share a weight different bits.
         """
         plan.check(self.names)
-        for layer in self.layers:
-            self._check_width(layer, plan)
-        for name, owner in self.shares.items():
-            bits = plan[name].weight_bits, plan[owner].weight_bits
-            if bits[0] != bits[1]:
-                raise UserError(
-                    f"layers that share a weight must have one weight_bits: {owner} has {bits[1]}, "
-                    f"{name} has {bits[0]}"
-                )
-        inputs = {name: _grown(layout, plan) for name, layout in self.inputs.items()}
-        outputs = {name: _grown(layout, plan) for name, layout in self.outputs.items()}
-
+        self._check_widths(plan)
+        self._check_shared_bits(plan)
+        inputs = {name: _at_widths(layout, plan) for name, layout in self.inputs.items()}
+        outputs = {name: _at_widths(layout, plan) for name, layout in self.outputs.items()}
         sizes = {
             layer.name: (
                 entries_of(outputs[layer.name]),
                 entries_of(inputs.get(layer.name, ())) or layer.features,
             )
-            for layer in self.known
+            for layer in self.layers_and_norms
         }
         resized = self.with_sizes(sizes)
         return replace(resized, inputs=MappingProxyType(inputs), outputs=MappingProxyType(outputs))
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> Network:
-        """The same network with other numbers of units and features of some layers."""
+        """The same network with other numbers of units and features of some layers.
+
+        Layouts stay as they are.
+
+        Args:
+            sizes: units (of one direction) and features, by the names of layers and norms.
+        """
 
         def resize(layer: LayerSpec) -> LayerSpec:
-            given = sizes.get(layer.name)
-            return layer if given is None else layer.resized(*given)
+            size = sizes.get(layer.name)
+            return layer if size is None else layer.resized(*size)
 
         return replace(
             self, layers=tuple(map(resize, self.layers)), norms=tuple(map(resize, self.norms))
         )
 
     def sizes(self) -> dict[str, tuple[int, int, int, int]]:
-        """Of layers that are not as they were: units and features, and what they were before."""
+        """Layers and norms that were resized: units, features, units before, features before."""
         return {
             layer.name: (layer.units, layer.features, *layer.original)
-            for layer in self.known
+            for layer in self.layers_and_norms
             if layer.original is not None
         }
 
-    def _check_width(self, layer: LayerSpec, plan: Plan) -> None:
-        width = plan[layer.name].width
-        reason = self.why_fixed(layer.name)
-        if reason is not None and width != 1.0:
-            raise UserError(f"width of {layer.name} must be 1.0 ({reason}), got {width}")
-        first = self.groups[layer.name]
-        if width != plan[first].width:
-            raise UserError(
-                f"layers that share their units must have one width: {first} has "
-                f"{plan[first].width}, {layer.name} has {width}"
-            )
-
     def at_widths(self, widths: Mapping[str, float]) -> Plan:
-        """A plan in float that grows some groups."""
+        """A plan in float that grows some groups.
+
+        Args:
+            widths: multiples of the number of units, by group; 1.0 for others.
+        """
         return Plan(
             {name: LayerChoice(width=widths.get(self.groups[name], 1.0)) for name in self.names}
         )
 
+    def _check_widths(self, plan: Plan) -> None:
+        """Raise a UserError where a plan grows what cannot grow, or splits a group."""
+        for name in self.names:
+            width, reason, first = plan[name].width, self.why_fixed(name), self.groups[name]
+            if reason is not None and width != 1.0:
+                raise UserError(f"width of {name} must be 1.0 ({reason}), got {width}")
+            if width != plan[first].width:
+                raise UserError(
+                    f"layers that share their units must have one width: {first} has "
+                    f"{plan[first].width}, {name} has {width}"
+                )
 
-def _grown(layout: Layout, plan: Plan) -> Layout:
+    def _check_shared_bits(self, plan: Plan) -> None:
+        """Raise a UserError where layers that share a weight have different bits."""
+        for name, owner in self.shares.items():
+            bits, owner_bits = plan[name].weight_bits, plan[owner].weight_bits
+            if bits != owner_bits:
+                raise UserError(
+                    f"layers that share a weight must have one weight_bits: {owner} has "
+                    f"{owner_bits}, {name} has {bits}"
+                )
+
+
+def _at_widths(layout: Layout, plan: Plan) -> Layout:
+    """A layout after growing."""
     return tuple(
         segment
         if segment.group is None

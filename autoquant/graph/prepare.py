@@ -30,71 +30,78 @@ def prepare(model: nn.Module) -> nn.Module:
 
     Linear layers of the copy can run on integer codes, once they are quantized. Weights that a
     known layer computes from others (weight norm, say) are plain weights in the copy.
+
+    Args:
+        model: a float model of any kind; it is left as it is.
     """
-    model = copy.deepcopy(model, _computed(model))
-    if baked := [name for name, module in model.named_modules() if _baked(module)]:
-        log.info("what these compute their weights from is baked into them: %s", ", ".join(baked))
-    if (own := _stand_in(model)) is not None:
-        model = own
-    made: dict[nn.Module, nn.Module] = {}  # a module may be there under several names
+    model = copy.deepcopy(model, _copies_of_computed(model))
+    computed = [name for name, module in model.named_modules() if _make_weights_plain(module)]
+    if computed:
+        log.info(
+            "what these compute their weights from is baked into them: %s", ", ".join(computed)
+        )
+    if (replacement := _replacement(model)) is not None:
+        model = replacement
+    replacements: dict[nn.Module, nn.Module] = {}  # a module may have several names
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is None:
                 continue
-            if child not in made and (own := _stand_in(child)) is not None:
-                made[child] = own
-            if child in made:
-                setattr(parent, name, made[child])
+            if child not in replacements and (replacement := _replacement(child)) is not None:
+                replacements[child] = replacement
+            if child in replacements:
+                setattr(parent, name, replacements[child])
     for module in model.modules():
         if type(module) is nn.Linear:
             IntegerLinear.adopt(module)
     return model
 
 
-def _computed(model: nn.Module) -> dict[int, Tensor]:
-    """What takes the place of tensors that deepcopy refuses: those that weight_norm computed."""
-    held = [vars(module) for module in model.modules()]
-    leaves = (each for each in pytree.tree_leaves(held) if isinstance(each, Tensor))
-    return {id(each): each.detach().clone() for each in leaves if not each.is_leaf}
+def _copies_of_computed(model: nn.Module) -> dict[int, Tensor]:
+    """Copies, by identity, of tensors that deepcopy refuses: those that weight_norm computed."""
+    leaves = pytree.tree_leaves([vars(module) for module in model.modules()])
+    tensors = (leaf for leaf in leaves if isinstance(leaf, Tensor))
+    return {id(tensor): tensor.detach().clone() for tensor in tensors if not tensor.is_leaf}
 
 
 @torch.no_grad()
-def _baked(module: nn.Module) -> bool:
-    """Make plain weights, as they are in eval mode, of those that a layer computes; in place."""
-    known = (*RECURRENT, *CELLS, nn.MultiheadAttention)
-    if kind_of(module) is None and not any(_runs_as(module, each) for each in known):
+def _make_weights_plain(module: nn.Module) -> bool:
+    """Make plain weights, as they are in eval mode, of those that a layer computes; in place.
+
+    Returns:
+        Whether there were any.
+    """
+    torch_modules = (*RECURRENT, *CELLS, nn.MultiheadAttention)
+    if kind_of(module) is None and not any(_runs_as(module, cls) for cls in torch_modules):
         return False
-    hooks: list[Any] = [*module._forward_pre_hooks.values()]
-    found = False
-    for hook in hooks:
-        if isinstance(hook, WeightNorm):
-            remove_weight_norm(module, hook.name)
-        elif isinstance(hook, SpectralNorm):
-            remove_spectral_norm(module, hook.name)
-        found |= isinstance(hook, WeightNorm | SpectralNorm)
-    if parametrize.is_parametrized(module):
-        held: Any = module.eval().parametrizations
-        values = {name: getattr(module, name) for name in held}
-        # not remove_parametrizations: it changes the class, which the user's own model has too
-        module.__class__ = parametrize.type_before_parametrizations(module)
-        del module.parametrizations
-        for name, value in values.items():
-            module.register_parameter(name, nn.Parameter(value))
-        found = True
-    return found
+    hooks = [*module._forward_pre_hooks.values()]
+    norms = [hook for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)]
+    for hook in norms:
+        remove = remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
+        remove(module, hook.name)
+    if not parametrize.is_parametrized(module):
+        return bool(norms)
+    parametrizations: Any = module.eval().parametrizations
+    values = {name: getattr(module, name) for name in parametrizations}
+    # not remove_parametrizations: it changes the class, which the user's own model has too
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
+    return True
 
 
-def _stand_in(module: nn.Module) -> nn.Module | None:
-    """The module of ours that takes a torch module's place, if there is one."""
-    if any(_runs_as(module, each) for each in RECURRENT):
+def _replacement(module: nn.Module) -> nn.Module | None:
+    """The module of autoquant's that takes a torch module's place, if there is one."""
+    if any(_runs_as(module, cls) for cls in RECURRENT):
         return Recurrent.from_torch(module)  # type: ignore[arg-type]
-    if any(_runs_as(module, each) for each in CELLS):
+    if any(_runs_as(module, cls) for cls in CELLS):
         return RecurrentCell.from_torch(module)  # type: ignore[arg-type]
     if _runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
         return Attention.from_torch(module)  # type: ignore[arg-type]
     return None
 
 
-def _runs_as(module: nn.Module, known: type[nn.Module]) -> bool:
+def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:
     """Whether a module is of a class, or of a subclass that has no forward of its own."""
-    return isinstance(module, known) and type(module).forward is known.forward
+    return isinstance(module, cls) and type(module).forward is cls.forward

@@ -1,4 +1,4 @@
-"""New first weights for a model that was widened before it was ever trained."""
+"""New initial weights for a model that was widened before it was ever trained."""
 
 from __future__ import annotations
 
@@ -12,32 +12,36 @@ from autoquant.layers import ParameterSpec
 
 
 @torch.no_grad()
-def redraw(wide: nn.Module, small: nn.Module, before: Network, after: Network, seed: int) -> None:
-    """Draw the weights of ``wide`` that have grown anew, in place.
+def reinitialize(
+    wide: nn.Module, small: nn.Module, before: Network, after: Network, seed: int
+) -> None:
+    """Draw the grown weights of a model anew, in place.
 
-    Duplicated units start as twins, which training hardly parts. Here each value of a grown weight
-    is drawn from the values that the model class gave to the small one, so that it has their
+    Duplicated units begin equal, and training hardly separates them. Here each value of a grown
+    weight is drawn from the values that the model class gave to the small one, so that it has their
     distribution; as for weights drawn by fan-in, the variance falls with the number of columns.
     Biases keep what growing gave them.
 
     Args:
+        wide: the model after ``widen``, whose weights are drawn.
         small: the model as the class makes it.
-        before: its network.
+        before: the network of ``small``.
         after: the network of ``wide``.
+        seed: of the choice of values.
     """
     generator = torch.Generator().manual_seed(seed)
-    for old, new in zip(before.layers, after.layers, strict=True):
-        module, source = wide.get_submodule(new.name), small.get_submodule(old.name)
-        for was, now in zip(old.parameters, new.parameters, strict=True):
-            if was.shape == now.shape or len(now.shape) < 2 or now.shared:
+    for old_layer, new_layer in zip(before.layers, after.layers, strict=True):
+        module, source = wide.get_submodule(new_layer.name), small.get_submodule(old_layer.name)
+        for old, new in zip(old_layer.parameters, new_layer.parameters, strict=True):
+            if old.shape == new.shape or len(new.shape) < 2 or new.shared:
                 continue
-            weight: Tensor = getattr(module, now.name)
-            values: Tensor = getattr(source, was.name).flatten()
-            chosen = torch.randint(values.numel(), now.shape, generator=generator)
-            weight.copy_(values[chosen.to(values.device)] * math.sqrt(_narrowing(was, now)))
+            weight: Tensor = getattr(module, new.name)
+            values: Tensor = getattr(source, old.name).flatten()
+            chosen = torch.randint(values.numel(), new.shape, generator=generator)
+            weight.copy_(values[chosen.to(values.device)] * math.sqrt(_fan_in_ratio(old, new)))
 
 
-def _narrowing(was: ParameterSpec, now: ParameterSpec) -> float:
-    """How many units a weight read over how many it reads now; an embedding reads none."""
-    pairs = zip(was.axes, now.axes, strict=True)
+def _fan_in_ratio(old: ParameterSpec, new: ParameterSpec) -> float:
+    """How many units a weight read over how many it reads now; 1 for an embedding."""
+    pairs = zip(old.axes, new.axes, strict=True)
     return math.prod(a.size / b.size for a, b in pairs if a.role in ("in", "hidden"))

@@ -1,4 +1,4 @@
-"""y = x W^T + b, on integers where both factors are marked with their codes."""
+"""y = x W^T + b, with integer codes where both factors have quantization parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoquant.kernels.matmul import narrowed, product
 from autoquant.quantization import native
 from autoquant.quantization.codes import QuantParams, quant_params_of
 from autoquant.quantization.native.matrix import Int, Matrix, Pointer
-from autoquant.quantization.native.pointwise import by_rows
+from autoquant.quantization.native.pointwise import has_row_scales
 
 Int64 = ctypes.c_int64
 WORTH_A_THREAD = 1 << 18  # multiplications
@@ -43,18 +43,28 @@ class IntegerLinearJob(ctypes.Structure):
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """inputs [..., K], weight [N, K], bias [N] or None -> [..., N].
+    """The linear layer, [..., N].
 
     The sums over K are exact integers where inputs and weight are fake-quantized and the compiled
     kernels suit; gradients are float, those of the float product.
+
+    Args:
+        inputs: [..., K].
+        weight: [N, K].
+        bias: [N] or None.
     """
     compute = current()
-    codings = quant_params_of(inputs), quant_params_of(weight)
-    if not _suits(inputs, weight, bias, *codings, compute):
-        # else torch sums in another order where the weight wants a gradient than where it does not
+    input_params, weight_params = quant_params_of(inputs), quant_params_of(weight)
+    if (
+        input_params is None
+        or weight_params is None
+        or compute.kernel not in ("auto", "native")
+        or not _suits(inputs, weight, bias, input_params, weight_params)
+    ):
+        # contiguous: else the order of torch's sums depends on whether the weight needs a gradient
         return F.linear(inputs.contiguous(), weight, bias)
     flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
-    result: Tensor = _Linear.apply(flat, weight, bias, *codings, compute)  # type: ignore[no-untyped-call]
+    result: Tensor = _Linear.apply(flat, weight, bias, input_params, weight_params, compute)  # type: ignore[no-untyped-call]
     return result.view(*inputs.shape[:-1], -1)
 
 
@@ -62,41 +72,67 @@ def _suits(
     inputs: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    first: QuantParams | None,
-    second: QuantParams | None,
-    compute: Compute,
+    input_params: QuantParams,
+    weight_params: QuantParams,
 ) -> bool:
-    if first is None or second is None or compute.kernel not in ("auto", "native"):
-        return False
+    """Whether the integer kernel can compute the product.
+
+    Args:
+        inputs: as in ``linear``.
+        weight: as in ``linear``.
+        bias: as in ``linear``.
+        input_params: of the inputs.
+        weight_params: of the weight.
+    """
     tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
-    plain = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in tensors)
-    whole = first.scale.numel() == 1 and first.grid.offset == 0 and by_rows(weight, second.scale)
-    return plain and whole and _fit(inputs, weight, bias) and native.available()
+    floats = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
+    one_scale = input_params.scale.numel() == 1 and input_params.grid.offset == 0
+    scales = one_scale and has_row_scales(weight, weight_params.scale)
+    return floats and scales and _shapes_fit(inputs, weight, bias) and native.available()
 
 
-def _fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether shapes are what they must be; torch has words for those that are not."""
+def _shapes_fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether shapes are what they must be; torch reports those that are not.
+
+    Args:
+        inputs: as in ``linear``.
+        weight: as in ``linear``.
+        bias: as in ``linear``.
+    """
     if weight.ndim != 2 or inputs.numel() == 0 or weight.shape[1] >= MAX_COLUMNS:
         return False
     return inputs.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
 
 
 class _Linear(torch.autograd.Function):
+    """The integer product, with the gradients of the float product."""
+
     @staticmethod
     def forward(
         ctx: Any,
         inputs: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        of_inputs: QuantParams,
-        of_weight: QuantParams,
+        input_params: QuantParams,
+        weight_params: QuantParams,
         compute: Compute,
     ) -> Tensor:
+        """Multiply.
+
+        Args:
+            ctx: what autograd keeps for backward.
+            inputs: [rows, K].
+            weight: as in ``linear``.
+            bias: as in ``linear``.
+            input_params: of the inputs.
+            weight_params: of the weight.
+            compute: precision of the backward pass.
+        """
         ctx.save_for_backward(inputs, weight)
         ctx.has_bias, ctx.compute = bias is not None, compute
-        matrix = native.pack_values(weight, of_weight)
-        scales = (of_weight.scale * of_inputs.scale).float().reshape(-1)
-        out = integer_product(inputs, matrix, of_inputs, scales, bias)
+        matrix = native.pack_values(weight, weight_params)
+        scales = (weight_params.scale * input_params.scale).float().reshape(-1)
+        out = integer_product(inputs, matrix, input_params, scales, bias)
         if out is None:  # integers cannot hold a NaN
             return F.linear(inputs, weight, bias)
         return out
@@ -105,31 +141,35 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
-        wanted, precision = ctx.needs_input_grad, ctx.compute.precision_on(grad.device)
-        left = right = None
-        if wanted[0]:
-            left = product(grad, narrowed(weight, precision))
-        if wanted[1]:
-            right = product(grad.t(), narrowed(inputs, precision))
-        bias = grad.sum(0) if ctx.has_bias and wanted[2] else None
-        return left, right, bias, None, None, None
+        need_inputs, need_weight, need_bias, *_ = ctx.needs_input_grad
+        precision = ctx.compute.precision_on(grad.device)
+        grad_inputs = grad_weight = None
+        if need_inputs:
+            grad_inputs = product(grad, narrowed(weight, precision))
+        if need_weight:
+            grad_weight = product(grad.t(), narrowed(inputs, precision))
+        grad_bias = grad.sum(0) if ctx.has_bias and need_bias else None
+        return grad_inputs, grad_weight, grad_bias, None, None, None
 
 
 def integer_product(
-    values: Tensor, matrix: Matrix, coding: QuantParams, scales: Tensor, bias: Tensor | None
+    values: Tensor, matrix: Matrix, params: QuantParams, scales: Tensor, bias: Tensor | None
 ) -> Tensor | None:
-    """values [rows, K] (quantized on the way) times a matrix [N, K] -> [rows, N].
+    """Values times a packed matrix, [rows, N]; the values are quantized first.
 
     Args:
-        coding: of the values; one step size.
-        scales: [N] or [1], step of a row times step of the values.
+        values: [rows, K].
+        matrix: codes [N, K].
+        params: of the values; one scale.
+        scales: [N] or [1], scale of each row of the matrix times that of the values.
+        bias: [N] or None.
 
     Returns:
         None where a value or a weight is NaN.
     """
     struct = matrix.struct
     stride = stride_of(values.shape[1])
-    codes, sums, finite = native.encode(values, float(coding.scale), coding.grid, stride)
+    codes, sums, finite = native.encode(values, float(params.scale), params.grid, stride)
     if not (finite and matrix.finite):
         return None
     out = values.new_empty(values.shape[0], struct.rows)
@@ -142,8 +182,8 @@ def integer_product(
         native.pointer(codes),
         native.pointer(sums),
         stride,
-        coding.grid.qmin,
-        coding.grid.qmax,
+        params.grid.qmin,
+        params.grid.qmax,
         native.pointer(out),
         0,
         values.shape[0],
@@ -155,22 +195,31 @@ def integer_product(
 
 
 def stride_of(columns: int) -> int:
-    """Bytes of a row of activation codes: whole chunks of 32 columns."""
+    """Bytes of a row of activation codes: whole chunks of 32 columns.
+
+    Args:
+        columns: codes of a row.
+    """
     return -(-columns // 32) * 32
 
 
 def _run(job: IntegerLinearJob, multiplications: int) -> None:
-    """On several threads: shares of the rows, or of the blocks of units where rows are few."""
+    """Run on several threads, each with a share of the rows, or of the units where rows are few.
+
+    Args:
+        job: all rows and units.
+        multiplications: for each row.
+    """
     kernel = native.function("linear", None)
     by_rows = job.row1 >= 4 * torch.get_num_threads()
     names = ("row0", "row1") if by_rows else ("block0", "block1")
     count = job.row1 if by_rows else job.block1
-    each = multiplications * job.row1 // count  # work of one share's item
+    item_work = multiplications * job.row1 // count
 
-    def share(first: int, end: int) -> None:
-        own = IntegerLinearJob.from_buffer_copy(job)
-        setattr(own, names[0], first)
-        setattr(own, names[1], end)
-        kernel(ctypes.byref(own))
+    def run_share(first: int, end: int) -> None:
+        share = IntegerLinearJob.from_buffer_copy(job)
+        setattr(share, names[0], first)
+        setattr(share, names[1], end)
+        kernel(ctypes.byref(share))
 
-    native.parallel(share, count, least=max(1, WORTH_A_THREAD // max(1, each)))
+    native.parallel(run_share, count, least=max(1, WORTH_A_THREAD // max(1, item_work)))

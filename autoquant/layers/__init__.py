@@ -1,4 +1,4 @@
-"""The kinds of layer that autoquant quantizes and grows, one family a file.
+"""Layer kinds: the modules that autoquant quantizes and grows, one family a file.
 
 Every module of this folder is imported here, so that a kind is known as soon as its file exists.
 """

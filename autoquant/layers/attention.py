@@ -16,11 +16,17 @@ class Attention(nn.Module):
     """Multi-head attention from four linear layers; inputs and outputs as nn.MultiheadAttention's.
 
     Args:
-        head: size of a head D; the number of heads H is the projections' size over it.
+        query: projects queries, [..., E] -> [..., H*D].
+        key: projects keys, to the same width.
+        value: projects values, to the same width.
+        out: projects the heads' outputs, [..., H*D] -> [..., E].
+        head: size of a head D; the number of heads H is the projections' width divided by it.
+        dropout: probability that an attention weight is dropped in training.
+        batch_first: whether inputs and outputs are [B, L, E], not [L, B, E].
     """
 
-    in_proj_bias = None  # these two keep nn.TransformerEncoderLayer off its fused path,
-    _qkv_same_embed_dim = False  # which would read the weights around these layers
+    in_proj_bias = None  # these two keep nn.TransformerEncoderLayer from its fused path,
+    _qkv_same_embed_dim = False  # which would read the weights and not call the layers
 
     def __init__(
         self,
@@ -43,18 +49,28 @@ class Attention(nn.Module):
 
     @staticmethod
     def suits(module: nn.MultiheadAttention) -> bool:
-        """Whether a module has nothing beside its projections."""
+        """Whether a module has no weights beside its projections.
+
+        Args:
+            module: of torch.
+        """
         return module.bias_k is None and not module.add_zero_attn
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention) -> Attention:
-        """The same function as a torch module, with a copy of its weights."""
+        """The same function as a torch module, with a copy of its weights.
+
+        Args:
+            module: of torch; ``suits`` must hold.
+        """
         size = module.embed_dim
-        whole: Any = module.in_proj_weight
+        joint_weight: Any = module.in_proj_weight
         weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        given: Any = module.in_proj_bias
-        biases = (None,) * 3 if given is None else given.chunk(3)
-        pairs = zip(weights if whole is None else whole.chunk(3), biases, strict=True)
+        if joint_weight is not None:
+            weights = joint_weight.chunk(3)
+        joint_bias: Any = module.in_proj_bias
+        biases = (None,) * 3 if joint_bias is None else joint_bias.chunk(3)
+        pairs = zip(weights, biases, strict=True)
         query, key, value = (_linear(weight, bias) for weight, bias in pairs)
         attention = cls(
             query,
@@ -78,15 +94,31 @@ class Attention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """See nn.MultiheadAttention."""
-        single = query.ndim == 2
-        axis = 1 if single and not self.batch_first else 0
+        """See nn.MultiheadAttention: the same inputs and outputs, with or without a batch axis.
+
+        Args:
+            query: [L, B, E], or [B, L, E] if batch_first, or [L, E].
+            key: the same with S positions.
+            value: the same with S positions.
+            key_padding_mask: [B, S] or [S]: True, or minus infinity, for positions that no query
+                attends to.
+            need_weights: whether attention weights are returned; else None in their place.
+            attn_mask: [L, S] or [B*H, L, S]: True for pairs that do not attend to each other, or
+                floats that are added to the scores.
+            average_attn_weights: whether the weights of all heads are averaged.
+            is_causal: has no effect; ``attn_mask`` says which positions are masked.
+
+        Returns:
+            outputs, laid out as the queries, and attention weights [B, L, S] or [B, H, L, S].
+        """
+        unbatched = query.ndim == 2
+        axis = 1 if unbatched and not self.batch_first else 0
         inputs: Any = (query, key, value)
-        if single:
-            inputs = [each.unsqueeze(axis) for each in inputs]
+        if unbatched:
+            inputs = [values.unsqueeze(axis) for values in inputs]
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         if not self.batch_first:
-            inputs = [each.transpose(0, 1) for each in inputs]
+            inputs = [values.transpose(0, 1) for values in inputs]
         layers = self.q_proj, self.k_proj, self.v_proj
         q, k, v = (self._heads(layer(x)) for layer, x in zip(layers, inputs, strict=True))
         mask = _mask(q, k, attn_mask, key_padding_mask)
@@ -95,8 +127,8 @@ class Attention(nn.Module):
         output = output if self.batch_first else output.transpose(0, 1)
         if weights is not None:
             weights = weights.mean(1) if average_attn_weights else weights
-            weights = weights.squeeze(0) if single else weights
-        return output.squeeze(axis) if single else output, weights
+            weights = weights.squeeze(0) if unbatched else weights
+        return output.squeeze(axis) if unbatched else output, weights
 
     def _heads(self, values: Tensor) -> Tensor:
         """[B, L, H*D] -> [B, H, L, D]."""
@@ -105,6 +137,15 @@ class Attention(nn.Module):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
+        """The heads' outputs [B, H, L, D] and attention weights.
+
+        Args:
+            q: queries [B, H, L, D].
+            k: keys [B, H, S, D].
+            v: values [B, H, S, D].
+            mask: added to scores [B, H, L, S], or None.
+            need_weights: whether the weights are returned; else torch's fused kernel runs.
+        """
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
             return F.scaled_dot_product_attention(q, k, v, mask, dropout), None
@@ -115,18 +156,25 @@ class Attention(nn.Module):
 
 
 def _mask(q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None) -> Tensor | None:
-    """What is added to scores [B, H, L, S]."""
+    """What is added to scores [B, H, L, S], or None.
+
+    Args:
+        q: queries [B, H, L, D].
+        k: keys [B, H, S, D].
+        attn_mask: as ``Attention.forward`` has it.
+        padding: the key padding mask [B, S], or None.
+    """
     total = None if attn_mask is None else _additive(attn_mask, q.dtype)
     if total is not None and total.ndim == 3:
         total = total.view(len(q), -1, *total.shape[1:])
     if padding is not None:
-        own = _additive(padding, q.dtype).view(len(q), 1, 1, k.shape[2])
-        total = own if total is None else total + own
+        of_keys = _additive(padding, q.dtype).view(len(q), 1, 1, k.shape[2])
+        total = of_keys if total is None else total + of_keys
     return total
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask whose True means hidden, or that is added as it is."""
+    """A mask of booleans (True: masked) as one that is added; one of floats as it is."""
     if mask.dtype != torch.bool:
         return mask.to(dtype)
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
@@ -135,8 +183,8 @@ def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
 @torch.no_grad()
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     out, features = weight.shape
-    made = nn.Linear(features, out, bias is not None, weight.device, weight.dtype)
-    made.weight.copy_(weight)
+    linear = nn.Linear(features, out, bias is not None, weight.device, weight.dtype)
+    linear.weight.copy_(weight)
     if bias is not None:
-        made.bias.copy_(bias)
-    return made
+        linear.bias.copy_(bias)
+    return linear

@@ -13,15 +13,27 @@ from autoquant.quantization.codes import rows_of
 
 
 class IntegerLinear(nn.Linear):
-    """nn.Linear by ``kernels.linear``: on integers where input and weight are marked with codes."""
+    """nn.Linear by ``kernels.linear``: on integers where input and weight have codes."""
 
     @classmethod
     def adopt(cls, module: nn.Linear) -> None:
-        """Make a plain nn.Linear one of these, in place; it keeps its parameters and hooks."""
+        """Make a plain nn.Linear one of these, in place; it keeps its parameters and hooks.
+
+        Args:
+            module: of the class nn.Linear itself.
+        """
         module.__class__ = cls
 
     def forward(self, input: Tensor, units: Tensor | None = None) -> Tensor:
-        """input [..., in] -> [..., out]; with ``units``, ids [n], only these outputs: [..., n]."""
+        """The product, and the bias.
+
+        Args:
+            input: [..., in].
+            units: indices [n] of the outputs that are computed; None for all.
+
+        Returns:
+            [..., out], or [..., n].
+        """
         if units is None:
             return linear(input, self.weight, self.bias)
         bias: Tensor | None = self.bias
@@ -36,28 +48,32 @@ class Linear:
     name = "linear"
 
     def describe(self, name: str, module: nn.Linear) -> LayerSpec:
+        """See ``LayerKind.describe``."""
         out, features = module.out_features, module.in_features
         axes = Axis("out", out), Axis("in", features)
         parameters = weight_and_bias(axes, out, bias=module.bias is not None)
         return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
         return {"out_features": spec.units, "in_features": spec.features}
 
 
 @layer_kind(nn.Bilinear)
 class Bilinear:
-    """torch.nn.Bilinear: y = x A z + b, weight [out, in of x, in of z]; z's features stay."""
+    """torch.nn.Bilinear: y = x A z + b, weight [out, in of x, in of z]; z's width is fixed."""
 
     name = "bilinear"
 
     def describe(self, name: str, module: nn.Bilinear) -> LayerSpec:
+        """See ``LayerKind.describe``."""
         out, features = module.out_features, module.in1_features
         axes = Axis("out", out), Axis("in", features), Axis("fixed", module.in2_features)
         parameters = weight_and_bias(axes, out, bias=module.bias is not None)
         return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
         return {"out_features": spec.units, "in1_features": spec.features}
 
 
@@ -68,9 +84,11 @@ class TransposedLinear:
     name = "linear"
 
     def describe(self, name: str, module: Any) -> LayerSpec:
+        """See ``LayerKind.describe``."""
         features, out = module.weight.shape
         parameters = weight_and_bias((Axis("in", features), Axis("out", out)), out, bias=True)
         return LayerSpec(name, self.name, parameters, out, features)
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
         return {"nf": spec.units, "nx": spec.features}

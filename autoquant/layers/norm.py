@@ -1,7 +1,7 @@
-"""Norms over each channel, or each group of channels: they follow the units of their input.
+"""Norms over each channel, or each group of channels: their units are those of their input.
 
-A LayerNorm looks across all of its units: units before it cannot grow one by one, and it needs no
-kind of its own.
+A LayerNorm normalizes over all of its units: single units before it cannot be added, and it needs
+no kind of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
-NAMES = ("weight", "bias", "running_mean", "running_var")
+PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 @layer_kind(nn.BatchNorm1d, "batchnorm", 1, "num_features")
@@ -26,7 +26,13 @@ NAMES = ("weight", "bias", "running_mean", "running_var")
 @layer_kind(nn.GroupNorm, "groupnorm", 1, "num_channels")
 @layer_kind("timm.layers.norm_act.BatchNormAct2d", "batchnorm", 1, "num_features")
 class Norm:
-    """BatchNorm, InstanceNorm and GroupNorm; with groups of channels, whole groups grow."""
+    """BatchNorm, InstanceNorm and GroupNorm; with groups of channels, whole groups are added.
+
+    Args:
+        name: of the kind.
+        axis: of the channels.
+        size: attribute of the module that holds the number of channels.
+    """
 
     def __init__(self, name: str, axis: int, size: str) -> None:
         self.name = name
@@ -34,11 +40,12 @@ class Norm:
         self._size = size
 
     def describe(self, name: str, module: Any) -> LayerSpec:
+        """See ``LayerKind.describe``."""
         units = getattr(module, self._size)
         parameters = tuple(
-            ParameterSpec(each, (Axis("out", units),), "norm")
-            for each in NAMES
-            if getattr(module, each, None) is not None
+            ParameterSpec(parameter, (Axis("out", units),), "norm")
+            for parameter in PARAMETERS
+            if getattr(module, parameter, None) is not None
         )
         return LayerSpec(
             name,
@@ -52,5 +59,6 @@ class Norm:
         )
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
         groups = {"num_groups": spec.blocks} if self.name == "groupnorm" else {}
         return {self._size: spec.units} | groups

@@ -1,7 +1,7 @@
 """Sequences of several lengths as rows [N, W], as PackedSequence holds them.
 
-The rows of all sequences at the first step, then at the second, and so on; at each step ``sizes``
-says how many of the sequences, longest first, are still active.
+The rows of all sequences at the first time step come first, then those at the second, and so on.
+``sizes`` says how many of the sequences, longest first, are active at each time step.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from autoquant.errors import UserError
 from autoquant.quantization.codes import attach_quant_params, quant_params_of
 
 
-def sizes_of(packed: PackedSequence) -> list[int]:
-    """How many sequences are active at each step.
+def batch_sizes(packed: PackedSequence) -> list[int]:
+    """How many sequences are active at each time step.
+
+    Args:
+        packed: from user code.
 
     Raises:
-        UserError: they do not describe the rows.
+        UserError: its batch sizes do not describe its rows.
     """
     sizes: list[int] = packed.batch_sizes.tolist()
     rows = len(packed.data)
@@ -32,20 +35,28 @@ def sizes_of(packed: PackedSequence) -> list[int]:
     return sizes
 
 
-def mirrored(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Each sequence of [N, W] from its own end to its start; twice is as before."""
+def reverse_sequences(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Reverse each sequence in time; its quantization parameters stay attached.
+
+    Args:
+        rows: [N, W].
+        sizes: active sequences at each time step.
+
+    Returns:
+        [N, W]; the same function applied again gives the rows as they were.
+    """
     if sizes[0] == sizes[-1]:
-        turned = rows.reshape(len(sizes), sizes[0], rows.shape[1]).flip(0).flatten(0, 1)
+        result = rows.reshape(len(sizes), sizes[0], rows.shape[1]).flip(0).flatten(0, 1)
     else:
-        turned = rows.index_select(0, _mirror(sizes).to(rows.device))
-    coding = quant_params_of(rows)  # rows of the same codes, in another order
-    return turned if coding is None else attach_quant_params(turned, coding)
+        result = rows.index_select(0, _reversed_rows(sizes).to(rows.device))
+    params = quant_params_of(rows)
+    return result if params is None else attach_quant_params(result, params)
 
 
-def _mirror(sizes: Sequence[int]) -> Tensor:
-    """For each row the one that it changes places with, [N]."""
+def _reversed_rows(sizes: Sequence[int]) -> Tensor:
+    """For each row the index of the row that takes its place, [N]."""
     active = torch.tensor(sizes)  # [T]
-    starts = active.cumsum(0) - active  # the first row of each step
+    starts = active.cumsum(0) - active  # the first row of each time step
     lengths = (active[:, None] > torch.arange(sizes[0])).sum(0)  # of each sequence, [B]
     step = torch.arange(len(active)).repeat_interleave(active)
     sequence = torch.arange(len(step)) - starts[step]

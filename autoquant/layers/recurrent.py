@@ -1,7 +1,6 @@
-"""One layer of a recurrent stack: a width and bits of its own, a hidden state to be quantized.
+"""One layer of a recurrent stack, with a width and bits of its own and a quantized hidden state.
 
-torch's two biases of a gate are one here (they are only ever added), except for the GRU's
-candidate.
+torch's two biases of a gate are one here: they are only added. The GRU's candidate keeps both.
 """
 
 from __future__ import annotations
@@ -12,36 +11,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.kernels import Cell, State, Weights, recur
-from autoquant.layers.packed_sequence import mirrored
+from autoquant.kernels import Cell, Recurrence, State, Weights, recur
+from autoquant.layers.packed_sequence import reverse_sequences
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
 SUFFIXES = ("", "_reverse")
 PROJECTION = "weight_hr"
-UPWARDS = 1 + 1e-6
-"""Makes sure of how a start of 1/2 is rounded, which lies halfway between two levels of [0, 1]: a
-step size is not exact to the last bit. Bit-RNN rounds it up."""
-PAIRS = (("weight_ih", "candidate_ih"), ("weight_hh", "candidate_hh"), ("bias", "candidate_bias"))
-"""Of a GRU that resets first: parameters of its gates, and of its candidate."""
+ROUND_HALF_UP = 1 + 1e-6
+"""Factor of an initial value before it is quantized. An initial value of 1/2 lies halfway between
+two levels of [0, 1], and a scale is not exact to the last bit; Bit-RNN rounds it up."""
+RESETS_FIRST_PARAMETERS = (
+    ("weight_ih", "candidate_ih"),
+    ("weight_hh", "candidate_hh"),
+    ("bias", "candidate_bias"),
+)
+"""Names of parameters of a GRU that resets first: of its gates, and of its candidate."""
 
 
 class RecurrentLayer(nn.Module):
     """One layer of a stack, in one or both directions.
 
     Parameters (and the same with suffix ``_reverse``), with G gates and H cells: weight_ih
-    [G*H, I], weight_hh [G*H, W], bias [G*H], for a GRU bias_hn [H]. The layer is W wide: W is H, or
-    P where an LSTM projects its hidden state by weight_hr [P, H].
+    [G*H, I], weight_hh [G*H, W], bias [G*H], for a GRU bias_hn [H]. The width W of the layer is H,
+    or P where an LSTM projects its hidden state by weight_hr [P, H].
 
-    Of a GRU that resets first these are the two gates' alone, G = 2; the candidate's are
+    In a GRU that resets first these belong to the two gates alone, G = 2; the candidate has
     candidate_ih [H, I], candidate_hh [H, H] and candidate_bias [H]. Bit-RNN has two matrices there,
-    each with a step size of its own.
+    each with a scale of its own.
 
     Args:
+        cell: computes one time step.
         features: input features I.
         cells: H.
+        bidirectional: whether a second direction runs from the last time step to the first.
+        bias: whether there are biases.
         projection: P; 0 for no projection.
-        initial: what a state is filled with where none is given.
+        initial: the value of an initial state that is not given.
+
+    Attributes:
+        hidden_quantizer: of the hidden state, or None.
+        unit_sources: where the layer was widened: for each unit the one that it was copied from, or
+            a negative number.
     """
 
     unit_sources: Tensor
@@ -79,6 +90,7 @@ class RecurrentLayer(nn.Module):
 
     @property
     def directions(self) -> int:
+        """Number of directions D."""
         return 2 if self.bidirectional else 1
 
     @property
@@ -92,27 +104,41 @@ class RecurrentLayer(nn.Module):
         return (self.units, self.hidden_size) if self.cell.kind == "lstm" else (self.units,)
 
     @property
-    def products(self) -> tuple[tuple[str, str], ...]:
-        """Names of the input and recurrent weights whose products are added up."""
-        gates, candidate = zip(*PAIRS[:2], strict=True)
+    def weight_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Names of the input and recurrent weights whose products are added, pair by pair."""
+        gates, candidate = zip(*RESETS_FIRST_PARAMETERS[:2], strict=True)
         return (gates, candidate) if self.cell.resets_first else (gates,)
 
-    def start(self, batch: int, like: Tensor) -> State:
-        """The state [B, W] of one direction where none is given.
+    def initial_state(self, batch: int, inputs: Tensor) -> State:
+        """The state of one direction where none is given.
 
-        An LSTM's c starts on the grid of h, as in Bit-RNN; h itself is rounded by the kernels.
+        An LSTM's c is quantized as h is, as in Bit-RNN; the kernels quantize h itself.
+
+        Args:
+            batch: number of sequences B.
+            inputs: whose dtype and device the state has.
+
+        Returns:
+            h [B, W], and for an LSTM c [B, H].
         """
         quantizer: Any = self.hidden_quantizer
         observes = getattr(quantizer, "observed", None) is not None
         rounds = self.initial != 0 and quantizer is not None and not observes
-        value = self.initial * UPWARDS if rounds else self.initial
-        parts = tuple(like.new_full((batch, width), value) for width in self.state_widths)
+        value = self.initial * ROUND_HALF_UP if rounds else self.initial
+        parts = tuple(inputs.new_full((batch, width), value) for width in self.state_widths)
         return (parts[0], *map(quantizer, parts[1:])) if rounds else parts
 
     def weights(self, suffix: str) -> Weights:
-        """The weights of one direction, quantized where they are parametrized."""
+        """The weights of one direction, quantized where they are parametrized.
+
+        Args:
+            suffix: of the direction's parameters: one of SUFFIXES.
+        """
         if self.cell.resets_first:
-            parts = ([getattr(self, name + suffix, None) for name in pair] for pair in PAIRS)
+            parts = (
+                [getattr(self, name + suffix, None) for name in pair]
+                for pair in RESETS_FIRST_PARAMETERS
+            )
             return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in parts))  # type: ignore[arg-type]
         names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
         return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
@@ -120,23 +146,22 @@ class RecurrentLayer(nn.Module):
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
     ) -> tuple[Tensor, list[State]]:
-        """Run over time; ``inputs`` go to the kernel as they come, with what they are marked with.
+        """Run over time; the quantization parameters of the inputs reach the kernel.
 
         Args:
-            inputs: [N, I], the steps one after the other.
-            sizes: for each step how many sequences are still active; see kernels.reference.recur.
-            states: of each direction, each part [B, W] or, for c, [B, H].
+            inputs: [N, I], the time steps one after the other.
+            sizes: how many sequences are active at each time step; see kernels.Recurrence.
+            states: the initial state of each direction, each part [B, W] or, for c, [B, H].
 
         Returns:
-            [N, D*W], and the states of each sequence after its own last step.
+            [N, D*W], and the state of each direction and sequence after its own last time step.
         """
         outputs, last = [], []
         for suffix, state in zip(SUFFIXES, states, strict=False):
-            flowing = mirrored(inputs, sizes) if suffix else inputs
-            out, end = recur(
-                self.cell, flowing, sizes, self.weights(suffix), state, self.hidden_quantizer
-            )
-            outputs.append(mirrored(out, sizes) if suffix else out)
+            rows = reverse_sequences(inputs, sizes) if suffix else inputs
+            weights, quantize = self.weights(suffix), self.hidden_quantizer
+            hidden, end = recur(Recurrence(self.cell, rows, sizes, weights, state, quantize))
+            outputs.append(reverse_sequences(hidden, sizes) if suffix else hidden)
             last.append(end)
         return (torch.cat(outputs, -1) if self.bidirectional else outputs[0]), last
 
@@ -148,15 +173,17 @@ def copy_weights(
     """Copy the weights of one direction from a torch module.
 
     Args:
-        suffix: of the layer's parameters.
-        tag: of the module's, such as "_l0_reverse".
+        module: of torch.
+        layer: gets the weights.
+        suffix: of the layer's parameters: one of SUFFIXES.
+        tag: suffix of the module's parameters, such as "_l0_reverse"; nothing for a cell's.
     """
     for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
         getattr(layer, name + suffix).copy_(getattr(module, name + tag))
     if not module.bias:
         return
     first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag).clone()
-    if layer.cell.kind == "gru":  # the candidate's second bias stands inside the reset gate
+    if layer.cell.kind == "gru":  # the reset gate multiplies the candidate's second bias
         candidate = second[-layer.hidden_size :]
         getattr(layer, "bias_hn" + suffix).copy_(candidate)
         candidate.zero_()
@@ -165,14 +192,15 @@ def copy_weights(
 
 @layer_kind(RecurrentLayer)
 class RecurrentKind:
-    """One layer of a recurrent stack; both directions share a width and bits.
+    """One layer of a recurrent stack; both directions have one width and the same bits.
 
-    With a projection its rows are the layer's units, and the cells behind it stay as they are.
+    With a projection its rows are the layer's units, and the number of cells never changes.
     """
 
     name = "recurrent"
 
     def describe(self, name: str, module: RecurrentLayer) -> LayerSpec:
+        """See ``LayerKind.describe``."""
         parameters = tuple(
             parameter
             for suffix in SUFFIXES[: module.directions]
@@ -189,6 +217,7 @@ class RecurrentKind:
         )
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
         projected = any(parameter.name == PROJECTION for parameter in spec.parameters)
         units = "proj_size" if projected else "hidden_size"
         return {units: spec.units, "input_size": spec.features}
@@ -198,7 +227,7 @@ def _parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
     """The parameters of one direction."""
     units, cells, gates = module.units, module.hidden_size, module.cell.gates
     if module.cell.resets_first:
-        return _parameters_of_two(module, suffix)
+        return _resets_first_parameters(module, suffix)
     rows = Axis("fixed" if module.proj_size else "out", gates * cells, gates)
     inputs, hidden = Axis("in", module.input_size), Axis("hidden", units)
     parameters = [
@@ -215,17 +244,16 @@ def _parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
     return parameters
 
 
-def _parameters_of_two(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
+def _resets_first_parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:
     """Those of one direction of a GRU that resets first: of its two gates, and its candidate."""
     units, inputs = module.units, Axis("in", module.input_size)
-    rows = Axis("out", 2 * units, 2), Axis("out", units)
     parameters = []
-    for part, own in enumerate(rows):
-        weight_ih, weight_hh, bias = (pair[part] + suffix for pair in PAIRS)
+    for part, rows in enumerate((Axis("out", 2 * units, 2), Axis("out", units))):
+        weight_ih, weight_hh, bias = (pair[part] + suffix for pair in RESETS_FIRST_PARAMETERS)
         parameters += [
-            ParameterSpec(weight_ih, (own, inputs), "weight"),
-            ParameterSpec(weight_hh, (own, Axis("hidden", units)), "recurrent"),
+            ParameterSpec(weight_ih, (rows, inputs), "weight"),
+            ParameterSpec(weight_hh, (rows, Axis("hidden", units)), "recurrent"),
         ]
         if module.has_bias:
-            parameters.append(ParameterSpec(bias, (own,), "bias"))
+            parameters.append(ParameterSpec(bias, (rows,), "bias"))
     return parameters

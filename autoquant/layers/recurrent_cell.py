@@ -1,4 +1,4 @@
-"""``RecurrentCell``: stands in for nn.LSTMCell, GRUCell and RNNCell in the user's own loops."""
+"""``RecurrentCell``: replaces nn.LSTMCell, GRUCell and RNNCell in the user's own time loops."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer, copy_weights
 from autoquant.layers.registry import layer_kind
-from autoquant.layers.states import fitted
+from autoquant.layers.states import widen_state
 
 
 class RecurrentCell(RecurrentLayer):
-    """One step at each call; parameters as in RecurrentLayer.
+    """One time step at each call; parameters as in RecurrentLayer.
 
-    The state that comes back is quantized, as it is inside a stack. A state as wide as the cell
-    was before it was widened is taken too: duplicated units get their source's value.
+    The returned state is quantized, as it is inside a stack. A state of the width that the cell had
+    before it was widened is accepted too: duplicated units get their source's value.
+
+    Attributes:
+        original_size: the width before widening.
     """
+
+    original_size: int
 
     @classmethod
     def from_torch(cls, module: nn.RNNCellBase) -> RecurrentCell:
-        """The same function as a torch module, with a copy of its weights."""
+        """The same function as a torch module, with a copy of its weights.
+
+        Args:
+            module: of torch.
+        """
         cell = cls(
             Cell(_kind(module)),  # type: ignore[arg-type]
             module.input_size,
@@ -35,17 +44,18 @@ class RecurrentCell(RecurrentLayer):
         copy_weights(module, cell)
         return cell.train(module.training)
 
-    original_size: int
-
     def forward(self, inputs: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
-        """One step.
+        """One time step.
 
         Args:
             inputs: [B, I] or [I].
             hx: h or (h, c), each [B, H] or [H]; zeros where None.
 
         Returns:
-            the next state, as torch's cells do.
+            the next state in the form that torch's cells return.
+
+        Raises:
+            UserError: inputs or state have another shape.
         """
         if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
             shape = list(inputs.shape)
@@ -59,14 +69,14 @@ class RecurrentCell(RecurrentLayer):
 
     def _state(self, rows: Tensor, hx: Any) -> State:
         if hx is None:
-            return self.start(len(rows), rows)
+            return self.initial_state(len(rows), rows)
         parts = hx if self.cell.kind == "lstm" else (hx,)
         parts = tuple(part if part.ndim == 2 else part.unsqueeze(0) for part in parts)
         for part in parts:
             if len(part) != len(rows) or part.shape[1] not in (self.units, self.original_size):
                 wanted, came = [len(rows), self.units], list(part.shape)
                 raise UserError(f"the state of a cell must be {wanted}, got {came}")
-        return tuple(fitted(part, self) for part in parts)
+        return tuple(widen_state(part, self) for part in parts)
 
 
 layer_kind(RecurrentCell)(RecurrentKind)

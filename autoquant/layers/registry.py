@@ -1,4 +1,4 @@
-"""Layer kinds by the module class they describe. Adding one is one decorated class in one file."""
+"""Layer kinds by the class of module that they describe."""
 
 from __future__ import annotations
 
@@ -14,23 +14,34 @@ from autoquant.layers.spec import LayerSpec
 class LayerKind(Protocol):
     """How autoquant reads and resizes one class of module.
 
-    The parameters it describes are quantized and grown by their axes; a kind adds only what the
-    axes do not say.
+    Adding one is one class decorated by ``layer_kind``. ``describe`` is called once for each module
+    when a model is profiled, searched, applied or loaded; parameters are then counted, quantized,
+    grown and packed as their axes say. ``attributes`` is called when a module has got parameters of
+    other sizes. One instance serves all modules of its class.
 
     Attributes:
-        name: of the kind, for people.
-        axis: optional: the axis of input and output that features and units lie along, counted
+        name: of the kind, shown to users.
+        axis: optional: the axis of input and output along which features and units lie, counted
             from the front or, when negative, from the back; -1 where a kind has none.
     """
 
     name: str
 
     def describe(self, name: str, module: Any) -> LayerSpec:
-        """The layer's facts."""
+        """The layer's parameters, their axes and its sizes.
+
+        Args:
+            name: of the module in the model; becomes the name of the layer.
+            module: of the registered class.
+        """
         ...
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:
-        """Attributes of the module that hold sizes, as they are for ``spec``."""
+        """The module's attributes that hold sizes, and their values.
+
+        Args:
+            spec: the layer with the sizes that the module is to have.
+        """
         ...
 
 
@@ -38,17 +49,18 @@ _KINDS: dict[type[nn.Module] | str, LayerKind] = {}
 
 
 def layer_kind(
-    module_type: type[nn.Module] | str, *given: Any
+    module_type: type[nn.Module] | str, *arguments: Any
 ) -> Callable[[type[LayerKind]], type[LayerKind]]:
     """Register a layer kind for a class of module (its subclasses need their own).
 
     Args:
-        module_type: the class, or its full name: of a library that need not be installed.
-        given: handed to the kind's constructor.
+        module_type: the class, or its full name where its library need not be installed. A kind
+            that is registered later for the same class replaces it.
+        arguments: of the kind's constructor.
     """
 
     def register(kind: type[LayerKind]) -> type[LayerKind]:
-        _KINDS[module_type] = kind(*given)
+        _KINDS[module_type] = kind(*arguments)
         return kind
 
     return register
@@ -57,7 +69,9 @@ def layer_kind(
 def kind_of(module: nn.Module) -> LayerKind | None:
     """The kind of a module, or None where no kind is registered for its class.
 
-    A parametrized module has a class of its own; its base is what counts.
+    Args:
+        module: a parametrized one is of the class that it had before.
     """
-    found = parametrize.type_before_parametrizations(module)
-    return _KINDS.get(found) or _KINDS.get(f"{found.__module__}.{found.__qualname__}")
+    module_type = parametrize.type_before_parametrizations(module)
+    full_name = f"{module_type.__module__}.{module_type.__qualname__}"
+    return _KINDS.get(module_type) or _KINDS.get(full_name)

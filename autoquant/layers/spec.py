@@ -1,4 +1,4 @@
-"""What a layer is made of: which axis is output, which input, how it grows. Facts, no torch."""
+"""A layer's parameters and what each of their axes holds: values only, no tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-AxisRole = Literal["out", "in", "apart", "hidden", "fixed"]
+AxisRole = Literal["out", "in", "grouped", "hidden", "fixed"]
 Role = Literal["weight", "recurrent", "bias", "norm"]
 
 
@@ -15,11 +15,12 @@ class Axis:
     """One axis of a parameter.
 
     Attributes:
-        role: "out" follows the layer's own units, "in" the features of its input, "apart" those of
-            an input whose channels are read in groups, "hidden" reads the layer's own units back
-            (recurrent columns), "fixed" never changes.
+        role: "out" has an entry for each unit of the layer, "in" one for each feature of its input,
+            "grouped" one for each feature of an input that is read in groups of channels, "hidden"
+            one for each of the layer's own units, which it reads back (recurrent columns). "fixed"
+            never changes.
         size: entries along the axis.
-        copies: how many blocks of units stand behind one another (4 for an LSTM's gates).
+        copies: how many blocks of units follow one another (4 for an LSTM's gates).
     """
 
     role: AxisRole
@@ -29,12 +30,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter's name inside its layer, its axes, and which of the plan's bits it takes.
+    """A parameter of a layer.
 
     Attributes:
+        name: inside the layer.
+        axes: of the parameter, in order.
         role: "weight" and "recurrent" take a plan's bits, "bias" those of biases; "norm" is kept in
             32 bits.
-        shared: full name of the parameter that this one is, where layers share a weight.
+        shared: full name of the same parameter in an earlier layer, where layers share a weight;
+            else empty.
     """
 
     name: str
@@ -44,10 +48,12 @@ class ParameterSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
         return tuple(axis.size for axis in self.axes)
 
     @property
     def count(self) -> int:
+        """Number of values."""
         return math.prod(self.shape)
 
     @property
@@ -56,8 +62,13 @@ class ParameterSpec:
         return self.role in ("weight", "recurrent")
 
     def resized(self, units: int, features: int) -> ParameterSpec:
-        """The same parameter of a layer with other numbers of units and input features."""
-        sizes = {"out": units, "hidden": units, "in": features, "apart": features}
+        """The same parameter of a layer of another size.
+
+        Args:
+            units: output units of one direction.
+            features: input features.
+        """
+        sizes = {"out": units, "hidden": units, "in": features, "grouped": features}
         axes = (
             axis if axis.role == "fixed" else replace(axis, size=sizes[axis.role] * axis.copies)
             for axis in self.axes
@@ -72,15 +83,15 @@ class LayerSpec:
     Attributes:
         name: where it is in the model (``model.get_submodule(name)``).
         kind: name of its layer kind.
-        parameters: its parameters.
+        parameters: all that it has.
         units: output units of one direction.
         features: input features.
         directions: how many blocks of ``units`` the output has (2 when bidirectional).
         multiplies: whether its weights multiply its input (an embedding only looks up).
         recurrent: whether it has a hidden state that can be quantized.
         follows: whether its units are those of its input (a norm): it has no width of its own.
-        blocks: how many groups of channels it treats apart (of a grouped convolution, say).
-        original: units and features in the model it comes from, where they were others.
+        blocks: number of groups of channels, as of a grouped convolution.
+        original: units and features before growing, where they differed; else None.
     """
 
     name: str
@@ -97,26 +108,35 @@ class LayerSpec:
 
     @property
     def grown(self) -> bool:
-        """Whether it has more units than in the model it comes from."""
+        """Whether it has more units than before growing."""
         return self.original is not None and self.original[0] != self.units
 
     @property
     def count(self) -> int:
-        """Number of parameters; one that belongs to another layer too is counted there."""
+        """Number of values of all parameters; a shared one is counted in its other layer."""
         return sum(parameter.count for parameter in self.parameters if not parameter.shared)
 
     @property
     def shape(self) -> str:
-        """Input and output sizes for people: ``300 -> 2 x 450``."""
+        """Input and output sizes as text: ``300 -> 2 x 450``."""
         out = f"{self.directions} x {self.units}" if self.directions > 1 else str(self.units)
         return f"{self.features} -> {out}"
 
     def full_name(self, tensor: str) -> str:
-        """The name in the whole model of one of the layer's tensors."""
+        """The name in the whole model of one of the layer's tensors.
+
+        Args:
+            tensor: its name in the layer.
+        """
         return f"{self.name}.{tensor}" if self.name else tensor
 
     def resized(self, units: int, features: int) -> LayerSpec:
-        """The same layer with other numbers of units and input features."""
+        """The same layer of another size.
+
+        Args:
+            units: output units of one direction.
+            features: input features.
+        """
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
         blocks = units * self.blocks // self.units if self.blocks > 1 or self.follows else 1
         before = self.original or (self.units, self.features)
@@ -131,23 +151,37 @@ class LayerSpec:
         )
 
     def macs(self, positions: int = 1) -> int:
-        """Multiply-accumulates of one call at ``positions`` output positions."""
+        """Multiply-accumulates of one call.
+
+        Args:
+            positions: output positions: time steps, pixels, and all of these of a batch.
+        """
         weights = (p.count for p in self.parameters if p.is_weight)
         return positions * sum(weights) if self.multiplies else 0
 
 
 def weight_and_bias(axes: tuple[Axis, ...], units: int, *, bias: bool) -> tuple[ParameterSpec, ...]:
-    """The parameters of a layer that has a weight and perhaps a bias [units]."""
+    """The parameters of a layer with a weight and perhaps a bias.
+
+    Args:
+        axes: of the weight.
+        units: size of the bias.
+        bias: whether there is one.
+    """
     weight = ParameterSpec("weight", axes, "weight")
     return (weight, ParameterSpec("bias", (Axis("out", units),), "bias")) if bias else (weight,)
 
 
 def grown_units(units: int, width: float) -> int:
-    """Units after growing by ``width``; growth is rounded to an even number.
+    """Units after growing; their number grows by an even number.
 
-    An even growth lets new units come in pairs that cancel each other.
+    With an even number, new units can be pairs whose contributions cancel each other.
 
     >>> grown_units(300, 1.25)
     376
+
+    Args:
+        units: before growing.
+        width: neuron multiplier, 1 or more.
     """
     return units + 2 * round(units * (width - 1) / 2)

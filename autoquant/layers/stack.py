@@ -1,4 +1,4 @@
-"""``Recurrent``: stands in for nn.LSTM, nn.GRU and nn.RNN; same inputs, same outputs.
+"""``Recurrent``: replaces nn.LSTM, nn.GRU and nn.RNN; the same inputs and outputs.
 
 It holds one ``RecurrentLayer`` for each layer of the stack, named l0, l1, ...; their widths may
 differ.
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
-from autoquant.layers.packed_sequence import sizes_of
+from autoquant.layers.packed_sequence import batch_sizes
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights
 from autoquant.layers.states import StateLayout
 
@@ -26,6 +26,11 @@ class Recurrent(nn.Module):
     """A stack of recurrent layers with the interface of nn.LSTM, nn.GRU and nn.RNN.
 
     States are laid out as in torch; see StateLayout for layers of different widths.
+
+    Args:
+        layers: first to last, of one kind of cell.
+        dropout: probability of the dropout between layers in training.
+        batch_first: whether padded inputs are [B, T, I], not [T, B, I].
     """
 
     def __init__(self, layers: list[RecurrentLayer], *, dropout: float, batch_first: bool) -> None:
@@ -33,7 +38,7 @@ class Recurrent(nn.Module):
         for i, layer in enumerate(layers):
             self.add_module(f"l{i}", layer)
         self.num_layers = len(layers)
-        self.hidden_size = layers[0].hidden_size  # as user code knows it; widening leaves it
+        self.hidden_size = layers[0].hidden_size  # for user code; widening does not change it
         self.proj_size = layers[0].proj_size  # likewise
         self.input_size = layers[0].input_size
         self.bidirectional = layers[0].bidirectional
@@ -43,7 +48,11 @@ class Recurrent(nn.Module):
 
     @classmethod
     def from_torch(cls, module: nn.RNNBase) -> Recurrent:
-        """The same function as a torch module, with a copy of its weights."""
+        """The same function as a torch module, with a copy of its weights.
+
+        Args:
+            module: nn.LSTM, nn.GRU or nn.RNN.
+        """
         cell = Cell(_KINDS[module.mode])  # type: ignore[arg-type]
         layers: list[RecurrentLayer] = []
         for i in range(module.num_layers):
@@ -65,21 +74,26 @@ class Recurrent(nn.Module):
 
     @property
     def layers(self) -> list[RecurrentLayer]:
+        """The layers, first to last."""
         return [*self._modules.values()]  # type: ignore[list-item]
 
     def flatten_parameters(self) -> None:
-        """torch's modules have it; nothing to do here."""
+        """For user code that calls it on torch's modules; it does nothing here."""
 
     def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
         """Run over time.
 
         Args:
             inputs: [T, B, I] (or [B, T, I] when batch_first, or [T, I]), or a PackedSequence.
-            hx: the initial state; where None, what the layers are set to start with: zeros.
+            hx: the initial state, h or (h, c), each part [L*D, B, W] ([L*D, W] without a batch
+                axis); where None, the value that the layers are built with, 0 by default.
 
         Returns:
-            outputs as the inputs came, D*W wide, and the state of each sequence after its last
-            step.
+            outputs in the form of the inputs, of the width D*W, and the state of each sequence
+            after its last time step, laid out as ``hx``.
+
+        Raises:
+            UserError: inputs or state have another type or shape.
         """
         if isinstance(inputs, PackedSequence):
             return self._packed(inputs, hx)
@@ -92,48 +106,59 @@ class Recurrent(nn.Module):
         _check(inputs, self.layers[0].input_size, "BT" if self.batch_first else "TB", "T")
         if inputs.ndim == 2:
             return self._unbatched(inputs, hx)
-        flow = inputs.transpose(0, 1) if self.batch_first else inputs
-        steps, batch = flow.shape[:2]
+        by_step = inputs.transpose(0, 1) if self.batch_first else inputs
+        steps, batch = by_step.shape[:2]
         layout = self._layout()
-        given = None if hx is None else layout.parts(hx, batch)
-        states = layout.start(batch, inputs) if given is None else layout.split(given)
-        rows, last = self._run(flow.flatten(0, 1), [batch] * steps, states)
+        parts = None if hx is None else layout.checked_parts(hx, batch)
+        states = layout.initial_states(batch, inputs) if parts is None else layout.split(parts)
+        rows, last = self._run(by_step.flatten(0, 1), [batch] * steps, states)
         outputs = rows.reshape(steps, batch, rows.shape[1])
         outputs = outputs.transpose(0, 1) if self.batch_first else outputs
-        return outputs, self._state(layout.joined(last))
+        return outputs, self._state(layout.join(last))
 
     def _unbatched(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any]:
         layout = self._layout()
-        given = None if hx is None else tuple(part.unsqueeze(1) for part in layout.parts(hx))
-        states = layout.start(1, inputs) if given is None else layout.split(given)
+        if hx is None:
+            states = layout.initial_states(1, inputs)
+        else:
+            states = layout.split(tuple(part.unsqueeze(1) for part in layout.checked_parts(hx)))
         rows, last = self._run(inputs, [1] * len(inputs), states)
-        return rows, self._state(tuple(part.squeeze(1) for part in layout.joined(last)))
+        return rows, self._state(tuple(part.squeeze(1) for part in layout.join(last)))
 
     def _packed(self, inputs: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         """Sequences may have been sorted: states are in the order before that."""
         _check(inputs.data, self.layers[0].input_size, "N")
-        sizes, layout = sizes_of(inputs), self._layout()
+        sizes, layout = batch_sizes(inputs), self._layout()
         if hx is None:
-            states = layout.start(sizes[0], inputs.data)
+            states = layout.initial_states(sizes[0], inputs.data)
         else:
-            given = _reordered(layout.parts(hx, sizes[0]), inputs.sorted_indices)
-            states = layout.split(given)
+            parts = layout.checked_parts(hx, sizes[0])
+            states = layout.split(_reordered(parts, inputs.sorted_indices))
         rows, last = self._run(inputs.data, sizes, states)
         outputs = PackedSequence(
             rows, inputs.batch_sizes, inputs.sorted_indices, inputs.unsorted_indices
         )
-        return outputs, self._state(_reordered(layout.joined(last), inputs.unsorted_indices))
+        return outputs, self._state(_reordered(layout.join(last), inputs.unsorted_indices))
 
     def _run(
         self, rows: Tensor, sizes: Sequence[int], states: list[State]
     ) -> tuple[Tensor, list[State]]:
-        """All layers, on rows [N, I] of the steps one after the other."""
+        """Run all layers.
+
+        Args:
+            rows: inputs [N, I], the time steps one after the other.
+            sizes: how many sequences are active at each time step.
+            states: the initial state of each layer and direction.
+
+        Returns:
+            [N, D*W] of the last layer, and the last state of each layer and direction.
+        """
         last: list[State] = []
         for i, layer in enumerate(self.layers):
             if i and self.dropout:
                 rows = F.dropout(rows, self.dropout, self.training)
-            own = states[i * layer.directions : (i + 1) * layer.directions]
-            rows, ends = layer(rows, sizes, own)
+            layer_states = states[i * layer.directions : (i + 1) * layer.directions]
+            rows, ends = layer(rows, sizes, layer_states)
             last += ends
         return rows, last
 
@@ -146,12 +171,18 @@ class Recurrent(nn.Module):
 
 
 def _check(inputs: Tensor, features: int, *leads: str) -> None:
-    """Whether inputs have ``features`` after one of some leads, each a letter an axis."""
+    """Raise a UserError unless inputs have one of some shapes.
+
+    Args:
+        inputs: of any shape.
+        features: size that the last axis must have.
+        leads: the shapes that the other axes may have, each a letter an axis.
+    """
     if inputs.ndim - 1 not in map(len, leads) or inputs.shape[-1] != features:
         wanted = " or ".join(f"[{', '.join(lead)}, {features}]" for lead in leads)
         raise UserError(f"recurrent inputs must be {wanted}, got {list(inputs.shape)}")
 
 
 def _reordered(parts: State, order: Tensor | None) -> State:
-    """Parts [L*D, B, W] with their sequences in another order."""
+    """Parts [L*D, B, W] with their sequences in another order; None for the same."""
     return parts if order is None else tuple(part.index_select(1, order) for part in parts)

@@ -1,37 +1,42 @@
-"""Float <-> integer codes. Training and packing call the same ``encode`` and ``decode``.
+"""Fake quantization with gradients, and the module that applies it to a parameter.
 
-A value is ``scale * (code + offset)`` with an integer code in [low, high]. Midtread grids (offset
-0) have a level at zero, midrise grids (offset 1/2) do not. 16 bits is half precision and 32 bits
-is the number as it was; both have no codes.
+A value is ``scale * (code + offset)`` with an integer code in [qmin, qmax]. Midtread grids (offset
+0) have a level at zero, midrise grids (offset 1/2) do not. Training and packing call the same
+``encode`` and ``decode``. Numbers of 16 or 32 bits stay floats and have no codes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from autoquant.plan import Bits
-from autoquant.quantization import log_scales
-from autoquant.quantization.codes import (
-    Grid,
-    QuantParams,
-    Rule,
-    attach_quant_params,
-    decode,
-    encode,
-)
+from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
+from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
 from autoquant.quantization.native import pointwise
-from autoquant.quantization.scale_rules import SMALLEST_SCALE, Kept, mse_scale, rule_named
+from autoquant.quantization.scale_rules import SMALLEST_SCALE, StoredScale, rule_named
 from autoquant.settings import Scheme
 
-FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
-SCALE_TYPES = {16: torch.bfloat16, 32: torch.float32}
-Rounding = Callable[[Tensor], Tensor]
+
+def fake_quantize(
+    values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
+) -> Tensor:
+    """Quantize and dequantize; gradients as in LSQ (see _FakeQuantize).
+
+    Args:
+        values: float, any shape.
+        scale: one number, or one for each row ([rows, 1, ...]), or of any shape that broadcasts
+            against ``values``; it gets a gradient.
+        grid: the codes.
+        clip: whether codes are clipped to the grid; if so, the result's codes fit into the grid
+            and its quantization parameters are attached.
+        masked: whether the gradient of clipped values is zero; no effect without ``clip``.
+    """
+    result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
+    return attach_quant_params(result, QuantParams(scale.detach(), grid)) if clip else result
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -39,135 +44,92 @@ class _FakeQuantize(torch.autograd.Function):
 
     From ``y = s * (clip(round(x / s - o)) + o)`` with round'(v) = 1 (LSQ, Esser et al. 2020,
     section 2.1): dy/dx is 1 inside the grid and 0 where clipped; dy/ds is (y - x) / s inside and
-    y / s where clipped. The step size's gradient is scaled by 1 / sqrt(n * reach), section 2.2.
+    y / s where clipped. The scale's gradient is multiplied by 1 / sqrt(n * max_level), with n
+    values for each scale (section 2.2).
     """
 
     @staticmethod
     def forward(
         ctx: Any, values: Tensor, scale: Tensor, grid: Grid, clip: bool, masked: bool
     ) -> Tensor:
-        fast = clip and pointwise.by_rows(values, scale) and pointwise.suits(values, scale)
-        if fast:
+        """Quantize and dequantize.
+
+        Args:
+            ctx: what autograd keeps for backward.
+            values: as in ``fake_quantize``, like all that follow.
+            scale: broadcasts against ``values``.
+            grid: the codes.
+            clip: whether codes are clipped to the grid.
+            masked: whether the gradient of clipped values is zero.
+        """
+        in_c = clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
+        if in_c:
             result = pointwise.fake_quantize(values, scale, grid)
         else:
             codes = encode(values, scale, grid, clip=clip)
             result = decode(codes, scale, grid, out=codes)
         ctx.save_for_backward(values, scale, result)
-        ctx.grid, ctx.masked, ctx.fast = grid, masked and clip, fast
+        ctx.grid, ctx.masked, ctx.in_c = grid, masked and clip, in_c
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
-        differentiate = _slopes_fast if ctx.fast else _slopes
         learned = ctx.needs_input_grad[1]
-        grad_values, slope = differentiate(grad, values, scale, result, ctx.masked, learned)
-        if slope is None:
+        if ctx.in_c:
+            grad_values, total = pointwise.fake_quantize_back(
+                grad.contiguous(), values, result, scale, masked=ctx.masked, learned=learned
+            )
+        else:
+            grad_values, total = _gradients(grad, values, result, scale, ctx.masked, learned)
+        if total is None:
             return grad_values, None, None, None, None
         count = values.numel() / scale.numel()
-        grad_scale = slope / (scale * math.sqrt(count * ctx.grid.max_level))
+        grad_scale = total / (scale * math.sqrt(count * ctx.grid.max_level))
         return grad_values, grad_scale, None, None, None
 
 
-def _slopes(
-    grad: Tensor, values: Tensor, scale: Tensor, result: Tensor, masked: bool, learned: bool
+def _gradients(
+    grad: Tensor, values: Tensor, result: Tensor, scale: Tensor, masked: bool, learned: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradient of the values, and of the step size times the step size (not normalised)."""
-    if not masked:
-        return grad, _summed(result - values, grad, scale) if learned else None
-    inside = torch.sub(result, values).abs_().le_(0.5001 * scale)
-    grad_values = _kept(grad, inside)
-    if not learned:
-        return grad_values, None
-    slope = _kept(values, inside)
-    return grad_values, _summed(torch.sub(result, slope, out=slope), grad, scale)
-
-
-def _kept(values: Tensor, inside: Tensor) -> Tensor:
-    """Values where ``inside`` is 1, and 0 where it is 0, whatever stands there: NaN * 0 is not 0.
-
-    The gradient of a ReLU is just that, and several times as fast as torch.where on a CPU.
-    """
-    kept: Tensor = torch.ops.aten.threshold_backward(values, inside, 0.5)
-    return kept
-
-
-def _summed(slope: Tensor, grad: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of the step size from each value's slope, which is overwritten."""
-    return slope.mul_(grad).sum_to_size(scale.shape)
-
-
-def _slopes_fast(
-    grad: Tensor, values: Tensor, scale: Tensor, result: Tensor, masked: bool, learned: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The same in one pass."""
-    grad = grad.contiguous()
-    return pointwise.fake_quantize_back(grad, values, result, scale, masked=masked, slopes=learned)
-
-
-class _Straight(torch.autograd.Function):
-    """Round to what can be stored; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, rounding: Rounding) -> Tensor:
-        return rounding(values)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
-
-
-def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES) -> Tensor:
-    """Values as they will be after storage in 16 or 32 bits."""
-    if types[bits].itemsize >= values.dtype.itemsize:
-        return values
-    return _straight(values, partial(_narrowed, dtype=types[bits]))
-
-
-def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values through a narrower float type and back."""
-    limit = torch.finfo(dtype).max
-    return values.clamp(-limit, limit).to(dtype).to(values.dtype)
-
-
-def _straight(values: Tensor, rounding: Rounding) -> Tensor:
-    result: Tensor = _Straight.apply(values, rounding)  # type: ignore[no-untyped-call]
-    return result
-
-
-def round_scale(scale: Tensor, scheme: Scheme) -> Tensor:
-    """Step sizes as they will be after storage."""
-    bits = scheme.scale_bits_of(scale.numel())
-    return _straight(scale, log_scales.rounded) if bits == 8 else cast(scale, bits, SCALE_TYPES)
-
-
-def store_scale(scale: Tensor, scheme: Scheme) -> Tensor:
-    """Rounded step sizes as the packed file has them: [n], or bytes [1 + n]."""
-    bits = scheme.scale_bits_of(scale.numel())
-    return log_scales.stored(scale) if bits == 8 else scale.reshape(-1).to(SCALE_TYPES[bits])
-
-
-def restore_scale(stored: Tensor) -> Tensor:
-    """What ``store_scale`` stored, [n] float32; a new tensor."""
-    if stored.dtype == torch.uint8:
-        return log_scales.restored(stored)
-    return stored.to(torch.float32, copy=True)
-
-
-def fake_quantize(
-    values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
-) -> Tensor:
-    """Quantize and come back; gradients as in LSQ (see _FakeQuantize).
+    """The gradient of the values, and that of the scale times the scale (not normalised).
 
     Args:
-        clip: whether codes are held inside the grid; if so the result is marked with its codes.
-        masked: whether the gradient of clipped values is stopped.
+        grad: of the result.
+        values: before quantization.
+        result: after it.
+        scale: broadcasts against ``values``.
+        masked: whether the gradient of clipped values is zero.
+        learned: whether the scale's gradient is computed; None is returned for it otherwise.
     """
-    result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
-    return attach_quant_params(result, QuantParams(scale.detach(), grid)) if clip else result
+    if not masked:
+        return grad, _sum_to_scale(result - values, grad, scale) if learned else None
+    inside = torch.sub(result, values).abs_().le_(0.5001 * scale)
+    grad_values = _zero_outside(grad, inside)
+    if not learned:
+        return grad_values, None
+    local = _zero_outside(values, inside)
+    return grad_values, _sum_to_scale(torch.sub(result, local, out=local), grad, scale)
 
 
-# --- modules that sit on a parameter or an activation --------------------------------------------
+def _zero_outside(values: Tensor, inside: Tensor) -> Tensor:
+    """Values where ``inside`` is 1, and 0 where it is 0, even for a NaN (NaN * 0 is not 0).
+
+    This is the gradient of a ReLU, several times as fast as torch.where on a CPU.
+    """
+    masked: Tensor = torch.ops.aten.threshold_backward(values, inside, 0.5)
+    return masked
+
+
+def _sum_to_scale(local: Tensor, grad: Tensor, scale: Tensor) -> Tensor:
+    """The scale's gradient from each value's local gradient.
+
+    Args:
+        local: derivative of each result by the scale, times the scale; overwritten.
+        grad: of the results.
+        scale: the shape to which products are summed.
+    """
+    return local.mul_(grad).sum_to_size(scale.shape)
 
 
 class WeightQuantizer(nn.Module):
@@ -176,156 +138,113 @@ class WeightQuantizer(nn.Module):
     Args:
         weight: the float parameter; its first axis holds the output channels.
         bits: 1-8 (1.6 among them), 16 or 32.
-        scheme: the rule.
+        scheme: how it is quantized.
+        role: of the parameter: "weight", "recurrent" or "bias"; its number format may depend on it.
+
+    Attributes:
+        format: the number format.
+        grid: the integer codes, or None for a format without.
+        magnitude: mean|W| that the weight shares with others (quantizer.joint_recurrent), or None.
     """
 
     log_scale: Tensor
 
-    def __init__(self, weight: Tensor, bits: Bits, scheme: Scheme) -> None:
+    def __init__(self, weight: Tensor, bits: Bits, scheme: Scheme, role: str = "weight") -> None:
         super().__init__()
-        self.bits = bits
         self.scheme = scheme
-        self.grid = Grid.signed(bits, scheme.grid) if bits <= 8 else None
-        self.magnitude: Tensor | None = None  # set from outside where a mean is shared
+        self.format = format_of_bits(bits, role, scheme)
+        self._coded = self.format if isinstance(self.format, CodedFormat) else None
+        self.grid = None if self._coded is None else self._coded.grid
+        self.magnitude: Tensor | None = None  # set from outside where several weights share a mean
         if self.grid is None:
             return
         rule = rule_named(scheme.scale)
-        self._following = None if isinstance(rule, Kept) else rule
-        if isinstance(rule, Kept):
-            self.log_scale = nn.Parameter(self._start(rule, weight), requires_grad=rule.learned)
+        self._computed_scale = None if isinstance(rule, StoredScale) else rule
+        if isinstance(rule, StoredScale):
+            start = self._initial_log_scale(rule, weight)
+            self.log_scale = nn.Parameter(start, requires_grad=rule.learned)
 
-    def _start(self, rule: Kept, weight: Tensor) -> Tensor:
-        """The logarithm of the step size to begin with."""
+    def _initial_log_scale(self, rule: StoredScale, weight: Tensor) -> Tensor:
         assert self.grid is not None
-        per_channel = self.scheme.granularity == "channel" and weight.ndim > 1
-        return rule.start(weight, self.grid, per_channel=per_channel).log()
+        parts = self._parts(weight)
+        per_channel = self._scale_count(weight) > 1
+        return rule.initial_scale(parts, self.grid, per_channel=per_channel).log()
+
+    def _scale_count(self, weight: Tensor) -> int:
+        assert self._coded is not None
+        return self._coded.scale_shape(tuple(weight.shape))[0]
+
+    def _parts(self, weight: Tensor) -> Tensor:
+        """The weight; with one row for each scale where these are not one or one a row."""
+        count = self._scale_count(weight)
+        return weight if count in (1, len(weight)) else weight.reshape(count, -1)
 
     @torch.no_grad()
-    def restart(self, parameter: Tensor) -> None:
-        """Begin anew with the step size, where it is one that is kept."""
-        if self.grid is not None and self._following is None:
+    def recalibrate(self, parameter: Tensor) -> None:
+        """Choose the scale anew from the parameter as it is now, where the scale is stored.
+
+        Args:
+            parameter: the trained parameter, before any reparametrization.
+        """
+        if self.grid is not None and self._computed_scale is None:
             rule = rule_named(self.scheme.scale)
-            assert isinstance(rule, Kept)
-            self.log_scale.copy_(self._start(rule, self.effective(parameter)))
+            assert isinstance(rule, StoredScale)
+            self.log_scale.copy_(self._initial_log_scale(rule, self.effective(parameter)))
 
     def scale(self, weight: Tensor) -> Tensor:
-        """The step size as it will be stored; broadcasts against ``weight``.
+        """The scale, rounded as it will be stored; its shape is ``CodedFormat.scale_shape``.
 
         Args:
             weight: the quantity that is quantized, after any reparametrization.
         """
+        assert self._coded is not None
         assert self.grid is not None
-        if self._following is None:
+        if self._computed_scale is None:
             scale = self.log_scale.exp()
         else:
-            scale = self._following.follow(weight, self.grid, self.magnitude)
-        return round_scale(scale.clamp_min(SMALLEST_SCALE), self.scheme)
+            parts = self._parts(weight)
+            scale = self._computed_scale.compute_scale(parts, self.grid, self.magnitude)
+        return self._coded.round_scale(scale.clamp_min(SMALLEST_SCALE))
 
     def effective(self, parameter: Tensor) -> Tensor:
-        """The quantity that is quantized: the parameter, or its tanh."""
+        """The quantity that is quantized: the parameter, or its tanh.
+
+        Args:
+            parameter: the trained parameter.
+        """
         return parameter.tanh() if self.scheme.reparametrization == "tanh" else parameter
 
     def forward(self, parameter: Tensor) -> Tensor:
+        """The fake-quantized weight.
+
+        Args:
+            parameter: the trained parameter.
+        """
         weight = self.effective(parameter)
         if self.grid is None:
-            return cast(weight, int(self.bits))
-        masked = self.scheme.clip_gradient == "mask"
-        return fake_quantize(weight, self.scale(weight), self.grid, masked=masked)
+            return cast(RoundedFormat, self.format).rounded(weight)
+        masked, parts = self.scheme.clip_gradient == "mask", self._parts(weight)
+        quantized = fake_quantize(parts, self.scale(weight), self.grid, masked=masked)
+        return quantized if parts is weight else quantized.view_as(weight)
+
+    @torch.no_grad()
+    def stored(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The tensors that the packed file holds for the parameter, by their suffixes.
+
+        Args:
+            parameter: the trained parameter, before any reparametrization.
+        """
+        weight = self.effective(parameter)
+        if self._coded is None:
+            return cast(RoundedFormat, self.format).store(weight)
+        return self._coded.store(weight, self.scale(weight))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The parameter whose effective weight is ``weight`` (tanh holds it inside (-1, 1))."""
+        """The parameter whose effective weight is ``weight``.
+
+        Args:
+            weight: with "tanh" its values are first clipped to the inside of (-1, 1).
+        """
         if self.scheme.reparametrization == "none":
             return weight
         return weight.clamp(-1 + 1e-6, 1 - 1e-6).atanh()
-
-
-class ActivationQuantizer(nn.Module):
-    """Fake-quantizes an activation with one step size; starts at the MSE-optimal one.
-
-    After construction it observes: values pass unchanged and a sample of them is kept. ``finish``
-    ends that and chooses the step size, and whether the grid is signed.
-    """
-
-    SAMPLE = 1024  # values kept from each observed tensor, all of a smaller one
-    TENSORS = 512  # tensors that are sampled: a hidden state is seen once for each time step
-
-    qmin: Tensor
-
-    def __init__(self, bits: int, scheme: Scheme) -> None:
-        super().__init__()
-        self.bits = bits
-        self.scheme = scheme
-        self.unit = scheme.activation_scale == "unit"
-        self.observed: list[Tensor] | None = None
-        self.observe()
-        if bits <= 8:
-            start = torch.tensor(-math.log((1 << bits) - 1))
-            self.log_scale = nn.Parameter(start, requires_grad=not self.unit)
-            self.register_buffer("qmin", torch.tensor(0.0))
-            self._set_grid(0)
-
-    def _set_grid(self, qmin: int) -> None:
-        self.qmin.fill_(qmin)
-        self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
-
-    def scale(self) -> Tensor:
-        """The step size, a scalar."""
-        return self.log_scale.exp()
-
-    def rule(self) -> Rule | None:
-        """What ``forward`` does to values, or None where it is not a quantization to codes."""
-        if self.bits > 8 or self.observed is not None:
-            return None
-        masked = self.scheme.clip_gradient == "mask"
-        return Rule(self.scale(), self.grid, self.scheme.activation_clip, masked)
-
-    def forward(self, values: Tensor) -> Tensor:
-        if self.bits > 8:
-            return cast(values, self.bits)
-        if self.observed is not None:
-            self._observe(values.detach())
-            return values
-        rule = self.rule()
-        assert rule is not None
-        return fake_quantize(values, rule.scale, rule.grid, clip=rule.clip, masked=rule.masked)
-
-    def observe(self) -> None:
-        """Let values pass unchanged and keep a sample, where the step size depends on them."""
-        self.observed = None if self.unit or self.bits > 8 else []
-
-    def _observe(self, values: Tensor) -> None:
-        assert self.observed is not None
-        count = len(self.observed)
-        if count >= self.TENSORS:
-            return
-        flat = values.flatten()
-        if flat.numel() > self.SAMPLE:
-            generator = torch.Generator().manual_seed(count)
-            chosen = torch.randint(flat.numel(), (self.SAMPLE,), generator=generator)
-            flat = flat[chosen.to(flat.device)]
-        self.observed.append(flat.float().clone())
-
-    def finish(self) -> None:
-        """Stop observing; set the grid and the step size from what was seen."""
-        if not self.observed:
-            self.observed = None
-            return
-        values = torch.cat(self.observed)
-        self.observed = None
-        self._set_grid(-(1 << self.bits - 1) if bool((values < 0).any()) else 0)
-        scale = mse_scale(values[None], self.grid, per_channel=False)
-        with torch.no_grad():
-            self.log_scale.copy_(scale.squeeze().log())
-
-    def restore(self, log_scale: float, qmin: int) -> None:
-        """Set a grid and step size that were stored."""
-        self.observed = None
-        self._set_grid(qmin)
-        with torch.no_grad():
-            self.log_scale.fill_(log_scale)
-
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state, prefix, *rest)
-        if self.bits <= 8 and f"{prefix}qmin" in state:  # a checkpoint is of a calibrated model
-            self.observed = None
-            self._set_grid(int(self.qmin))

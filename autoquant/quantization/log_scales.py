@@ -1,15 +1,15 @@
-"""Step sizes in 8 bits each: sixteenths of an octave, counted down from a power of two.
+"""Log-quantized scales: 8 bits each, sixteenths of an octave below a power of two.
 
-The step sizes of a tensor are bytes [1 + n]: ``top + 128``, then of each step size the number d in
+The scales of a tensor are bytes [1 + n]: ``top + 128``, then for each scale the number d in
 2**(top - d / 16). ``top`` is the lowest whole number that makes every d at least 0.
 
-A logarithm, since what counts is how far off a step size is in percent: 2.2 at most. It is not an
-error of the weights, whose codes are chosen for the step size as it is stored; the mean squared
-error of normal weights rises by 0.1% at 2 bits, 0.4% at 4, 8% at 8 (with eighths 0.2, 1.2 and 19).
-Whole octaves for ``top``, since then all step sizes lie on one grid, whatever the others of their
-tensor are: in training each moves when it has itself come half a sixteenth further, and no other
-one with it. Only what lies below those 16 octaves, as of a row of zeros, is raised to their end: to
-1/30000 of the largest one at most.
+Logarithms, because the relative error of a scale matters: it is 2.2% at most. This error does not
+add to that of the weights, whose codes are chosen for the scale as it is stored. The mean squared
+error of normal weights rises by 0.1% at 2 bits, 0.4% at 4, 8% at 8 (with eighths of an octave 0.2,
+1.2 and 19). ``top`` is a whole number of octaves, so that all scales lie on one grid, whatever the
+other scales of their tensor are: in training a stored scale changes only when it has itself moved
+by half a sixteenth. Scales more than 16 octaves below the largest, such as that of a row of zeros,
+are raised to the end of this range: to 1/30000 of the largest one at most.
 """
 
 from __future__ import annotations
@@ -22,32 +22,44 @@ from torch import Tensor
 
 PARTS = 16  # of an octave
 SPAN = 255  # parts below the top
-ZERO = 128  # what ``top`` 0 is stored as
-LOWEST, HIGHEST = -56 * PARTS, 127 * PARTS  # of float32; the smallest step size is 2**-39.9
+ZERO = 128  # the byte that stores ``top`` 0
+LOWEST, HIGHEST = -56 * PARTS, 127 * PARTS  # of float32; the smallest scale is 2**-39.9
 
 
 def rounded(scale: Tensor) -> Tensor:
-    """Step sizes as they are after storage, in their own shape and dtype; a NaN stays one."""
+    """Scales as they are after storage, in their own shape and dtype; a NaN stays one.
+
+    Args:
+        scale: all scales of one tensor, any shape.
+    """
     parts, _ = _parts(scale)
     values = _values(scale.device)[parts - LOWEST].to(scale.dtype)
     return torch.where(scale.isnan(), scale, values)
 
 
 def stored(scale: Tensor) -> Tensor:
-    """Step sizes, n of any shape, as bytes [1 + n]."""
+    """Scales as bytes [1 + n].
+
+    Args:
+        scale: the n scales of one tensor, any shape.
+    """
     parts, top = _parts(scale.reshape(-1))
     below = top * PARTS - parts
     return torch.cat([(top + ZERO).view(1), below]).to(torch.uint8)
 
 
 def restored(packed: Tensor) -> Tensor:
-    """The step sizes [n] of bytes [1 + n], float32; bit for bit what ``rounded`` gave."""
+    """The scales [n] in float32; bit for bit what ``rounded`` gave.
+
+    Args:
+        packed: bytes [1 + n].
+    """
     top, below = packed[0].long() - ZERO, packed[1:].long()
     return _values(packed.device)[top * PARTS - below - LOWEST]
 
 
 def _parts(scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Step sizes as sixteenths of octaves above 1, in their own shape, and the top octave."""
+    """Scales as sixteenths of octaves above 1, in their own shape, and the top octave."""
     parts = (scale.float().log2() * PARTS).round().nan_to_num()
     parts = parts.clamp(LOWEST + SPAN, HIGHEST).long()
     top = -(-parts.amax() // PARTS)

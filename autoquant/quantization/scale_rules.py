@@ -1,7 +1,7 @@
-"""Step sizes of weights: how a rule starts and follows them.
+"""How the scales of weights are chosen: learned, fixed, or computed from the weight.
 
-Adding a rule is one decorated class in one file. Its name, or for one of your own also its import
-path ("mymodule.MyRule"), is what ``quantizer.scale`` says.
+A rule is one decorated class in one file. ``quantizer.scale`` names it, or the import path of a
+rule that lies elsewhere ("mymodule.MyRule").
 """
 
 from __future__ import annotations
@@ -13,49 +13,73 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from autoquant.errors import UserError
-from autoquant.imports import imported
+from autoquant.errors import UserError, resolve_path
 from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.settings import SCALES
 
 SMALLEST_SCALE = 1e-12  # of an all-zero channel: keeps the division finite
-CACHED = 1 << 18  # values that are looked at together: all passes over them stay in the cache
+CACHED = 1 << 18  # values that are processed together: all passes over them stay in the cache
 
 
 @runtime_checkable
-class Kept(Protocol):
-    """A step size of its own for each weight, kept from step to step.
+class StoredScale(Protocol):
+    """A rule whose scales are stored beside the weight, from one training step to the next.
+
+    ``initial_scale`` is called when a layer is quantized, and again when the scales of a model
+    that trains from scratch are recalibrated. The logarithm of the scale is what is stored.
 
     Attributes:
-        learned: whether training moves it, by its gradient (LSQ).
+        learned: whether training changes the scale, by its gradient (LSQ).
     """
 
     learned: bool
 
-    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
-        """The step size to begin with, [rows, 1, ...] or [1, 1, ...]; kept as a logarithm."""
-        ...
-
-
-class Following(Protocol):
-    """A step size that follows from the weight, anew at every step."""
-
-    def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
-        """The step size of the weight as it is now.
+    def initial_scale(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
+        """The first scale.
 
         Args:
-            magnitude: mean|W| where several weights share one (quantizer.joint_recurrent).
+            weight: the quantity that is quantized, [rows, ...].
+            grid: the codes.
+            per_channel: whether each row has a scale.
+
+        Returns:
+            [rows, 1, ...] per channel, else [1, 1, ...].
         """
         ...
 
 
-ScaleRule = Kept | Following
+class ComputedScale(Protocol):
+    """A rule whose scales are computed from the weight in every forward pass; never stored."""
+
+    def compute_scale(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
+        """The scale of the weight as it is now.
+
+        Args:
+            weight: the quantity that is quantized, [rows, ...].
+            grid: the codes.
+            magnitude: mean|W|, a scalar, where several weights share one
+                (``quantizer.joint_recurrent``); None elsewhere.
+
+        Returns:
+            a shape that broadcasts against ``weight``.
+        """
+        ...
+
+
+ScaleRule = StoredScale | ComputedScale
 
 _RULES: dict[str, ScaleRule] = {}
 
 
 def scale_rule(name: str) -> Callable[[type[ScaleRule]], type[ScaleRule]]:
-    """Register a rule by a name."""
+    """Register a class as a rule.
+
+    Args:
+        name: what ``quantizer.scale`` calls it.
+
+    Returns:
+        a decorator of a class without constructor arguments.
+    """
 
     def register(rule: type[ScaleRule]) -> type[ScaleRule]:
         _RULES[name] = rule()
@@ -68,38 +92,40 @@ def scale_rule(name: str) -> Callable[[type[ScaleRule]], type[ScaleRule]]:
 def rule_named(name: str) -> ScaleRule:
     """A rule by its name or import path.
 
+    Args:
+        name: as in ``quantizer.scale``.
+
     Raises:
-        UserError: there is none.
+        UserError: there is no such rule.
     """
     if name not in _RULES:
-        _RULES[name] = _imported(name)
+        _RULES[name] = _imported_rule(name)
     return _RULES[name]
 
 
-def _imported(path: str) -> ScaleRule:
-    rule = "quantizer.scale must be a rule or its import path"
+def _imported_rule(path: str) -> ScaleRule:
+    requirement = "quantizer.scale must be a rule or its import path"
     try:
-        found: type[ScaleRule] | None = imported(path)
+        rule: type[ScaleRule] = resolve_path(path, requirement)
     except ImportError as error:
-        raise UserError(f"{rule}, got {path!r}: {error}") from error
-    if found is None:
-        raise UserError(f"{rule}, got {path!r}")
-    return found()
+        raise UserError(f"{requirement}, got {path!r}: {error}") from error
+    return rule()
 
 
 @scale_rule("learned")
 class Learned:
-    """Learned from the MSE-optimal start (Esser et al. 2020, LSQ)."""
+    """Learned, from the MSE-optimal scale on (LSQ, Esser et al. 2020, section 2)."""
 
     learned = True
 
-    def start(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
+    def initial_scale(self, weight: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
+        """See ``StoredScale.initial_scale``."""
         return mse_scale(weight, grid, per_channel=per_channel)
 
 
 @scale_rule("fixed")
 class Fixed(Learned):
-    """The MSE-optimal start, kept."""
+    """The MSE-optimal scale of the weight before training, which stays."""
 
     learned = False
 
@@ -108,40 +134,47 @@ class Fixed(Learned):
 class Mean:
     """2.5 * mean|W| over all levels, without gradient (Bit-RNN, He et al. 2016, section 3)."""
 
-    def follow(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
+    def compute_scale(self, weight: Tensor, grid: Grid, magnitude: Tensor | None) -> Tensor:
+        """See ``ComputedScale.compute_scale``."""
         mean = mean_magnitude(weight) if magnitude is None else magnitude
         scale = 2.5 / (grid.qmax - grid.qmin) * mean.detach()
         return scale.reshape([1] * weight.ndim)
 
 
 def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
-    """The step size with the smallest mean squared error.
+    """The scale with the smallest mean squared error.
 
-    Step sizes from a twentieth of the largest value's to a tenth more than it are tried (a midtread
-    grid reaches less far up than down), then finer ones around the best, which is refined by
-    alternating between codes and the least-squares step size for these codes.
+    Scales from a twentieth of the largest value's to a tenth more than it are tried (a midtread
+    grid has one level less above zero than below), then finer ones around the best, which is
+    refined by alternating between codes and the least-squares scale for these codes.
+
+    Args:
+        values: [rows, ...].
+        grid: the codes.
+        per_channel: whether each row has a scale.
 
     Returns:
         shape [rows, 1, ...] per channel, else [1, 1, ...]; broadcasts against ``values``.
     """
     rows = values.detach().flatten(1) if per_channel else values.detach().reshape(1, -1)
-    some = max(1, CACHED // max(1, rows.shape[1])) if rows.device.type == "cpu" else len(rows)
-    parts = torch.split(rows, max(1, some))
+    on_cpu = rows.device.type == "cpu"
+    at_once = max(1, CACHED // max(1, rows.shape[1])) if on_cpu else len(rows)
+    parts = torch.split(rows, max(1, at_once))
     best = torch.cat([_mse_scales(part, grid) for part in parts])
     return best.view(-1, *[1] * (values.ndim - 1))
 
 
 def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
-    """The same of each row, [rows, 1]."""
-    widest = (rows.abs().amax(1, keepdim=True) / grid.max_level).clamp_min(SMALLEST_SCALE)
-    best = widest.clone()
-    least = torch.full_like(widest, math.inf)
-    for share in torch.linspace(1.1, 0.05, 22).tolist():
-        least, best = _better(rows, widest * share, grid, least, best)
+    """The scale of each row, [rows, 1]."""
+    largest = (rows.abs().amax(1, keepdim=True) / grid.max_level).clamp_min(SMALLEST_SCALE)
+    best = largest.clone()
+    least = torch.full_like(largest, math.inf)
+    for factor in torch.linspace(1.1, 0.05, 22).tolist():
+        least, best = _better(rows, largest * factor, grid, least, best)
     coarse = best
-    for share in torch.linspace(-0.045, 0.045, 10).tolist():
-        tried = (coarse + widest * share).clamp_min(SMALLEST_SCALE)
-        least, best = _better(rows, tried, grid, least, best)
+    for factor in torch.linspace(-0.045, 0.045, 10).tolist():
+        candidate = (coarse + largest * factor).clamp_min(SMALLEST_SCALE)
+        least, best = _better(rows, candidate, grid, least, best)
     for _ in range(3):
         levels = encode(rows, best, grid).add_(grid.offset)
         fitted = (rows * levels).sum(1, keepdim=True) / (levels * levels).sum(1, keepdim=True)
@@ -153,6 +186,15 @@ def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
 def _better(
     rows: Tensor, scale: Tensor, grid: Grid, least: Tensor, best: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """The smallest error so far and its scale, once a further scale is tried.
+
+    Args:
+        rows: values, [rows, columns].
+        scale: the scale to try, [rows, 1].
+        grid: the codes.
+        least: smallest error so far, [rows, 1].
+        best: its scale, [rows, 1].
+    """
     error = (decode(encode(rows, scale, grid), scale, grid).sub_(rows)).square_()
     error = error.mean(1, keepdim=True)
     better = error < least
@@ -160,6 +202,10 @@ def _better(
 
 
 def mean_magnitude(*tensors: Tensor) -> Tensor:
-    """mean|W| over all values of the tensors together, a scalar."""
+    """mean|W| over all values of the tensors together, a scalar.
+
+    Args:
+        tensors: of any shapes.
+    """
     total = torch.stack([tensor.abs().sum() for tensor in tensors]).sum()
     return total / sum(tensor.numel() for tensor in tensors)

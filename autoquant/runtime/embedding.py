@@ -6,23 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
 class PackedEmbedding(nn.Module):
-    """nn.Embedding with a packed table [words, units]; only rows that are looked up are decoded.
+    """nn.Embedding with a packed table; only rows that are looked up are decoded.
 
     Args:
-        like: the embedding whose sizes and padding index it takes.
+        module: the embedding whose padding index and norm it takes.
+        table: [words, units].
     """
 
-    def __init__(self, like: nn.Embedding, table: PackedWeight) -> None:
+    def __init__(self, module: nn.Embedding, table: PackedWeight) -> None:
         super().__init__()
         self.num_embeddings = table.rows
         self.embedding_dim = table.columns
-        self.padding_idx = like.padding_idx
-        self.max_norm = like.max_norm
-        self.norm_type = like.norm_type
+        self.padding_idx = module.padding_idx
+        self.max_norm = module.max_norm
+        self.norm_type = module.norm_type
         self.table = table
 
     @property
@@ -31,9 +33,25 @@ class PackedEmbedding(nn.Module):
         return self.table.values()
 
     def forward(self, words: Tensor) -> Tensor:
-        """words [...] -> vectors [..., units]."""
+        """Look up.
+
+        Args:
+            words: indices [...].
+
+        Returns:
+            vectors [..., units].
+        """
         if self.max_norm is None:
             return self.table.lookup(words)
-        known, places = torch.unique(words, return_inverse=True)
-        rows = self.table.lookup(known)
-        return F.embedding(places, rows, None, self.max_norm, self.norm_type)
+        distinct, places = torch.unique(words, return_inverse=True)
+        vectors = self.table.lookup(distinct)
+        return F.embedding(places, vectors, None, self.max_norm, self.norm_type)
+
+
+@packed_form(nn.Embedding)
+def pack_embedding(
+    module: nn.Embedding, parameters: Parameters, quantizers: Quantizers
+) -> PackedEmbedding | None:
+    """See ``PackedForm.__call__``: a PackedEmbedding, unless the table is stored as floats."""
+    table = parameters["weight"]
+    return PackedEmbedding(module, table) if isinstance(table, PackedWeight) else None

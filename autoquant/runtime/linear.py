@@ -5,20 +5,27 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from autoquant.kernels import linear
-from autoquant.quantization.fake_quantize import ActivationQuantizer
-from autoquant.runtime.integer_linear import Affine, plain, rule_for
-from autoquant.runtime.prepared import Prepared
+from autoquant.layers.linear import IntegerLinear
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.runtime.caching import CachingModule
+from autoquant.runtime.linear_call import LinearCall, integer_inputs, kernels_suit
+from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedLinear(Prepared):
-    """nn.Linear with a packed weight [out, in]; a float bias and an input quantizer may be None.
+class PackedLinear(CachingModule):
+    """nn.Linear with a packed weight.
 
-    The product runs on integers where the input is quantized to at most 8 bits and lies, in
-    float32, on the CPU; else the weight is decoded for the length of the call.
+    The product runs on integers where the input is quantized to at most 8 bits and is float32 on
+    the CPU; else the weight is decoded for the duration of the call.
+
+    Args:
+        packed: the weight, [out, in].
+        bias: [out], float, or None.
+        quantizer: of the input, or None.
     """
 
-    _ready: Affine | None
+    _cached: LinearCall | None
 
     bias: Tensor | None
 
@@ -38,17 +45,37 @@ class PackedLinear(Prepared):
         return self.packed.values()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs [..., in] -> [..., out]."""
-        affine = self._prepared() if plain(inputs) else None
-        if affine is not None and inputs.numel():
-            result = affine(inputs.reshape(-1, self.in_features).contiguous())
-            if result is not None:
-                return result.view(*inputs.shape[:-1], self.out_features)
+        """The product, and the bias.
+
+        Args:
+            inputs: [..., in].
+
+        Returns:
+            [..., out].
+        """
+        call = self._call() if kernels_suit(inputs) else None
+        if call is not None and inputs.numel():
+            outputs = call(inputs.reshape(-1, self.in_features).contiguous())
+            if outputs is not None:
+                return outputs.view(*inputs.shape[:-1], self.out_features)
         quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
         return linear(quantized, self.weight, self.bias)
 
-    def _prepared(self) -> Affine | None:
-        if self._ready is None:
-            rule = rule_for(self.input_quantizer, self.packed)
-            self._ready = Affine(self.packed, self.bias, rule) if rule else None
-        return self._ready
+    def _call(self) -> LinearCall | None:
+        if self._cached is None:
+            params = integer_inputs(self.input_quantizer, self.packed)
+            self._cached = LinearCall(self.packed, self.bias, params) if params else None
+        return self._cached
+
+
+@packed_form(IntegerLinear)
+@packed_form(nn.Linear)
+def pack_linear(
+    module: nn.Linear, parameters: Parameters, quantizers: Quantizers
+) -> PackedLinear | None:
+    """See ``PackedForm.__call__``: a PackedLinear, unless the weight is stored as floats."""
+    weight, bias = parameters["weight"], parameters.get("bias")
+    if not isinstance(weight, PackedWeight):
+        return None
+    assert not isinstance(bias, PackedWeight)
+    return PackedLinear(weight, bias, quantizers.get("input_quantizer"))

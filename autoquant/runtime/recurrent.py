@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,47 +10,53 @@ from torch import Tensor, nn
 
 from autoquant.kernels import State
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
-from autoquant.quantization.fake_quantize import ActivationQuantizer
-from autoquant.runtime.direction import Direction
-from autoquant.runtime.integer_linear import plain, rule_for
-from autoquant.runtime.prepared import Prepared
-from autoquant.runtime.stack_call import Flow
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.runtime.caching import CachingModule
+from autoquant.runtime.direction import Direction, PackedWeights
+from autoquant.runtime.linear_call import integer_inputs, kernels_suit
+from autoquant.runtime.registry import Parameters, Quantizers, packed_form
+from autoquant.runtime.stack_call import StackCall
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedRecurrentLayer(Prepared, RecurrentLayer):
-    """A RecurrentLayer from packed weights; the same states, inputs and outputs.
+class PackedRecurrentLayer(CachingModule, RecurrentLayer):
+    """A RecurrentLayer with packed weights; the same states, inputs and outputs.
 
     Products run on integers where weights, input and hidden state have at most 8 bits; else the
-    weights are decoded for the length of the call, one direction at a time.
+    weights are decoded for the duration of the call, one direction at a time.
 
     Args:
-        like: the layer whose cell and sizes it takes.
-        parameters: by the names of ``like``'s; packed, or float tensors.
+        layer: the layer whose cell and sizes it takes.
+        parameters: by the names of the layer's; packed, or float tensors.
+        input_quantizer: of the layer's inputs, or None.
+        hidden_quantizer: of its hidden state, or None.
     """
 
-    _ready: tuple[Flow | None] | None
+    _cached: tuple[StackCall | None] | None
+
+    input_quantizer: ActivationQuantizer | None
+    hidden_quantizer: ActivationQuantizer | None
 
     def __init__(
         self,
-        like: RecurrentLayer,
-        parameters: Mapping[str, PackedWeight | Tensor],
+        layer: RecurrentLayer,
+        parameters: Parameters,
         input_quantizer: ActivationQuantizer | None,
         hidden_quantizer: ActivationQuantizer | None,
     ) -> None:
         nn.Module.__init__(self)
-        self.cell = like.cell
-        self.input_size, self.hidden_size = like.input_size, like.hidden_size
-        self.proj_size, self.bidirectional = like.proj_size, like.bidirectional
-        self.has_bias, self.initial = like.has_bias, like.initial
+        self.cell = layer.cell
+        self.input_size, self.hidden_size = layer.input_size, layer.hidden_size
+        self.proj_size, self.bidirectional = layer.proj_size, layer.bidirectional
+        self.has_bias, self.initial = layer.has_bias, layer.initial
         self.input_quantizer = input_quantizer
         self.hidden_quantizer = hidden_quantizer
         self.packed = nn.ModuleDict()
-        for name, held in parameters.items():
-            if isinstance(held, PackedWeight):
-                self.packed[name] = held
+        for name, parameter in parameters.items():
+            if isinstance(parameter, PackedWeight):
+                self.packed[name] = parameter
             else:
-                self.register_parameter(name, nn.Parameter(held, requires_grad=False))
+                self.register_parameter(name, nn.Parameter(parameter, requires_grad=False))
 
     def __getattr__(self, name: str) -> Any:
         """A packed weight by its parameter's name, decoded at each call."""
@@ -62,41 +68,59 @@ class PackedRecurrentLayer(Prepared, RecurrentLayer):
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
     ) -> tuple[Tensor, list[State]]:
-        """See RecurrentLayer; the input is quantized here."""
+        """See ``RecurrentLayer.forward``; the input is quantized here."""
         parts = [part for state in states for part in state]
-        flow = self.flow() if inputs.numel() and plain(inputs, *parts) else None
-        if flow is None:
-            return self._decoded(inputs, sizes, states)
-        given = tuple(torch.stack(part) for part in zip(*states, strict=True))
-        result = flow(inputs.contiguous(), len(sizes), sizes[0], given, (len(inputs),), sizes)
+        call = self.stack_call() if inputs.numel() and kernels_suit(inputs, *parts) else None
+        if call is None:
+            return self._forward_decoded(inputs, sizes, states)
+        initial = tuple(torch.stack(part) for part in zip(*states, strict=True))
+        lead = (len(inputs),)
+        result = call(inputs.contiguous(), len(sizes), sizes[0], initial, lead, sizes)
         if result is None:
-            return self._decoded(inputs, sizes, states)
+            return self._forward_decoded(inputs, sizes, states)
         outputs, last = result
         return outputs, [*zip(*last, strict=True)]
 
-    def _decoded(
+    def _forward_decoded(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
     ) -> tuple[Tensor, list[State]]:
+        """See ``RecurrentLayer.forward``: with decoded weights."""
         if self.input_quantizer is not None:
             inputs = self.input_quantizer(inputs)
         return super().forward(inputs, sizes, states)
 
-    def flow(self) -> Flow | None:
-        """All of it as the kernels take it; None where they cannot."""
-        if self._ready is None:
-            found = [self._direction(suffix) for suffix in SUFFIXES[: self.directions]]
-            suited = [each for each in found if each is not None]
-            self._ready = (Flow(suited, len(found)) if len(suited) == len(found) else None,)
-        return self._ready[0]
+    def stack_call(self) -> StackCall | None:
+        """The layer as the kernels take it; None where they cannot run it."""
+        if self._cached is None:
+            suffixes = SUFFIXES[: self.directions]
+            directions = [*filter(None, (self._direction(suffix) for suffix in suffixes))]
+            suits = len(directions) == len(suffixes)
+            self._cached = (StackCall(directions, len(suffixes)) if suits else None,)
+        return self._cached[0]
 
     def _direction(self, suffix: str) -> Direction | None:
-        names = ["weight_ih" + suffix, "weight_hh" + suffix]
-        if self.proj_size or self.cell.resets_first or not all(n in self.packed for n in names):
+        names = "weight_ih" + suffix, "weight_hh" + suffix
+        if self.proj_size or self.cell.resets_first:
             return None
-        first, second = (self.packed[name] for name in names)
-        inputs = rule_for(self.input_quantizer, first)  # type: ignore[arg-type]
-        state = rule_for(self.hidden_quantizer, second)  # type: ignore[arg-type]
-        if inputs is None or state is None:
+        if not all(name in self.packed for name in names):
             return None
-        bias, candidate_bias = (getattr(self, name + suffix, None) for name in ("bias", "bias_hn"))
-        return Direction(self.cell, first, second, bias, candidate_bias, inputs, state)  # type: ignore[arg-type]
+        weights = PackedWeights(
+            self.packed[names[0]],  # type: ignore[arg-type]
+            self.packed[names[1]],  # type: ignore[arg-type]
+            getattr(self, "bias" + suffix, None),
+            getattr(self, "bias_hn" + suffix, None),
+        )
+        inputs = integer_inputs(self.input_quantizer, weights.input)
+        hidden = integer_inputs(self.hidden_quantizer, weights.recurrent)
+        if inputs is None or hidden is None:
+            return None
+        return Direction(self.cell, weights, inputs, hidden)
+
+
+@packed_form(RecurrentLayer)
+def pack_recurrent_layer(
+    module: RecurrentLayer, parameters: Parameters, quantizers: Quantizers
+) -> PackedRecurrentLayer:
+    """See ``PackedForm.__call__``: a PackedRecurrentLayer; its weights may be packed or float."""
+    names = ("input_quantizer", "hidden_quantizer")
+    return PackedRecurrentLayer(module, parameters, *(quantizers.get(name) for name in names))

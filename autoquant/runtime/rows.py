@@ -1,4 +1,4 @@
-"""Integer codes packed row by row: what any device can decode, a few rows at a time."""
+"""Integer codes packed row by row: any device can decode them, some rows at a time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WORKSPACE = 1 << 24  # bytes
+WORKSPACE = 1 << 24  # bytes of bits that are held unpacked at a time
 
 
 def pack_rows(codes: Tensor, bits: int) -> Tensor:
-    """Unsigned codes [rows, columns] below 2**bits, uint8 -> bytes [rows, ceil(columns*bits/8)].
+    """Pack unsigned codes, each row to whole bytes.
 
     Code i of a row takes its bits [i*bits, (i+1)*bits), least significant first.
+
+    Args:
+        codes: [rows, columns] below 2**bits, uint8.
+        bits: of a code, 1 to 8.
+
+    Returns:
+        bytes [rows, ceil(columns * bits / 8)].
     """
-    some = max(1, WORKSPACE // max(1, codes.shape[1] * bits))
-    return torch.cat([_pack(part, bits) for part in codes.split(some)])  # type: ignore[no-untyped-call]
+    rows = max(1, WORKSPACE // max(1, codes.shape[1] * bits))
+    return torch.cat([_pack(part, bits) for part in codes.split(rows)])  # type: ignore[no-untyped-call]
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:
@@ -27,9 +34,18 @@ def _pack(codes: Tensor, bits: int) -> Tensor:
 
 
 def unpack_rows(packed: Tensor, bits: int, columns: int) -> Tensor:
-    """What ``pack_rows`` packed: bytes [..., B] -> unsigned codes [..., columns], uint8."""
-    first = torch.arange(columns, device=packed.device) * bits
-    at, shift = first // 8, (first % 8).to(torch.int16)
+    """The codes that ``pack_rows`` packed.
+
+    Args:
+        packed: bytes [..., ceil(columns * bits / 8)].
+        bits: of a code, 1 to 8.
+        columns: codes of a row.
+
+    Returns:
+        unsigned codes [..., columns], uint8.
+    """
+    first_bit = torch.arange(columns, device=packed.device) * bits
+    byte, shift = first_bit // 8, (first_bit % 8).to(torch.int16)
     padded = F.pad(packed, (0, 1)).to(torch.int16)
-    pair = padded[..., at] | padded[..., at + 1] << 8
+    pair = padded[..., byte] | padded[..., byte + 1] << 8
     return (pair >> shift & (1 << bits) - 1).to(torch.uint8)

@@ -9,53 +9,67 @@ from torch import Tensor
 from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
-from autoquant.runtime.integer_linear import plain
-from autoquant.runtime.prepared import Prepared
+from autoquant.runtime.caching import CachingModule
+from autoquant.runtime.linear_call import kernels_suit
 from autoquant.runtime.recurrent import PackedRecurrentLayer
-from autoquant.runtime.stack_call import Flow
+from autoquant.runtime.stack_call import StackCall
 
 
-class PackedRecurrent(Prepared, Recurrent):
-    """A Recurrent with a short way for what is common; all else goes layer by layer.
+class PackedRecurrent(CachingModule, Recurrent):
+    """A Recurrent with a fast path; all other inputs go layer by layer.
 
-    Short is the way of float32 inputs [T, B, I] on the CPU, and of states of the widest layer's
-    width, through layers that can all run on integers.
+    The fast path takes float32 inputs [T, B, I] on the CPU and states of the widest layer's width,
+    if all layers can run on integers.
     """
 
-    _ready: tuple[list[Flow | None], Flow] | None
+    _cached: tuple[list[StackCall], StackCall] | None
 
     @classmethod
     def adopt(cls, stack: Recurrent) -> None:
-        """Make a Recurrent one of these, in place."""
+        """Make a Recurrent one of these, in place.
+
+        Args:
+            stack: whose layers are packed, or will be.
+        """
         stack.__class__ = cls
 
     def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
-        """See Recurrent."""
-        short = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
-        result = self._at_once(inputs, hx) if short else None
+        """See ``Recurrent.forward``."""
+        fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
+        result = self._forward_fast(inputs, hx) if fast else None
         return super().forward(inputs, hx) if result is None else result
 
-    def _at_once(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
-        flow = self._flow()
-        if flow is None:
+    def _forward_fast(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
+        """See ``Recurrent.forward``; None where the fast path cannot be taken."""
+        call = self._stack_call()
+        if call is None:
             return None
         rows = inputs.transpose(0, 1) if self.batch_first else inputs
         steps, batch, features = rows.shape
-        given = self._given(hx, (len(flow.directions), batch, flow.width), inputs)
-        if features != flow.features or given is None or not plain(inputs, *given):
+        parts = self._initial_parts(hx, (len(call.directions), batch, call.width), inputs)
+        if features != call.features or parts is None or not kernels_suit(inputs, *parts):
             return None
-        start = tuple(part.contiguous() for part in given) if given else None
-        result = flow(rows.contiguous(), steps, batch, start, (steps, batch))
+        initial = tuple(part.contiguous() for part in parts) if parts else None
+        result = call(rows.contiguous(), steps, batch, initial, (steps, batch))
         if result is None:
             return None
         outputs = result[0].transpose(0, 1) if self.batch_first else result[0]
         return outputs, self._state(result[1])
 
-    def _given(self, hx: Any, shape: tuple[int, ...], like: Tensor) -> State | None:
-        """The parts of a state: none where zeros do, and None where they are not of the shape."""
+    def _initial_parts(self, hx: Any, shape: tuple[int, ...], inputs: Tensor) -> State | None:
+        """The parts of the initial state.
+
+        Args:
+            hx: the state that user code gave, or None.
+            shape: [L*D, B, W] that each part must have.
+            inputs: whose dtype and device a new state has.
+
+        Returns:
+            no parts for a state of zeros, and None where the parts are not of the shape.
+        """
         if hx is None and any(layer.initial for layer in self.layers):
             layout = self._layout()
-            return layout.joined(layout.start(shape[1], like))
+            return layout.join(layout.initial_states(shape[1], inputs))
         if hx is None:
             return ()
         parts = hx if self._lstm else (hx,)
@@ -64,20 +78,25 @@ class PackedRecurrent(Prepared, Recurrent):
         suit = all(isinstance(part, Tensor) and part.shape == shape for part in parts)
         return tuple(parts) if suit else None
 
-    def _flow(self) -> Flow | None:
-        """Through all layers, as they are now; None where one of them must be called."""
+    def _stack_call(self) -> StackCall | None:
+        """A call through all layers as they are now; None where a layer must be called itself."""
         if self.dropout and self.training:
             return None
-        flows = [_flow_of(layer) for layer in self.layers]
-        if len(flows) == 1 or None in flows:
-            return None if None in flows else flows[0]
-        ready = self._ready
-        if ready is None or ready[0] != flows:
-            directions = [each for flow in flows if flow for each in flow.directions]
-            self._ready = ready = flows, Flow(directions, len(directions) // len(flows))
-        return ready[1]
+        calls = [*filter(None, (_call_of(layer) for layer in self.layers))]
+        if len(calls) < len(self.layers):
+            return None
+        if len(calls) == 1:
+            return calls[0]
+        cached = self._cached
+        if cached is None or cached[0] != calls:
+            directions = [direction for call in calls for direction in call.directions]
+            stack_call = StackCall(directions, len(directions) // len(calls))
+            self._cached = cached = calls, stack_call
+        return cached[1]
 
 
-def _flow_of(layer: RecurrentLayer) -> Flow | None:
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
-    return layer.flow() if isinstance(layer, PackedRecurrentLayer) and not hooked else None
+def _call_of(layer: RecurrentLayer) -> StackCall | None:
+    """A layer as the kernels take it; None where it cannot be, or has hooks that must run."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return None
+    return layer.stack_call() if isinstance(layer, PackedRecurrentLayer) else None

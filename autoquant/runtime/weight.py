@@ -1,6 +1,7 @@
-"""A weight that stays packed: codes of 1 to 8 bits and step sizes, decoded only where needed.
+"""A weight that stays packed: codes of 1 to 8 bits and scales, decoded only where needed.
 
-What a file holds in 1.6 bits is held in 2 here.
+Codes that a file stores in 1.6 bits take 2 bits here: kernels shift and mask, they do not divide by
+three.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from autoquant.runtime.rows import pack_rows, unpack_rows
 
 
 class PackedWeight(nn.Module):
-    """Codes [rows, columns] and a step size for each row, or one.
+    """Codes [rows, columns] and a scale for each row, or one.
 
-    On the CPU with the compiled kernels the codes of a factor lie in the kernels' order, elsewhere
-    row by row; never in both, and never as floats. Row by row is also how copies, pickles and a
-    state_dict have them.
+    On the CPU with the compiled kernels, the codes of a factor are in the kernels' order, elsewhere
+    row by row; never in both, and never as floats. Copies, pickles and a state_dict have them row
+    by row.
 
     Args:
-        codes: int8, inside the grid.
-        scale: step sizes, [rows, 1] or [1, 1].
+        codes: int8, inside the grid, [rows, columns].
+        scale: [rows, 1] or [1, 1].
+        grid: the codes.
+        bits: whole bits of a code, 1 to 8.
         gates: how many gates of equal size stand behind one another in the rows, 1 where there are
             none; None for a table whose rows are looked up.
     """
@@ -47,22 +50,22 @@ class PackedWeight(nn.Module):
         self._matrix: Matrix | None = None
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_buffer("packed", None, persistent=False)
-        self._settle(codes)
+        self._pack(codes)
 
-    def _settle(self, codes: Tensor) -> None:
-        """Keep codes in the order that suits where they are."""
-        if self._suits_kernels():
+    def _pack(self, codes: Tensor) -> None:
+        """Keep codes in the order that suits the device and the dtype of the scales."""
+        if self._kernels_suit():
             self._matrix = native.pack_codes(codes, self.grid, self.bits, self.gates or 1)
             self.packed = None
         else:
-            self._matrix, self.packed = None, self._in_rows(codes)
+            self._matrix, self.packed = None, self._pack_by_rows(codes)
 
-    def _suits_kernels(self) -> bool:
+    def _kernels_suit(self) -> bool:
         scale = self.scale
         suits = scale.device.type == "cpu" and scale.dtype == torch.float32
         return suits and self.gates is not None and native.available()
 
-    def _in_rows(self, codes: Tensor) -> Tensor:
+    def _pack_by_rows(self, codes: Tensor) -> Tensor:
         return pack_rows((codes.to(torch.int16) - self.grid.qmin).to(torch.uint8), self.bits)
 
     @property
@@ -74,62 +77,81 @@ class PackedWeight(nn.Module):
     def nbytes(self) -> int:
         """Bytes that the weight takes in memory."""
         matrix = self._matrix
-        held = (self.packed,) if matrix is None else (matrix.codes, matrix.sums)
-        return sum(each.nbytes for each in (*held, self.scale) if each is not None)
+        codes = (self.packed,) if matrix is None else (matrix.codes, matrix.sums)
+        return sum(tensor.nbytes for tensor in (*codes, self.scale) if tensor is not None)
 
     def codes(self) -> Tensor:
         """Codes [rows, columns], int8."""
         if self._matrix is not None:
             return self._matrix.unpacked()
         assert self.packed is not None
-        return self._unpacked(self.packed)
+        return self._unpack_rows(self.packed)
 
-    def _unpacked(self, packed: Tensor) -> Tensor:
+    def _unpack_rows(self, packed: Tensor) -> Tensor:
         unsigned = unpack_rows(packed, self.bits, self.columns)
         return (unsigned.to(torch.int16) + self.grid.qmin).to(torch.int8)
 
     def values(self) -> Tensor:
-        """Decoded [rows, columns], in the step sizes' dtype; a new tensor at each call.
+        """Decoded [rows, columns], in the scales' dtype; a new tensor at each call.
 
-        It is marked with its codes: whatever computes with it does what it would do with the
+        Its quantization parameters are attached: kernels compute with it what they compute with the
         fake-quantized weight.
         """
         values = decode(self.codes().to(self.scale.dtype), self.scale, self.grid)
         return attach_quant_params(values, QuantParams(self.scale.detach(), self.grid))
 
     def lookup(self, rows: Tensor) -> Tensor:
-        """Decoded rows of a table by their numbers: [...] -> [..., columns]."""
+        """Decoded rows of a table.
+
+        Args:
+            rows: indices [...].
+
+        Returns:
+            [..., columns].
+        """
         assert self.packed is not None
-        codes = self._unpacked(F.embedding(rows, self.packed)).to(self.scale.dtype)
+        codes = self._unpack_rows(F.embedding(rows, self.packed)).to(self.scale.dtype)
         scale = self.scale[0] if self.scale.numel() == 1 else F.embedding(rows, self.scale)
         return decode(codes, scale, self.grid)
 
     def _apply(self, fn: Any, recurse: bool = True) -> PackedWeight:
-        """Move: the codes settle again where they arrive."""
+        """See nn.Module: tensors move here, and the codes take the order that suits the new device.
+
+        Args:
+            fn: applied to each tensor.
+            recurse: whether submodules move too.
+        """
         before = self.scale.device, self.scale.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if (self.scale.device, self.scale.dtype) != before:
-            self._settle(self.codes().to(self.scale.device))
+            self._pack(self.codes().to(self.scale.device))
         return self
 
     def get_extra_state(self) -> Tensor:
         """The codes row by row, for a state_dict."""
-        return self._in_rows(self.codes()) if self.packed is None else self.packed
+        return self._pack_by_rows(self.codes()) if self.packed is None else self.packed
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the codes of a weight of the same shape, bits and grid."""
+        """Take the codes of a weight of the same shape, bits and grid.
+
+        Args:
+            state: what ``get_extra_state`` of that weight returned.
+
+        Raises:
+            UserError: it is of another type or shape.
+        """
         shape = [self.rows, packed_bytes(self.columns, self.bits)]
         if [*state.shape] != shape or state.dtype != torch.uint8:
-            found = f"{state.dtype} {[*state.shape]}"
-            raise UserError(f"packed codes must be torch.uint8 {shape}, got {found}")
-        self._settle(self._unpacked(state.to(self.scale.device)))
+            came = f"{state.dtype} {[*state.shape]}"
+            raise UserError(f"packed codes must be torch.uint8 {shape}, got {came}")
+        self._pack(self._unpack_rows(state.to(self.scale.device)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: a matrix has addresses in it."""
+        """For copies and pickles: a matrix holds addresses."""
         buffers = self._buffers | {"packed": self.get_extra_state()}
         return self.__dict__ | {"_matrix": None, "_buffers": buffers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        if self._suits_kernels():
-            self._settle(self.codes())
+        if self._kernels_suit():
+            self._pack(self.codes())

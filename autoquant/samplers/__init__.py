@@ -1,1 +1,5 @@
-"""Which plans are trained next: proposals of a search and the plans of a sweep."""
+"""What is trained next: the proposals of a search (samplers), and the runs of a sweep."""
+
+from autoquant.samplers.registry import Sampler, new_sampler, sampler
+
+__all__ = ["Sampler", "new_sampler", "sampler"]

@@ -1,6 +1,6 @@
-"""Allocation: the bits that fill a budget with the least rise of the loss, layer by layer.
+"""BitAllocation: the bits of each layer that fill a budget with the least increase of the loss.
 
-A multiple-choice knapsack: of every dimension one choice, with sizes and rises that add up.
+A multiple-choice knapsack: one choice of every dimension; sizes and loss increases add up.
 """
 
 from __future__ import annotations
@@ -15,86 +15,105 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.space.projection import Projection, moved
 from autoquant.space.search_space import Dimension, Point
 
-CELLS = 20_000  # into which the room for bits is cut
-MAX_LOSS_RATIO = 2.0  # growth to twice the units at most halves what rounding their weights costs
-SPREAD = 0.7  # deviation of a guess's rises: half of them are off by a factor of 1.6 or more
+KNAPSACK_BINS = 20_000  # into which the slack is divided
+MAX_LOSS_RATIO = 2.0  # twice the units at most halve the loss increase of rounding their weights
+NOISE = 0.7  # deviation of the logarithms of random factors: half are above 1.6 or below 1/1.6
 
 
 @dataclass(frozen=True)
-class Allocation:
-    """Points whose bits suit a model's sensitivity.
+class BitAllocation:
+    """Points whose weight bits follow from a model's sensitivity.
 
-    Activations have the widest bits of the space: no size depends on them.
+    Activations have the most bits of the space: no size depends on them.
 
     Attributes:
-        projection: onto the budget; it knows the space and the sizes.
+        projection: onto the budget; it has the space and the sizes.
         sensitivity: of the space's dimensions.
     """
 
     projection: Projection
     sensitivity: Sensitivity
 
-    def starts(self) -> list[Point]:
-        """The best points that the rises know of, for each step of the widths.
+    def initial_points(self) -> list[Point]:
+        """The point with the least loss increase at each step of the widths.
 
-        Widths at which the loss increases more than MAX_LOSS_RATIO times as much as at the best
-        width are left out.
+        Widths at which the loss increase is more than MAX_LOSS_RATIO times that of the best width
+        are left out, and those at which nothing fits.
         """
         steps = range(self.projection.space.width_steps)
-        found = [self._allocated((width,) * len(self._dimensions)) for width in steps]
-        fitting = [each for each in found if each is not None]
-        least = min((rise for _, rise in fitting), default=0.0)
-        return [point for point, rise in fitting if rise <= MAX_LOSS_RATIO * least]
+        allocated = [self._allocate((width,) * len(self._dimensions)) for width in steps]
+        fitting = [candidate for candidate in allocated if candidate is not None]
+        least = min((increase for _, increase in fitting), default=0.0)
+        return [point for point, increase in fitting if increase <= MAX_LOSS_RATIO * least]
 
-    def guess(self, entropy: tuple[int, ...]) -> Point | None:
-        """The best point if the rises were a little other than measured, at promising widths.
+    def random_point(self, entropy: tuple[int, ...]) -> Point | None:
+        """The point with the least loss increase, after random factors on all loss increases.
 
-        What training makes good of a rise differs between layers: a guess tries what if.
+        How much of a loss increase training removes differs between layers, so that other points
+        than the first may be the best. Widths are random too; no layer grows where the random ones
+        exceed MAX_LOSS_RATIO.
+
+        Args:
+            entropy: of the random numbers: equal entropy gives equal points.
+
+        Returns:
+            the point, or None where nothing fits without growth.
         """
         random = np.random.default_rng(np.random.SeedSequence(entropy))
-        factors = np.exp(SPREAD * random.standard_normal(len(self._dimensions))).tolist()
-        deepest = max(len(d.choices) for d in self._dimensions)
-        widths = random.integers(0, deepest, len(self._dimensions))
-        grown = random.random(len(self._dimensions)) < 0.5
-        wide = self._allocated((widths * grown).tolist(), factors)
-        plain = self._allocated([0] * len(self._dimensions), factors)
+        count = len(self._dimensions)
+        factors = np.exp(NOISE * random.standard_normal(count)).tolist()
+        most_choices = max(len(dimension.choices) for dimension in self._dimensions)
+        widths = random.integers(0, most_choices, count)
+        grown = random.random(count) < 0.5
+        wide = self._allocate((widths * grown).tolist(), factors)
+        plain = self._allocate([0] * count, factors)
         if plain is None:
             return None
         return wide[0] if wide is not None and wide[1] <= MAX_LOSS_RATIO * plain[1] else plain[0]
 
-    def _allocated(
+    def _allocate(
         self, widths: Sequence[int], factors: Sequence[float] | None = None
     ) -> tuple[Point, float] | None:
-        """The best point at given steps of the widths, and its rise; rises scaled by factors."""
-        dimensions = self._dimensions
-        held = {i for i, each in enumerate(dimensions) if not each.weighs}
-        lowest = tuple(
-            (min(widths[i], len(d.choices) - 1) if d.field == "width" else len(d.choices) - 1)
-            if i in held
-            else 0
-            for i, d in enumerate(dimensions)
-        )
-        room = int(self.projection.limit.value - self._size(lowest))
-        if room < 0:
+        """The best point at given widths, and its loss increase; None where nothing fits.
+
+        Args:
+            widths: for each dimension a step of the widths; the last one where it has fewer.
+            factors: for each dimension, of its loss increases.
+        """
+        free = [i for i, dimension in enumerate(self._dimensions) if dimension.is_weight_bits]
+        lowest = self._lowest(widths)
+        slack = int(self.projection.limit.value - self._size(lowest))
+        if slack < 0:
             return None
-        free = [i for i in range(len(dimensions)) if i not in held]
-        rises = {i: self._rises(i) * (factors[i] if factors else 1.0) for i in free}
-        chosen = knapsack([self._extras(lowest, i) for i in free], list(rises.values()), room)
+        increases = {i: self._loss_increases(i) * (factors[i] if factors else 1.0) for i in free}
+        sizes = [self._added_bytes(lowest, i) for i in free]
         point = list(lowest)
-        for i, choice in zip(free, chosen, strict=True):
+        for i, choice in zip(free, knapsack(sizes, list(increases.values()), slack), strict=True):
             point[i] = choice
-        filled = self.projection(tuple(point), frozenset(held))
+        fixed = frozenset(range(len(point))) - frozenset(free)
+        filled = self.projection(tuple(point), fixed)
         if filled is None:
             return None
-        return filled, float(sum(rises[i][filled[i]] for i in free))
+        return filled, float(sum(increases[i][filled[i]] for i in free))
 
-    def _rises(self, index: int) -> NDArray[np.float64]:
-        """The rise of each choice of a dimension."""
+    def _lowest(self, widths: Sequence[int]) -> Point:
+        """The fewest weight bits and the most activation bits, at steps of the widths."""
+
+        def choice(index: int, dimension: Dimension) -> int:
+            if dimension.is_weight_bits:
+                return 0
+            last = len(dimension.choices) - 1
+            return min(widths[index], last) if dimension.field == "width" else last
+
+        return tuple(choice(i, dimension) for i, dimension in enumerate(self._dimensions))
+
+    def _loss_increases(self, index: int) -> NDArray[np.float64]:
+        """The loss increase of each choice of a dimension."""
         dimension = self._dimensions[index]
-        measured = self.sensitivity.rises[dimension.name]
+        measured = self.sensitivity.loss_increases[dimension.name]
         return np.array([measured[choice] for choice in dimension.choices])
 
-    def _extras(self, lowest: Point, index: int) -> NDArray[np.int64]:
+    def _added_bytes(self, lowest: Point, index: int) -> NDArray[np.int64]:
         """Bytes that each choice of a dimension adds to the lowest point."""
         least = self._size(lowest)
         steps = range(len(self._dimensions[index].choices))
@@ -109,27 +128,38 @@ class Allocation:
 
 
 def knapsack(
-    sizes: Sequence[NDArray[np.int64]], rises: Sequence[NDArray[np.float64]], room: int
+    sizes: Sequence[NDArray[np.int64]],
+    loss_increases: Sequence[NDArray[np.float64]],
+    slack: int,
 ) -> list[int]:
-    """One choice of every list, with the least sum of rises whose sizes add up to at most ``room``.
+    """One choice of every dimension, with the least total loss increase that fits the slack.
 
-    Dynamic programming over cells of the room; sizes are rounded up to whole cells. The first
-    choice of every list must take no room. Of choices that rise alike the earlier one is taken.
+    Dynamic programming over bins of the slack (multiple-choice knapsack: Kellerer, Pferschy and
+    Pisinger 2004, chapter 11); sizes are rounded up to whole bins. Of choices with equal loss
+    increases the earlier one is taken.
+
+    Args:
+        sizes: for each dimension the bytes of its choices, [choices]; the first must be 0.
+        loss_increases: for each dimension those of its choices, [choices].
+        slack: bytes that the chosen sizes may add up to.
+
+    Returns:
+        for each dimension the index of its choice.
     """
-    cell = max(1, -(-room // CELLS))
-    cells = room // cell
-    best, picks = np.zeros(cells + 1), []
-    for own, rise in zip(sizes, rises, strict=True):
-        sums = np.full((len(own), cells + 1), np.inf)
-        for k, taken in enumerate(-(-own // cell)):
-            if taken <= cells:
-                sums[k, taken:] = best[: cells + 1 - taken] + rise[k]
+    bin_size = max(1, -(-slack // KNAPSACK_BINS))
+    bins = slack // bin_size
+    best, picks = np.zeros(bins + 1), []
+    for bytes_, increases in zip(sizes, loss_increases, strict=True):
+        sums = np.full((len(bytes_), bins + 1), np.inf)
+        for k, taken in enumerate(-(-bytes_ // bin_size)):
+            if taken <= bins:
+                sums[k, taken:] = best[: bins + 1 - taken] + increases[k]
         pick = sums.argmin(axis=0)
-        best = sums[pick, np.arange(cells + 1)]
+        best = sums[pick, np.arange(bins + 1)]
         picks.append(pick)
-    chosen, left = [], cells
-    for own, pick in zip(reversed(sizes), reversed(picks), strict=True):
+    chosen, left = [], bins
+    for bytes_, pick in zip(reversed(sizes), reversed(picks), strict=True):
         choice = int(pick[left])
         chosen.append(choice)
-        left -= int(-(-own[choice] // cell))
+        left -= int(-(-bytes_[choice] // bin_size))
     return chosen[::-1]

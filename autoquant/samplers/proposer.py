@@ -1,68 +1,53 @@
-"""Proposals: points of the search space, all within the budget, none twice."""
+"""Proposer: the next point of a search. All points are within the budget, and none comes twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice, product
 
 import numpy as np
 import optuna
 from optuna.distributions import IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autoquant.errors import UserError
 from autoquant.plan import Plan
-from autoquant.samplers.bit_allocation import Allocation
+from autoquant.samplers.bit_allocation import BitAllocation
+from autoquant.samplers.registry import new_sampler
 from autoquant.space.projection import Projection, even_bits
 from autoquant.space.search_space import Point, SearchSpace
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
 
-ATTEMPTS = 20  # samples drawn for one proposal before the space is gone through in order
-EXHAUSTIVE = 100_000  # points that are gone through at most
-STARTUP = 6  # trials before a sampler models them
-MIN_TRIALS_FOR_SAMPLER = (
-    10  # trials before it is asked at all, where guesses by sensitivity can be had
-)
-
-
-def _gp_sampler(seed: int) -> BaseSampler:
-    if find_spec("scipy") is None:
-        raise UserError("sampler=gp must have scipy installed (pip install scipy), got none")
-    return GPSampler(n_startup_trials=STARTUP, seed=seed)
-
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed),
-    "gp": _gp_sampler,
-    "random": lambda seed: RandomSampler(seed=seed),
-}
+ATTEMPTS = 20  # points drawn for one proposal before the space is enumerated
+MAX_ENUMERATED = 100_000  # points of the space
+MIN_TRIALS_FOR_SAMPLER = 10  # with a bit allocation; before that its random points are proposed
 
 
 @dataclass(frozen=True)
 class Proposer:
-    """Proposes plans within a budget.
+    """Proposes points whose plans are within a budget.
 
-    A proposal depends on the seed and on the trials that have ended, not on how often the search
-    was stopped in between.
+    A proposal depends on the seed and on the trials that have ended, so that a search that was
+    stopped in between proposes the same.
 
     Attributes:
-        projection: onto the budget; it knows the space.
-        sampler: name of an Optuna sampler, see SAMPLERS.
-        allocation: knows which layers mind few bits; None where that is not known.
+        projection: onto the budget; it has the space.
+        direction: whether low or high scores are good.
+        sampler: a sampler's name or import path (samplers.registry).
+        seed: of the sampler and of the allocation's random factors.
+        allocation: of bits by sensitivity; None where the sensitivity was not measured.
     """
 
     projection: Projection
     direction: Direction
     sampler: str
     seed: int
-    allocation: Allocation | None = None
+    allocation: BitAllocation | None = None
 
     @property
     def space(self) -> SearchSpace:
+        """The space of the projection."""
         return self.projection.space
 
     def propose(
@@ -72,7 +57,7 @@ class Proposer:
 
         Args:
             ended: Optuna's records of the proposals so far.
-            references: trained plans from which the sampler may learn as well.
+            references: trained plans that the sampler may learn from as well.
             tried: plans that are not to be trained again.
         """
         evidence = [*self._as_trials(references), *self._usable(ended)]
@@ -82,60 +67,73 @@ class Proposer:
         return None
 
     def ranges(self) -> dict[str, IntDistribution]:
-        """Optuna's distributions: one ordinal index for each dimension."""
+        """Optuna's distributions by the dimensions' names: the index of a choice."""
         return {d.name: IntDistribution(0, len(d.choices) - 1) for d in self.space.dimensions}
 
     def params(self, point: Point) -> dict[str, int]:
-        """A point as Optuna's parameters."""
+        """A point as Optuna's parameters.
+
+        Args:
+            point: of the space.
+        """
         return dict(zip(self.ranges(), point, strict=True))
 
     def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
-        known = self.allocation
-        yield from even_bits(self.projection) if known is None else known.starts()
+        """Points in the order of preference: initial ones, drawn ones, the whole space.
+
+        Args:
+            evidence: trials that the sampler models.
+            count: of the proposals that have ended.
+        """
+        if self.allocation is None:
+            yield from even_bits(self.projection)
+        else:
+            yield from self.allocation.initial_points()
         for attempt in range(ATTEMPTS):
-            guess = (
-                len(evidence) < MIN_TRIALS_FOR_SAMPLER and attempt < ATTEMPTS // 2
-            )  # then they are all tried
-            point = self._drawn(evidence, (self.seed, count, attempt), guess=guess)
+            point = self._draw(evidence, (self.seed, count, attempt))
             if point is not None:
                 yield point
         every = product(*(range(len(d.choices)) for d in self.space.dimensions))
-        for point in islice(every, EXHAUSTIVE):
+        for point in islice(every, MAX_ENUMERATED):
             if self.projection.fits(point):
                 yield point
 
-    def _drawn(
-        self, evidence: list[FrozenTrial], entropy: tuple[int, ...], *, guess: bool
-    ) -> Point | None:
-        """A guess by sensitivity, where that can be had, or what the sampler asks for."""
-        if guess and self.allocation is not None:
-            return self.allocation.guess(entropy)
+    def _draw(self, evidence: list[FrozenTrial], entropy: tuple[int, int, int]) -> Point | None:
+        """A random point of the allocation, while there are few trials; else one of the sampler.
+
+        Args:
+            evidence: trials that the sampler models.
+            entropy: seed, number of ended proposals, attempt. The sampler has half of the attempts
+                in any case, for the allocation may have no other points.
+        """
+        few = len(evidence) < MIN_TRIALS_FOR_SAMPLER and entropy[-1] < ATTEMPTS // 2
+        if few and self.allocation is not None:
+            return self.allocation.random_point(entropy)
         return self.projection(self._sample(evidence, entropy))
 
     def _sample(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point:
-        """Ask a throw-away study that holds what was really trained."""
+        """What the sampler asks for, given the evidence, in a study in memory."""
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        study = optuna.create_study(direction=self.direction, sampler=SAMPLERS[self.sampler](seed))
+        sampler = new_sampler(self.sampler, seed)
+        study = optuna.create_study(direction=self.direction, sampler=sampler)
         study.add_trials(evidence)
         trial = study.ask(fixed_distributions=dict(self.ranges()))
         return tuple(trial.params[name] for name in self.ranges())
 
     def _usable(self, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        kept = (TrialState.COMPLETE, TrialState.PRUNED)
-        return [trial for trial in ended if trial.state in kept]
+        """The trials that have a score."""
+        scored = (TrialState.COMPLETE, TrialState.PRUNED)
+        return [trial for trial in ended if trial.state in scored]
 
     def _as_trials(self, outcomes: Sequence[Outcome]) -> list[FrozenTrial]:
         """Complete outcomes within the budget whose plan is a point of the space."""
-        trials = []
-        for outcome in outcomes:
-            point = self.space.point(outcome.plan)
-            fits = outcome.state == "complete" and self.projection.limit.holds(outcome.plan)
-            if fits and point is not None:
-                trials.append(
-                    create_trial(
-                        params=self.params(point),
-                        distributions=dict(self.ranges()),
-                        value=outcome.score,
-                    )
-                )
-        return trials
+        points = [
+            (self.space.point(outcome.plan), outcome.score)
+            for outcome in outcomes
+            if outcome.state == "complete" and self.projection.limit.holds(outcome.plan)
+        ]
+        return [
+            create_trial(params=self.params(point), distributions=dict(self.ranges()), value=score)
+            for point, score in points
+            if point is not None
+        ]

@@ -1,4 +1,4 @@
-"""The cells of a sweep: which plans it trains, and with which seeds."""
+"""The runs of a sweep: which plans it trains, and with which seeds."""
 
 from __future__ import annotations
 
@@ -8,93 +8,128 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from autoquant.analysis.model_info import ModelInfo
+from autoquant.analysis.model_info import SearchInfo
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
-from autoquant.costs.limit import limit_of
+from autoquant.costs.limit import Limit, limit_of
 from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.samplers.bit_allocation import Allocation
+from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.settings import Search, Sweep
 from autoquant.space.projection import Projection, even_bits
-from autoquant.space.search_space import pinned, uniform_plan
+from autoquant.space.search_space import uniform_plan, weight_bits_only
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRun
 
-Named = tuple[str, Plan | None, dict[str, Any]]
-"""A plan with the name and the values that its cells have; None where none fits its budget."""
+NamedPlan = tuple[str, Plan | None, dict[str, Any]]
+"""Name, plan (None where none fits its budget), and the grid's values as fields of SweepRun."""
 
 
 def sweep_runs(
-    seen: ModelInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None = None
+    info: SearchInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None = None
 ) -> list[SweepRun]:
-    """The cells of a sweep; all of one seed before those of the next.
+    """The runs of a sweep; all of one seed before those of the next.
 
     Args:
-        sensitivity: where it is known, bits that fill a budget follow from it.
+        info: of the float model.
+        settings: of the sweep's trainings; its quantizer gives the sizes.
+        sweep: the grid.
+        sensitivity: the bits that fill a budget follow from it; when None they are as even as
+            possible.
 
     Raises:
         UserError: a rule does not suit the network, a budget is none, a plan file is not there or
             of another model, two plans have one name, or widths are asked for and nothing may grow.
     """
-    grows = any(each.field == "width" for each in seen.space.dimensions)
-    if max(sweep.width, default=1.0) > 1.0 and not grows:
-        raise UserError(
-            "sweep.width must be [1.0] for a model of which no layer may grow (autoquant profile "
-            f"says why; widening.* and rules can let it), got {list(sweep.width)}"
-        )
-    filled = sweep.budgets
-    plans = [*(_filled(seen, settings, sweep, sensitivity) if filled else _uniform(seen, sweep))]
-    plans += _read(seen, settings, sweep)
+    _refuse_widths(info, sweep)
+    if sweep.budgets:
+        plans = [*_filling(info, settings, sweep, sensitivity)]
+    else:
+        plans = [*_uniform(info, sweep)]
+    plans += _from_files(info, settings, sweep)
     name, count = Counter(name for name, _, _ in plans).most_common(1)[0]
     if count > 1:
         raise UserError(f"plans of a sweep must have names of their own, got two of {name!r}")
-    scratch = "-scratch" if sweep.start == "scratch" else ""
+    scratch = "-scratch" if sweep.init_from == "scratch" else ""
     return [
-        SweepRun(f"{name}{scratch}-seed{seed}", plan, seed, sweep.start, **values)
+        SweepRun(f"{name}{scratch}-seed{seed}", plan, seed, sweep.init_from, **values)
         for seed in sweep.seeds
         for name, plan, values in plans
     ]
 
 
-def _uniform(seen: ModelInfo, sweep: Sweep) -> Iterator[Named]:
-    """The same bits everywhere."""
+def _refuse_widths(info: SearchInfo, sweep: Sweep) -> None:
+    """Raise a UserError where widths are asked for and no layer may grow."""
+    grows = any(dimension.field == "width" for dimension in info.space.dimensions)
+    if max(sweep.width, default=1.0) > 1.0 and not grows:
+        raise UserError(
+            "sweep.width must be [1.0] for a model of which no layer may grow (autoquant profile "
+            f"says why; widening.* and rules can let it), got {list(sweep.width)}"
+        )
+
+
+def _uniform(info: SearchInfo, sweep: Sweep) -> Iterator[NamedPlan]:
+    """The plans with equal bits in all layers."""
     for width, weights, activations in product(
         sweep.width, sweep.weight_bits, sweep.activation_bits
     ):
-        plan = uniform_plan(seen.space, seen.network, LayerChoice(weights, activations, width))
+        plan = uniform_plan(info.space, info.network, LayerChoice(weights, activations, width))
         values = {"weight_bits": weights, "activation_bits": activations, "width": width}
         yield f"w{weights:g}-a{activations}-x{width:g}", plan, values
 
 
-def _filled(
-    seen: ModelInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
-) -> Iterator[Named]:
-    """As many bits as the budget leaves room for: where few hurt, or as even as can be."""
+def _filling(
+    info: SearchInfo, settings: Search, sweep: Sweep, sensitivity: Sensitivity | None
+) -> Iterator[NamedPlan]:
+    """The plans whose weight bits fill the budgets, at each width and activation bits.
+
+    Args:
+        info: of the float model.
+        settings: give the quantizer.
+        sweep: the grid.
+        sensitivity: bits follow from it; when None they are as even as possible.
+    """
     for text, activations, width in product(sweep.budgets, sweep.activation_bits, sweep.width):
         budget = Budget.parse(text)
-        limit = limit_of(
-            budget,
-            seen.network,
-            settings.quantizer,
-            float_cost=seen.float_bytes,
-            parameters=seen.parameters,
-        )
-        own = pinned(seen.space, LayerChoice(activation_bits=activations, width=width))
-        projection = Projection(own, limit)
+        choice = LayerChoice(activation_bits=activations, width=width)
+        space = weight_bits_only(info.space, choice)
+        projection = Projection(space, _limit(budget, info, settings))
         if sensitivity is None:
             points = even_bits(projection)
         else:
-            points = Allocation(projection, sensitivity).starts()
+            points = BitAllocation(projection, sensitivity).initial_points()
         values = {"budget": str(budget), "activation_bits": activations, "width": width}
         name = f"{budget}-a{activations}-x{width:g}"
-        yield name, own.plan(points[0]) if points else None, values
+        yield name, space.plan(points[0]) if points else None, values
 
 
-def _read(seen: ModelInfo, settings: Search, sweep: Sweep) -> Iterator[Named]:
-    """The plan files and the plans that studies chose, by their names."""
-    for given in map(Path, sweep.plans):
-        plan = Study.open(given).plan() if given.is_dir() else Plan.read(given)
-        size.of(seen.network, plan, settings.quantizer)  # refuses one of another model
-        yield given.name if given.is_dir() else given.stem, plan, {}
+def _limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:
+    """A budget as a limit.
+
+    Args:
+        budget: of the grid.
+        info: of the float model.
+        settings: give the quantizer.
+    """
+    return limit_of(
+        budget,
+        info.network,
+        settings.quantizer,
+        float_cost=info.float_bytes,
+        parameters=info.parameters,
+    )
+
+
+def _from_files(info: SearchInfo, settings: Search, sweep: Sweep) -> Iterator[NamedPlan]:
+    """The plan files and the plans that studies chose, by their names.
+
+    Args:
+        info: of the float model.
+        settings: give the quantizer.
+        sweep: names the files.
+    """
+    for path in map(Path, sweep.plans):
+        plan = Study.open(path).plan() if path.is_dir() else Plan.read(path)
+        size.of(info.network, plan, settings.quantizer)  # refuses one of another model
+        yield path.name if path.is_dir() else path.stem, plan, {}

@@ -1,1 +1,1 @@
-"""What a search may choose for each layer, and the projection of a choice onto a budget."""
+"""The choices of every layer: search space, choices by layer name, projection onto a limit."""

@@ -1,6 +1,6 @@
-"""The search space: which choices each layer has, and the projection of a proposal onto a budget.
+"""SearchSpace: the choices that each layer has, as dimensions; points and plans.
 
-A point is a tuple of indices, one for each dimension, into the rising choices of that dimension.
+A point is a tuple of indices, one for each dimension, into the choices of that dimension.
 """
 
 from __future__ import annotations
@@ -13,39 +13,51 @@ from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
 from autoquant.settings import Rules, Space
-from autoquant.space.layer_overrides import DEFAULTS_TO, NO_GROWTH, LayerOverride, has, resolve
+from autoquant.space.layer_overrides import (
+    DEFAULTS_TO,
+    NO_GROWTH,
+    LayerOverride,
+    has_field,
+    resolve_overrides,
+)
 
 Point = tuple[int, ...]
+"""For each dimension the index of a choice."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One ordinal choice.
+    """One ordinal choice of the space.
 
     Attributes:
-        layer: the layer it belongs to.
-        field: the field of the layer's LayerChoice.
-        choices: its values, rising.
-        ruled: whether a rule by name gave them; uniform plans keep to these.
+        layer: name of the layer.
+        field: of the layer's LayerChoice.
+        choices: the values of the field, in rising order.
+        overridden: whether a rule gave them; then uniform plans have only these values too.
     """
 
     layer: str
     field: str
     choices: tuple[float, ...]
-    ruled: bool = False
+    overridden: bool = False
 
     @property
     def name(self) -> str:
+        """Layer and field, such as "rnn.l0.width"."""
         return f"{self.layer}.{self.field}"
 
     @property
-    def weighs(self) -> bool:
-        """Whether it is of weights' bits."""
+    def is_weight_bits(self) -> bool:
+        """Whether the field is bits of weights."""
         return self.field in WEIGHT_FIELDS
 
-    def admitted(self, value: float) -> float:
-        """A value, or the nearest choice (of two the larger) where a rule leaves only these."""
-        if not self.ruled:
+    def allowed(self, value: float) -> float:
+        """A value, or the nearest choice (of two the larger) if a rule gave the choices.
+
+        Args:
+            value: of the field.
+        """
+        if not self.overridden:
             return value
         return min(self.choices, key=lambda choice: (abs(choice - value), -choice))
 
@@ -55,10 +67,10 @@ class SearchSpace:
     """The choices of a network's layers.
 
     Attributes:
-        dimensions: what is chosen.
-        layers: all layers.
-        groups: of each layer, the one that it takes its width from.
-        shares: of layers whose weight is another's too, the one that they take its bits from.
+        dimensions: in the order of a point's indices.
+        layers: names of all layers, in the order of the model.
+        groups: by layer, the layer whose width it has.
+        shares: by layer that shares another's weight, the layer whose weight bits it has.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -67,14 +79,22 @@ class SearchSpace:
     shares: Mapping[str, str] = field(default_factory=dict)
 
     def plan(self, point: Point) -> Plan:
-        """The plan of a point."""
+        """The plan of a point.
+
+        Args:
+            point: of this space.
+        """
         values: dict[str, dict[str, Any]] = {layer: {} for layer in self.layers}
         for dimension, index in zip(self.dimensions, point, strict=True):
             values[dimension.layer][dimension.field] = dimension.choices[index]
-        return self.tied({layer: LayerChoice(**given) for layer, given in values.items()})
+        return self.tied({layer: LayerChoice(**chosen) for layer, chosen in values.items()})
 
     def tied(self, choices: Mapping[str, LayerChoice]) -> Plan:
-        """A plan in which layers have in common what they must."""
+        """A plan in which tied layers have one width, and one number of bits for a shared weight.
+
+        Args:
+            choices: of all layers, by name.
+        """
         return Plan(
             {
                 layer: replace(
@@ -87,7 +107,11 @@ class SearchSpace:
         )
 
     def point(self, plan: Plan) -> Point | None:
-        """The point of a plan, or None where the space does not hold it."""
+        """The point of a plan, or None where the space does not contain the plan.
+
+        Args:
+            plan: for all layers of the space.
+        """
         indices = []
         for dimension in self.dimensions:
             value = _value(plan[dimension.layer], dimension.field)
@@ -99,12 +123,12 @@ class SearchSpace:
 
     @property
     def smallest(self) -> Point:
-        """The point with the fewest bits and no growth."""
+        """The point with the fewest bits and the smallest widths."""
         return (0,) * len(self.dimensions)
 
     @property
     def width_steps(self) -> int:
-        """How many widths the layer with most of them has; 1 where none may grow."""
+        """The largest number of widths that a layer has; 1 where none may grow."""
         return max((len(d.choices) for d in self.dimensions if d.field == "width"), default=1)
 
 
@@ -114,70 +138,86 @@ def build_space(
     """The choices of every layer of a network.
 
     Args:
+        network: before widening.
         widenable: layers that may grow; a group grows when all of its layers may.
         choices: bits and widths to choose from.
-        rules: other choices for some layers, see settings.Search.rules. A width lets a layer grow
-            that is not among the widenable.
+        rules: other choices for some layers, see settings.Search.rules. A layer with a width there
+            grows even if it is not widenable.
 
     Raises:
         UserError: a rule does not suit the network.
     """
-    rulings = resolve(network, rules or {})
+    overrides = resolve_overrides(network, rules or {})
     dimensions: list[Dimension] = []
     for layer in network.layers:
-        ruled = rulings[layer.name]
-        bits = _bits_of(layer, choices, ruled)
+        by_field = overrides[layer.name]
+        bits = _bits_of(layer, choices, by_field)
         shared = {"weight_bits"} if layer.name in network.shares else set[str]()
-        dimensions += [each for each in bits if each.field not in shared]
+        dimensions += [dimension for dimension in bits if dimension.field not in shared]
         members = network.members(layer.name)
-        if members and "width" in ruled:
-            if ruled["width"].choices != NO_GROWTH:
-                dimensions.append(Dimension(layer.name, "width", ruled["width"].choices, True))
+        if members and "width" in by_field:
+            if by_field["width"].choices != NO_GROWTH:
+                dimensions.append(Dimension(layer.name, "width", by_field["width"].choices, True))
         elif members and all(name in widenable for name in members):
             dimensions.append(Dimension(layer.name, "width", choices.width))
     return SearchSpace(tuple(dimensions), network.names, network.groups, network.shares)
 
 
 def _bits_of(
-    layer: LayerSpec, choices: Space, ruled: Mapping[str, LayerOverride]
+    layer: LayerSpec, choices: Space, overrides: Mapping[str, LayerOverride]
 ) -> Iterator[Dimension]:
-    """The dimensions of a layer's bits; a recurrent one's own where it is split, or a rule says."""
+    """The dimensions of a layer's bits.
+
+    Recurrent weights and hidden states have dimensions of their own with ``split_recurrent``, or if
+    a rule names them.
+
+    Args:
+        layer: of the network.
+        choices: bits to choose from.
+        overrides: of the layer, by field.
+    """
     for name in ("weight_bits", "activation_bits", *DEFAULTS_TO):
-        split = name not in DEFAULTS_TO or choices.split_recurrent or name in ruled
-        if has(layer, name) and split:
-            usual = DEFAULTS_TO.get(name, name)
-            ruling = ruled.get(name, ruled.get(usual))
-            values = getattr(choices, usual) if ruling is None else ruling.choices
-            yield Dimension(layer.name, name, values, ruling is not None)
+        separate = name not in DEFAULTS_TO or choices.split_recurrent or name in overrides
+        if has_field(layer, name) and separate:
+            default = DEFAULTS_TO.get(name, name)
+            override = overrides.get(name, overrides.get(default))
+            values = getattr(choices, default) if override is None else override.choices
+            yield Dimension(layer.name, name, values, override is not None)
 
 
 def _value(choice: LayerChoice, field: str) -> Any:
-    """The value that a field has in effect: an unset one takes its layer's."""
+    """The value of a field; recurrent and hidden bits default to the layer's other bits."""
     if field == "recurrent_bits":
         return choice.bits_of("recurrent")
     return choice.state_bits if field == "hidden_bits" else getattr(choice, field)
 
 
-def _same(one: Plan, other: Plan) -> bool:
+def _same(first: Plan, second: Plan) -> bool:
+    """Whether all fields of two plans have the same values."""
     names = [field.name for field in fields(LayerChoice)]
     return all(
-        _value(one[layer], name) == _value(other[layer], name)
-        for layer in one.choices
+        _value(first[layer], name) == _value(second[layer], name)
+        for layer in first.choices
         for name in names
     )
 
 
 def uniform_plan(space: SearchSpace, network: Network, choice: LayerChoice) -> Plan:
-    """A uniform plan in the form that the space writes plans in, as near as its rules admit.
+    """The plan with one choice for all layers, as near as rules allow, as the space writes it.
 
-    Layers without an input to quantize keep 32 activation bits, and those that may not grow their
-    width, as in the space's own plans.
+    Layers that do not quantize their input have 32 activation bits, and those that may not grow a
+    width of 1.0, as in the plans of points.
+
+    Args:
+        space: of the network.
+        network: before widening.
+        choice: of every layer.
     """
     choices = {}
     for layer in network.layers:
         activation_bits = choice.activation_bits if layer.multiplies else 32
         values: dict[str, Any] = {
-            dimension.field: dimension.admitted(_value(choice, dimension.field))
+            dimension.field: dimension.allowed(_value(choice, dimension.field))
             for dimension in space.dimensions
             if dimension.layer == layer.name
         }
@@ -186,10 +226,17 @@ def uniform_plan(space: SearchSpace, network: Network, choice: LayerChoice) -> P
     return space.tied(choices)
 
 
-def pinned(space: SearchSpace, choice: LayerChoice) -> SearchSpace:
-    """A space with the activations and the width of a choice, as near as the rules admit."""
+def weight_bits_only(space: SearchSpace, choice: LayerChoice) -> SearchSpace:
+    """A space in which only weight bits are chosen.
+
+    Args:
+        space: with other dimensions too.
+        choice: has the activation bits and the width of all layers, as near as rules allow.
+    """
     dimensions = (
-        each if each.weighs else replace(each, choices=(each.admitted(_value(choice, each.field)),))
-        for each in space.dimensions
+        dimension
+        if dimension.is_weight_bits
+        else replace(dimension, choices=(dimension.allowed(_value(choice, dimension.field)),))
+        for dimension in space.dimensions
     )
     return replace(space, dimensions=tuple(dimensions))

@@ -1,8 +1,7 @@
-"""Study: the folder that holds a search, and the one place that knows its file names."""
+"""Study: the folder of a search or a sweep; all names of its files are in this module."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
 from autoquant.plan import Plan
 from autoquant.settings import Search
+from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
 from autoquant.task import Direction
 
@@ -24,31 +25,43 @@ CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "study", "sweep"}
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The float model that every candidate starts from."""
+class BaselineRecord:
+    """The record of the float model that every candidate is initialized from.
+
+    Attributes:
+        score: on the valid split.
+        size_bytes: bytes of its tensors.
+        parameters: number of its weights.
+        metric: name of the score, such as "perplexity".
+        direction: whether low or high scores are good.
+        steps: training steps; 0 where its weights were given.
+        seconds: of training, intermediate scores included.
+        history: intermediate (step, score on the probe split).
+        test: score on the test split; None where it was not asked for.
+    """
 
     score: float
-    """On the valid split."""
     size_bytes: int
-    """Bytes of its tensors."""
     parameters: int
     metric: str
     direction: Direction
     steps: int
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
-    """Intermediate (step, score on the probe split)."""
     test: float | None = None
-    """On the test split, where that was asked for."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study folder; ``create`` makes or continues one, ``open`` reads one."""
+    """A study folder; ``create`` makes or continues one, ``open`` reads one.
+
+    Attributes:
+        path: of the folder.
+    """
 
     path: Path
 
-    # --- where things are ------------------------------------------------------------------------
+    # --- its files -------------------------------------------------------------------------------
 
     @property
     def config_file(self) -> Path:
@@ -56,14 +69,17 @@ class Study:
 
     @property
     def journal_file(self) -> Path:
+        """Optuna's storage of a search's trials."""
         return self.path / "journal.log"
 
     @property
     def baseline_file(self) -> Path:
+        """Weights of the float model."""
         return self.path / "baseline.safetensors"
 
     @property
     def baseline_record(self) -> Path:
+        """The BaselineRecord, as JSON."""
         return self.path / "baseline.json"
 
     @property
@@ -76,15 +92,18 @@ class Study:
 
     @property
     def outcomes_file(self) -> Path:
+        """The table of a search."""
         return self.path / "outcomes.csv"
 
     @property
-    def cells_file(self) -> Path:
-        """The table of a sweep."""
-        return self.path / "cells.csv"
+    def runs_file(self) -> Path:
+        """The table of a sweep: runs.csv, or the cells.csv that an earlier version has begun."""
+        earlier = self.path / "cells.csv"
+        return earlier if earlier.is_file() else self.path / "runs.csv"
 
     @property
     def plan_file(self) -> Path:
+        """The plan that a search chose."""
         return self.path / "plan.yaml"
 
     @property
@@ -92,7 +111,11 @@ class Study:
         return self.path / "figures"
 
     def applied(self, name: str) -> Path:
-        """Folder of an applied plan."""
+        """Folder of an applied plan.
+
+        Args:
+            name: of the plan.
+        """
         return self.path / "applied" / name
 
     # --- opening ----------------------------------------------------------------------------------
@@ -101,16 +124,21 @@ class Study:
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> Study:
         """Make a study folder, or continue the one that is there with the same configuration.
 
+        Args:
+            path: of the folder.
+            config: the configuration: its task, its settings, and for a sweep its "sweep".
+
         Raises:
             UserError: the folder is something else, or of another configuration.
             RunError: the folder cannot be written.
         """
         study = cls(Path(path))
-        strange = study.path.exists() and not _empty(study.path)  # before the next look: another
-        if study.config_file.is_file():  # process may be making the same study
+        # Looked at first: another process may write the configuration between the two lines.
+        occupied = study.path.exists() and not _empty(study.path)
+        if study.config_file.is_file():
             _refuse_difference(study.path, study.config(), config)
             return study
-        if strange:
+        if occupied:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
         try:
             study.path.mkdir(parents=True, exist_ok=True)
@@ -121,7 +149,10 @@ class Study:
 
     @classmethod
     def open(cls, path: str | Path) -> Study:
-        """A study that is there.
+        """An existing study.
+
+        Args:
+            path: of the folder.
 
         Raises:
             UserError: the folder is not a study.
@@ -133,24 +164,31 @@ class Study:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study against a second search on this machine.
+        """Hold the study's lock, so that a second search on this machine is refused.
 
         Raises:
             UserError: another process holds it.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"one search at a time can run in a study, got a second in '{self.path}'"
-                ) from error
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(
+                f"one search at a time can run in a study, got a second in '{self.path}'"
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     # --- reading and writing ----------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The configuration that the study was made with."""
+        """The configuration that the study was made with.
+
+        Raises:
+            UserError: the file is not valid YAML, or not a mapping.
+        """
         try:
             content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -159,50 +197,74 @@ class Study:
             raise UserError(f"'{self.config_file}' must hold a configuration, got {content!r}")
         return content
 
-    def baseline(self) -> Baseline:
-        """The record of the trained float model."""
+    def baseline(self) -> BaselineRecord:
+        """The record of the trained float model.
+
+        Raises:
+            UserError: there is none, or the file is not what a search or a sweep wrote.
+        """
         if not self.baseline_record.is_file():
             raise UserError(f"the study must have a trained baseline, got none in '{self.path}'")
         try:
             content = json.loads(self.baseline_record.read_text(encoding="utf-8"))
-            content["history"] = tuple(map(tuple, content["history"]))
-            return Baseline(**content)
-        except (ValueError, KeyError, TypeError) as error:
+            return records.from_json(BaselineRecord, content)
+        except ValueError as error:
             raise UserError(f"'{self.baseline_record}' must be as a search wrote it") from error
 
-    def write_baseline(self, record: Baseline) -> None:
-        write_text(self.baseline_record, json.dumps(asdict(record), indent=2) + "\n")
+    def write_baseline(self, record: BaselineRecord) -> None:
+        """Write the record of the float model.
+
+        Args:
+            record: of the trained model.
+        """
+        content = json.dumps(records.to_json(record), indent=2)
+        write_text(self.baseline_record, f"{content}\n")
 
     def outcomes(self) -> list[Outcome]:
-        """Every plan that was tried, in order; references first."""
+        """Every plan that was tried, in order; references first.
+
+        Raises:
+            UserError: the file is not what a search wrote.
+        """
         if not self.outcomes_file.is_file():
             return []
         try:
             return from_csv(self.outcomes_file.read_text(encoding="utf-8"))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"'{self.outcomes_file}' must be as a search wrote it") from error
 
     def plan(self) -> Plan:
-        """The plan that the search chose."""
+        """The plan that the search chose.
+
+        Raises:
+            UserError: there is none, or the file is not a plan.
+        """
         if not self.plan_file.is_file():
             raise UserError(f"the study must have a chosen plan, got none in '{self.path}'")
         return Plan.read(self.plan_file)
 
 
 def _empty(path: Path) -> bool:
-    """Whether a path is a folder with nothing in it, but for a configuration being written."""
-    return path.is_dir() and all(each.name.startswith(".config.yaml.") for each in path.iterdir())
+    """Whether a path is a folder without files, except a configuration that is being written."""
+    return path.is_dir() and all(file.name.startswith(".config.yaml.") for file in path.iterdir())
 
 
 def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise a UserError where a study is continued with another configuration.
+
+    Args:
+        path: of the study, for errors.
+        old: the configuration that the study was made with.
+        new: the configuration of this call.
+    """
     kinds = ["a sweep" if "sweep" in config else "a search" for config in (old, new)]
     if kinds[0] != kinds[1]:
         raise UserError(
             f"study '{path}' was made by {kinds[0]}, got {kinds[1]}; take another study folder"
         )
     after = _flat(json.loads(json.dumps(new)))
-    usual = _flat(asdict(Search()))  # what an older version, which did not know a setting, did
-    before = {key: usual[key] for key in after if key in usual} | _flat(old)
+    defaults = _flat(asdict(Search()))  # of settings that an earlier version did not have
+    before = {key: defaults[key] for key in after if key in defaults} | _flat(old)
     for key in [*after, *before]:
         if key.split(".")[0] in CHANGEABLE_SETTINGS or before.get(key) == after.get(key):
             continue
@@ -210,15 +272,16 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
             f"study '{path}' was made with {key}={before.get(key)}, got {key}={after.get(key)}; "
             "take that value or another study folder"
         )
-    ruled = [list(config.get("rules") or ()) for config in (old, new)]
-    if ruled[0] != ruled[1]:  # the same rules, of which others come last
+    patterns = [list(config.get("rules") or ()) for config in (old, new)]
+    if patterns[0] != patterns[1]:  # the same rules in another order: another one matches last
         raise UserError(
-            f"study '{path}' was made with rules for {', '.join(ruled[0])}, got them in the order "
-            f"{', '.join(ruled[1])}; take that order or another study folder"
+            f"study '{path}' was made with rules for {', '.join(patterns[0])}, got them in the "
+            f"order {', '.join(patterns[1])}; take that order or another study folder"
         )
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings, by their keys with dots between them."""
     if not isinstance(tree, Mapping):
         return {prefix: list(tree) if isinstance(tree, tuple) else tree}
     leaves: dict[str, Any] = {}

@@ -1,10 +1,7 @@
-"""Outcome: what became of a plan. Pareto front and hypervolume over outcomes."""
+"""Outcome: the result of training a plan. Pareto front and hypervolume of outcomes."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,23 +10,26 @@ from typing import Literal
 import numpy as np
 
 from autoquant.plan import Plan
+from autoquant.study import records
 from autoquant.task import Direction, as_loss
 
-State = Literal["complete", "pruned", "diverged", "interrupted"]
-Role = Literal["search", "reference"]
+OutcomeState = Literal["complete", "pruned", "diverged", "interrupted"]
+TrialRole = Literal["search", "reference"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One plan that was tried.
+    """One plan that was tried, and what came of it.
 
     Attributes:
         trial: its name in the study: "17" for a proposal, "w4" for the uniform 4-bit reference.
-        role: whether the search proposed it or it stands for comparison.
+        role: "search" for a proposal of the search, "reference" for a uniform plan that is trained
+            for comparison.
         plan: the plan, as it was trained (after projection onto the budget).
         size_bytes: bytes of its packed file.
         state: "complete", "pruned" (stopped early), "diverged" or "interrupted".
-        score: the last score; on the valid split when complete, on the probe split when pruned.
+        score: the last score; on the valid split when complete, on the probe split otherwise; None
+            where there is none.
         steps: training steps done.
         seconds: wall-clock seconds, scoring included.
         history: intermediate (step, score on the probe split).
@@ -37,10 +37,10 @@ class Outcome:
     """
 
     trial: str
-    role: Role
+    role: TrialRole
     plan: Plan
     size_bytes: int
-    state: State
+    state: OutcomeState
     score: float | None = None
     steps: int = 0
     seconds: float = 0.0
@@ -49,28 +49,56 @@ class Outcome:
 
 
 def complete(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """The outcomes that were trained to the end and have a finite score."""
+    """The outcomes that were trained to the end and have a finite score.
+
+    Args:
+        outcomes: of one study.
+    """
     return [
-        each
-        for each in outcomes
-        if each.state == "complete" and each.score is not None and math.isfinite(each.score)
+        outcome
+        for outcome in outcomes
+        if outcome.state == "complete"
+        and outcome.score is not None
+        and math.isfinite(outcome.score)
     ]
 
 
 def loss_of(outcome: Outcome, direction: Direction) -> float:
-    """The score, turned so that lower is better."""
+    """The score, with its sign changed where higher is better, so that lower is better.
+
+    Args:
+        outcome: one with a score.
+        direction: whether low or high scores are good.
+    """
     assert outcome.score is not None
     return as_loss(outcome.score, direction)
 
 
 def best(outcomes: Iterable[Outcome], budget: int, direction: Direction) -> Outcome | None:
-    """The best complete outcome within a budget in bytes; of equal scores the smaller file."""
-    fitting = [each for each in complete(outcomes) if each.size_bytes <= budget]
+    """The best complete outcome within a budget; of equal scores the smaller file.
+
+    Args:
+        outcomes: of one study.
+        budget: the largest packed file, in bytes.
+        direction: whether low or high scores are good.
+
+    Returns:
+        the best one, or None where no complete outcome is within the budget.
+    """
+    fitting = [outcome for outcome in complete(outcomes) if outcome.size_bytes <= budget]
     return min(fitting, key=lambda o: (loss_of(o, direction), o.size_bytes), default=None)
 
 
 def pareto_front(outcomes: Iterable[Outcome], direction: Direction) -> list[Outcome]:
-    """Complete outcomes that no other one beats in size and score at once, smallest first."""
+    """The complete outcomes that no other one is better than in size and score at once.
+
+    Args:
+        outcomes: of one study.
+        direction: whether low or high scores are good.
+
+    Returns:
+        the front, smallest file first; of outcomes with one size and score, the first.
+    """
     ranked = sorted(complete(outcomes), key=lambda o: (o.size_bytes, loss_of(o, direction)))
     front: list[Outcome] = []
     for outcome in ranked:
@@ -80,9 +108,23 @@ def pareto_front(outcomes: Iterable[Outcome], direction: Direction) -> list[Outc
 
 
 def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, float]) -> float:
-    """Area that points (both coordinates to be minimized) dominate below a reference point.
+    """The area that points dominate below a reference point, both coordinates to be minimized.
 
-    >>> hypervolume([(1.0, 2.0), (2.0, 1.0)], (3.0, 3.0))
+    One number for a whole Pareto front (Zitzler and Thiele 1999, IEEE Transactions on Evolutionary
+    Computation 3(4), "size of the space covered"): the area of all pairs (x, y) up to the reference
+    for which some point (a, b) has a <= x and b <= y. A point that no other one dominates adds to
+    it.
+
+    Args:
+        points: pairs such as (size in bytes, loss), dominated ones included; N of them, in any
+            order. Points that are not below the reference in both coordinates add nothing.
+        reference: the worst pair that still counts, such as (size of the float model, loss of the
+            smallest uniform plan). Only hypervolumes with the same reference compare.
+
+    Returns:
+        the area, in the product of the coordinates' units; 0.0 without points below the reference.
+
+    >>> hypervolume([(1.0, 2.0), (2.0, 1.0)], reference=(3.0, 3.0))
     3.0
     """
     inside = np.array([p for p in points if p[0] < reference[0] and p[1] < reference[1]])
@@ -103,33 +145,29 @@ COLUMNS = (
 
 
 def to_csv(outcomes: Iterable[Outcome], float_bytes: int) -> str:
-    """The table ``outcomes.csv``; history and plan are JSON, size_share is over the float model."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for o in outcomes:
-        score = "" if o.score is None else repr(o.score)
-        sizes = (o.size_bytes, f"{o.size_bytes / float_bytes:.5f}")
-        effort = (o.steps, f"{o.seconds:.2f}")
-        words = (json.dumps(o.history), o.reason, json.dumps(o.plan.to_dict()))
-        writer.writerow((o.trial, o.role, o.state, *sizes, score, *effort, *words))
-    return buffer.getvalue()
+    """The text of ``outcomes.csv``.
+
+    Args:
+        outcomes: in the order of the rows.
+        float_bytes: bytes of the float model's tensors, over which ``size_share`` is.
+    """
+    return records.to_csv(COLUMNS, (_to_row(outcome, float_bytes) for outcome in outcomes))
+
+
+def _to_row(outcome: Outcome, float_bytes: int) -> dict[str, str]:
+    return records.to_row(outcome) | {
+        "size_share": f"{outcome.size_bytes / float_bytes:.5f}",
+        "seconds": f"{outcome.seconds:.2f}",
+    }
 
 
 def from_csv(text: str) -> list[Outcome]:
-    """The inverse of to_csv."""
-    return [
-        Outcome(
-            trial=row["trial"],
-            role=row["role"],  # type: ignore[arg-type]
-            plan=Plan.from_dict(json.loads(row["plan"])),
-            size_bytes=int(row["size_bytes"]),
-            state=row["state"],  # type: ignore[arg-type]
-            score=float(row["score"]) if row["score"] else None,
-            steps=int(row["steps"]),
-            seconds=float(row["seconds"]),
-            history=tuple((int(step), float(score)) for step, score in json.loads(row["history"])),
-            reason=row["reason"],
-        )
-        for row in csv.DictReader(io.StringIO(text))
-    ]
+    """The outcomes of ``outcomes.csv``: the inverse of to_csv.
+
+    Args:
+        text: of the file.
+
+    Raises:
+        ValueError: the text is not what to_csv wrote.
+    """
+    return records.from_csv(Outcome, text)

@@ -1,45 +1,44 @@
-"""Cell: one plan of a sweep with one seed, and the table of what became of the cells."""
+"""SweepRun: one plan of a sweep with one seed; SweepTable: the results of a sweep's runs."""
 
 from __future__ import annotations
 
-import csv
-import fcntl
 import hashlib
-import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from filelock import FileLock, Timeout
 
 from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.plan import Bits, Plan
+from autoquant.study import records
 from autoquant.study.folder import Study
 
-State = Literal["complete", "diverged", "too large"]
+RunState = Literal["complete", "diverged", "too large"]
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """What is to be trained.
+    """One training of a sweep: what is to be trained.
 
     Attributes:
         name: in the table.
         plan: None where no plan of this width fits the budget.
         seed: of growth and training.
-        start: "baseline" or "scratch".
-        weight_bits: of a uniform plan.
-        activation_bits: of a plan of the grid.
-        width: of a plan of the grid.
-        budget: that the plan fills.
+        init_from: what it is trained from: "baseline" or "scratch".
+        weight_bits: of all weights, for a uniform plan.
+        activation_bits: of all activations, for a plan of the grid.
+        width: neuron multiplier of the layers that may grow, for a plan of the grid.
+        budget: the budget that the plan fills, as the user wrote it.
     """
 
     name: str
     plan: Plan | None
     seed: int
-    start: str
+    init_from: str
     weight_bits: Bits | None = None
     activation_bits: int | None = None
     width: float | None = None
@@ -53,46 +52,47 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class SweepRunResult:
-    """What became of a cell.
+    """What came of a run.
 
     Attributes:
+        run: what was to be trained.
         state: "complete", "diverged", or "too large" for its budget.
         valid: score on the valid split.
         test: score on the test split.
         size_bytes: true bytes of the packed file.
-        size_share: the same over the float model's.
-        paper_share: the paper's neuron-proportional size (cost.neuron_share).
-        activation_bytes: read for one position (cost.activation_bytes).
-        steps: of training.
+        size_share: the same over the bytes of the float model's tensors.
+        paper_size_ratio: the paper's size over the float model's (costs.paper_size_ratio).
+        activation_bytes: bytes of activations read for one position (costs.activation_memory).
+        steps: training steps.
         seconds: of training, intermediate scores included.
         reason: why it did not complete, in words.
     """
 
-    cell: SweepRun
-    state: State
+    run: SweepRun
+    state: RunState
     valid: float | None = None
     test: float | None = None
     size_bytes: int | None = None
     size_share: float | None = None
-    paper_share: float | None = None
+    paper_size_ratio: float | None = None
     activation_bytes: float | None = None
     steps: int = 0
     seconds: float = 0.0
     reason: str = ""
 
 
-_OF_CELL = ("name", "start", "seed", "budget", "weight_bits", "activation_bits", "width")
-_OWN = tuple(each.name for each in fields(SweepRunResult) if each.name != "cell")
-COLUMNS = (*_OF_CELL, *_OWN, "plan")
+_RUN_COLUMNS = ("name", "init_from", "seed", "budget", "weight_bits", "activation_bits", "width")
+_RESULT_COLUMNS = tuple(field.name for field in fields(SweepRunResult) if field.name != "run")
+COLUMNS = (*_RUN_COLUMNS, *_RESULT_COLUMNS, "plan")
 
 
 class SweepTable:
-    """``cells.csv`` of a sweep, shared by the processes that work on it.
+    """The table of a sweep's results, shared by the processes that work on the sweep.
 
     Args:
         path: of the file.
-        locks: folder of one small file for each cell; who trains the cell holds it. The system
-            lets go of what a killed process held.
+        locks: folder of the lock files, one for each run; the process that trains a run holds its
+            lock. The operating system releases the locks of a process that was killed.
     """
 
     def __init__(self, path: Path, locks: Path) -> None:
@@ -100,11 +100,15 @@ class SweepTable:
 
     @classmethod
     def of(cls, study: Study) -> SweepTable:
-        """The table of a study."""
-        return cls(study.cells_file, study.path / ".cells")
+        """The table of a study.
+
+        Args:
+            study: of a sweep.
+        """
+        return cls(study.runs_file, study.path / f".{study.runs_file.stem}")
 
     def results(self) -> list[SweepRunResult]:
-        """What has been recorded, in the order in which it ended.
+        """What has been recorded, in the order in which the runs ended.
 
         Raises:
             UserError: the file is not what a sweep wrote.
@@ -113,88 +117,88 @@ class SweepTable:
             return []
         try:
             return from_csv(self.path.read_text(encoding="utf-8"))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"'{self.path}' must be as a sweep wrote it") from error
 
     def by_name(self) -> dict[str, SweepRunResult]:
-        """The same, by the cells' names."""
-        return {result.cell.name: result for result in self.results()}
+        """The same, by the runs' names."""
+        return {result.run.name: result for result in self.results()}
 
     def append(self, result: SweepRunResult) -> None:
-        """Record a result."""
-        with self.holding("table"):
+        """Record a result.
+
+        Args:
+            result: of a run that is not in the table yet.
+        """
+        with self.locked("table"):
             write_text(self.path, to_csv([*self.results(), result]))
 
     @contextmanager
-    def holding(self, name: str) -> Iterator[None]:
-        """Wait for a lock, and hold it."""
-        with self._file(name).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def locked(self, name: str) -> Iterator[None]:
+        """Wait for a lock, and hold it.
+
+        Args:
+            name: of the lock file.
+        """
+        with self._lock(name):
             yield
 
     @contextmanager
-    def claimed(self, cell: SweepRun) -> Iterator[bool]:
-        """Hold a cell, if no other process does; whether it is held here."""
-        with self._file(cell.name).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
+    def claimed(self, run: SweepRun) -> Iterator[bool]:
+        """Hold the lock of a run, unless another process does.
+
+        Args:
+            run: of this sweep.
+
+        Yields:
+            whether the lock is held here.
+        """
+        lock = self._lock(run.name)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
             yield True
+        finally:
+            lock.release()
 
-    def checkpoint(self, cell: SweepRun) -> Path:
-        """Where a cell's training saves itself; a plan file that is edited begins anew."""
-        text = "" if cell.plan is None else cell.plan.to_yaml()
+    def checkpoint(self, run: SweepRun) -> Path:
+        """Where the training of a run saves its state; another one for each plan of a name.
+
+        Args:
+            run: of this sweep.
+        """
+        text = "" if run.plan is None else run.plan.to_yaml()
         plan = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return self._locks / f"{cell.name}-{plan}.checkpoint"
+        return self._locks / f"{run.name}-{plan}.checkpoint"
 
-    def _file(self, name: str) -> Path:
+    def _lock(self, name: str) -> FileLock:
         self._locks.mkdir(parents=True, exist_ok=True)
-        return self._locks / f"{name}.lock"
+        return FileLock(self._locks / f"{name}.lock")
 
 
 # --- the table -----------------------------------------------------------------------------------
 
 
 def to_csv(results: list[SweepRunResult]) -> str:
-    """The text of ``cells.csv``; a plan is JSON, what does not apply is empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(map(_to_row, results))
-    return buffer.getvalue()
+    """The text of ``runs.csv``; a plan is JSON, what does not apply is empty.
 
-
-def _to_row(result: SweepRunResult) -> list[object]:
-    plan = result.cell.plan
-    values = {**vars(result.cell), **vars(result)}
-    values |= {"plan": "" if plan is None else json.dumps(plan.to_dict())}
-    values |= {"seconds": round(result.seconds, 2)}
-    return ["" if values[name] is None else values[name] for name in COLUMNS]
-
-
-_WORDS = frozenset({"name", "start", "budget", "state", "reason"})
-_FLOATS = frozenset({"width", "valid", "test", "size_share", "paper_share", "activation_bytes"})
-_KEPT = frozenset({"reason"})  # may be empty
+    Args:
+        results: in the order of the rows.
+    """
+    rounded = (replace(result, seconds=round(result.seconds, 2)) for result in results)
+    return records.to_csv(COLUMNS, map(records.to_row, rounded))
 
 
 def from_csv(text: str) -> list[SweepRunResult]:
-    """The inverse of to_csv."""
-    return [_from_row(row) for row in csv.DictReader(io.StringIO(text))]
+    """The results of ``runs.csv``: the inverse of to_csv.
 
+    Args:
+        text: of the file.
 
-def _from_row(row: dict[str, str]) -> SweepRunResult:
-    values = {name: _value(name, row[name]) for name in COLUMNS[:-1]}
-    plan = Plan.from_dict(json.loads(row["plan"])) if row["plan"] else None
-    cell = SweepRun(plan=plan, **{name: values[name] for name in _OF_CELL})
-    return SweepRunResult(cell, **{name: values[name] for name in _OWN})
-
-
-def _value(name: str, text: str) -> Any:
-    if name in _WORDS:
-        return text if text or name in _KEPT else None
-    if not text:
-        return None
-    whole = text.isdigit() and name not in _FLOATS | {"seconds"}
-    return int(text) if whole else float(text)  # 1.6 weight bits are not whole
+    Raises:
+        ValueError: the text is not what to_csv wrote.
+    """
+    return records.from_csv(SweepRunResult, text)

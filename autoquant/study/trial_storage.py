@@ -18,32 +18,39 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from autoquant.plan import Plan
-from autoquant.study.outcome import Outcome, Role, State
+from autoquant.study.outcome import Outcome, OutcomeState, TrialRole
 from autoquant.task import Direction
 
 PRUNER_STARTUP = 4  # complete proposals before any is pruned
-PRUNER_PERCENTILE = 75.0  # percent: short runs are noisy, so only the clearly bad ones are stopped
+PRUNER_PERCENTILE = (
+    75.0  # of earlier scores; short runs are noisy: only clearly bad ones are pruned
+)
 
 Trial = optuna.trial.Trial
 """An open trial, as ``TrialStorage.begin`` gives it."""
 
-_STUDIES: dict[Role, str] = {"reference": "references", "search": "search"}
+_STUDIES: dict[TrialRole, str] = {"reference": "references", "search": "search"}
 _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
 
 
 class TrialPruned(Exception):
-    """The pruner stops a trial."""
+    """The pruner has stopped a trial."""
 
 
 class TrialStorage:
     """The trials of one study folder; every change is on disk when a method returns.
 
-    One process at a time may open it: the study's lock sees to that.
+    Only one process at a time may open it: the one that holds the study's lock.
+
+    Args:
+        path: of Optuna's journal file; made where it is missing.
+        direction: whether low or high scores are good.
+        prune: whether proposals may be pruned by their intermediate scores.
     """
 
     def __init__(self, path: Path, direction: Direction, *, prune: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        _mend(path)
+        _repair(path)
         storage = JournalStorage(JournalFileBackend(str(path)))
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:
@@ -61,8 +68,8 @@ class TrialStorage:
             for role, name in _STUDIES.items()
         }
 
-    def settle(self) -> None:
-        """End the trials that an interrupted search left open."""
+    def close_interrupted(self) -> None:
+        """Close the trials that an interrupted search left open."""
         for study in self._studies.values():
             while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 study.ask()  # a waiting trial becomes a running one
@@ -71,7 +78,7 @@ class TrialStorage:
 
     def begin(
         self,
-        role: Role,
+        role: TrialRole,
         plan: Plan,
         size_bytes: int,
         *,
@@ -79,7 +86,16 @@ class TrialStorage:
         params: Mapping[str, int] | None = None,
         ranges: Mapping[str, IntDistribution] | None = None,
     ) -> Trial:
-        """Open a trial with given parameters; its name is its number where None is given."""
+        """Open a trial.
+
+        Args:
+            role: a reference, or a proposal of the search.
+            plan: that is trained.
+            size_bytes: bytes of its packed file.
+            name: in the study; the trial's number when None.
+            params: a proposal's point: by the names of the dimensions, the index of the choice.
+            ranges: Optuna's distributions of these parameters.
+        """
         study = self._studies[role]
         if params:
             study.enqueue_trial(dict(params))
@@ -89,7 +105,7 @@ class TrialStorage:
         trial.set_user_attr("plan", plan.to_dict())
         return trial
 
-    def report(self, role: Role, trial: Trial, step: int, score: float) -> None:
+    def report(self, role: TrialRole, trial: Trial, step: int, score: float) -> None:
         """Record an intermediate score.
 
         Args:
@@ -107,28 +123,42 @@ class TrialStorage:
 
     def end(
         self,
-        role: Role,
+        role: TrialRole,
         trial: Trial,
-        state: State,
+        state: OutcomeState,
         *,
         score: float | None = None,
         steps: int = 0,
         seconds: float = 0.0,
         reason: str = "",
     ) -> None:
-        """Close a trial."""
+        """Close a trial.
+
+        Args:
+            role: of the trial.
+            trial: an open trial.
+            state: how it ended.
+            score: on the valid split, of a complete trial.
+            steps: training steps done.
+            seconds: wall-clock seconds, scoring included.
+            reason: why it did not complete, in words.
+        """
         for key, value in {"steps": steps, "seconds": seconds, "reason": reason}.items():
             trial.set_user_attr(key, value)
         trial.set_user_attr("state", state)
         values = score if state == "complete" else None
         self._studies[role].tell(trial, values, state=_ENDS.get(state, TrialState.FAIL))
 
-    def trials(self, role: Role) -> list[FrozenTrial]:
-        """Optuna's own records."""
+    def trials(self, role: TrialRole) -> list[FrozenTrial]:
+        """Optuna's records of the trials of one role.
+
+        Args:
+            role: of the trials.
+        """
         return self._studies[role].get_trials(deepcopy=False)
 
     def outcomes(self) -> list[Outcome]:
-        """Every trial that has ended; references first, then in order."""
+        """Every trial that has ended: references, then proposals, each in order."""
         return [
             outcome_of(trial, role)
             for role in _STUDIES
@@ -137,21 +167,30 @@ class TrialStorage:
         ]
 
 
-def _mend(path: Path) -> None:
-    """Remove what a killed writer can leave: Optuna's lock, and a line cut off by a full disk."""
+def _repair(path: Path) -> None:
+    """Remove what a killed process can leave: Optuna's lock, and an incomplete last line."""
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.is_file():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
-def state_of(trial: FrozenTrial) -> State:
-    """How a trial ended; one that was cut off while it was being closed is interrupted."""
-    state: State = trial.user_attrs.get("state", "interrupted")
+def state_of(trial: FrozenTrial) -> OutcomeState:
+    """How a trial ended; one whose process was killed while closing it is interrupted.
+
+    Args:
+        trial: that has ended.
+    """
+    state: OutcomeState = trial.user_attrs.get("state", "interrupted")
     return state if _ENDS.get(state, TrialState.FAIL) == trial.state else "interrupted"
 
 
-def outcome_of(trial: FrozenTrial, role: Role) -> Outcome:
-    """An ended trial as an Outcome; one that was cut off before it could say so is interrupted."""
+def outcome_of(trial: FrozenTrial, role: TrialRole) -> Outcome:
+    """An ended trial as an Outcome.
+
+    Args:
+        trial: that has ended. Attributes that a killed process did not write have defaults.
+        role: of the trial.
+    """
     attributes: dict[str, Any] = trial.user_attrs
     history = tuple(sorted(trial.intermediate_values.items()))
     score = trial.value if trial.state == TrialState.COMPLETE else None

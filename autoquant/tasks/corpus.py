@@ -6,8 +6,9 @@ import hashlib
 import re
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,21 @@ from autoquant.errors import UserError
 END = "<eos>"
 UNKNOWN = "<unk>"
 SPLITS = ("train", "valid", "test")
-SHORTEST = 100  # tokens; fewer leave nothing to train on or to score
+MIN_TOKENS = 100
+"""Least length of a split: a shorter one leaves nothing to train on or to score."""
 
 Ids = NDArray[np.int32]
+"""A stream of word ids, [tokens]."""
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Three streams of word ids over one vocabulary.
 
-    ``vocabulary[i]`` is the word of id i; ``streams`` maps "train", "valid" and "test" to int32
-    arrays of shape [tokens].
+    Attributes:
+        name: of the corpus; its task has the same.
+        vocabulary: the word of each id.
+        streams: the word ids of "train", "valid" and "test", int32 arrays [tokens].
     """
 
     name: str
@@ -38,18 +43,26 @@ class Corpus:
     def __post_init__(self) -> None:
         for split in SPLITS:
             tokens = len(self.streams[split])
-            if tokens < SHORTEST:
+            if tokens < MIN_TOKENS:
                 raise UserError(
-                    f"the {split} text of {self.name} must have at least {SHORTEST} tokens, "
+                    f"the {split} text of {self.name} must have at least {MIN_TOKENS} tokens, "
                     f"got {tokens}"
                 )
 
 
 def encode(name: str, words: Mapping[str, list[str]], size: int | None) -> Corpus:
-    """Build a corpus whose vocabulary is the ``size`` most frequent training words (None: all).
+    """Build a corpus whose vocabulary is the most frequent training words.
 
     Ties in frequency are broken by the word itself, so the same text gives the same ids. Words
     outside the vocabulary become ``<unk>``.
+
+    Args:
+        name: of the corpus.
+        words: the text of "train", "valid" and "test", word by word.
+        size: number of words in the vocabulary, ``<unk>`` included; None: all training words.
+
+    Raises:
+        UserError: the size is below 2, or a text has fewer than MIN_TOKENS words.
     """
     if size is not None and size < 2:
         raise UserError(f"the vocabulary must have at least 2 words, got {size}")
@@ -76,6 +89,14 @@ def read_treebank(data_dir: str | Path, prefix: str = "ptb", size: int | None = 
 
     They hold a sentence a line, words apart by blanks; each line end becomes ``<eos>`` (Mikolov's
     preprocessing).
+
+    Args:
+        data_dir: folder of the files.
+        prefix: of the files' names; also the name of the corpus.
+        size: number of words in the vocabulary, ``<unk>`` included; None: all training words.
+
+    Raises:
+        UserError: the folder or a file is not there, is not UTF-8 text, or is too short.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
@@ -97,7 +118,7 @@ def _read_sentences(path: Path) -> list[str]:
 # --- the interpreter's own standard library ----------------------------------------------------
 
 _WORD = re.compile(r"[A-Za-z]+|[0-9]+|_+|\n+|[^\sA-Za-z0-9_]")
-_SKIPPED = {
+_SKIPPED_FOLDERS = {
     "test",
     "tests",
     "idle_test",
@@ -111,34 +132,37 @@ _SKIPPED = {
 def read_stdlib(tokens: int, size: int, root: str | Path | None = None) -> Corpus:
     """The standard library's Python files as word-level text.
 
-    Words are runs of letters, underscores and other signs stand alone, digits become ``N`` and line
-    ends ``<eos>``. Files are ordered by the hash of their path inside the library, so that any
-    prefix is a mix of modules; of every ten files one is for validation, one for test. Reading
-    stops at ``tokens`` training tokens.
+    Words are runs of letters; underscores and other signs are words of their own; digits become
+    ``N`` and line ends ``<eos>``. Files are ordered by the hash of their path inside the library,
+    so that any prefix is a mix of modules; of every ten files one is for validation, one for test.
+    Reading stops at ``tokens`` training tokens.
 
     Args:
         tokens: upper limit of training tokens; the other splits are limited to a tenth of it.
-        size: vocabulary size, ``<unk>`` included.
+        size: number of words in the vocabulary, ``<unk>`` included.
         root: folder to read instead of this interpreter's standard library.
+
+    Raises:
+        UserError: the folder is not there, or has too little text.
     """
     folder = Path(root) if root is not None else Path(sysconfig.get_paths()["stdlib"])
     if not folder.is_dir():
         raise UserError(f"the standard library's source must be in a folder, got '{folder}'")
     words: dict[str, list[str]] = {split: [] for split in SPLITS}
     limits = {"train": tokens, "valid": tokens // 10, "test": tokens // 10}
-    for position, path in enumerate(_shuffled(folder)):
+    for position, path in enumerate(_shuffled_files(folder)):
         split = {8: "valid", 9: "test"}.get(position % 10, "train")
-        room = limits[split] - len(words[split])
-        if room > 0:
-            words[split].extend(_take(_words(path), room))
+        missing = limits[split] - len(words[split])
+        if missing > 0:
+            words[split].extend(islice(_read_words(path), missing))
         elif all(len(words[name]) >= limits[name] for name in SPLITS):
             break
     return encode("stdlib", words, size)
 
 
-def _shuffled(folder: Path) -> list[Path]:
+def _shuffled_files(folder: Path) -> list[Path]:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
-    kept = [name for name in names if not _SKIPPED & set(name.split("/"))]
+    kept = [name for name in names if not _SKIPPED_FOLDERS & set(name.split("/"))]
     return [folder / name for name in sorted(kept, key=_digest)]
 
 
@@ -146,12 +170,8 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _words(path: Path) -> Iterator[str]:
+def _read_words(path: Path) -> Iterator[str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     for match in _WORD.finditer(text):
         word = match.group()
         yield "N" if word[0].isdigit() else END if word[0] == "\n" else word
-
-
-def _take(words: Iterable[str], room: int) -> list[str]:
-    return [word for _, word in zip(range(room), words, strict=False)]

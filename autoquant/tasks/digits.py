@@ -9,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
+from autoquant.task import task
 from autoquant.tasks.supervised import SupervisedTask
 
-SIDE, CLASSES = 8, 10  # pixels, digits
-HELD_OUT = 300  # images for validation, and as many for the test; of 1797
+SIDE = 8
+"""Pixels of an image's row and column."""
+CLASSES = 10
+HELD_OUT = 300
+"""Images for validation, and as many for the test; of 1797."""
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 Kind = Literal["gru", "lstm", "conv"]
@@ -24,7 +28,7 @@ class RowReader(nn.Module):
     Args:
         cell: "gru" or "lstm".
         hidden: units H of the recurrent layer.
-        head: units of the layer before the classes.
+        head: units of the linear layer before the classes.
     """
 
     def __init__(self, cell: str = "gru", hidden: int = 64, head: int = 32) -> None:
@@ -34,7 +38,14 @@ class RowReader(nn.Module):
         self.classes = nn.Linear(head, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [B, 8, 8] -> logits [B, 10]."""
+        """Classify images.
+
+        Args:
+            images: [B, 8, 8], in [0, 1].
+
+        Returns:
+            logits [B, 10].
+        """
         outputs, _ = self.rnn(images)  # [B, 8, H]
         logits: Tensor = self.classes(torch.relu(self.head(outputs[:, -1])))
         return logits
@@ -44,8 +55,8 @@ class Convolutional(nn.Module):
     """Two convolutions, each halving the image, then two linear layers.
 
     Args:
-        channels: of the first convolution; the second has twice as many.
-        head: units of the layer before the classes.
+        channels: C of the first convolution; the second has twice as many.
+        head: units of the linear layer before the classes.
     """
 
     def __init__(self, channels: int = 16, head: int = 32) -> None:
@@ -58,13 +69,21 @@ class Convolutional(nn.Module):
         self.classes = nn.Linear(head, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [B, 1, 8, 8] -> logits [B, 10]."""
+        """Classify images.
+
+        Args:
+            images: [B, 1, 8, 8], in [0, 1].
+
+        Returns:
+            logits [B, 10].
+        """
         values = self.pool(torch.relu(self.conv1(images)))  # [B, C, 4, 4]
         values = self.pool(torch.relu(self.conv2(values)))  # [B, 2C, 2, 2]
         logits: Tensor = self.classes(torch.relu(self.head(self.flatten(values))))
         return logits
 
 
+@task("digits")
 def digits(
     model: Kind = "gru",
     hidden: int = 64,
@@ -79,8 +98,12 @@ def digits(
         model: "gru" or "lstm" (RowReader), or "conv" (Convolutional).
         hidden: units of the recurrent layer.
         channels: of the first convolution.
-        head: units of the layer before the classes.
-        options: others of SupervisedTask.
+        head: units of the linear layer before the classes.
+        batch_size: samples of a batch, at most.
+        options: other arguments of SupervisedTask.
+
+    Raises:
+        UserError: an argument is out of range, or scikit-learn is not installed.
     """
     if model not in (*CELLS, "conv"):
         raise UserError(f"model must be one of gru, lstm, conv, got {model!r}")
@@ -93,15 +116,18 @@ def digits(
             return Convolutional(channels, head)
         return RowReader(model, hidden, head)
 
+    splits = _read_splits(channel_axis=model == "conv")
+    defaults: dict[str, Any] = {"batch_size": batch_size, "name": "digits", "unit": "image"}
+    return SupervisedTask(build, *splits, **(defaults | options))
+
+
+def _read_splits(channel_axis: bool) -> list[tuple[Tensor, Tensor]]:
+    """Images and digits for training, validation and test; with an axis for the channel or not."""
     images, classes = _read()
-    images = images[:, None] if model == "conv" else images
+    images = images[:, None] if channel_axis else images
     first, second = len(images) - 2 * HELD_OUT, len(images) - HELD_OUT
-    splits = [
-        (images[part], classes[part])
-        for part in (slice(first), slice(first, second), slice(second, None))
-    ]
-    own: dict[str, Any] = {"batch_size": batch_size, "name": "digits", "unit": "image"}
-    return SupervisedTask(build, *splits, **(own | options))
+    parts = (slice(first), slice(first, second), slice(second, None))
+    return [(images[part], classes[part]) for part in parts]
 
 
 def _read() -> tuple[Tensor, Tensor]:

@@ -10,34 +10,42 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy, distillation_cross_entropy
-from autoquant.task import Direction, Example, Split
+from autoquant.task import Direction, Example, Split, task
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
 from autoquant.tasks.language_model import LanguageModel
 from autoquant.tasks.sampling import Sample, WordSampler
 
+IGNORED = -100
+"""Target id that the loss skips (torch's default)."""
+
 
 class Window(NamedTuple):
-    """One batch: inputs and targets [T, B]; ``fresh`` where the stream starts anew."""
+    """One batch: T time steps of B columns of the text.
+
+    Attributes:
+        inputs: word ids, [T, B].
+        targets: ids of the words that follow, or IGNORED, [T, B].
+        fresh: whether the stream starts again here, without a recurrent state.
+    """
 
     inputs: Tensor
     targets: Tensor
     fresh: bool
 
 
-IGNORED = -100  # target id that the loss skips (torch's default)
-
-
 @dataclass(frozen=True)
-class _View:
-    """What a step shows to a model, and asks of it.
+class _Batch:
+    """A window on a model's device, and the words whose logits the step computes.
 
     Attributes:
-        inputs: [T, B].
-        targets: [T * B], ids among the words whose logits are computed, or IGNORED.
-        sample: these words; None for all.
+        inputs: word ids, [T, B].
+        targets: [T * B], positions among the words whose logits are computed, or IGNORED.
+        fresh: whether the recurrent state is dropped.
+        sample: the words; None for all.
     """
 
     inputs: Tensor
@@ -45,30 +53,39 @@ class _View:
     fresh: bool
     sample: Sample | None
 
-    def logits(self, model: nn.Module, carry: Any) -> tuple[Tensor, Any]:
+    def logits(self, model: nn.Module, state: Any) -> tuple[Tensor, Any]:
         """Logits [T * B, n] and the detached recurrent state after the window."""
-        carry = None if self.fresh else carry
+        state = None if self.fresh else state
         if self.sample is None:
-            logits, state = model(self.inputs, carry)
+            logits, state = model(self.inputs, state)
             return logits.flatten(0, 1), _detached(state)
-        logits, state = model(self.inputs, carry, self.sample.words)
-        return self.sample.shifted(logits.flatten(0, 1), self.targets), _detached(state)
+        logits, state = model(self.inputs, state, self.sample.words)
+        return self.sample.corrected(logits.flatten(0, 1), self.targets), _detached(state)
+
+
+def _detached(state: Any) -> Any:
+    """A recurrent state without its gradient."""
+    return pytree.tree_map_only(Tensor, Tensor.detach, state)
 
 
 class LanguageTask:
     """Language modelling on a corpus, trained by truncated backpropagation through time.
 
     The training stream is cut into ``batch_size`` columns that are read side by side, ``length``
-    steps at a time; the recurrent state is carried from one window to the next within an epoch.
+    time steps per batch; the recurrent state is carried from one window to the next within an
+    epoch.
 
     Args:
         corpus: the text.
         batch_size: columns B.
-        length: steps T of a window.
-        probe_tokens: how much of the validation text the probe split takes.
-        sampled: words, on average, whose logits a training step computes (see WordSampler); 0 for
-            all. Scores always take all.
-        model: arguments of LanguageModel, without the vocabulary.
+        length: time steps T of a window.
+        probe_tokens: how many tokens of the validation text are the probe split.
+        sampled: words, on average, whose logits a training step computes (see ``WordSampler``); 0
+            for all. Scores always use all.
+        model: arguments of ``LanguageModel``, without the vocabulary.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
 
     metric = "perplexity"
@@ -98,14 +115,21 @@ class LanguageTask:
         self._sampler = WordSampler(counts, sampled) if sampled else None
 
     def build_model(self) -> nn.Module:
+        """See ``Task.build_model``."""
         return LanguageModel(len(self.corpus.vocabulary), **self._model)
 
     def steps_per_epoch(self) -> int:
+        """Number of windows of the training text."""
         columns = self._columns_of("train", 0)[0]
         return math.ceil(columns.shape[0] / self.length)
 
     def batches(self, seed: int, start: int = 0) -> Iterator[Window]:
-        """Windows of epoch after epoch; each epoch starts at another offset into the stream."""
+        """Windows of epoch after epoch; each epoch starts at another offset into the stream.
+
+        Args:
+            seed: of the offsets.
+            start: number of the first window, from 0.
+        """
         per_epoch = self.steps_per_epoch()
         epoch, skipped = divmod(start, per_epoch)
         while True:
@@ -115,36 +139,57 @@ class LanguageTask:
             epoch, skipped = epoch + 1, 0
 
     def loss(self, model: nn.Module, batch: Window, carry: Any) -> tuple[Tensor, Any]:
-        """Mean cross-entropy in nats per predicted token, and the detached recurrent state."""
-        view = self._view(model, batch)
-        logits, state = view.logits(model, carry)
-        return cross_entropy(logits, view.targets, IGNORED), state
+        """Mean cross-entropy in nats per predicted token, and the detached recurrent state.
+
+        Args:
+            model: a ``LanguageModel``, or one that has been prepared or quantized.
+            batch: a window.
+            carry: recurrent state after the window before.
+        """
+        moved = self._batch(model, batch)
+        logits, state = moved.logits(model, carry)
+        return cross_entropy(logits, moved.targets, IGNORED), state
 
     def distillation_loss(
-        self, model: nn.Module, teacher: nn.Module, batch: Window, carry: Any, share: float
+        self, model: nn.Module, teacher: nn.Module, batch: Window, carry: Any, alpha: float
     ) -> tuple[Tensor, Any]:
-        """The same, with ``share`` of the targets' weight on the teacher's next-word distribution.
+        """Cross-entropy against a mix of the targets and the teacher's next-word distribution.
 
-        Both models carry a recurrent state.
+        Args:
+            model: the student.
+            teacher: the float model, in eval mode.
+            batch: a window.
+            carry: recurrent states of student and teacher after the window before.
+            alpha: weight of the teacher.
+
+        Returns:
+            the mean in nats per predicted token, and both models' detached recurrent states.
         """
-        own, taught = (None, None) if carry is None else carry
-        view = self._view(model, batch)
+        student_state, teacher_state = (None, None) if carry is None else carry
+        moved = self._batch(model, batch)
         with torch.no_grad():
-            soft, taught = view.logits(teacher, taught)
-        logits, own = view.logits(model, own)
-        return distillation_cross_entropy(logits, soft, view.targets, share, IGNORED), (own, taught)
+            teacher_logits, teacher_state = moved.logits(teacher, teacher_state)
+        logits, student_state = moved.logits(model, student_state)
+        loss = distillation_cross_entropy(logits, teacher_logits, moved.targets, alpha, IGNORED)
+        return loss, (student_state, teacher_state)
 
-    def _view(self, model: nn.Module, batch: Window) -> _View:
+    def _batch(self, model: nn.Module, window: Window) -> _Batch:
+        """A window on the model's device; in training with a sample of words, if there is one."""
         device = next(model.parameters()).device
-        inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
+        inputs, targets = window.inputs.to(device), window.targets.to(device).flatten()
         if self._sampler is None or not model.training:
-            return _View(inputs, targets, batch.fresh, None)
+            return _Batch(inputs, targets, window.fresh, None)
         sample = self._sampler.draw(targets)
-        return _View(inputs, sample.places(targets, IGNORED), batch.fresh, sample)
+        return _Batch(inputs, sample.positions_of(targets, IGNORED), window.fresh, sample)
 
     @torch.no_grad()
     def score(self, model: nn.Module, split: Split) -> float:
-        """Perplexity: exp of the mean negative log-likelihood of every token but the first."""
+        """Perplexity: exp of the mean negative log-likelihood of every token but the first.
+
+        Args:
+            model: in eval mode.
+            split: "probe", "valid" or "test".
+        """
         total, predicted, carry = 0.0, 0, None
         for window in self._windows(split, 0, 0):
             count = int((window.targets != IGNORED).sum())
@@ -154,17 +199,25 @@ class LanguageTask:
         return math.exp(mean) if mean < 700 else math.inf
 
     def example(self) -> Example:
+        """The inputs of the first window; MACs are for one token."""
         window = next(self._windows("train", 0, 0))
         return Example((window.inputs,), window.inputs.numel(), "token")
 
     def _windows(self, split: str, offset: int, skipped: int) -> Iterator[Window]:
+        """The windows of one pass over a split.
+
+        Args:
+            split: "train", "probe", "valid" or "test".
+            offset: tokens by which the stream is rotated.
+            skipped: windows that are left out at the start.
+        """
         inputs, targets = self._columns_of(split, offset)
         for start in range(skipped * self.length, inputs.shape[0], self.length):
             window = slice(start, start + self.length)
             yield Window(inputs[window], targets[window], fresh=start == 0)
 
     def _columns_of(self, split: str, offset: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets [steps, B]: consecutive columns of the stream, ends padded.
+        """Inputs and targets [time steps, B]: consecutive columns of the stream, ends padded.
 
         Every token but the first is a target exactly once, whatever the batch size. In training
         the stream is rotated by ``offset``.
@@ -182,19 +235,28 @@ class LanguageTask:
         )
 
 
-def _detached(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state.detach()
-    return tuple(_detached(part) for part in state)
-
-
+@task("stdlib")
 def stdlib(
     tokens: int = 400_000, vocabulary: int = 4_000, root: str | None = None, **options: Any
 ) -> LanguageTask:
-    """The embedded task: the source of the interpreter's own standard library, or of ``root``."""
+    """The embedded task: the source of the interpreter's own standard library.
+
+    Args:
+        tokens: training tokens, at most.
+        vocabulary: number of words, ``<unk>`` included.
+        root: a folder of Python files to read instead.
+        options: other arguments of ``LanguageTask``, those of the model included.
+    """
     return LanguageTask(read_stdlib(tokens, vocabulary, root), **options)
 
 
+@task("ptb")
 def treebank(data_dir: str, prefix: str = "ptb", **options: Any) -> LanguageTask:
-    """The Penn Treebank (or any text laid out like it) in ``data_dir``."""
+    """The Penn Treebank, or any text laid out like it.
+
+    Args:
+        data_dir: folder of the files ``{prefix}.train.txt``, ``.valid.txt`` and ``.test.txt``.
+        prefix: of their names.
+        options: other arguments of ``LanguageTask``, those of the model included.
+    """
     return LanguageTask(read_treebank(data_dir, prefix), **options)

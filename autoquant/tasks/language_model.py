@@ -19,7 +19,7 @@ from autoquant.tasks.initializers import INITIALIZERS, Initializer
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 CANDIDATES = ("tanh", "sigmoid")
 CellName = Literal["lstm", "gru"]
-Candidate = Literal["tanh", "sigmoid"]
+CandidateName = Literal["tanh", "sigmoid"]
 
 
 class LanguageModel(nn.Module):
@@ -30,20 +30,25 @@ class LanguageModel(nn.Module):
 
     Args:
         vocabulary: number of words V.
-        embedding: size E of a word's vector.
+        embedding: entries E of a word's vector.
         hidden: units H of each recurrent layer.
         layers: number of stacked recurrent layers.
-        dropout: probability on the embedding, between layers and before what reads the last one.
+        dropout: probability on the embedding, between layers and after the last recurrent one, in
+            [0, 1).
         cell: "lstm" or "gru".
-        candidate: "tanh", or "sigmoid" for Bit-RNN's cells (see kernels.cell).
+        candidate: activation of the cell's candidate state: "tanh", or "sigmoid" for Bit-RNN's
+            cells (see ``kernels.Cell``).
         rectified: whether a ReLU follows the embedding.
-        initial: what the recurrent state is filled with at the start of a text. It is rounded as a
-            hidden state is, where that is quantized.
-        initializer: "uniform" (small, as torch's) or "fan_in" (see initializers).
+        initial: value of the recurrent state at the start of a text, in [0, 1]. It is rounded like
+            a hidden state where that is quantized.
+        initializer: "uniform" (small, as torch's) or "fan_in" (see ``initializers``).
         projection: units P of a linear layer between the last recurrent one and the decoder, which
-            is V * (H - P) weights smaller then; 0 for none. There is no dropout behind it.
+            then has V * (H - P) weights fewer; 0 for none. There is no dropout behind it.
         bands: word numbers at which embedding and decoder are cut into layers of their own, so that
-            frequent words, which come first, can have more bits (see banded).
+            frequent words, which come first, can have more bits (see ``banded``).
+
+    Raises:
+        UserError: an argument is not one of the allowed values.
     """
 
     def __init__(
@@ -55,7 +60,7 @@ class LanguageModel(nn.Module):
         dropout: float = 0.5,
         cell: CellName = "lstm",
         *,
-        candidate: Candidate = "tanh",
+        candidate: CandidateName = "tanh",
         rectified: bool = False,
         initial: float = 0.0,
         initializer: str = "uniform",
@@ -68,43 +73,40 @@ class LanguageModel(nn.Module):
         _check_choice("initializer", initializer, INITIALIZERS)
         _check_sizes(1, embedding=embedding, hidden=hidden, layers=layers)
         _check_sizes(0, projection=projection)
-        _check_rest(dropout, rectified, initial)
+        _check_ranges(dropout, rectified, initial)
         self.rectified = rectified
         bands = check_bands(bands, vocabulary)
-        start = INITIALIZERS[initializer]
-        self.embedding: nn.Module
-        if bands:
-            self.embedding = BandedEmbedding(vocabulary, embedding, bands)
-        else:
-            self.embedding = nn.Embedding(vocabulary, embedding)
-        _start(self.embedding, start)
+        initialize = INITIALIZERS[initializer]
+        self.embedding = _embedding(vocabulary, embedding, bands, initialize)
+        sizes = [embedding, *[hidden] * layers]
         between = dropout if layers > 1 else 0.0
         self.rnn: nn.Module
         if candidate == "tanh" and not initial and initializer == "uniform":
             self.rnn = CELLS[cell](embedding, hidden, layers, dropout=between)
         else:
-            sizes = [embedding, *[hidden] * layers]
             self.rnn = _stack(Cell(cell, candidate), sizes, between, float(initial))
-            start(self.rnn)
+            initialize(self.rnn)
         self.projection: nn.Module | None = None
         if projection:
             self.projection = IntegerLinear(hidden, projection)
-            start(self.projection)
-        features = projection or hidden
-        self.decoder: nn.Module
-        if bands:
-            self.decoder = BandedLinear(features, vocabulary, bands)
-        else:
-            self.decoder = IntegerLinear(features, vocabulary)
-        _start(self.decoder, start)
+            initialize(self.projection)
+        self.decoder = _decoder(projection or hidden, vocabulary, bands, initialize)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, tokens: Tensor, state: Any = None, words: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        """tokens [T, B] -> logits [T, B, V] and the recurrent state after the last step.
+        """Predict the next words.
 
-        With ``words``, ids [n], only the logits [T, B, n] of these words are computed.
+        Args:
+            tokens: word ids, [T, B].
+            state: of the recurrent layers, as torch's modules take it; None for the start of a
+                text.
+            words: ids of the words whose logits are computed, in rising order where there are
+                bands, [n]; None for all.
+
+        Returns:
+            logits [T, B, V] or [T, B, n], and the recurrent state after the last time step.
         """
         vectors = self.embedding(tokens)  # [T, B, E]
         if self.rectified:
@@ -117,17 +119,53 @@ class LanguageModel(nn.Module):
         return logits, state
 
 
-def _start(table: nn.Module, start: Initializer) -> None:
-    """First weights of a table, whether it is cut into bands or not."""
+# --- layers --------------------------------------------------------------------------------------
+
+
+def _embedding(rows: int, size: int, bands: tuple[int, ...], initialize: Initializer) -> nn.Module:
+    """The table of the words' vectors.
+
+    Args:
+        rows: number of words.
+        size: entries of a vector.
+        bands: boundaries of bands; none: one table.
+        initialize: draws the weights.
+    """
+    table = BandedEmbedding(rows, size, bands) if bands else nn.Embedding(rows, size)
+    _initialize_parts(table, initialize)
+    return table
+
+
+def _decoder(
+    features: int, rows: int, bands: tuple[int, ...], initialize: Initializer
+) -> nn.Module:
+    """The linear layer that gives the logits.
+
+    Args:
+        features: entries of an input.
+        rows: number of words.
+        bands: boundaries of bands; none: one layer.
+        initialize: draws the weights.
+    """
+    layer = BandedLinear(features, rows, bands) if bands else IntegerLinear(features, rows)
+    _initialize_parts(layer, initialize)
+    return layer
+
+
+def _initialize_parts(table: nn.Module, initialize: Initializer) -> None:
+    """Initialize a table, whether it is cut into bands or not."""
     for part in [*table.children()] or [table]:
-        start(part)
+        initialize(part)
 
 
 def _stack(cell: Cell, sizes: list[int], dropout: float, initial: float) -> Recurrent:
-    """Layers of a cell that torch does not have, or that start in another way.
+    """Recurrent layers whose cell, or initial state, torch's modules do not have.
 
     Args:
+        cell: of all layers.
         sizes: the features of the first layer, then the units of each.
+        dropout: probability between layers.
+        initial: value of the recurrent state at the start of a text.
     """
     layers = [
         RecurrentLayer(cell, features, units, bidirectional=False, bias=True, initial=initial)
@@ -136,7 +174,17 @@ def _stack(cell: Cell, sizes: list[int], dropout: float, initial: float) -> Recu
     return Recurrent(layers, dropout=dropout, batch_first=False)
 
 
+# --- checks --------------------------------------------------------------------------------------
+
+
 def _check_choice(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise a UserError where a value is not one of those allowed.
+
+    Args:
+        name: of the setting.
+        value: that was given.
+        allowed: the names to choose from.
+    """
     if value not in [*allowed]:
         raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
@@ -147,7 +195,14 @@ def _check_sizes(least: int, **sizes: object) -> None:
             raise UserError(f"{name} must be a whole number from {least} up, got {size!r}")
 
 
-def _check_rest(dropout: object, rectified: object, initial: object) -> None:
+def _check_ranges(dropout: object, rectified: object, initial: object) -> None:
+    """Raise a UserError where one of these settings is out of its range.
+
+    Args:
+        dropout: must be in [0, 1).
+        rectified: must be a bool.
+        initial: must be in [0, 1].
+    """
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:  # type: ignore[operator]
         raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
     if type(rectified) is not bool:

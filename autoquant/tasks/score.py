@@ -1,7 +1,7 @@
-"""Scores: a model's outputs and targets made one number, and which direction of it is better.
+"""Scores: one number from a model's outputs and targets, and which direction of it is better.
 
 The ready ones are ``accuracy``, ``loss`` and ``perplexity``; any function of all outputs and all
-targets is a score as well (``Whole``).
+targets is a score as well (``FunctionScore``).
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
 from autoquant.task import Direction
 
-IGNORED = -100  # a target that is not predicted, such as padding (torch's default)
+IGNORED = -100
+"""A target that is not predicted, such as padding (torch's default)."""
 
-Pairs = Iterable[tuple[Any, Any]]  # outputs and targets of each batch, on one device
-Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean, a scalar
-ScoreFunction = Callable[[Any, Any], Any]  # (outputs, targets) -> a number
+Pairs = Iterable[tuple[Any, Any]]
+"""Outputs and targets of each batch, on one device."""
+Loss = Callable[[Any, Any], Tensor]
+"""(outputs, targets) -> mean loss, a scalar tensor."""
+ScoreFunction = Callable[[Any, Any], Any]
+"""(all outputs, all targets) of a split -> a number."""
 
 
 class Score(Protocol):
-    """What a split is scored by."""
+    """What a split is scored by.
+
+    It is called once for each score of a ``SupervisedTask``, with gradients off.
+    """
 
     @property
     def name(self) -> str:
@@ -34,21 +42,35 @@ class Score(Protocol):
 
     @property
     def direction(self) -> Direction:
-        """Which way is better."""
+        """Whether low or high numbers are good."""
         ...
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
-        """The score of a split; ``loss`` is the task's."""
+        """The score of a split.
+
+        Args:
+            pairs: outputs and targets of each batch, computed as they are read.
+            loss: of the task.
+        """
         ...
 
 
 class Accuracy:
-    """Share of targets that have the largest of the outputs [N, classes, ...]."""
+    """Share of targets for which the model's output is largest at the target's class."""
 
     name = "accuracy"
     direction: Direction = "maximize"
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``.
+
+        Args:
+            pairs: outputs [N, classes, ...] and targets [N, ...] of each batch.
+            loss: not used.
+
+        Raises:
+            UserError: the outputs do not have one axis more than the targets.
+        """
         right = total = 0
         for outputs, targets in pairs:
             if not isinstance(outputs, Tensor) or outputs.ndim != targets.ndim + 1:
@@ -57,9 +79,9 @@ class Accuracy:
                     "score=accuracy must have outputs [N, classes, ...] and targets [N, ...], got "
                     f"{shape} and {tuple(targets.shape)}"
                 )
-            known = targets != IGNORED
-            right += int((outputs.argmax(1) == targets)[known].sum())
-            total += int(known.sum())
+            counted = targets != IGNORED
+            right += int((outputs.argmax(1) == targets)[counted].sum())
+            total += int(counted.sum())
         return right / max(total, 1)
 
 
@@ -70,11 +92,13 @@ class MeanLoss:
     direction: Direction = "minimize"
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``."""
         total, count = 0.0, 0
         for outputs, targets in pairs:
-            own = _count(targets)
-            if own:  # the mean of nothing is not a number
-                total, count = total + float(loss(outputs, targets)) * own, count + own
+            batch_count = _count_targets(targets)
+            if batch_count:  # the mean of nothing is not a number
+                total += float(loss(outputs, targets)) * batch_count
+                count += batch_count
         return total / max(count, 1)
 
 
@@ -84,44 +108,60 @@ class Perplexity(MeanLoss):
     name = "perplexity"
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``."""
         mean = super().__call__(pairs, loss)
         return math.exp(mean) if mean < 700 else math.inf
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A plain function of all outputs and targets of a split, which are put together for it."""
+class FunctionScore:
+    """A plain function of all outputs and targets of a split, which are concatenated for it.
+
+    Attributes:
+        function: (outputs, targets) -> a number; both in main memory, [samples, ...] or tuples of
+            such tensors.
+        name: what the number is called.
+        direction: whether low or high numbers are good.
+    """
 
     function: ScoreFunction
     name: str
     direction: Direction
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
-        outputs, targets = zip(*((_kept(a), _kept(b)) for a, b in pairs), strict=True)
-        return float(self.function(_together(outputs), _together(targets)))
+        """See ``Score.__call__``."""
+        batches = [(_to_cpu(outputs), _to_cpu(targets)) for outputs, targets in pairs]
+        outputs, targets = zip(*batches, strict=True)
+        return float(self.function(_concatenated(outputs), _concatenated(targets)))
 
 
-SCORES: dict[str, Score] = {each.name: each for each in (Accuracy(), MeanLoss(), Perplexity())}
+SCORES: dict[str, Score] = {score.name: score for score in (Accuracy(), MeanLoss(), Perplexity())}
+"""The ready scores, by their names."""
 
 
-def _count(targets: Any) -> int:
+def _count_targets(targets: Any) -> int:
     """How many targets a mean loss is over: all but the ignored ones."""
     if not isinstance(targets, Tensor):
         return len(targets)
     return int((targets != IGNORED).sum()) if not targets.is_floating_point() else len(targets)
 
 
-def _kept(value: Any) -> Any:
-    """A tensor, or a tuple of tensors, in main memory."""
-    if isinstance(value, Tensor):
-        return value.cpu()
-    return tuple(map(_kept, value)) if isinstance(value, tuple) else value
+def _is_leaf(value: Any) -> bool:
+    """Whether a value is a batch of its own, and not a tuple of batches."""
+    return not isinstance(value, tuple)
 
 
-def _together(parts: tuple[Any, ...]) -> Any:
+def _to_cpu(batch: Any) -> Any:
+    """A tensor, or tensors nested in tuples, in main memory."""
+    return pytree.tree_map_only(Tensor, Tensor.cpu, batch, is_leaf=_is_leaf)
+
+
+def _concatenated(batches: tuple[Any, ...]) -> Any:
     """Batches one after the other along their first axis; of tuples, each member."""
-    if isinstance(parts[0], Tensor):
-        return torch.cat(parts)
-    if isinstance(parts[0], tuple):
-        return tuple(_together(each) for each in zip(*parts, strict=True))
-    return [item for part in parts for item in part]
+
+    def concatenate(*parts: Any) -> Any:
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts)
+        return [item for part in parts for item in part]
+
+    return pytree.tree_map(concatenate, *batches, is_leaf=_is_leaf)

@@ -1,4 +1,4 @@
-"""Training one plan from the float baseline: for a trial, and for the plan that is applied."""
+"""Training one plan: for a trial, for a sweep's run, and for the plan that is applied."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import Search, Training
 from autoquant.task import Task
-from autoquant.training.baseline import float_model
-from autoquant.training.loop import OnScore, Run, score, seed_everything, train
-from autoquant.training.qat import build_candidate, recalibrate, scale_dropout
+from autoquant.training.activations import scale_dropout
+from autoquant.training.checkpoint import TrainingRun
+from autoquant.training.device import seed_everything
+from autoquant.training.float_model import build_float_model
+from autoquant.training.loop import OnScore, train
+from autoquant.training.qat import build_candidate, recalibrate
+from autoquant.training.scoring import score
 
 
 @dataclass(frozen=True)
-class Base:
-    """What every candidate starts from.
+class StartingPoint:
+    """The float model that every candidate starts from, and the settings that they share.
 
     Attributes:
+        task: gives batches, loss and score.
         model: the prepared float model, on its device.
-        network: its layers.
-        trained: whether it is the trained baseline. One that is not is no teacher; weights that
-            grow are drawn anew then, and step sizes are chosen anew as the weights learn.
+        network: its layers, before widening.
+        settings: give the quantizer, the widening method and the seed.
+        trained: whether the model is the trained baseline. A model that is not trained is no
+            teacher; grown weights are reinitialized, and scales are recalibrated during training.
     """
 
     task: Task
@@ -35,32 +41,48 @@ class Base:
     settings: Search
     trained: bool = True
 
-    def started(self, start: str, seed: int) -> Base:
-        """What a plan is trained from with this start (one of STARTS) and seed."""
-        if start == "scratch":
+    def initialized(self, init_from: str, seed: int) -> StartingPoint:
+        """The same starting point with the weights and the seed that a plan is trained with.
+
+        Args:
+            init_from: "baseline" for the weights of the float model as it is, "scratch" for new
+                weights.
+            seed: of new weights, grown weights, batches and dropout.
+        """
+        if init_from == "scratch":
             return self.from_scratch(seed)
         return replace(self, settings=replace(self.settings, seed=seed))
 
-    def from_scratch(self, seed: int) -> Base:
-        """The same with the first weights that the float model has under this seed."""
+    def from_scratch(self, seed: int) -> StartingPoint:
+        """The same with the first weights that the float model has under a seed.
+
+        Args:
+            seed: of the weights, and of what is drawn later.
+        """
         device = next(self.model.parameters()).device
         seed_everything(seed)
-        model = prepare(float_model(self.task).to(device))
+        model = prepare(build_float_model(self.task).to(device))
         settings = replace(self.settings, seed=seed)
         return replace(self, model=model, settings=settings, trained=False)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained plan: the fake-quantized model, its score on the valid split, its run."""
+    """A trained plan.
+
+    Attributes:
+        model: the fake-quantized model.
+        score: its score on the valid split.
+        run: steps, seconds and intermediate scores of its training.
+    """
 
     model: nn.Module
     score: float
-    run: Run
+    run: TrainingRun
 
 
 def train_candidate(
-    base: Base,
+    starting_point: StartingPoint,
     plan: Plan,
     training: Training,
     *,
@@ -71,32 +93,44 @@ def train_candidate(
 ) -> Candidate:
     """Widen, quantize, calibrate, train and score a plan.
 
+    Args:
+        starting_point: the float model, which stays as it is, and the settings.
+        plan: bits and widths of every layer.
+        training: length, learning rates, distillation and dropout.
+        label: name beside the progress bar.
+        on_score: called with (step, probe score) after each intermediate score; what it raises
+            ends the run.
+        checkpoint: file to resume from and to save to; None: nothing is saved.
+        progress: whether to show a progress bar.
+
     Raises:
         UserError: the plan does not fit the network.
         Diverged: the loss or a score is not finite.
     """
-    settings = base.settings
+    task, settings = starting_point.task, starting_point.settings
     model = build_candidate(
-        base.model,
-        base.network,
+        starting_point.model,
+        starting_point.network,
         plan,
         settings.quantizer,
-        base.task,
+        task,
         method=settings.widening.method,
         seed=settings.seed,
-        untrained=not base.trained,
+        untrained=not starting_point.trained,
     )
     scale_dropout(model, training.dropout)
     run = train(
         model,
-        base.task,
+        task,
         training,
         seed=settings.seed,
-        teacher=base.model if base.trained else None,
+        teacher=starting_point.model if starting_point.trained else None,
         label=label,
         on_score=on_score,
         checkpoint=checkpoint,
         progress=progress,
-        recalibrate=None if base.trained else partial(recalibrate, model, base.task, settings.seed),
+        recalibrate=None
+        if starting_point.trained
+        else partial(recalibrate, model, task, settings.seed),
     )
-    return Candidate(model, score(model, base.task, "valid"), run)
+    return Candidate(model, score(model, task, "valid"), run)

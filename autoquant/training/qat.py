@@ -1,30 +1,34 @@
-"""From a float model and a plan to a fake-quantized model, ready to train."""
+"""Quantization-aware training: from a float model and a plan to a fake-quantized model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import nn
 from torch.nn.utils import parametrize
 
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Network
-from autoquant.graph.reinit import redraw
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.reinit import reinitialize
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.codes import attach_quant_params, quant_params_of
-from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.quantization.scale_rules import mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
+from autoquant.training.activations import (
+    attach_activation_quantizers,
+    build_activation_quantizers,
+)
 
 CALIBRATION_BATCHES = 8
+"""Training batches from which the scales of activations are calibrated."""
 
 
 def build_candidate(
@@ -41,17 +45,24 @@ def build_candidate(
     """A prepared float model, widened, fake-quantized and calibrated; on the model's device.
 
     Args:
-        untrained: whether grown weights are drawn anew instead of keeping a function that nobody
-            has trained.
+        model: the prepared float model; it stays as it is.
+        network: its layers, before widening.
+        plan: bits and widths of every layer.
+        scheme: how numbers become codes.
+        task: gives an example to check the widened model, and training batches to calibrate it.
+        method: how layers are widened, see ``settings.Widening``.
+        seed: of grown weights and of the batches for calibration.
+        untrained: whether grown weights are reinitialized, instead of keeping the function of a
+            model that nobody has trained.
 
     Raises:
         UserError: the plan does not fit the network.
         RunError: widening changed the function.
     """
-    way = "even" if untrained else method  # what the redrawing leaves: biases, sources of states
-    candidate, grown = widen(model, network, plan, scheme, way, seed)
+    growth = "even" if untrained else method  # of it, reinitializing keeps the biases
+    candidate, grown = widen(model, network, WideningRequest(plan, scheme, growth, seed))
     if untrained:
-        redraw(candidate, model, network, grown, seed)
+        reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
         check_same_function(model, candidate, task.example().inputs)
     quantize(candidate, grown, plan, scheme)
@@ -59,35 +70,67 @@ def build_candidate(
     return candidate
 
 
+# --- quantizers ----------------------------------------------------------------------------------
+
+
 def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> None:
-    """Put quantizers on the parameters and activations of a model at the plan's widths, in place.
+    """Put quantizers on the parameters and activations of a model, in place.
 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
     inside the recurrence.
+
+    Args:
+        model: a prepared model at the plan's widths.
+        network: its layers at these widths.
+        plan: bits of every layer.
+        scheme: how numbers become codes.
     """
-    plain = replace(scheme, reparametrization="none")  # biases may lie outside tanh's range
     for layer in network.layers:
         module, choice = model.get_submodule(layer.name), plan[layer.name]
-        for parameter in layer.parameters:
-            if parameter.shared:
-                _share(model, module, parameter)
-                continue
-            bits = scheme.bits_of(parameter.role, choice)
-            weight = getattr(module, parameter.name)
-            looked_up = not layer.multiplies and bits == 32  # Bit-RNN's embedding has no tanh
-            rule = plain if parameter.role == "bias" or looked_up else scheme
-            if bits < 32 or rule.reparametrization != "none":
-                quantizer = WeightQuantizer(weight, bits, rule).to(weight.device)
-                parametrize.register_parametrization(module, parameter.name, quantizer)
+        _quantize_parameters(model, layer, choice, scheme)
         if scheme.joint_recurrent and layer.recurrent:
             module.register_forward_pre_hook(share_magnitude)
-        attach(module, activation_quantizers(layer, choice, scheme))
+        quantizers = build_activation_quantizers(layer, choice, scheme)
+        attach_activation_quantizers(module, quantizers)
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
 
 
-def _share(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:
-    """Let a weight that belongs to an earlier layer too be quantized once for both."""
+def _quantize_parameters(
+    model: nn.Module, layer: LayerSpec, choice: LayerChoice, scheme: Scheme
+) -> None:
+    """Put quantizers on the weights and biases of a layer.
+
+    Args:
+        model: holds the layer.
+        layer: at the plan's width.
+        choice: gives the bits.
+        scheme: how numbers become codes.
+    """
+    module = model.get_submodule(layer.name)
+    plain = replace(scheme, reparametrization="none")  # biases may lie outside tanh's range
+    for parameter in layer.parameters:
+        if parameter.shared:
+            _share_quantizer(model, module, parameter)
+            continue
+        bits = scheme.bits_of(parameter.role, choice)
+        weight = getattr(module, parameter.name)
+        float_table = not layer.multiplies and bits == 32  # Bit-RNN's embedding has no tanh
+        parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
+        if bits < 32 or parameter_scheme.reparametrization != "none":
+            quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
+            quantizer.to(weight.device)
+            parametrize.register_parametrization(module, parameter.name, quantizer)
+
+
+def _share_quantizer(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:
+    """Let a weight that belongs to an earlier layer too be quantized once for both.
+
+    Args:
+        model: holds both layers.
+        module: the later layer.
+        parameter: of the later layer; names the earlier one.
+    """
     owner_name, _, name = parameter.shared.rpartition(".")
     owner = model.get_submodule(owner_name)
     if parametrize.is_parametrized(owner, name):
@@ -95,91 +138,49 @@ def _share(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> Non
         module.parametrizations[parameter.name] = owner.parametrizations[name]  # type: ignore[index,operator]
 
 
-def activation_quantizers(
-    layer: LayerSpec, choice: LayerChoice, scheme: Scheme
-) -> dict[str, ActivationQuantizer]:
-    """New quantizers of a layer's input, and of its hidden state if it has one, by their names."""
-    bits = {}
-    if layer.multiplies and choice.activation_bits < 32:
-        bits["input_quantizer"] = choice.activation_bits
-    if layer.recurrent and choice.state_bits < 32:
-        bits["hidden_quantizer"] = choice.state_bits
-    return {name: ActivationQuantizer(each, scheme) for name, each in bits.items()}
-
-
-def attach(module: nn.Module, quantizers: Mapping[str, ActivationQuantizer]) -> None:
-    """Let a layer use its activation quantizers."""
-    device = next(module.parameters()).device
-    for name, quantizer in quantizers.items():
-        setattr(module, name, quantizer.to(device))
-    if "input_quantizer" in quantizers:
-        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
-
-
-def _quantize_input(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Quantize a layer's first input, by position or by name."""
-    if args:
-        return (_quantized(module, args[0]), *args[1:]), kwargs
-    first = next(iter(kwargs))
-    return args, kwargs | {first: _quantized(module, kwargs[first])}
-
-
-def _quantized(module: nn.Module, values: Tensor) -> Tensor:
-    """Quantize as if before the dropout that precedes: in training it scales what it keeps."""
-    quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
-    keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
-    if keep == 1.0:
-        return quantizer(values)  # type: ignore[no-any-return]
-    quantized = quantizer(values * keep)
-    coding = quant_params_of(quantized)
-    result: Tensor = quantized / keep
-    if coding is not None:
-        attach_quant_params(result, replace(coding, scale=coding.scale / keep))
-    return result
-
-
 def share_magnitude(module: nn.Module, args: tuple[Any, ...] = ()) -> None:
     """Give input and recurrent weights whose products are added up one mean|W| (Bit-RNN).
 
     A forward pre-hook of recurrent layers under ``scheme.joint_recurrent``.
+
+    Args:
+        module: a recurrent layer with quantized weights.
+        args: of its forward pass; not used.
     """
     assert isinstance(module, RecurrentLayer)
     for suffix in SUFFIXES[: module.directions]:
-        for pair in module.products:
+        for pair in module.weight_pairs:
             _share_magnitude(module, [name + suffix for name in pair])
 
 
 def _share_magnitude(module: nn.Module, names: list[str]) -> None:
     quantizers, weights = [], []
     for name in names:
-        if not parametrize.is_parametrized(module, name):  # stays as it is, but is counted
+        if not parametrize.is_parametrized(module, name):  # not quantized, but part of the mean
             weights.append(getattr(module, name))
             continue
-        held: Any = module.parametrizations[name]  # type: ignore[index]
-        quantizers.append(held[0])
-        weights.append(held[0].effective(held.original))
+        parametrization: Any = module.parametrizations[name]  # type: ignore[index]
+        quantizers.append(parametrization[0])
+        weights.append(parametrization[0].effective(parametrization.original))
     magnitude = mean_magnitude(*weights).detach()
     for quantizer in quantizers:
         quantizer.magnitude = magnitude
 
 
-def scale_dropout(model: nn.Module, share: float) -> None:
-    """Multiply the dropout probabilities of all modules, in place."""
-    for module in model.modules():
-        if isinstance(module, _DropoutNd):
-            module.p *= share
-        elif isinstance(getattr(module, "dropout", None), float):  # stacks and attention
-            module.dropout = share * module.dropout  # type: ignore[operator,assignment]
-        if isinstance(getattr(module, "input_keep", None), float):
-            module.input_keep = 1 - share * (1 - module.input_keep)  # type: ignore[operator,assignment]
+# --- scales --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, task: Task, seed: int) -> None:
-    """Let activation quantizers see some training batches, then set their step sizes."""
-    quantizers = [each for each in model.modules() if isinstance(each, ActivationQuantizer)]
+    """Set the scales of activation quantizers from the values of some training batches.
+
+    Args:
+        model: a fake-quantized model; its quantizers observe CALIBRATION_BATCHES batches in eval
+            mode.
+        task: gives the batches.
+        seed: of the batches.
+    """
+    quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     if not quantizers:
         return
     training = model.training
@@ -194,17 +195,22 @@ def calibrate(model: nn.Module, task: Task, seed: int) -> None:
 
 
 def recalibrate(model: nn.Module, task: Task, seed: int) -> None:
-    """Choose all step sizes anew, those of weights and of activations, from the model as it is.
+    """Set all scales again, those of weights and of activations, from the model as it is.
 
-    A model that learns in low precision from its first step needs it: its first step sizes fit
-    weights that nobody has trained and a hidden state that hardly moves. Their gradient lets them
-    grow by a few thousandths a step, and what is clipped meanwhile does not learn.
+    A model that is trained in low precision from scratch needs it: its first scales fit untrained
+    weights and a hidden state of small values. By their gradient scales grow a few thousandths a
+    step, and values that are clipped meanwhile have no gradient.
+
+    Args:
+        model: a fake-quantized model in training.
+        task: gives the batches.
+        seed: of the batches.
     """
     for module in model.modules():
         if isinstance(module, ActivationQuantizer):
             module.observe()
         elif isinstance(module, parametrize.ParametrizationList):
-            for each in module:
-                if isinstance(each, WeightQuantizer):
-                    each.restart(module.original)
+            for quantizer in module:
+                if isinstance(quantizer, WeightQuantizer):
+                    quantizer.recalibrate(module.original)
     calibrate(model, task, seed)

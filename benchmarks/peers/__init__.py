@@ -1,4 +1,4 @@
-"""Other libraries, each behind its own door: a peer that is not installed is Absent."""
+"""Other libraries, each imported in its own module only; one that is not installed is Absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from benchmarks.case import Absent
 
 
 def need(*packages: str) -> None:
-    """Raise Absent unless all of these are installed."""
+    """Raise Absent unless all packages are installed.
+
+    Args:
+        *packages: names to import.
+    """
     for package in packages:
         if find_spec(package) is None:
             raise Absent(f"{package} is not installed (make bench installs it)")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: models built node by node, in float32, dynamic int8 and 4 bits."""
+"""ONNX Runtime: models built operator by operator, in float32, dynamic int8 and 4 bits."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def _linear(module: nn.Linear) -> Any:
 
 
 def _lstm(module: Any) -> Any:
-    """LSTM [T, B, I] -> [T, D, B, H], brought to torch's [T, B, D*H]."""
+    """An LSTM [T, B, I] -> [T, D, B, H], with the output transposed to torch's [T, B, D*H]."""
     from onnx import helper
 
     directions = 2 if module.bidirectional else 1
-    way = "bidirectional" if module.bidirectional else "forward"
+    direction = "bidirectional" if module.bidirectional else "forward"
     units = module.hidden_size
     nodes = [
         helper.make_node(
-            "LSTM", ["x", "w", "r", "b"], ["h"], name="lstm", hidden_size=units, direction=way
+            "LSTM", ["x", "w", "r", "b"], ["h"], name="lstm", hidden_size=units, direction=direction
         ),
         helper.make_node("Transpose", ["h"], ["t"], name="transpose", perm=[0, 2, 1, 3]),
         helper.make_node("Reshape", ["t", "shape"], ["y"], name="reshape"),
@@ -85,6 +85,14 @@ def _gates(module: Any, directions: int) -> dict[str, Tensor]:
 
 
 def _model(nodes: Sequence[Any], tensors: dict[str, Tensor], x: list[Any], y: list[Any]) -> Any:
+    """A checked model of one graph.
+
+    Args:
+        nodes: operators in order.
+        tensors: the constants by name.
+        x: shape of the input.
+        y: shape of the output.
+    """
     from onnx import TensorProto, checker, helper, numpy_helper
 
     arrays = {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()}
@@ -118,7 +126,7 @@ def dynamic_int8(module: nn.Module, folder: Path) -> Path:
         logging.disable(logging.WARNING)  # advice to preprocess, which these models do not need
         try:
             source = export(module, folder / "float32.onnx")
-            # Without VNNI 8-bit weights saturate to wrong results; 7-bit ones are as quick.
+            # Without VNNI 8-bit weights saturate to wrong results; 7-bit ones are as fast.
             narrow = not _has_dot_products()
             quantize_dynamic(source, path, weight_type=QuantType.QInt8, reduce_range=narrow)
         finally:
@@ -133,6 +141,7 @@ def _has_dot_products() -> bool:
 
 
 def _refuse_float(path: Path) -> None:
+    """Raise Absent where no operator of a model was quantized."""
     import onnx
 
     kinds = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
@@ -145,6 +154,9 @@ def four_bits(module: nn.Linear, folder: Path, block: int, accuracy: int) -> Pat
     """A Linear as MatMulNBits.
 
     Args:
+        module: the float layer.
+        folder: for the file.
+        block: weights of a row that share a scale.
         accuracy: 0 computes in float32, 4 on int8 activations.
     """
     need("onnx")
@@ -172,7 +184,7 @@ def four_bits(module: nn.Linear, folder: Path, block: int, accuracy: int) -> Pat
 
 
 def _blockwise(weight: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """Symmetric 4-bit codes, two a byte, [N, K/block, block/2], and step sizes [N, K/block]."""
+    """Symmetric 4-bit codes, two a byte, [N, K/block, block/2], and scales [N, K/block]."""
     blocks = weight.unflatten(1, (-1, block))
     scales = blocks.abs().amax(2, keepdim=True) / 7.5
     codes = (blocks / scales).round().add(8).clamp(0, 15).to(torch.uint8)
@@ -183,7 +195,7 @@ def _blockwise(weight: Tensor, block: int) -> tuple[Tensor, Tensor]:
 
 
 def session(path: Path) -> Any:
-    """A session on as many threads as torch has; idle threads do not spin beside other variants."""
+    """A session on as many threads as torch has, whose idle threads do not spin."""
     need("onnxruntime")
     import onnxruntime
 
@@ -196,6 +208,6 @@ def session(path: Path) -> Any:
 
 def runner(path: Path, inputs: Tensor) -> Call:
     """A call that runs a model on fixed inputs."""
-    running = session(path)
+    onnx_session = session(path)
     feed = {"x": np.ascontiguousarray(inputs.numpy())}
-    return lambda: {"output": torch.from_numpy(running.run(None, feed)[0])}
+    return lambda: {"output": torch.from_numpy(onnx_session.run(None, feed)[0])}

@@ -16,7 +16,10 @@ def quantizable_lstm(module: nn.LSTM, inputs: Tensor, *, observing: bool = True)
     """The quantizable LSTM in quantization-aware training, with a module's weights.
 
     Args:
-        observing: as training begins; later one may freeze the observed ranges, which is quicker.
+        module: the float layer.
+        inputs: [T, B, I], for the first ranges.
+        observing: as at the beginning of training; later the observed ranges may be frozen, which
+            is faster.
     """
     from torch.ao import quantization
     from torch.ao.nn.quantizable import LSTM
@@ -54,7 +57,7 @@ def _config() -> object:
 
 
 def dynamic_int8(module: nn.Module) -> nn.Module:
-    """Weights in int8, activations quantized on the fly."""
+    """Weights in int8, activations quantized in each forward pass."""
     from torch.ao.quantization import quantize_dynamic
 
     if torch.backends.quantized.engine == "none":

@@ -1,1 +1,1 @@
-"""Families of models: what of them is known and can grow, and what looking at them costs."""
+"""Families of models: which of their layers can be quantized and widened, and at what cost."""

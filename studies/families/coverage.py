@@ -1,11 +1,11 @@
-"""The table of coverage: layers found, groups that can grow, what stopped the others."""
+"""The table of coverage: known layers, groups that can grow, what prevents it in the others."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +14,26 @@ from torch import nn
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from tests.families.cycle import stirred
+from studies.markdown import table_of
+from tests.families.cycle import without_constants
 from tests.families.registry import FAMILIES, Family
 
-FULL = 0.99  # coverage from which on the rest is not listed
+LEAST_SHARE = 1e-4
+"""Of the parameters; smaller tensors are not listed."""
+FULL = 0.99
+"""Share of covered parameters from which on the rest is not listed."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was found of one family."""
+class FamilyRow:
+    """What autoquant found in one family.
+
+    Attributes:
+        family: of models.
+        model: a small one, prepared.
+        network: the layers and groups of the model.
+        usual: model and network of the usual size, for families that have one.
+    """
 
     family: Family
     model: nn.Module
@@ -34,50 +45,48 @@ class Row:
         return [*dict.fromkeys(self.network.groups.values())]
 
 
-def look(family: Family) -> Row:
+def describe_family(family: Family) -> FamilyRow:
     """Describe a small model of a family, and list the layers of one of the usual size."""
     torch.manual_seed(0)
-    model = prepare(stirred(family.build())).eval()
+    model = prepare(without_constants(family.build())).eval()
     network = describe(model, family.inputs())
     usual = None
     if family.usual is not None:
         large = prepare(family.usual())
         usual = large, describe(large, None)
-    return Row(family, model, network, usual)
+    return FamilyRow(family, model, network, usual)
 
 
 def covered(network: Network) -> float:
     """The share of the parameters that are in known layers and norms."""
-    return sum(layer.count for layer in network.known) / network.parameters
+    return sum(layer.count for layer in network.layers_and_norms) / network.parameters
 
 
 def table() -> str:
     """The tables as Markdown."""
-    absent = [each for each in FAMILIES if each.missing]
-    rows = [look(each) for each in FAMILIES if not each.missing]
-    lines = [
-        "| family | parameters | layers and norms | covered | covered, usual size | can grow | "
-        "what stopped the others |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *map(_line, rows),
-    ]
-    lines += [f"| {each.name} | needs {', '.join(each.missing)} | | | | | |" for each in absent]
-    lines += ["", f"Left out where less than {FULL:.0%} is covered:", ""]
-    lines += ["| model | tensors | share | why |", "| --- | --- | --- | --- |"]
+    absent = [family for family in FAMILIES if family.missing]
+    rows = [describe_family(family) for family in FAMILIES if not family.missing]
+    head = ["family", "parameters", "layers and norms", "covered", "covered, usual size"]
+    families = table_of([*head, "can grow", "what stopped the others"], map(_cells, rows))
+    families += "".join(
+        f"| {family.name} | needs {', '.join(family.missing)} | | | | | |\n" for family in absent
+    )
+    left_out: list[list[str]] = []
     for row in rows:
-        lines += _left_out(row.family.name, row.model, row.network)
+        left_out += _left_out(row.family.name, row.model, row.network)
         if row.usual is not None:
-            lines += _left_out(f"{row.family.name}, usual size", *row.usual)
-    return "\n".join(lines) + "\n"
+            left_out += _left_out(f"{row.family.name}, usual size", *row.usual)
+    title = f"\nLeft out where less than {FULL:.0%} is covered:\n\n"
+    return families + title + table_of(["model", "tensors", "share", "why"], left_out)
 
 
-def _line(row: Row) -> str:
+def _cells(row: FamilyRow) -> list[str]:
     network = row.network
     free = [group for group in row.groups if group not in network.frozen]
     usual = (
         "" if row.usual is None else f"{_percent(covered(row.usual[1]))} of {_count(row.usual[1])}"
     )
-    cells = [
+    return [
         row.family.name,
         _count(network),
         f"{len(network.layers)} + {len(network.norms)}",
@@ -86,11 +95,10 @@ def _line(row: Row) -> str:
         f"{len(free)} of {len(row.groups)}",
         "; ".join(_reasons(network)),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _percent(share: float) -> str:
-    """Rounded down, so that only all is 100%."""
+    """Rounded down, so that 100% means all."""
     return f"{math.floor(share * 1000) / 10:.1f}%"
 
 
@@ -110,20 +118,25 @@ def plain(reason: str) -> str:
     return re.sub(r"\d+", "#", re.sub(r" \([\w.]+:\d+\)", "", reason))
 
 
-def _left_out(name: str, model: nn.Module, network: Network) -> Iterator[str]:
+def _left_out(name: str, model: nn.Module, network: Network) -> Iterator[list[str]]:
+    """Rows on the tensors that are not quantized, the largest first; none if nearly all are.
+
+    Args:
+        name: of the model.
+        model: prepared.
+        network: its layers.
+    """
     if covered(network) >= FULL:
         return
     sizes: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for each in network.unquantized:
-        path, _, tensor = each.name.rpartition(".")
-        sizes[_reason(model.get_submodule(path), tensor), tensor].append(math.prod(each.shape))
-    found: Sequence[tuple[tuple[str, str], list[int]]] = sorted(
-        sizes.items(), key=lambda item: -sum(item[1])
-    )
-    for (why, tensor), counts in found:
+    for unquantized in network.unquantized:
+        path, _, tensor = unquantized.name.rpartition(".")
+        reason = _reason(model.get_submodule(path), tensor)
+        sizes[reason, tensor].append(math.prod(unquantized.shape))
+    for (reason, tensor), counts in sorted(sizes.items(), key=lambda item: -sum(item[1])):
         share = sum(counts) / network.parameters
-        if share >= 1e-4:
-            yield f"| {name} | {len(counts)} x `{tensor}` | {share:.2%} | {why} |"
+        if share >= LEAST_SHARE:
+            yield [name, f"{len(counts)} x `{tensor}`", f"{share:.2%}", reason]
 
 
 def _reason(module: nn.Module, tensor: str) -> str:

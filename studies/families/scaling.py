@@ -1,4 +1,4 @@
-"""Time and memory of looking at a model, and of building a candidate, as models get larger."""
+"""Time and memory of describing a model and of building a candidate, for models of three sizes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,20 @@ from torch import nn
 from autoquant.analysis.profile import profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
 from autoquant.training.qat import quantize
+from studies.markdown import row_of, table_of
 
-SIZES = (1, 10, 100)  # millions of parameters
-WIDTH = 1.25  # of every group that can grow
+SIZES = (1, 10, 100)
+"""Millions of parameters."""
+WIDTH = 1.25
+"""Neuron multiplier of every group that can grow."""
 STAGES = {"profile": "describe and profile", "candidate": "widen and quantize"}
 Model = tuple[nn.Module, tuple[Any, ...]]
+"""A module and the inputs of its forward pass."""
 
 
 def mlp(millions: float) -> Model:
@@ -50,50 +55,67 @@ MODELS: dict[str, Callable[[float], Model]] = {"MLP": mlp, "Transformer": transf
 
 def table() -> str:
     """The table as Markdown; each line is a process of its own."""
-    lines = [
-        "| model | parameters | step | CPU seconds | peak above the model, MB | over its bytes |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in MODELS:
-        for stage, title in STAGES.items():
-            for millions in SIZES:
-                found = _in_a_process(name, stage, millions)
-                parameters, bytes_ = found["parameters"], 4 * found["parameters"]
-                cells = [name, f"{parameters / 1e6:.1f}M", title, f"{found['seconds']:.2f}"]
-                cells += [f"{found['peak'] / 1e6:.0f}", f"{found['peak'] / bytes_:.1f}"]
-                lines.append(f"| {' | '.join(cells)} |")
-                print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
+    rows = []
+    for name, stage, millions in product(MODELS, STAGES, SIZES):
+        rows.append(_cells(name, stage, _in_a_process(name, stage, millions)))
+        print(row_of(rows[-1]), flush=True)
+    head = ["model", "parameters", "step", "CPU seconds", "peak above the model, MB"]
+    return table_of([*head, "over its bytes"], rows)
 
 
-def _in_a_process(*given: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "studies.families.scaling", *map(str, given)]
+def _cells(name: str, stage: str, measured: dict[str, Any]) -> list[str]:
+    """A row of the table.
+
+    Args:
+        name: of the model.
+        stage: what was measured, a key of STAGES.
+        measured: see ``measure``.
+    """
+    parameters, peak = measured["parameters"], measured["peak"]
+    cells = [name, f"{parameters / 1e6:.1f}M", STAGES[stage], f"{measured['seconds']:.2f}"]
+    return [*cells, f"{peak / 1e6:.0f}", f"{peak / (4 * parameters):.1f}"]
+
+
+def _in_a_process(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "studies.families.scaling", *map(str, arguments)]
     root = Path(__file__).parents[2]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
-    result: dict[str, Any] = json.loads(ran.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 
 def measure(name: str, stage: str, millions: int) -> dict[str, float]:
-    """Processor seconds, and the most resident bytes above the model's; Linux only."""
+    """Processor seconds, peak of resident bytes above the model's, parameters; Linux only.
+
+    Args:
+        name: of the model, a key of MODELS.
+        stage: what is measured, a key of STAGES.
+        millions: of parameters.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     _step("candidate", *MODELS[name](0.01))  # imports, and memory that the libraries keep
     model, inputs = MODELS[name](millions)
-    parameters = sum(each.numel() for each in model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     model = prepare(model).eval()
     step = _prepare_step(stage, model, inputs)
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    held, started = _resident("VmRSS"), time.process_time()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    resident, started = _resident("VmRSS"), time.process_time()
     step()
     seconds = time.process_time() - started  # of this thread: others may use the machine
-    peak = _resident("VmHWM") - held
+    peak = _resident("VmHWM") - resident
     return {"seconds": seconds, "peak": peak, "parameters": parameters}
 
 
 def _prepare_step(stage: str, model: nn.Module, inputs: tuple[Any, ...]) -> Callable[[], object]:
-    """What is measured; what it needs is made before."""
+    """The call that is measured; what it needs is computed before.
+
+    Args:
+        stage: a key of STAGES.
+        model: prepared.
+        inputs: of its forward pass.
+    """
     if stage == "profile":
         example = Example(inputs, 1)
         return lambda: profile_model(model, describe(model, inputs), example, Widening())
@@ -106,7 +128,7 @@ def _prepare_step(stage: str, model: nn.Module, inputs: tuple[Any, ...]) -> Call
     )
 
     def build() -> nn.Module:
-        candidate, grown = widen(model, network, plan, Scheme(), "split", 0)
+        candidate, grown = widen(model, network, WideningRequest(plan, Scheme(), "split", 0))
         quantize(candidate, grown, plan, Scheme())
         return candidate
 
@@ -114,20 +136,21 @@ def _prepare_step(stage: str, model: nn.Module, inputs: tuple[Any, ...]) -> Call
 
 
 def _step(stage: str, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Run a step; see ``_prepare_step``."""
     _prepare_step(stage, prepare(model).eval(), inputs)()
 
 
 def _resident(field: str) -> int:
-    """Bytes of a line of /proc/self/status."""
+    """Bytes that a line of /proc/self/status gives."""
     text = Path("/proc/self/status").read_text()
-    found = re.search(rf"{field}:\s+(\d+) kB", text)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", text)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
-def main(given: Sequence[str]) -> None:
-    """Measure what is named and print it as JSON."""
-    name, stage, millions = given
+def main(arguments: Sequence[str]) -> None:
+    """Measure one stage of one model and print the result as JSON."""
+    name, stage, millions = arguments
     print(json.dumps(measure(name, stage, int(millions))))
 
 

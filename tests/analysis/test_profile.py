@@ -10,11 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.analysis.profile import GROWTHS, Profile, growth_of, judge, profile, profile_model
+from autoquant.analysis.model_info import profile
+from autoquant.analysis.profile import (
+    PROFILED_WIDTHS,
+    Profile,
+    growth_costs,
+    profile_model,
+    why_not_widenable,
+)
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Widening
 from autoquant.task import Example
@@ -90,7 +97,7 @@ def test_largest_share_first(deep_speech: Profile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "expected"),
+    ("widening", "expected"),
     [
         (Widening(max_growth=0.5), ["fc1", "fc2", "fc3", "fc5"]),
         (Widening(max_share=1.0), ["fc1", "fc2", "fc5"]),
@@ -102,13 +109,13 @@ def test_largest_share_first(deep_speech: Profile) -> None:
     ],
     ids=str,
 )
-def test_thresholds(rule: Widening, expected: list[str], deep_speech: Profile) -> None:
+def test_thresholds(widening: Widening, expected: list[str], deep_speech: Profile) -> None:
     with torch.device("meta"):
         network = described(prepare(toys.DeepSpeech(494, 2048, 4096, 29)))
     chosen = [
         layer.name
         for layer in network.layers
-        if not judge(layer, growth_of(layer, network), network, rule)
+        if not why_not_widenable(layer, growth_costs(layer, network), network, widening)
     ]
     assert sorted(chosen) == expected
 
@@ -147,15 +154,17 @@ def test_growth_is_what_a_widened_model_has_more(source: str) -> None:
     model, network = prepared(SOURCES[source]())
     grew = 0
     for layer in network.layers:
-        growth = growth_of(layer, network)
+        growth = growth_costs(layer, network)
         assert (growth == ()) == (network.why_fixed(layer.name) is not None)
         for each in growth:
-            wide = widen(model, network, grown(network, layer.name, each.width), *RULE)[0]
+            wide = widen(
+                model, network, WideningRequest(grown(network, layer.name, each.width), *RULE)
+            )[0]
             added = parameters_of(wide) - parameters_of(model)
             assert each.added_bytes == 4 * added
             assert each.added_share == added / parameters_of(model)
             grew += added > 0  # a quarter of four units is rounded away
-    assert grew >= 2 * (len(GROWTHS) - 1)
+    assert grew >= 2 * (len(PROFILED_WIDTHS) - 1)
 
 
 RULE: Any = (Scheme(), "split", 0)
@@ -222,7 +231,7 @@ def test_json(deep_speech: Profile) -> None:
     by_name = {layer["name"]: layer for layer in content["layers"]}
     assert set(by_name) == set(TABLE)
     assert by_name["fc2"]["widenable"] is True
-    assert [each["width"] for each in by_name["fc2"]["growth"]] == list(GROWTHS)
+    assert [each["width"] for each in by_name["fc2"]["growth"]] == list(PROFILED_WIDTHS)
     assert by_name["fc6"]["growth"] == []
     assert deep_speech.to_json().endswith("}\n")
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import autoquant
-from autoquant.artifact import load_layers, packed_file
+from autoquant.artifact import packed_file
 from autoquant.errors import UserError
 from autoquant.layers import layer_kind, registry
 from autoquant.layers.linear import Linear
 from autoquant.plan import LayerChoice
-from autoquant.quantization.bitpacking import pack
-from autoquant.quantization.codes import Grid, encode
+from autoquant.quantization.codes import encode
+from autoquant.quantization.formats import IntegerFormat
 from autoquant.runtime import PackedEmbedding, PackedLinear, PackedRecurrentLayer
 from autoquant.settings import Scheme
 from tests import toys
@@ -132,6 +128,37 @@ def test_another_model_on_meta_is_refused(tmp_path: Path) -> None:
         autoquant.load(both.path, on_meta(lambda: toys.Stack(hidden=7)))
 
 
+class Loop(nn.Module):
+    """A cell in the user's own time loop."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.cell = getattr(nn, cell)(5, 4)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, values: Tensor, state: Any = None) -> Tensor:
+        for step in values:
+            state = self.cell(step, state)
+        return self.out(state[0] if isinstance(state, tuple) else state)
+
+
+@pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("meta", [False, True], ids=["float", "meta"])
+def test_a_widened_cell_takes_a_state_of_the_old_width(
+    meta: bool, cell: str, tmp_path: Path
+) -> None:
+    """A cell is decoded into its module: it too gets where its units came from."""
+
+    def build() -> nn.Module:
+        return Loop(cell)
+
+    both = pair(tmp_path, build, W4A8, INPUTS, cell=2.0)
+    loaded = autoquant.load(both.path, on_meta(build)) if meta else both.loaded
+    h = noise(3, 4, seed=5)
+    state = (h, h) if cell == "LSTMCell" else h
+    assert_same(Pair(both.fake, loaded, both.path, build), INPUTS, state)
+
+
 # --- any other instance ---------------------------------------------------------------------------
 
 
@@ -174,7 +201,7 @@ def test_an_instance_of_doubles_gives_a_model_of_doubles(
 
 # --- the file -------------------------------------------------------------------------------------
 
-PRUNER_PERCENTILE = {
+STORED_AS = {
     "codes": W4A8,
     "floats": LayerChoice(32, 8),
     "both": LayerChoice(4, 8, recurrent_bits=32),
@@ -189,7 +216,7 @@ def overwrite(path: Path) -> None:
     assert path.read_bytes() == b"\xff" * size
 
 
-@pytest.mark.parametrize("choice", PRUNER_PERCENTILE.values(), ids=PRUNER_PERCENTILE)
+@pytest.mark.parametrize("choice", STORED_AS.values(), ids=STORED_AS)
 @pytest.mark.parametrize("name", ["linear", "lstm", "unquantized"])
 @pytest.mark.parametrize("meta", [False, True], ids=["float", "meta"])
 def test_the_file_may_change_afterwards(
@@ -291,50 +318,6 @@ def test_a_layers_hooks_still_run(before: bool, meta: bool, tmp_path: Path) -> N
 # --- values ---------------------------------------------------------------------------------------
 
 
-@given(
-    bits=st.integers(1, 8) | st.just(1.6),
-    rows=st.integers(1, 9),
-    columns=st.integers(1, 9),
-    data=st.data(),
-)
-def test_values_of_codes(bits: float, rows: int, columns: int, data: st.DataObject) -> None:
-    """By the formula of the format: scale * (code + lowest + offset), codes least bit first."""
-    kind = data.draw(st.sampled_from(["auto", "midrise", "midtread"]))
-    grid, generator = Grid.signed(bits, kind), np.random.default_rng(0)
-    levels = grid.qmax - grid.qmin + 1
-    codes = generator.integers(0, levels, (rows, columns), dtype=np.uint8)
-    scale = torch.linspace(0.5, 2, rows).bfloat16()
-    tensors = {"w.codes": torch.from_numpy(pack(codes.reshape(-1), bits)), "w.scale": scale}
-    values = load_layers.values_of(tensors, "w", bits, (rows, columns), Scheme(grid=kind))
-    steps = torch.from_numpy(codes.astype(np.float32)) + grid.qmin + grid.offset
-    assert torch.equal(values, steps * scale.float()[:, None])
-
-
-@pytest.mark.parametrize("chunk", [40, 80, load_layers.CHUNK])
-@pytest.mark.parametrize("bits", [1, 1.6, *range(2, 9)], ids="w{}".format)
-def test_codes_are_unpacked_a_chunk_at_a_time(
-    bits: float, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autoquant.artifact.load_layers.CHUNK", chunk)
-    assert chunk % 40 == 0
-    shape, most = (19, 11), Grid.signed(bits).qmax - Grid.signed(bits).qmin
-    codes = (np.arange(math.prod(shape)) % (most + 1)).astype(np.uint8)
-    tensors = {"w.codes": torch.from_numpy(pack(codes, bits)), "w.scale": torch.ones(1)}
-    found, _, grid = load_layers._codes(tensors, "w", bits, shape, Scheme())
-    assert found.dtype == torch.int8
-    expected = torch.from_numpy(codes.astype(np.int16) + grid.qmin).view(shape)
-    assert torch.equal(found.short(), expected)
-
-
-@pytest.mark.parametrize("bits", [16, 32])
-def test_values_that_are_stored_as_floats(bits: int) -> None:
-    stored = noise(3, 4).half() if bits == 16 else noise(3, 4)
-    values = load_layers.values_of({"w": stored}, "w", bits, (3, 4), Scheme())
-    assert values.dtype == torch.float32
-    assert torch.equal(values, stored.float())
-    assert values.data_ptr() != stored.data_ptr()
-
-
 def test_values_that_stand_on_the_grid_come_back(tmp_path: Path) -> None:
     """What training rounded, saving encodes and loading decodes: the same codes all the way."""
     both = pair(tmp_path, lambda: nn.Linear(37, 21), LayerChoice(5, 8), noise(6, 3, 37))
@@ -342,7 +325,8 @@ def test_values_that_stand_on_the_grid_come_back(tmp_path: Path) -> None:
     codes = encode(both.fake.weight.detach(), packed.scale, packed.grid)
     assert torch.equal(codes.to(torch.int8), packed.codes())
     _, tensors = packed_file.read(both.path)
-    stored = load_layers.values_of(tensors, "weight", 5, (21, 37), Scheme())
+    parts = {suffix: tensors[f"weight{suffix}"] for suffix in (".codes", ".scale")}
+    stored = IntegerFormat(5).load(parts, (21, 37)).values()
     assert torch.equal(stored, both.loaded.weight)
 
 

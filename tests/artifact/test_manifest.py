@@ -17,7 +17,7 @@ from autoquant.artifact import manifest, packed_file
 from autoquant.artifact.manifest import Entry
 from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
 from autoquant.settings import Scheme
 from autoquant.training.qat import quantize
@@ -106,7 +106,7 @@ def test_size_is_that_of_the_file(
     model = prepare(small(name))
     network = described(model)
     plan = data.draw(plans(network))
-    grown, promised = widen(model, network, plan, scheme, "split", 0)
+    grown, promised = widen(model, network, WideningRequest(plan, scheme, "split", 0))
     quantize(grown, promised, plan, scheme)
     path = tmp_path_factory.mktemp("cost") / "packed"
     returned = packed_file.save(path, grown, network, plan, scheme)
@@ -162,7 +162,7 @@ def test_a_tiny_model_by_hand() -> None:
     assert [entry.bytes for entry in entries] == [8, 8, 8, 5]
     assert layer_bytes(network, plan, Scheme()) == {"0": 29}
     meta = manifest.metadata(
-        network, plan, Scheme(), {entry.name: manifest.CHECKSUM for entry in entries}
+        network, plan, Scheme(), {entry.name: manifest.CHECKSUM_PLACEHOLDER for entry in entries}
     )
     header = manifest.header_bytes(entries, meta)
     assert header % 8 == 0

@@ -26,7 +26,7 @@ from autoquant.artifact import manifest, packed_file
 from autoquant.errors import RunError, UserError
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.fake_quantize import ActivationQuantizer
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training.loop import train
 from autoquant.training.qat import build_candidate

@@ -1,4 +1,4 @@
-"""Figures as text, Markdown and CSV."""
+"""Results as text, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import io
 import pytest
 
 from benchmarks import table
-from benchmarks.table import Figure, Outcome
+from benchmarks.table import CaseResult, Measurement
 
 
-def outcome(label: str, *medians: float) -> Outcome:
-    figures = [
-        figure
+def result(label: str, *medians: float) -> CaseResult:
+    measurements = [
+        measurement
         for name, median in zip(("base", "ours | theirs"), medians, strict=False)
-        for figure in (
-            Figure(name, "over base", median, median - 0.1, median + 0.1),
-            Figure(name, "MB", 10 * median),
+        for measurement in (
+            Measurement(name, "over base", median, median - 0.1, median + 0.1),
+            Measurement(name, "MB", 10 * median),
         )
     ]
-    return Outcome("group", f"title of {label}", label, tuple(figures), ("a note",), ("a fault",))
+    return CaseResult(
+        "group", f"title of {label}", label, tuple(measurements), ("a note",), ("a fault",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,11 +30,11 @@ def outcome(label: str, *medians: float) -> Outcome:
     [(0.0, "0.00"), (123.456, "123.46"), (1.005, "1.00"), (0.1234, "0.123"), (0.00456, "0.0046")],
 )
 def test_small_numbers_have_more_decimals(value: float, written: str) -> None:
-    assert table.number(value) == written
+    assert table.format_number(value) == written
 
 
-def test_a_grid_has_variants_down_and_quantities_across() -> None:
-    assert table.grid(outcome("one", 1.0, 0.5)) == [
+def test_a_table_has_variants_down_and_quantities_across() -> None:
+    assert table.rows_of(result("one", 1.0, 0.5)) == [
         ["", "over base", "MB"],
         ["base", "1.00 (0.900 - 1.10)", "10.00"],
         ["ours | theirs", "0.500 (0.400 - 0.600)", "5.00"],
@@ -40,7 +42,7 @@ def test_a_grid_has_variants_down_and_quantities_across() -> None:
 
 
 def test_a_summary_puts_the_longer_of_cases_and_variants_down() -> None:
-    one, two, three = outcome("one", 1.0, 0.5), outcome("two", 1.0), outcome("three", 1.0, 2.0)
+    one, two, three = result("one", 1.0, 0.5), result("two", 1.0), result("three", 1.0, 2.0)
     assert table.summary([one, two]) == [
         ["", "one", "two"],
         ["base", "1.00", "1.00"],
@@ -55,7 +57,7 @@ def test_a_summary_puts_the_longer_of_cases_and_variants_down() -> None:
 
 
 def test_text_lines_up() -> None:
-    lines = table.text([["", "x"], ["long name", "1"]]).splitlines()
+    lines = table.plain_text([["", "x"], ["long name", "1"]]).splitlines()
     assert lines == ["             x", "  long name  1"]
 
 
@@ -68,28 +70,28 @@ def test_markdown_escapes_bars() -> None:
 
 
 def test_a_section_shows_faults_before_notes() -> None:
-    shown = table.section(outcome("one", 1.0), table.markdown, "### ")
+    shown = table.section(result("one", 1.0), table.markdown, "### ")
     assert shown.startswith("### title of one\n\n|")
     assert shown.endswith("- a fault\n- a note")
 
 
 def test_a_report_has_facts_groups_and_a_summary() -> None:
     written = table.report(
-        ["CPU: one", "no threads"], [outcome("one", 1.0), outcome("two", 1.0)], "Benchmarks"
+        ["CPU: one", "no threads"], [result("one", 1.0), result("two", 1.0)], "Benchmarks"
     )
     assert written.startswith("# Benchmarks\n\n- CPU: one\n- no threads\n\n## group\n\n")
     assert "In short: over base, medians." in written
     assert written.count("### title of") == 2
-    assert "In short" not in table.report([], [outcome("one", 1.0)], "Benchmarks")
+    assert "In short" not in table.report([], [result("one", 1.0)], "Benchmarks")
 
 
 def test_nothing_that_could_be_measured_is_still_a_report() -> None:
-    empty = Outcome("group", "title", "label", (), (), ("FAILED: all",))
+    empty = CaseResult("group", "title", "label", (), (), ("FAILED: all",))
     assert "FAILED: all" in table.report([], [empty, empty], "Benchmarks")
 
 
-def test_csv_has_one_figure_a_line() -> None:
-    rows = list(csv.DictReader(io.StringIO(table.table([outcome("one", 1.0, 0.5)]))))
+def test_csv_has_one_measurement_a_line() -> None:
+    rows = list(csv.DictReader(io.StringIO(table.to_csv([result("one", 1.0, 0.5)]))))
     assert len(rows) == 4
     assert rows[2] == {
         "group": "group",

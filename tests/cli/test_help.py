@@ -8,13 +8,13 @@ import sys
 import pytest
 
 import autoquant
-from autoquant.cli.main import HELP
+from autoquant.cli.help import overview
 from tests.cli.typed import run
 
 
 def test_help_and_version(place):
-    assert run(place, "--help") == (0, HELP, "")
-    assert run(place) == (2, HELP, "")
+    assert run(place, "--help") == (0, overview(), "")
+    assert run(place) == (2, overview(), "")
     assert run(place, "--version").out.strip() == autoquant.__version__
     ran = run(place, "search", "--help")
     assert ran.code == 0

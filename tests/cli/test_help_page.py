@@ -2,7 +2,8 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from autoquant.cli import help, main
+from autoquant.cli import help
+from autoquant.cli.command_table import COMMANDS
 from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
 
@@ -16,22 +17,24 @@ SECTIONS = {
 }
 
 
-def test_every_command_has_a_page_and_a_summary():
-    assert set(help.SUMMARIES) == set(help.OWN_SETTINGS) == set(main.COMMANDS)
+def test_the_overview_lists_every_command_with_its_summary():
+    lines = help.overview().splitlines()
+    for name, command in COMMANDS.items():
+        assert f"  {name:<10} {command.summary}" in lines
 
 
-@pytest.mark.parametrize("command", list(main.COMMANDS))
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_a_page_names_the_command_and_its_own_settings(command):
     text = help.page(command)
     assert f"autoquant {command} " in text
-    assert all(f"\n  {name} " in text for name in help.OWN_SETTINGS[command])
+    assert all(f"\n  {name} " in text for name in COMMANDS[command].settings)
     assert max(map(len, text.splitlines())) <= help.WIDTH
 
 
 def test_the_search_page_lists_every_setting_once():
     lines = help.page("search").splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
-    own = list(help.OWN_SETTINGS["search"])
+    own = list(COMMANDS["search"].settings)
     plain = [f.name for f in fields(Search) if not is_dataclass(f.default)]
     nested = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in fields(kind)]
     assert sorted(named) == sorted(own + plain + nested)
@@ -42,7 +45,8 @@ def test_the_sweep_page_lists_what_a_sweep_uses():
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
     assert {f"sweep.{field.name}" for field in fields(Sweep)} <= set(named)
     assert len(named) == len(set(named))
-    assert {field.name for field in fields(Search)} - SETTINGS_WITHOUT_EFFECT == set(help.OF_SWEEPS)
+    listed = set(COMMANDS["sweep"].listed)
+    assert {field.name for field in fields(Search)} - SETTINGS_WITHOUT_EFFECT == listed
     assert not SETTINGS_WITHOUT_EFFECT & {name.partition(".")[0] for name in named}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoquant.analysis.profile import profile
+from autoquant.analysis.model_info import profile
 from autoquant.cli import output
 from autoquant.commands.apply import Applied
 from autoquant.commands.search import SearchResult
@@ -15,7 +15,7 @@ from autoquant.costs.plan_costs import PlanCosts as Costs
 from autoquant.settings import Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
-from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS, cell
+from tests.figures.samples import BASELINE, FLOAT_BYTES, PLAN, REFERENCES, TRIALS, run_result
 from tests.toys import language_task
 
 
@@ -102,10 +102,10 @@ def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
 
 
 def test_a_sweep_is_a_table(capsys):
-    lost = replace(cell(None, 8, None, budget="0.1x"), state="too large", size_bytes=None)
-    cells = (replace(cell(4, 8, 38.25), test=37.5), cell(2, 8, None), lost)
+    lost = replace(run_result(None, 8, None, budget="0.1x"), state="too large", size_bytes=None)
+    results = (replace(run_result(4, 8, 38.25), test=37.5), run_result(2, 8, None), lost)
     figures = [Path("runs/one/figures/grid.png"), Path("runs/one/figures/grid.svg")]
-    swept = SweepResult(Study(Path("runs/one")), BASELINE, cells, missing=1)
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, results, missing=1)
     output.print_sweep(swept, figures)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[2:7] == [
@@ -113,10 +113,10 @@ def test_a_sweep_is_a_table(capsys):
         ["w4-a8-x1-seed0", str(FLOAT_BYTES // 8), "0.1250x", "38.25", "37.5", "complete"],
         ["w2-a8-x1-seed0", str(FLOAT_BYTES // 16), "0.0625x", "-", "-", "diverged"],
         ["0.1x-a8-x1-seed0", "-", "-", "-", "-", "too", "large"],
-        ["1", "cell", "is", "being", "trained", "by", "other", "processes"],
+        ["1", "run", "is", "being", "trained", "by", "other", "processes"],
     ]
     assert lines[7:] == [
-        ["table:", "runs/one/cells.csv"],
+        ["table:", "runs/one/runs.csv"],
         ["figure:", "runs/one/figures/grid.png"],
         ["next:", "autoquant", "apply", "study=runs/one", "trial=w4-a8-x1-seed0"],
     ]
@@ -126,14 +126,14 @@ def test_a_sweep_is_a_table(capsys):
     ("direction", "best"),
     [("minimize", "trial=w4-a8-x1-seed0"), ("maximize", "trial=w8-a8-x1-seed0")],
 )
-def test_a_sweep_names_its_best_cell(direction, best, capsys):
-    cells = (cell(8, 8, 39.0), cell(4, 8, 38.0))
+def test_a_sweep_names_its_best_run(direction, best, capsys):
+    results = (run_result(8, 8, 39.0), run_result(4, 8, 38.0))
     record = replace(BASELINE, direction=direction)
-    output.print_sweep(SweepResult(Study(Path("runs/one")), record, cells, missing=0), [])
+    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results, missing=0), [])
     assert capsys.readouterr().out.splitlines()[-1].endswith(best)
 
 
-def test_a_sweep_without_a_score_has_no_best_cell(capsys):
-    swept = SweepResult(Study(Path("runs/one")), BASELINE, (cell(2, 8, None),), missing=0)
+def test_a_sweep_without_a_score_has_no_best_run(capsys):
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(2, 8, None),), missing=0)
     output.print_sweep(swept, [])
     assert "next:" not in capsys.readouterr().out

@@ -23,9 +23,9 @@ def swept(place) -> Ran:
 def test_a_sweep_writes_a_table_and_figures(place, swept):
     assert swept.code == 0, swept.err
     results = SweepTable.of(Study(place / "swept")).results()
-    assert [each.cell.name for each in results] == ["w4-a8-x1-seed0", "w2-a8-x1-seed0"]
+    assert [each.run.name for each in results] == ["w4-a8-x1-seed0", "w2-a8-x1-seed0"]
     for each in results:
-        named = [line.split() for line in swept.out.splitlines() if each.cell.name in line]
+        named = [line.split() for line in swept.out.splitlines() if each.run.name in line]
         line = next(line for line in named if len(line) == 6)
         assert line[1:] == [
             str(each.size_bytes),
@@ -39,14 +39,14 @@ def test_a_sweep_writes_a_table_and_figures(place, swept):
     assert "figure:  swept/figures/grid.png\n" in swept.out
 
 
-def test_the_next_command_packs_the_best_cell(place, swept):
+def test_the_next_command_packs_the_best_run(place, swept):
     """As it is printed, typed: the file scores what the table says."""
     command = shlex.split(swept.out.splitlines()[-1].removeprefix("next:"))
     assert command[:2] == ["autoquant", "apply"]
     applied = run(place, *command[1:])
     assert applied.code == 0, applied.err
     best = min(SweepTable.of(Study(place / "swept")).results(), key=lambda each: each.valid or 0)
-    (file,) = (place / f"swept/applied/trial-{best.cell.name}").glob("model.safetensors")
+    (file,) = (place / f"swept/applied/trial-{best.run.name}").glob("model.safetensors")
     assert file.stat().st_size == best.size_bytes
     scored = run(place, "evaluate", f"artifact={file}", "split=test")
     assert f"perplexity {best.test:.4f} on the test split" in scored.out
@@ -79,7 +79,7 @@ def test_report_redraws_a_sweep(place, swept):
 
 def test_a_plan_is_applied_in_the_folder_of_a_sweep(place, swept, tmp_path):
     result = SweepTable.of(Study(place / "swept")).results()[0]
-    (tmp_path / "plan.yaml").write_text(result.cell.plan.to_yaml())
+    (tmp_path / "plan.yaml").write_text(result.run.plan.to_yaml())
     ran = run(place, "apply", "study=swept", f"plan={tmp_path}/plan.yaml")
     assert ran.code == 0, ran.err
     (file,) = place.glob("swept/applied/plan-*/model.safetensors")
@@ -92,7 +92,7 @@ def test_a_sweep_in_which_nothing_fits(place):
     ran = run(place, "sweep", *SWEEP, "study=too large", "sweep.budgets=[0.01x]")
     assert ran.code == 1
     assert "0.01x-a8-x1-seed0" in ran.out
-    assert ran.err.endswith("autoquant: no cell was trained to its end\n")
+    assert ran.err.endswith("autoquant: no run was trained to its end\n")
 
 
 SWEEPS = {
@@ -107,7 +107,8 @@ SWEEPS = {
     "sweep.budgets=[small]": "budget must look like 0.15x, 2.5MB, 1.5MiB or 4.5bpw, got 'small'",
     "sweep.seeds=[a]": "sweep.seeds[0] must be a whole number, got 'a'",
     "sweep.seeds=[]": "sweep.seeds must be whole numbers, got []",
-    "sweep.start=middle": "sweep.start must be baseline or scratch, got 'middle'",
+    "sweep.init_from=middle": "sweep.init_from must be baseline or scratch, got 'middle'",
+    "sweep.start=middle": "sweep.init_from must be baseline or scratch, got 'middle'",
     "sweep.test=maybe": "sweep.test must be true or false, got 'maybe'",
     "sweep.plans=[no.yaml]": "plan must be an existing YAML file, got 'no.yaml'",
     "study=swept": "study 'swept' was made with final.steps=3, got final.steps=9",

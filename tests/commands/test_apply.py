@@ -125,7 +125,7 @@ class Stopping(LanguageTask):
 
 @pytest.mark.parametrize("at", [1, STEPS - 2])
 def test_a_resumed_apply_equals_an_unbroken_one(study, unbroken, monkeypatch, at):
-    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt):
         apply(study, Stopping(at), progress=False)
     left = files(study)
@@ -190,29 +190,29 @@ def test_from_scratch(study, monkeypatch):
         return loop.train(*given, teacher=teacher, **options)
 
     monkeypatch.setattr(candidate, "train", train)
-    applied = apply(study, toy(), start="scratch", progress=False)
+    applied = apply(study, toy(), init_from="scratch", progress=False)
     assert taught == [None]
     assert applied.steps == SETTINGS.baseline.steps
     assert applied.artifact.parent.name.endswith("-scratch")
     assert applied.size_bytes == applied.artifact.stat().st_size
     assert applied.valid == evaluate(applied.artifact, toy(), split="valid")
-    assert apply(study, toy(), start="scratch", progress=False) == applied
+    assert apply(study, toy(), init_from="scratch", progress=False) == applied
     assert len(taught) == 1
     assert apply(study, toy(), progress=False).artifact != applied.artifact
 
 
-@pytest.mark.parametrize("start", ["baseline", "scratch"])
-def test_a_cell_of_a_sweep(start, tmp_path):
-    """Trained once more, it is what the sweep made: its start, its seed."""
-    grid = Sweep(weight_bits=(4,), seeds=(0, 3), start=start)
-    cells = sweep(toy(), SETTINGS, sweep=grid, study=tmp_path / "study", progress=False).results
-    last = cells[-1]
-    applied = apply(tmp_path / "study", toy(), trial=last.cell.name, progress=False)
+@pytest.mark.parametrize("init_from", ["baseline", "scratch"])
+def test_a_run_of_a_sweep(init_from, tmp_path):
+    """Trained once more, it is what the sweep made: its first weights, its seed."""
+    grid = Sweep(weight_bits=(4,), seeds=(0, 3), init_from=init_from)
+    results = sweep(toy(), SETTINGS, sweep=grid, study=tmp_path / "study", progress=False).results
+    last = results[-1]
+    applied = apply(tmp_path / "study", toy(), trial=last.run.name, progress=False)
     assert (applied.valid, applied.size_bytes) == (last.valid, last.size_bytes)
-    assert applied.valid != cells[0].valid
-    with pytest.raises(UserError, match="trial must name a cell of the sweep, or plan a file"):
+    assert applied.valid != results[0].valid
+    with pytest.raises(UserError, match="trial must name a run of the sweep, or plan a file"):
         apply(tmp_path / "study", toy(), progress=False)
-    with pytest.raises(UserError, match=rf"must be one of the study's \({cells[0].cell.name}, "):
+    with pytest.raises(UserError, match=rf"must be one of the study's \({results[0].run.name}, "):
         apply(tmp_path / "study", toy(), trial="17", progress=False)
 
 
@@ -241,7 +241,7 @@ def test_what_is_refused_leaves_nothing(study, tmp_path):
         r"must be one of the study's \(w4, 0\), got '7'": {"trial": "7"},
         "must name layers of the model, got 'dekoder'": {"plan": odd},
         "steps must be at least 1, got 0": {"changes": {"steps": 0}},
-        "start must be baseline or scratch, got 'middle'": {"start": "middle"},
+        "init_from must be baseline or scratch, got 'middle'": {"init_from": "middle"},
         "device must be one that torch has here": {"device": "tpu"},
     }
     for match, options in cases.items():

@@ -12,8 +12,8 @@ from autoquant.errors import Diverged, UserError
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from autoquant.task import SPLITS
-from autoquant.training.loop import score
 from autoquant.training.qat import build_candidate
+from autoquant.training.scoring import score
 from tests.toys import language_task, plan_of, prepared
 
 

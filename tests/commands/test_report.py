@@ -10,8 +10,8 @@ from tests.figures.samples import (
     BASELINE,
     REFERENCES,
     TRIALS,
-    cell,
     profiled,
+    run_result,
     study_of,
     sweep_of,
     write_profile,
@@ -70,10 +70,10 @@ def test_without_a_feasible_plan_an_old_plan_figure_goes(tmp_path, monkeypatch):
 
 def test_a_sweep_has_figures_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("autoquant.commands.report.DPI", 50)
-    budget = [cell(None, 8, 39.0, width=width, budget="0.1x") for width in (1.0, 1.5)]
-    study = sweep_of(tmp_path / "study", [cell(4, 8, 38.0), *budget])
+    budget = [run_result(None, 8, 39.0, width=width, budget="0.1x") for width in (1.0, 1.5)]
+    study = sweep_of(tmp_path / "study", [run_result(4, 8, 38.0), *budget])
     write_profile(study.profile_file, [profiled("encoder", 0.7, ())])
     names = ["grid", "curves", "widths", "profile"]
     assert [path.stem for path in report(study)[::2]] == names
-    lost = sweep_of(tmp_path / "lost", [cell(4, 8, None)])
+    lost = sweep_of(tmp_path / "lost", [run_result(4, 8, None)])
     assert report(lost) == []

@@ -440,7 +440,7 @@ def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
 
 
 def test_a_sampler_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("autoquant.samplers.proposer.find_spec", lambda name: None)
+    monkeypatch.setattr("autoquant.samplers.registry.find_spec", lambda name: None)
     with pytest.raises(UserError, match="scipy"):
         run(tmp_path / "study", sampler="gp")
     assert not (tmp_path / "study").exists()

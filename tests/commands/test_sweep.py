@@ -1,4 +1,4 @@
-"""Whole sweeps on a tiny task: the grid, budgets, seeds, starts; interruptions and sharing."""
+"""Whole sweeps on a tiny task: grid, budgets, seeds, first weights; interruptions and sharing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRunResult, SweepTable
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import candidate, loop
-from autoquant.training.loop import score
+from autoquant.training.scoring import score
 from tests.toys import described, language_task
 
 SETTINGS = Search(
@@ -40,21 +40,21 @@ GRID = Sweep(weight_bits=(4, 2), activation_bits=(8, 4), width=(1.0, 1.5))
 
 
 def tiny_task(**options: Any) -> LanguageTask:
-    """578 parameters; a cell takes a tenth of a second."""
+    """578 parameters; a run takes a tenth of a second."""
     sizes: dict[str, Any] = {"embedding": 4, "hidden": 8, "probe_tokens": 50}
     return language_task(10, 400, batch_size=50, length=4, **(sizes | options))
 
 
 def run(
-    folder: Path, grid: Sweep = GRID, task: Any = None, on_cell: Any = None, **changes: Any
+    folder: Path, grid: Sweep = GRID, task: Any = None, on_run: Any = None, **changes: Any
 ) -> SweepResult:
     settings = replace(SETTINGS, **changes)
-    made: dict[str, Any] = {"study": folder, "progress": False, "on_cell": on_cell}
+    made: dict[str, Any] = {"study": folder, "progress": False, "on_run": on_run}
     return sweep(task or tiny_task(), settings, sweep=grid, **made)
 
 
 def scores(result: SweepResult) -> dict[str, float | None]:
-    return {each.cell.name: each.valid for each in result.results}
+    return {each.run.name: each.valid for each in result.results}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the cells that are trained."""
+    """Names of the runs that are trained."""
     names: list[str] = []
 
     def train_candidate(*args: Any, label: str, **options: Any) -> Any:
@@ -78,7 +78,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def test_every_cell_of_the_grid_is_trained_in_full(unbroken: SweepResult) -> None:
+def test_every_run_of_the_grid_is_trained_in_full(unbroken: SweepResult) -> None:
     assert list(scores(unbroken)) == [
         f"w{weights}-a{activations}-x{width}-seed0"
         for width in ("1", "1.5")
@@ -95,24 +95,24 @@ def test_every_cell_of_the_grid_is_trained_in_full(unbroken: SweepResult) -> Non
 def test_costs_are_those_of_the_plan(unbroken: SweepResult) -> None:
     network = described(prepare(tiny_task().build_model()))
     for each in unbroken.results:
-        plan = each.cell.plan
+        plan = each.run.plan
         assert plan is not None
         assert each.size_bytes == manifest.size_bytes(network, plan, Scheme())
         assert each.size_share == pytest.approx(each.size_bytes / unbroken.baseline.size_bytes)
-        assert each.paper_share == paper_size_ratio.of(network, plan, Scheme())
+        assert each.paper_size_ratio == paper_size_ratio.of(network, plan, Scheme())
         assert each.activation_bytes == activation_memory.of(network, plan, Scheme())
     first = unbroken.results[0]
-    assert first.paper_share == 4 / 32
+    assert first.paper_size_ratio == 4 / 32
 
 
 def test_plans_are_uniform_and_grow_what_may_grow(unbroken: SweepResult) -> None:
     for each in unbroken.results:
-        plan, cell = each.cell.plan, each.cell
+        plan, swept = each.run.plan, each.run
         assert plan is not None
         for choice in plan.choices.values():
-            assert choice.weight_bits == choice.bits_of("recurrent") == cell.weight_bits
-        assert plan["decoder"].activation_bits == plan["rnn.l0"].state_bits == cell.activation_bits
-        assert (plan["rnn.l0"].width, plan["decoder"].width) == (cell.width, 1.0)
+            assert choice.weight_bits == choice.bits_of("recurrent") == swept.weight_bits
+        assert plan["decoder"].activation_bits == plan["rnn.l0"].state_bits == swept.activation_bits
+        assert (plan["rnn.l0"].width, plan["decoder"].width) == (swept.width, 1.0)
 
 
 def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
@@ -123,20 +123,20 @@ def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
     ]
     assert {path.name for path in study.path.iterdir()} == {
         *("config.yaml", "baseline.safetensors", "baseline.json", "profile.json"),
-        *("cells.csv", ".cells"),
+        *("runs.csv", ".runs"),
     }
     assert not list(study.path.rglob("*.checkpoint")) + list(study.path.rglob("*.tmp"))
     assert study.config()["sweep"]["weight_bits"] == [4, 2]
     assert "budget" not in study.config()
 
 
-def test_a_cell_is_what_apply_would_train(unbroken: SweepResult, tmp_path: Path) -> None:
+def test_a_run_is_what_apply_would_train(unbroken: SweepResult, tmp_path: Path) -> None:
     from autoquant.commands.apply import apply
 
-    cell = unbroken.results[5]
-    applied = apply(unbroken.study.path, tiny_task(), plan=cell.cell.plan, progress=False)
+    result = unbroken.results[5]
+    applied = apply(unbroken.study.path, tiny_task(), plan=result.run.plan, progress=False)
     assert (applied.valid, applied.test, applied.size_bytes) == (
-        *(cell.valid, cell.test, cell.size_bytes),
+        *(result.valid, result.test, result.size_bytes),
     )
 
 
@@ -144,7 +144,7 @@ def test_float_all_over(tmp_path: Path) -> None:
     grid = Sweep(weight_bits=(32,), activation_bits=(32,), test=False)
     result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
     (only,) = result.results
-    assert (only.state, only.test, only.paper_share) == ("complete", None, 1.0)
+    assert (only.state, only.test, only.paper_size_ratio) == ("complete", None, 1.0)
     assert only.size_bytes is not None
     assert only.size_bytes > result.baseline.size_bytes  # the header
 
@@ -153,7 +153,7 @@ def test_rules_narrow_the_grid(tmp_path: Path) -> None:
     rules = {"decoder": {"weight_bits": (8,)}, "rnn.*": {"width": (1.0, 1.25)}}
     grid = Sweep(weight_bits=(2,), width=(1.0, 1.5))
     result = run(tmp_path / "study", grid, rules=rules)
-    plans = [each.cell.plan for each in result.results]
+    plans = [each.run.plan for each in result.results]
     assert [plan["decoder"].weight_bits for plan in plans if plan] == [8, 8]
     assert [plan["rnn.l0"].width for plan in plans if plan] == [1.0, 1.25]
 
@@ -163,8 +163,8 @@ def test_a_rule_lets_a_layer_grow(tmp_path: Path) -> None:
     never = Widening(max_share=0.0)
     grid = Sweep(weight_bits=(2,), width=(1.5,))
     result = run(tmp_path / "study", grid, rules=rules, widening=never)
-    assert result.results[0].cell.plan is not None
-    assert result.results[0].cell.plan["rnn.l0"].width == 1.5
+    assert result.results[0].run.plan is not None
+    assert result.results[0].run.plan["rnn.l0"].width == 1.5
     with pytest.raises(UserError, match=r"sweep\.width must be \[1\.0\] .*, got \[1\.5\]"):
         run(tmp_path / "other", grid, widening=never)
     assert not (tmp_path / "other").exists()
@@ -177,18 +177,18 @@ def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
     grid = Sweep(budgets=("0.3x", "0.25X", "0.1x"), width=(1.0, 1.5))
     result = run(tmp_path / "study", grid, tiny_task(embedding=16, hidden=32))
     for each in result.results[:4]:
-        assert (each.state, each.cell.weight_bits) == ("complete", None)
-        limit = float(str(each.cell.budget).removesuffix("x"))
+        assert (each.state, each.run.weight_bits) == ("complete", None)
+        limit = float(str(each.run.budget).removesuffix("x"))
         assert each.size_share is not None
         assert 0.98 * limit < each.size_share <= limit
-        assert each.cell.plan is not None
-        assert each.cell.plan["rnn.l0"].width == each.cell.width
-        assert {c.state_bits for c in each.cell.plan.choices.values()} <= {8, 32}
-    assert [(each.cell.name, each.state, each.valid) for each in result.results[4:]] == [
+        assert each.run.plan is not None
+        assert each.run.plan["rnn.l0"].width == each.run.width
+        assert {c.state_bits for c in each.run.plan.choices.values()} <= {8, 32}
+    assert [(each.run.name, each.state, each.valid) for each in result.results[4:]] == [
         ("0.1x-a8-x1-seed0", "too large", None),
         ("0.1x-a8-x1.5-seed0", "too large", None),
     ]
-    assert [each.cell.budget for each in result.results[::2]] == ["0.3x", "0.25x", "0.1x"]
+    assert [each.run.budget for each in result.results[::2]] == ["0.3x", "0.25x", "0.1x"]
 
 
 def test_budgets_are_filled_where_few_bits_hurt(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_budgets_are_filled_where_few_bits_hurt(tmp_path: Path) -> None:
     even = run(tmp_path / "even", grid, task, sensitivity=0)
     assert known.study.sensitivity_file.is_file()
     assert not even.study.sensitivity_file.exists()
-    plans = [[each.cell.plan for each in result.results] for result in (known, even)]
+    plans = [[each.run.plan for each in result.results] for result in (known, even)]
     assert plans[0] != plans[1]
     again = run(tmp_path / "known", grid, task)
     assert scores(again) == scores(known)
@@ -225,11 +225,11 @@ def test_the_plan_that_a_study_chose_goes_by_its_name(tmp_path: Path) -> None:
     plan_file(study / "plan.yaml", weight_bits=8)
     result = run(tmp_path / "study", Sweep(weight_bits=(), plans=(str(study),)))
     assert list(scores(result)) == ["lstm-0.1x-seed0"]
-    assert result.results[0].cell.plan == Plan.read(study / "plan.yaml")
+    assert result.results[0].run.plan == Plan.read(study / "plan.yaml")
 
 
 def test_the_float_model_is_scored_on_the_test_split_too(unbroken: SweepResult) -> None:
-    from autoquant.training.baseline import load_weights
+    from autoquant.training.float_model import load_weights
 
     model = tiny_task().build_model()
     load_weights(model, unbroken.study.baseline_file)
@@ -269,7 +269,7 @@ def test_plan_files_that_are_wrong_leave_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
-# --- seeds and starts -----------------------------------------------------------------------------
+# --- seeds and first weights ----------------------------------------------------------------------
 
 
 def test_each_seed_is_a_run_of_its_own(unbroken: SweepResult, tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def test_each_seed_is_a_run_of_its_own(unbroken: SweepResult, tmp_path: Path) ->
 
 
 def test_from_scratch_in_float_is_the_baseline(tmp_path: Path) -> None:
-    grid = Sweep(weight_bits=(32,), activation_bits=(32,), start="scratch", seeds=(0, 1))
+    grid = Sweep(weight_bits=(32,), activation_bits=(32,), init_from="scratch", seeds=(0, 1))
     result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
     first, second = result.results
     assert first.steps == 8  # of the baseline's training
-    assert first.cell.name == "w32-a32-x1-scratch-seed0"
+    assert first.run.name == "w32-a32-x1-scratch-seed0"
     expected = result.baseline.score  # with two biases where the prepared model has their sum
     assert first.valid == pytest.approx(expected, rel=3e-4)
     assert second.valid != pytest.approx(expected, rel=3e-3)
@@ -302,7 +302,7 @@ def test_from_scratch_no_units_are_twins(tmp_path: Path, monkeypatch: pytest.Mon
         return loop.train(model, *args, **options)
 
     monkeypatch.setattr(candidate, "train", train)
-    grid = Sweep(weight_bits=(32,), activation_bits=(32,), width=(2.0,), start="scratch")
+    grid = Sweep(weight_bits=(32,), activation_bits=(32,), width=(2.0,), init_from="scratch")
     result = run(tmp_path / "study", grid, quantizer=Scheme(bias_bits=32))
     weight = dict(models[0].named_parameters())["rnn.l0.weight_hh"].detach()
     assert weight.shape == (64, 16)
@@ -348,13 +348,13 @@ def stopping(at: int) -> Stopping:
     return task
 
 
-@pytest.mark.parametrize("start", ["baseline", "scratch"])
-def test_ctrl_c_in_a_cell(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", 0.0)
-    grid = Sweep(weight_bits=(4, 2), start=start)
+@pytest.mark.parametrize("init_from", ["baseline", "scratch"])
+def test_ctrl_c_in_a_run(init_from: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", 0.0)
+    grid = Sweep(weight_bits=(4, 2), init_from=init_from)
     whole = run(tmp_path / "whole", grid)
-    length = 6 if start == "baseline" else 8
-    task = stopping(8 + length + 4)  # in the second cell
+    length = 6 if init_from == "baseline" else 8
+    task = stopping(8 + length + 4)  # in the second run
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "study", grid, task)
     assert len(SweepTable.of(Study(tmp_path / "study")).results()) == 1
@@ -365,10 +365,10 @@ def test_ctrl_c_in_a_cell(start: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"final": Training(steps=7)}])
 def test_other_settings_are_refused(unbroken: SweepResult, changes: dict[str, Any]) -> None:
-    before = unbroken.study.cells_file.read_bytes()
+    before = unbroken.study.runs_file.read_bytes()
     with pytest.raises(UserError, match=r"was made with (seed=0|final\.steps=6), got"):
         run(unbroken.study.path, **changes)
-    assert unbroken.study.cells_file.read_bytes() == before
+    assert unbroken.study.runs_file.read_bytes() == before
 
 
 def test_searches_and_sweeps_have_folders_of_their_own(
@@ -382,17 +382,17 @@ def test_searches_and_sweeps_have_folders_of_their_own(
         run(tmp_path / "study")
 
 
-def test_on_cell_is_called_when_a_cell_has_been_recorded(tmp_path: Path) -> None:
+def test_on_run_is_called_when_a_run_has_been_recorded(tmp_path: Path) -> None:
     counts: list[int] = []
     run(
         tmp_path / "study",
         Sweep(weight_bits=(4, 2)),
-        on_cell=lambda study: counts.append(len(SweepTable.of(study).results())),
+        on_run=lambda study: counts.append(len(SweepTable.of(study).results())),
     )
     assert counts == [1, 2]
 
 
-# --- cells that go wrong --------------------------------------------------------------------------
+# --- runs that go wrong ---------------------------------------------------------------------------
 
 
 class Explosive(LanguageTask):
@@ -404,7 +404,7 @@ class Explosive(LanguageTask):
         return loss * float("nan") if wide and model.training else loss, carry
 
 
-def test_a_cell_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) -> None:
+def test_a_run_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) -> None:
     tiny = tiny_task()
     task = Explosive(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
     grid = Sweep(weight_bits=(4,), width=(1.5, 1.0))
@@ -420,10 +420,10 @@ def test_a_cell_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) ->
 # --- several processes ----------------------------------------------------------------------------
 
 
-def test_a_cell_in_other_hands_is_left_alone(tmp_path: Path, trained: list[str]) -> None:
+def test_a_run_of_another_process_is_left_alone(tmp_path: Path, trained: list[str]) -> None:
     grid = Sweep(weight_bits=(4, 2))
-    cell = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].cell
-    other = replace(cell, name="w2-a8-x1-seed0")
+    first = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].run
+    other = replace(first, name="w2-a8-x1-seed0")
     with SweepTable.of(Study(tmp_path / "study")).claimed(other) as mine:
         assert mine
         result = run(tmp_path / "study", grid)
@@ -432,13 +432,13 @@ def test_a_cell_in_other_hands_is_left_alone(tmp_path: Path, trained: list[str])
     assert run(tmp_path / "study", grid).missing == 0
 
 
-def test_a_cell_that_has_just_ended_elsewhere_is_not_done_again(
+def test_a_run_that_has_just_ended_elsewhere_is_not_done_again(
     unbroken: SweepResult, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the table and the lock."""
     run(tmp_path / "study", Sweep(weight_bits=(4,)))
     trained.clear()
-    tables: list[dict[str, SweepRunResult]] = [{}, {}]  # the look at plans, and the first at cells
+    tables: list[dict[str, SweepRunResult]] = [{}, {}]  # the look at plans, and the first at runs
     real: Callable[[SweepTable], dict[str, SweepRunResult]] = SweepTable.by_name
     monkeypatch.setattr(SweepTable, "by_name", lambda self: tables.pop() if tables else real(self))
     run(tmp_path / "study", Sweep(weight_bits=(4,)))
@@ -463,7 +463,7 @@ def train(*args, **options):
 def train_candidate(*args, label, **options):
     print(label, flush=True)
     (folder.parent / me).touch()
-    while len(list(folder.parent.glob("process*"))) < 2:  # each is at a cell at the same time
+    while len(list(folder.parent.glob("process*"))) < 2:  # each is at a run at the same time
         time.sleep(0.01)
     return candidate.train_candidate(*args, label=label, **options)
 
@@ -473,7 +473,7 @@ run(folder)
 """
 
 
-def test_two_processes_share_the_cells(unbroken: SweepResult, tmp_path: Path) -> None:
+def test_two_processes_share_the_runs(unbroken: SweepResult, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SHARED, str(tmp_path / "study")]
     root = Path(__file__).parents[2]
     processes = [

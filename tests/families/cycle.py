@@ -1,4 +1,4 @@
-"""What holds for every model: it grows without changing, packs to its promised size, reloads."""
+"""What holds for every model: it grows without changing, packs to its predicted size, reloads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.tracing.record import tensors_in
-from autoquant.graph.widen import widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Training, Widening
 from autoquant.task import Direction, Example, Split
@@ -61,8 +61,8 @@ class Fixed:
 
 
 @torch.no_grad()
-def stirred(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A model in which everything counts: what starts at zero, one or tiny is random."""
+def without_constants(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model with random numbers in place of zeros, ones and tiny gains; in place."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         for name, tensor in (
@@ -83,14 +83,20 @@ def stirred(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @dataclass
 class Cycle:
-    """A model on its way: prepared, described, grown, quantized, trained, packed, loaded."""
+    """All stages of one model: prepared, described, grown, quantized, trained, packed, loaded.
+
+    Attributes:
+        build: makes the model.
+        inputs: positional arguments of one forward pass.
+        scheme: of the quantization.
+    """
 
     build: Callable[[], nn.Module]
     inputs: tuple[Any, ...]
     scheme: Scheme = field(default_factory=Scheme)
 
     def __post_init__(self) -> None:
-        self.source = stirred(self.build()).eval()
+        self.source = without_constants(self.build()).eval()
         self.model = prepare(self.source).eval()
         self.network: Network = describe(self.model, self.inputs)
 
@@ -119,13 +125,15 @@ class Cycle:
         assert_alike(self.model, self.source, self.inputs)
 
     def widened(self, plan: Plan, method: str) -> tuple[nn.Module, Network]:
-        """Grown by a plan: the function stays."""
-        grown, promised = widen(self.model, self.network, plan, self.scheme, method, 0)
+        """The model at the widths of a plan, which must compute the same."""
+        grown, promised = widen(
+            self.model, self.network, WideningRequest(plan, self.scheme, method, 0)
+        )
         assert_alike(grown, self.model, self.inputs)
         return grown, promised
 
     def check_packed(self, plan: Plan, folder: Path, method: str = "split") -> None:
-        """After a training step: the file is as large as promised, and loads bit for bit."""
+        """After a training step: the file has the predicted size, and loads bit for bit."""
         model, grown = self.widened(plan, method)
         task = Fixed(self.build, self.inputs)
         quantize(model, grown, plan, self.scheme)
@@ -148,7 +156,7 @@ def outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
 
 
 def assert_alike(one: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Outputs are the same but for rounding; states may be of another width."""
+    """Outputs are the same up to rounding; states may have another width."""
     for here, there in zip(outputs(one, inputs), outputs(other, inputs), strict=True):
         if here.shape == there.shape and here.is_floating_point():
             largest = float(there.abs().max())

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.families import others, own
+from tests.families import libraries, written
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,12 @@ class Family:
     """A kind of model, built small.
 
     Attributes:
-        build: a new instance, with random weights.
-        inputs: of one forward pass.
+        name: shown in test ids and in the coverage table.
+        build: makes a new instance, with random weights.
+        inputs: makes the positional arguments of one forward pass.
         needs: libraries that must be installed.
         heavy: whether a test of it takes more than a few seconds.
-        usual: one of the size that people use, where that is another.
+        usual: makes an instance of the usual size, where that is another.
     """
 
     name: str
@@ -34,15 +35,15 @@ class Family:
 
     @property
     def missing(self) -> list[str]:
-        """Libraries that it needs and that are not here."""
-        return [each for each in self.needs if importlib.util.find_spec(each) is None]
+        """Libraries that it needs and that are not installed."""
+        return [library for library in self.needs if importlib.util.find_spec(library) is None]
 
 
 def _random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _words(*shape: int, count: int = own.WORDS) -> Tensor:
+def _words(*shape: int, count: int = written.WORDS) -> Tensor:
     return torch.randint(1, count, shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -59,65 +60,77 @@ def _sentences() -> tuple[Tensor]:
 HUGGING_FACE, TORCHVISION, TIMM = ("transformers",), ("torchvision",), ("timm", "torchvision")
 
 FAMILIES = (
-    Family("MLP", own.mlp, lambda: (_random(6, 12),)),
-    Family("AWD-LSTM", own.AwdLstm, lambda: (_words(7, 3),)),
-    Family("GRU seq2seq with attention", own.Seq2Seq, lambda: (_words(3, 6), _words(3, 4))),
-    Family("U-Net", own.UNet, _image(16)),
-    Family("DenseNet-like", own.DenseNet, _image(8)),
-    Family("MobileNet-like", own.mobile_net, _image(16)),
-    Family("keyword spotter", own.KeywordSpotter, lambda: (_random(3, 20, 12),)),
-    Family("nn.TransformerEncoderLayer", own.Transformer, _sentences),
-    Family("loop over GRUCell", own.Loop, lambda: (_random(3, 6, 6),)),
+    Family("MLP", written.mlp, lambda: (_random(6, 12),)),
+    Family("AWD-LSTM", written.AwdLstm, lambda: (_words(7, 3),)),
+    Family("GRU seq2seq with attention", written.Seq2Seq, lambda: (_words(3, 6), _words(3, 4))),
+    Family("U-Net", written.UNet, _image(16)),
+    Family("DenseNet-like", written.DenseNet, _image(8)),
+    Family("MobileNet-like", written.mobile_net, _image(16)),
+    Family("keyword spotter", written.KeywordSpotter, lambda: (_random(3, 20, 12),)),
+    Family("nn.TransformerEncoderLayer", written.Transformer, _sentences),
+    Family("loop over GRUCell", written.Loop, lambda: (_random(3, 6, 6),)),
     Family(
         "Hugging Face BERT",
-        others.bert,
+        libraries.bert,
         lambda: (_words(2, 9),),
         HUGGING_FACE,
-        usual=others.USUAL["bert"],
+        usual=libraries.USUAL["bert"],
     ),
     Family(
         "Hugging Face GPT-2",
-        others.gpt2,
+        libraries.gpt2,
         lambda: (_words(2, 9),),
         HUGGING_FACE,
-        usual=others.USUAL["gpt2"],
+        usual=libraries.USUAL["gpt2"],
     ),
     Family(
         "Hugging Face ViT",
-        others.hugging_face_vit,
+        libraries.hugging_face_vit,
         _image(16),
         HUGGING_FACE,
-        usual=others.USUAL["vit"],
+        usual=libraries.USUAL["vit"],
     ),
     Family(
         "Hugging Face wav2vec2",
-        others.wav2vec2,
+        libraries.wav2vec2,
         lambda: (_random(2, 800),),
         HUGGING_FACE,
-        usual=others.USUAL["wav2vec2"],
+        usual=libraries.USUAL["wav2vec2"],
     ),
-    Family("torchvision ResNet-18", others.resnet18, _image(32), TORCHVISION, heavy=True),
+    Family("torchvision ResNet-18", libraries.resnet18, _image(32), TORCHVISION, heavy=True),
     Family(
         "torchvision MobileNetV2",
-        others.mobilenet_v2,
+        libraries.mobilenet_v2,
         _image(32),
         TORCHVISION,
-        usual=others.USUAL["mobilenet_v2"],
+        usual=libraries.USUAL["mobilenet_v2"],
     ),
     Family(
         "torchvision DenseNet",
-        others.densenet,
+        libraries.densenet,
         _image(32),
         TORCHVISION,
-        usual=others.USUAL["densenet"],
+        usual=libraries.USUAL["densenet"],
     ),
-    Family("timm ConvNeXt", others.convnext, _image(32), TIMM, usual=others.USUAL["convnext"]),
-    Family("timm ViT", others.timm_vit, _image(16), TIMM, usual=others.USUAL["timm_vit"]),
     Family(
-        "timm EfficientNet",
-        others.efficientnet,
+        "timm ConvNeXt",
+        libraries.convnext,
         _image(32),
         TIMM,
-        usual=others.USUAL["efficientnet"],
+        usual=libraries.USUAL["convnext"],
+    ),
+    Family(
+        "timm ViT",
+        libraries.timm_vit,
+        _image(16),
+        TIMM,
+        usual=libraries.USUAL["timm_vit"],
+    ),
+    Family(
+        "timm EfficientNet",
+        libraries.efficientnet,
+        _image(32),
+        TIMM,
+        usual=libraries.USUAL["efficientnet"],
     ),
 )

@@ -1,4 +1,4 @@
-"""Models as people write them: each grows exactly, packs to its promised size, reloads the same."""
+"""Families of models: each grows exactly, packs to its predicted size, reloads bit for bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.families.registry import FAMILIES, Family
 
 def _cases() -> list[object]:
     return [
-        pytest.param(each, id=each.name, marks=[pytest.mark.slow] * each.heavy) for each in FAMILIES
+        pytest.param(family, id=family.name, marks=[pytest.mark.slow] * family.heavy)
+        for family in FAMILIES
     ]
 
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from autoquant.analysis.profile import Growth, LayerProfile, Profile
-from autoquant.figures.study_data import Facts
+from autoquant.analysis.profile import GrowthCost, LayerProfile, Profile
+from autoquant.figures.study_data import StudyData
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import Baseline, Study
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, to_csv
 from autoquant.study.sweep_table import SweepRun, SweepRunResult
-from autoquant.study.sweep_table import to_csv as cells_to_csv
+from autoquant.study.sweep_table import to_csv as runs_to_csv
 
 FLOAT_BYTES = 2_400_000
 LAYERS = ("encoder", "rnn.l0", "decoder")
-BASELINE = Baseline(
+BASELINE = BaselineRecord(
     score=38.0,
     size_bytes=FLOAT_BYTES,
     parameters=600_000,
@@ -57,8 +57,8 @@ INFEASIBLE = [  # in none of them does a trained plan fit the budget
 ]
 
 
-def facts(outcomes, budget=0.124, baseline=BASELINE):
-    return Facts(baseline, tuple(outcomes), f"{budget}x", int(budget * FLOAT_BYTES))
+def study_data(outcomes, budget=0.124, baseline=BASELINE):
+    return StudyData(baseline, tuple(outcomes), f"{budget}x", int(budget * FLOAT_BYTES))
 
 
 def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):
@@ -70,16 +70,18 @@ def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):
     return study
 
 
-def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None, start="baseline"):
-    """A cell of a sweep; without a score it diverged."""
+def run_result(
+    bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None, init_from="baseline"
+):
+    """A run of a sweep; without a score it diverged."""
     first = budget or f"w{bits}"
     name = name or f"{first}-a{activations}-x{width:g}"
-    name += "-scratch" if start == "scratch" else ""
+    name += "-scratch" if init_from == "scratch" else ""
     grid = {"weight_bits": bits, "activation_bits": activations, "budget": budget}
     grid["width"] = None if activations is None else width
     share = (bits or 4) / 32 * width
     return SweepRunResult(
-        SweepRun(f"{name}-seed{seed}", PLAN, seed, start, **grid),
+        SweepRun(f"{name}-seed{seed}", PLAN, seed, init_from, **grid),
         "diverged" if valid is None else "complete",
         valid=valid,
         size_bytes=int(share * FLOAT_BYTES),
@@ -90,7 +92,7 @@ def cell(bits, activations, valid, *, width=1.0, seed=0, budget=None, name=None,
 def sweep_of(path, results, baseline=BASELINE):
     study = Study.create(path, {"sweep": {}})
     study.write_baseline(baseline)
-    write_text(study.cells_file, cells_to_csv(results))
+    write_text(study.runs_file, runs_to_csv(results))
     return study
 
 
@@ -102,7 +104,7 @@ def profiled(name, share, widths=(1.25, 1.5, 2.0), widenable=False):
         parameters=int(share * 600_000),
         share=share,
         macs=1,
-        growth=tuple(Growth(width, 1, share * (width - 1)) for width in widths),
+        growth=tuple(GrowthCost(width, 1, share * (width - 1)) for width in widths),
         widenable=widenable,
         reason="small" if widenable else "feeds the model's output",
     )

@@ -9,7 +9,7 @@ from tests.figures.samples import (
     INFEASIBLE,
     REFERENCES,
     TRIALS,
-    facts,
+    study_data,
     texts,
     trial,
     uniform,
@@ -17,7 +17,7 @@ from tests.figures.samples import (
 
 
 def test_pareto_data_sorts_outcomes_into_series():
-    data = pareto_data(facts(REFERENCES + TRIALS))
+    data = pareto_data(study_data(REFERENCES + TRIALS))
     assert [p.name for p in data.search] == ["trial 0", "trial 1", "trial 4"]
     assert [p.name for p in data.references] == ["8-bit", "4-bit", "3-bit", "2-bit"]
     assert [p.name for p in data.pruned] == ["trial 2"]
@@ -29,14 +29,14 @@ def test_pareto_data_sorts_outcomes_into_series():
 
 
 def test_pareto_data_places_the_budget():
-    data = pareto_data(facts(REFERENCES + TRIALS))
+    data = pareto_data(study_data(REFERENCES + TRIALS))
     assert data.budget == pytest.approx(0.124)
     assert data.budget_text == "budget 0.124x = 298 kB"
     assert data.shares[0] < 2 / 32 < 8 / 32 < data.shares[1]
 
 
 def test_a_reference_may_be_chosen():
-    chosen = pareto_data(facts([*REFERENCES, *TRIALS], budget=0.3)).chosen
+    chosen = pareto_data(study_data([*REFERENCES, *TRIALS], budget=0.3)).chosen
     assert chosen is not None
     assert chosen.name == "8-bit"
 
@@ -44,7 +44,7 @@ def test_a_reference_may_be_chosen():
 def test_high_scores_lead_the_front_where_high_is_good():
     baseline = replace(BASELINE, score=0.92, metric="accuracy", direction="maximize")
     outcomes = [trial(0, 0.10, 0.80), trial(1, 0.11, 0.90), trial(2, 0.12, 0.85)]
-    data = pareto_data(facts(outcomes, baseline=baseline))
+    data = pareto_data(study_data(outcomes, baseline=baseline))
     assert [p.name for p in data.front] == ["trial 0", "trial 1"]
     assert data.chosen == data.search[1]
     axes = draw_pareto(data).axes[0]
@@ -52,7 +52,7 @@ def test_high_scores_lead_the_front_where_high_is_good():
 
 
 def test_pareto_figure_says_what_it_shows():
-    figure = draw_pareto(pareto_data(facts(REFERENCES + TRIALS)))
+    figure = draw_pareto(pareto_data(study_data(REFERENCES + TRIALS)))
     said = texts(figure)
     for text in (
         "chosen: trial 1, 0.12x = 288 kB, perplexity 39",
@@ -72,7 +72,7 @@ def test_pareto_figure_says_what_it_shows():
 
 def test_pareto_figure_counts_and_marks_what_is_beyond_the_axis():
     wild = [trial(5, 0.1, 2000.0), trial(6, 0.1, 9000.0)]
-    data = pareto_data(facts([*REFERENCES, *TRIALS, *wild]))
+    data = pareto_data(study_data([*REFERENCES, *TRIALS, *wild]))
     assert data.view.beyond == 2
     figure = draw_pareto(data)
     assert "2 trials beyond the axis" in texts(figure)
@@ -82,21 +82,21 @@ def test_pareto_figure_counts_and_marks_what_is_beyond_the_axis():
 
 def test_a_logarithmic_axis_has_plain_numbers():
     outcomes = [trial(i, 0.1, 40.0 * 2.5**i) for i in range(6)]
-    axes = draw_pareto(pareto_data(facts(outcomes))).axes[0]
+    axes = draw_pareto(pareto_data(study_data(outcomes))).axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert {"100", "1,000", "2,000"} <= set(labels)
 
 
 def test_a_reference_beyond_the_axis_is_named_with_its_score():
     outcomes = [*TRIALS, *REFERENCES[:3], uniform(2, 1234.0)]
-    said = texts(draw_pareto(pareto_data(facts(outcomes))))
+    said = texts(draw_pareto(pareto_data(study_data(outcomes))))
     assert "2-bit: 1,234" in said
     assert "1 trial beyond the axis" in said
 
 
 @pytest.mark.parametrize("outcomes", INFEASIBLE)
 def test_a_study_without_a_feasible_plan_is_drawn(outcomes):
-    data = pareto_data(facts(outcomes))
+    data = pareto_data(study_data(outcomes))
     assert data.chosen is None
     assert "no trained plan fits the budget" in texts(draw_pareto(data))
 

@@ -1,4 +1,4 @@
-"""Layouts and ties against what the forward pass says, and what freezes a layer, in words."""
+"""Layouts and groups compared with the forward pass, and the reasons why layers are frozen."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from autoquant.analysis.profile import profile_model
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Network, Segment
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers.stack import Recurrent
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Widening
@@ -238,8 +239,8 @@ def scaled(model: Any, values: Tensor) -> Tensor:
 )
 def test_reason(forward: Any, reason: str | None) -> None:
     network = read(Two(forward, norm=nn.LayerNorm(6), wide=nn.Linear(12, 2)))
-    found = network.why_fixed("one")
-    assert found is None if reason is None else re.match(reason, found or "")
+    actual = network.why_fixed("one")
+    assert actual is None if reason is None else re.match(reason, actual or "")
     assert network.why_fixed("two") == "is not called with the example's inputs"
 
 
@@ -288,7 +289,7 @@ def state_dropped(model: Any, values: Tensor) -> Any:
     [state_to_linear, state_index, state_sum, state_out, state_dropped],
     ids=lambda forward: forward.__name__,
 )
-def test_a_state_is_followed(forward: Any) -> None:
+def test_units_of_a_state_are_propagated(forward: Any) -> None:
     assert read(Two(forward, rnn=nn.GRU(6, 6))).why_fixed("rnn.l0") is None
 
 
@@ -309,7 +310,7 @@ def test_lstm_state_parts_may_leave_one_by_one() -> None:
     assert read(Two(forward, rnn=nn.LSTM(6, 6))).why_fixed("rnn.l0") is None
 
 
-def test_both_parts_of_an_lstm_state_are_followed() -> None:
+def test_units_of_both_parts_of_an_lstm_state_are_propagated() -> None:
     def forward(model: Any, values: Tensor) -> Any:
         _, (hidden, memory) = model.rnn(values)
         return model.last(hidden[-1] * torch.tanh(memory[-1]))
@@ -373,7 +374,7 @@ def packs_a_state(model: Any, values: Tensor) -> Tensor:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_units_are_followed_through_packing(forward: Any, frozen: dict[str, str]) -> None:
+def test_units_go_through_packing(forward: Any, frozen: dict[str, str]) -> None:
     network = read(Two(forward, rnn=nn.GRU(6, 6)))
     assert network.frozen.items() >= frozen.items()
     if set(frozen) == {"last"}:
@@ -452,11 +453,13 @@ def test_dropouts(forward: Any, expected: dict[str, float]) -> None:
     assert dict(read(Two(forward)).dropouts) == expected
 
 
-# --- unquantized tensors, shared weights, modules ----------------------------------------------
+# --- unquantized tensors, shared weights, modules -------------------------------------------------
 
 
-class UnquantizedTensor(nn.Module):
-    lead = (3,)
+class WithUnquantized(nn.Module):
+    """One parameter and one buffer that belong to no known layer."""
+
+    lead = (3,)  # axes before the last of its example inputs
 
     def __init__(self) -> None:
         super().__init__()
@@ -469,9 +472,9 @@ class UnquantizedTensor(nn.Module):
         return self.last(self.norm(self.fc(values)) * self.gain)
 
 
-def test_leftovers_are_counted() -> None:
-    network = read(UnquantizedTensor())
-    shapes = {each.name: (each.dtype, each.shape) for each in network.unquantized}
+def test_unquantized_tensors_are_counted() -> None:
+    network = read(WithUnquantized())
+    shapes = {tensor.name: (tensor.dtype, tensor.shape) for tensor in network.unquantized}
     assert shapes == {
         "gain": ("float32", (6,)),
         "norm.num_batches_tracked": ("int64", ()),
@@ -569,7 +572,7 @@ def test_layers_whose_units_one_layer_reads_in_turn_are_tied() -> None:
     assert network.why_fixed("one") is None
 
 
-# --- the trace is believed only as far as the model agrees ----------------------------------------
+# --- what is not frozen grows ---------------------------------------------------------------------
 
 FORWARDS = [
     *(residual, softmax, view, norm, last_step, skip_from_input, gain, after_stop, output_too),
@@ -589,5 +592,5 @@ def test_whatever_may_grow_grows_without_changing_the_model(forward: Any, method
     plan = Plan(
         {name: LayerChoice(width=1.0 if network.why_fixed(name) else 1.5) for name in network.names}
     )
-    grown, _ = widen(model, network, plan, Scheme(), method, seed=0)
+    grown, _ = widen(model, network, WideningRequest(plan, Scheme(), method, seed=0))
     assert check_same_function(model, grown, (torch.randn(4, 3, 6),)) < 1e-5

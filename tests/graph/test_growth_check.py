@@ -1,4 +1,4 @@
-"""Groups that look free are grown: what fails or computes something else is frozen, in words."""
+"""Groups are grown a little; those that fail or compute something else are frozen, with reasons."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plain(m: Any, x: Tensor) -> Tensor:
     return m.last(x)
 
 
-def test_what_grows_is_left_free() -> None:
+def test_groups_that_grow_are_not_frozen() -> None:
     assert dict(described(plain, pairs=3).frozen) == {
         "down.0": f"is combined by 'add' {here(plain)} with a value whose units cannot grow",
         "last": OUT,
@@ -60,7 +60,7 @@ def checks_its_shape(m: Any, x: Tensor) -> Tensor:
     return m.last(m.down[0](y))
 
 
-def test_an_error_is_told_with_its_line_and_its_first_line() -> None:
+def test_a_reason_has_the_line_and_the_first_line_of_the_error() -> None:
     reason = described(checks_its_shape).why_fixed("up.0")
     assert reason == f"growing it fails {here(checks_its_shape)}: six units are wanted"
 
@@ -72,7 +72,7 @@ def silent_error(m: Any, x: Tensor) -> Tensor:
     return m.last(m.down[0](y))
 
 
-def test_an_error_without_words_is_told_by_its_kind() -> None:
+def test_a_reason_has_the_type_of_an_error_without_text() -> None:
     reason = described(silent_error).why_fixed("up.0")
     assert reason == f"growing it fails {here(silent_error)}: KeyError"
 
@@ -96,19 +96,19 @@ def only_one_pair_fails(m: Any, x: Tensor) -> Tensor:
 
 def test_the_one_that_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = growth_check._Trial.failure
+    failure = growth_check._GrowthCheck.failure
 
-    def counting(trial: Any, groups: Any) -> str | None:
+    def counting(check: Any, groups: Any) -> str | None:
         tried.append(len(groups))
-        return real(trial, groups)
+        return failure(check, groups)
 
-    monkeypatch.setattr(growth_check._Trial, "failure", counting)
+    monkeypatch.setattr(growth_check._GrowthCheck, "failure", counting)
     network = described(only_one_pair_fails, pairs=16)
     free = [f"up.{i}" for i in range(16) if network.why_fixed(f"up.{i}") is None]
     assert free == [f"up.{i}" for i in range(16) if i != 5]
     assert network.why_fixed("up.5") == "growing it changes what the model computes"
     assert max(tried) == 16
-    assert len(tried) <= 14  # two for each halving, and what is left together
+    assert len(tried) <= 14  # two for each halving, and all the others together
 
 
 def two_must_agree(m: Any, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def two_must_agree(m: Any, x: Tensor) -> Tensor:
     return m.last(m.down[0](first) + m.down[1](second))
 
 
-def test_what_fails_only_together_keeps_one_free() -> None:
+def test_of_two_that_fail_only_together_one_can_grow() -> None:
     network = described(two_must_agree, pairs=2)
     fixed = [network.why_fixed(f"up.{i}") is not None for i in (0, 1)]
     assert sorted(fixed) == [False, True]
@@ -130,13 +130,13 @@ def turned_by_one(m: Any, x: Tensor) -> Tensor:
 
 
 def test_small_parts_grow_too() -> None:
-    """A slice of one unit has to grow in the trial, else a constant in the code is not seen."""
+    """A slice of one unit has to grow in the check, else a constant in the code is not noticed."""
     assert described(turned_by_one).why_fixed("up.0") is not None
 
 
 @pytest.mark.parametrize("start", [0.0, 1e-6, 1.0], ids=str)
 def test_constants_do_not_hide_a_branch(start: float) -> None:
-    """A fresh model's gain of zero makes any layout look right: the trial has random numbers."""
+    """With a fresh model's gain of zero any layout gives the right output: it is replaced."""
     torch.manual_seed(0)
     model = Given(divides_by_the_width)
     model.gain = nn.Parameter(torch.full((2,), start))
@@ -148,7 +148,7 @@ def test_constants_do_not_hide_a_branch(start: float) -> None:
 
 
 def test_a_wrong_layout_is_found() -> None:
-    """What the walk would say if it had a rule wrong."""
+    """As the network would be if the function of an operation were wrong."""
     torch.manual_seed(0)
     model = prepare(Given(plain)).eval()
     inputs = (torch.randn(3, 4),)

@@ -1,4 +1,4 @@
-"""``prepare`` bakes what computes a weight from others: weight norm, spectral norm, any other."""
+"""``prepare`` makes plain weights of computed ones: weight norm, spectral norm, any other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dropped(module: nn.Module, name: str = "weight") -> nn.Module:
     return parametrize.register_parametrization(module, name, Drop())
 
 
-WAYS: dict[str, Callable[..., nn.Module]] = {
+REPARAMETRIZATIONS: dict[str, Callable[..., nn.Module]] = {
     "weight norm": parametrizations.weight_norm,
     "old weight norm": weight_norm,
     "spectral norm": parametrizations.spectral_norm,
@@ -51,21 +51,21 @@ def first(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", REPARAMETRIZATIONS)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_function_and_names_are_those_of_a_plain_layer(layer: str, way: str) -> None:
+def test_function_and_names_are_those_of_a_plain_layer(layer: str, method: str) -> None:
     torch.manual_seed(0)
     build, name = LAYERS[layer]
-    model = nn.Sequential(WAYS[way](build(), name))
+    model = nn.Sequential(REPARAMETRIZATIONS[method](build(), name))
     inputs = torch.randn(3, 5, 6)
-    first(model.train()(inputs)).sum().backward()  # old ones keep a computed weight with a graph
+    first(model.train()(inputs)).sum().backward()  # old weight norm keeps its weight's graph
     model.eval()
     before = copy.deepcopy(model.state_dict())
     ready = prepare(model).eval()
     expected = first(model(inputs))
     torch.testing.assert_close(first(ready(inputs)), expected, atol=1e-6, rtol=0)
     assert ready.state_dict().keys() == prepare(nn.Sequential(build())).state_dict().keys()
-    assert all(each.is_leaf and each.requires_grad for each in ready.parameters())
+    assert all(weight.is_leaf and weight.requires_grad for weight in ready.parameters())
     after = model.state_dict()  # the user's model is as it was, and still computes its weight
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert torch.equal(first(model(inputs)), expected)
@@ -113,7 +113,7 @@ def test_no_memory_on_the_meta_device() -> None:
 
 
 class Normed(nn.Module):
-    """As wav2vec2's positions: a grouped convolution with one norm for each tap."""
+    """As wav2vec2's positions: a grouped convolution with a norm for each kernel position."""
 
     def __init__(self) -> None:
         super().__init__()

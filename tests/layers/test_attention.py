@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers.attention import Attention
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
@@ -151,7 +152,7 @@ def test_heads_are_units() -> None:
     (segment,) = network.inputs["attention.out_proj"]
     assert (segment.size, segment.run) == (HEADS, WIDTH // HEADS)
     wider = {name: LayerChoice(width=5 / 3 if name in names else 1.0) for name in network.names}
-    grown, _ = widen(model, network, Plan(wider), Scheme(), "split", 0)
+    grown, _ = widen(model, network, WideningRequest(Plan(wider), Scheme(), "split", 0))
     assert grown.attention.q_proj.out_features == 5 * WIDTH // HEADS
     assert check_same_function(model, grown, inputs) < 1e-5
 

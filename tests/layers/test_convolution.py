@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.graph.describe import describe, layers_of
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import kind_of
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
@@ -59,7 +60,7 @@ def grown_by(
     model = prepare(model).eval()
     network = describe(model, (inputs,))
     choices = {n: LayerChoice(width=1.0 if network.why_fixed(n) else width) for n in network.names}
-    grown, promised = widen(model, network, Plan(choices), Scheme(), method, 0)
+    grown, promised = widen(model, network, WideningRequest(Plan(choices), Scheme(), method, 0))
     assert check_same_function(model, grown, (inputs,)) < 1e-5
     for layer in promised.layers:
         for parameter in layer.parameters:

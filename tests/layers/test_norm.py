@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Segment
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
 
@@ -90,7 +91,7 @@ def test_it_follows(build: Any, dims: int, names: list[str], method: str) -> Non
     assert network.outputs["norm"] == network.outputs["first"]
     assert dict(network.frozen) == {"last": "feeds the model's output"}
     choices = {"first": LayerChoice(width=2.0), "last": LayerChoice()}
-    grown, promised = widen(model, network, Plan(choices), Scheme(), method, 0)
+    grown, promised = widen(model, network, WideningRequest(Plan(choices), Scheme(), method, 0))
     assert check_same_function(model, grown, (x,)) < 1e-5
     units = promised.layers[0].units
     assert units == promised.norms[0].units > CHANNELS

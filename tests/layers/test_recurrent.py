@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoquant.kernels import Cell, Weights
+from autoquant.kernels import Cell, Recurrence, Weights
 from autoquant.kernels.recurrent import reference
 from autoquant.layers import recurrent
-from autoquant.layers.packed_sequence import mirrored
+from autoquant.layers.packed_sequence import reverse_sequences
 from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, quant_params_of
-from autoquant.quantization.fake_quantize import ActivationQuantizer
 from autoquant.settings import Scheme
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -62,9 +62,10 @@ def test_the_hidden_state_is_quantized_inside_the_recurrence(
     names = ("weight_ih", "weight_hh", "bias", "bias_hn", "weight_hr")
     for d, suffix in enumerate(("", "_reverse")):
         weights = Weights(*(getattr(layer, name + suffix, None) for name in names))
-        flowing = mirrored(inputs, sizes) if d else inputs
-        expected, end = reference.recur(Cell(kind), flowing, sizes, weights, states[d], Coarse())
-        expected = mirrored(expected, sizes) if d else expected
+        flowing = reverse_sequences(inputs, sizes) if d else inputs
+        given = Recurrence(Cell(kind), flowing, sizes, weights, states[d], Coarse())
+        expected, end = reference.recur(given)
+        expected = reverse_sequences(expected, sizes) if d else expected
         torch.testing.assert_close(outputs[:, d * units : (d + 1) * units], expected)
         torch.testing.assert_close(last[d], end)
     assert torch.equal(outputs, outputs.mul(4).round().div(4))
@@ -78,9 +79,9 @@ def test_a_kernel_gets_what_the_hook_returned(
     seen: list[Tensor] = []
     recur = recurrent.recur
 
-    def spy(cell: Cell, inputs: Tensor, *rest: Any) -> Any:
-        seen.append(inputs)
-        return recur(cell, inputs, *rest)
+    def spy(recurrence: Recurrence) -> Any:
+        seen.append(recurrence.inputs)
+        return recur(recurrence)
 
     monkeypatch.setattr(recurrent, "recur", spy)
     layer, coding = layer_of(), QuantParams(torch.tensor(0.5), Grid.unsigned(4))
@@ -95,7 +96,7 @@ def test_a_kernel_gets_what_the_hook_returned(
     forward, reverse = seen
     assert forward is returned[0]
     assert quant_params_of(reverse) is coding
-    assert torch.equal(reverse, mirrored(forward, sizes))
+    assert torch.equal(reverse, reverse_sequences(forward, sizes))
 
 
 def test_initial_weights_are_bounded_and_seeded() -> None:
@@ -142,7 +143,7 @@ def test_sequences_run_both_ways_as_if_alone(sizes: list[int], quantize: nn.Modu
 def test_gates_and_candidate_are_two_pairs_of_weights() -> None:
     layer = resetting()
     spec = RecurrentKind().describe("rnn", layer)
-    assert layer.products == (("weight_ih", "weight_hh"), ("candidate_ih", "candidate_hh"))
+    assert layer.weight_pairs == (("weight_ih", "weight_hh"), ("candidate_ih", "candidate_hh"))
     assert [(p.name, p.shape, p.role) for p in spec.parameters[:6]] == [
         ("weight_ih", (2 * H, F), "weight"),
         ("weight_hh", (2 * H, H), "recurrent"),
@@ -163,17 +164,17 @@ def test_gates_and_candidate_are_two_pairs_of_weights() -> None:
 
 
 def test_a_start_is_filled_and_like_the_inputs() -> None:
-    (h,) = resetting().start(3, torch.zeros(1, dtype=torch.float32))
+    (h,) = resetting().initial_state(3, torch.zeros(1, dtype=torch.float32))
     assert torch.equal(h, torch.full((3, H), 0.25))
-    zeros = layer_of("lstm", projection=3).start(2, noise(1))
+    zeros = layer_of("lstm", projection=3).initial_state(2, noise(1))
     assert [part.tolist() for part in zeros] == [[[0.0] * 3] * 2, [[0.0] * H] * 2]
 
 
 def test_the_memory_starts_on_the_grid_but_is_not_observed() -> None:
     layer = RecurrentLayer(Cell("lstm"), F, H, bidirectional=False, bias=True, initial=0.4)
     layer.hidden_quantizer = quantizer = ActivationQuantizer(2, Scheme())
-    assert all(bool((part == 0.4).all()) for part in layer.start(3, noise(1).float()))
+    assert all(bool((part == 0.4).all()) for part in layer.initial_state(3, noise(1).float()))
     assert quantizer.observed == []
     quantizer.restore(float(torch.tensor(0.25).log()), 0)
-    _, c = layer.start(3, noise(1).float())
+    _, c = layer.initial_state(3, noise(1).float())
     assert c.tolist() == [[0.5] * H] * 3

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
@@ -116,7 +116,7 @@ def test_it_grows_and_takes_a_state_of_the_old_width(kind: str, method: str) -> 
     assert dict(network.frozen) == {"last": "feeds the model's output"}
     widths = {"enter": 1.5, "cell": 5 / 3, "last": 1.0}
     plan = Plan({name: LayerChoice(width=width) for name, width in widths.items()})
-    grown, _ = widen(model, network, plan, Scheme(), method, 0)
+    grown, _ = widen(model, network, WideningRequest(plan, Scheme(), method, 0))
     assert (grown.cell.hidden_size, grown.cell.input_size) == (10, 6)
     state = state_of(getattr(nn, kind)(1, 1), BATCH)
     for given in (None, state):

@@ -1,23 +1,29 @@
 """The kinds that come with autoquant, and one that is registered from outside of it."""
 
 import copy
+from pkgutil import iter_modules
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+import autoquant
+from autoquant import layers
 from autoquant.artifact import manifest, packed_file
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, resize, widen
+from autoquant.graph.widen import WideningRequest, resize, widen
 from autoquant.kernels import Cell
 from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of, layer_kind, registry
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
-from autoquant.quantization.fake_quantize import ActivationQuantizer
-from autoquant.settings import Scheme
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.settings import Scheme, Training, Widening
 from autoquant.training import qat
+from autoquant.training.loop import train
+from tests.toys import RegressionTask
 
 
 def recurrent(kind: str, *, bidirectional: bool, bias: bool, projection: int = 0) -> RecurrentLayer:
@@ -162,7 +168,9 @@ def test_an_added_kind_is_described_and_resized(model):
 @pytest.mark.parametrize("method", ["split", "fresh"])
 @pytest.mark.usefixtures("taps")
 def test_an_added_kind_grows_and_keeps_its_function(model, scheme, method):
-    wide, grown = widen(model, describe(model, (INPUTS,)), PLAN, scheme, method, seed=0)
+    wide, grown = widen(
+        model, describe(model, (INPUTS,)), WideningRequest(PLAN, scheme, method, seed=0)
+    )
     assert wide[0].weight.shape == grown.layers[0].parameters[0].shape == (10, 3, 4)
     assert check_same_function(model, wide, (INPUTS,)) < 1e-5
 
@@ -171,7 +179,7 @@ def test_an_added_kind_grows_and_keeps_its_function(model, scheme, method):
 @pytest.mark.usefixtures("taps")
 def test_an_added_kind_is_quantized_packed_and_restored(model, scheme, tmp_path):
     network = describe(model, (INPUTS,))
-    candidate, grown = widen(model, network, PLAN, scheme, "split", seed=0)
+    candidate, grown = widen(model, network, WideningRequest(PLAN, scheme, "split", seed=0))
     qat.quantize(candidate, grown, PLAN, scheme)
     quantizers = [each for each in candidate.modules() if isinstance(each, ActivationQuantizer)]
     assert len(quantizers) == 2
@@ -193,12 +201,42 @@ def test_an_added_kind_is_quantized_packed_and_restored(model, scheme, tmp_path)
 
 
 @pytest.mark.usefixtures("taps")
+def test_an_added_kind_from_the_profile_to_the_packed_file(model, tmp_path):
+    """By what users call, all in one: profiled, grown, quantized, trained, packed, reloaded."""
+    task = RegressionTask(model, INPUTS)
+    profile = autoquant.profile(task, Widening(max_share=1, max_growth=9))
+    assert {layer.name: (layer.kind, layer.widenable) for layer in profile.layers} == {
+        "0": ("taps", True),
+        "2": ("taps", False),
+    }
+    counts = {layer.name: layer.parameters for layer in profile.layers}
+    assert counts == {"0": 6 * 3 * 4 + 6, "2": 5 * 6 * 3 + 5}
+    prepared_model, network = prepare(model), describe(prepare(model), (INPUTS,))
+    built = qat.build_candidate(
+        prepared_model, network, PLAN, Scheme(), task, method="split", seed=0
+    )
+    train(built, task, Training(steps=2), seed=0, progress=False)
+    path = tmp_path / "taps"
+    size = packed_file.save(path, built.eval(), network, PLAN, Scheme())
+    assert size == path.stat().st_size == manifest.size_bytes(network, PLAN, Scheme())
+    restored = autoquant.load(path, model)
+    assert restored[0].weight.shape == (10, 3, 4)
+    with torch.no_grad():
+        assert torch.equal(restored(INPUTS), built(INPUTS))
+
+
+@pytest.mark.usefixtures("taps")
 def test_an_added_kind_replaces_an_earlier_one():
     class Renamed(TapsKind):
         name = "mine"
 
     layer_kind(Taps)(Renamed)
     assert kind_of(Taps(3, 4, 2)).name == "mine"
+
+
+def test_every_module_of_the_folder_is_imported():
+    """A kind is known as soon as its file exists; there is no list to edit."""
+    assert {module.name for module in iter_modules(layers.__path__)} <= set(vars(layers))
 
 
 def test_an_added_kind_is_gone_after_its_test():

@@ -19,7 +19,7 @@ from autoquant.errors import UserError
 from autoquant.kernels import Cell
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
-from autoquant.quantization.fake_quantize import ActivationQuantizer
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.settings import Scheme
 
 MODULES = {

@@ -77,7 +77,7 @@ def test_cells_behind_a_projection_are_no_units(cells: int) -> None:
 def test_joining_and_splitting(cells: int | None) -> None:
     layout = layout_of("lstm", cells)
     states = [tuple(torch.randn(B, width) for width in (units, cells or units)) for units in (7, 5)]
-    parts = layout.joined(states)
+    parts = layout.join(states)
     assert [tuple(part.shape) for part in parts] == [(2, B, 7), (2, B, cells or 7)]
     for before, after in zip(states, layout.split(parts), strict=True):
         assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
@@ -85,7 +85,7 @@ def test_joining_and_splitting(cells: int | None) -> None:
 
 def test_zeros_are_as_wide_as_their_layers_and_like_the_inputs() -> None:
     like = torch.ones(2, dtype=torch.float64)
-    states = layout_of("lstm", 6).start(B, like)
+    states = layout_of("lstm", 6).initial_states(B, like)
     shapes = [[tuple(part.shape) for part in state] for state in states]
     assert shapes == [[(B, 7), (B, 6)], [(B, 5), (B, 6)]]
     assert all(part.dtype is torch.float64 and not part.any() for s in states for part in s)

@@ -1,4 +1,4 @@
-"""Grids of codes, and the mark that says which codes a tensor stands for."""
+"""Grids of codes, and the quantization parameters that are attached to a tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoquant.kernels import linear
 from autoquant.quantization.codes import (
     Grid,
     QuantParams,
-    Rule,
+    QuantSpec,
     attach_quant_params,
     quant_params_of,
 )
@@ -157,12 +157,12 @@ def test_a_stale_factor_is_not_used():
 # --- values --------------------------------------------------------------------------------------
 
 
-def test_a_rule_clips_and_masks_unless_told_otherwise():
-    rule = Rule(torch.tensor(0.1), Grid.unsigned(4))
-    assert (rule.clip, rule.masked) == (True, True)
+def test_a_spec_clips_and_masks_unless_told_otherwise():
+    spec = QuantSpec(Grid.unsigned(4))
+    assert (spec.clip, spec.masked) == (True, True)
 
 
-@pytest.mark.parametrize("value", [Grid.signed(4), CODING, Rule(torch.tensor(0.1), Grid.signed(4))])
+@pytest.mark.parametrize("value", [Grid.signed(4), CODING, QuantSpec(Grid.signed(4))])
 def test_they_do_not_change(value):
     name = "low" if isinstance(value, Grid) else "grid"
     with pytest.raises(FrozenInstanceError):

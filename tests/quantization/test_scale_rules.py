@@ -1,4 +1,4 @@
-"""Rules for step sizes: the names, and one that is added from outside the package."""
+"""Rules for scales: the names, and one that is added from outside the package."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from torch import Tensor
 class Widest:
     learned = True
 
-    def start(self, weight, grid, *, per_channel):
+    def initial_scale(self, weight, grid, *, per_channel):
         rows = weight.detach().abs().flatten(1) if per_channel else weight.detach().abs()[None]
         return (rows.amax(-1) / grid.max_level).view(-1, *[1] * (weight.ndim - 1))
 
-    def follow(self, weight, grid, magnitude):
+    def compute_scale(self, weight, grid, magnitude):
         raise AssertionError
 """
 
@@ -66,7 +66,7 @@ def test_the_mean_reaches_as_far_whatever_the_levels() -> None:
     weight = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
     for bits in (1, 1.6, 2, 4):
         grid = Grid.signed(bits, "midrise")
-        scale = rule_named("mean").follow(weight, grid, None)  # type: ignore[union-attr]
+        scale = rule_named("mean").compute_scale(weight, grid, None)  # type: ignore[union-attr]
         assert float(scale * (grid.qmax - grid.qmin)) == pytest.approx(2.5 * weight.abs().mean())
     quantizer = WeightQuantizer(weight, 1.6, Scheme(scale="mean", granularity="tensor"))
     levels = (quantizer(weight) / weight.abs().mean()).unique()

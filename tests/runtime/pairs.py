@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from autoquant.artifact import packed_file
 from autoquant.graph.network import Network
@@ -103,9 +104,7 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
 
 def flat(output: Any) -> list[Tensor]:
     """All tensors of an output, in order: of tuples and of packed sequences too."""
-    if isinstance(output, Tensor):
-        return [output]
-    return [] if output is None else [tensor for part in output for tensor in flat(part)]
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
 
 
 def assert_equal(ours: Any, theirs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Bits that fill a budget with the least rise: against trying every combination."""
+"""Bits that fill a budget with the least loss increase: against trying every combination."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.samplers.bit_allocation import CELLS, MAX_LOSS_RATIO, Allocation, knapsack
+from autoquant.samplers.bit_allocation import KNAPSACK_BINS, MAX_LOSS_RATIO, BitAllocation, knapsack
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
 from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
 from tests.toys import limit
 
-RISES = {
+LOSS_INCREASES = {
     "a.weight_bits": (4.0, 2.0, 0.5, 0.0),
     "b.weight_bits": (8.0, 0.3, 0.2, 0.0),
     "c.weight_bits": (9.0, 6.0, 1.0, 0.1),
@@ -25,24 +25,26 @@ RISES = {
 WIDTH = SPACE.dimensions.index(next(d for d in SPACE.dimensions if d.field == "width"))
 
 
-def sensitivity_of(rises: dict[str, Any]) -> Sensitivity:
-    return Sensitivity({name: dict(zip(BITS, r, strict=True)) for name, r in rises.items()})
+def sensitivity_of(increases: dict[str, Any]) -> Sensitivity:
+    return Sensitivity({name: dict(zip(BITS, r, strict=True)) for name, r in increases.items()})
 
 
-def allocation_of(budget: int = 150, rises: dict[str, Any] | None = None) -> Allocation:
-    return Allocation(Projection(SPACE, limit(size_of, budget)), sensitivity_of(rises or RISES))
+def allocation_of(budget: int = 150, increases: dict[str, Any] | None = None) -> BitAllocation:
+    return BitAllocation(
+        Projection(SPACE, limit(size_of, budget)), sensitivity_of(increases or LOSS_INCREASES)
+    )
 
 
-def rise_of(point: Point) -> float:
+def increase_of(point: Point) -> float:
     named = zip(SPACE.dimensions, point, strict=True)
-    return sum(RISES[d.name][index] for d, index in named if d.name in RISES)
+    return sum(LOSS_INCREASES[d.name][index] for d, index in named if d.name in LOSS_INCREASES)
 
 
-def best_rise(budget: int, width: int) -> float:
+def least_increase(budget: int, width: int) -> float:
     """By going through the whole space."""
     every = product(*(range(len(d.choices)) for d in SPACE.dimensions))
     fit = [p for p in every if p[WIDTH] == width and size_of(SPACE.plan(p)) <= budget]
-    return min(map(rise_of, fit))
+    return min(map(increase_of, fit))
 
 
 # --- the knapsack --------------------------------------------------------------------------------
@@ -53,28 +55,30 @@ OPTIONS = st.lists(
 
 
 @given(st.lists(OPTIONS, min_size=1, max_size=4), st.integers(0, 150))
-def test_no_combination_that_fits_rises_less(lists: list[Any], room: int) -> None:
+def test_no_combination_that_fits_has_a_smaller_loss_increase(lists: list[Any], slack: int) -> None:
     sizes = [np.array([size for size, _ in each]) for each in lists]
-    rises = [np.array([rise for _, rise in each]) for each in lists]
-    chosen = knapsack(sizes, rises, room)
+    increases = [np.array([increase for _, increase in each]) for each in lists]
+    chosen = knapsack(sizes, increases, slack)
 
     def total(of: list[Any], choice: Any) -> Any:
         return sum(own[k] for own, k in zip(of, choice, strict=True))
 
-    fit = [c for c in product(*(range(len(s)) for s in sizes)) if total(sizes, c) <= room]
-    assert total(sizes, chosen) <= room
-    assert total(rises, chosen) == pytest.approx(min(total(rises, choice) for choice in fit))
+    fit = [c for c in product(*(range(len(s)) for s in sizes)) if total(sizes, c) <= slack]
+    assert total(sizes, chosen) <= slack
+    assert total(increases, chosen) == pytest.approx(
+        min(total(increases, choice) for choice in fit)
+    )
 
 
-def test_a_room_of_many_bytes_is_cut_into_cells() -> None:
-    room = 1000 * CELLS
-    sizes = [np.array([0, room // 2 + 1]), np.array([0, room // 2 - 2000])]
-    rises = [np.array([1.0, 0.0]), np.array([1.0, 0.0])]
-    assert knapsack(sizes, rises, room) == [1, 1]
-    assert knapsack([sizes[0]] * 2, rises, room) in ([0, 1], [1, 0])  # not both
+def test_a_slack_of_many_bytes_is_divided_into_bins() -> None:
+    slack = 1000 * KNAPSACK_BINS
+    sizes = [np.array([0, slack // 2 + 1]), np.array([0, slack // 2 - 2000])]
+    increases = [np.array([1.0, 0.0]), np.array([1.0, 0.0])]
+    assert knapsack(sizes, increases, slack) == [1, 1]
+    assert knapsack([sizes[0]] * 2, increases, slack) in ([0, 1], [1, 0])  # not both
 
 
-def test_no_room_leaves_the_first_choices() -> None:
+def test_no_slack_leaves_the_first_choices() -> None:
     assert knapsack([np.array([0, 1]), np.array([0, 7])], [np.array([2.0, 1.0])] * 2, 0) == [0, 0]
 
 
@@ -82,53 +86,55 @@ def test_no_room_leaves_the_first_choices() -> None:
 
 
 @pytest.mark.parametrize("budget", [50, 75, 90, 120, 150, 200])
-def test_starts_rise_least_at_each_promising_width(budget: int) -> None:
-    starts = allocation_of(budget).starts()
+def test_initial_points_have_the_least_loss_increase_at_each_promising_width(budget: int) -> None:
+    starts = allocation_of(budget).initial_points()
     widths = [width for width in range(3) if 45 + 5 * width <= budget]
-    best = {width: best_rise(budget, width) for width in widths}
+    best = {width: least_increase(budget, width) for width in widths}
     promising = [w for w in widths if best[w] <= MAX_LOSS_RATIO * min(best.values())]
     assert [point[WIDTH] for point in starts] == promising
     for point in starts:
         assert size_of(SPACE.plan(point)) <= budget
-        assert rise_of(point) == pytest.approx(best_rise(budget, point[WIDTH]))
+        assert increase_of(point) == pytest.approx(least_increase(budget, point[WIDTH]))
 
 
-def test_widths_that_do_not_fit_have_no_start() -> None:
-    alike = dict.fromkeys(RISES, (1.0, 0.9, 0.8, 0.7))
-    assert len(allocation_of(45, alike).starts()) == 1  # 1 bit each; x 1.5 would take 50
-    assert len(allocation_of(50, alike).starts()) == 2
-    assert allocation_of(44).starts() == []
+def test_widths_that_do_not_fit_have_no_initial_point() -> None:
+    alike = dict.fromkeys(LOSS_INCREASES, (1.0, 0.9, 0.8, 0.7))
+    assert len(allocation_of(45, alike).initial_points()) == 1  # 1 bit each; x 1.5 would take 50
+    assert len(allocation_of(50, alike).initial_points()) == 2
+    assert allocation_of(44).initial_points() == []
 
 
-def test_starts_have_the_widest_activations() -> None:
-    plans = [SPACE.plan(point) for point in allocation_of().starts()]
+def test_initial_points_have_the_widest_activations() -> None:
+    plans = [SPACE.plan(point) for point in allocation_of().initial_points()]
     assert {plan["a"].activation_bits for plan in plans} == {8}
 
 
-def test_a_space_without_widths_has_one_start() -> None:
+def test_a_space_without_widths_has_one_initial_point() -> None:
     space = space_of("a.weight_bits", "c.weight_bits")
-    rises = {name: RISES[name] for name in ("a.weight_bits", "c.weight_bits")}
-    allocation = Allocation(Projection(space, limit(size_of, 50)), sensitivity_of(rises))
-    found = allocation.starts()
+    increases = {name: LOSS_INCREASES[name] for name in ("a.weight_bits", "c.weight_bits")}
+    allocation = BitAllocation(Projection(space, limit(size_of, 50)), sensitivity_of(increases))
+    found = allocation.initial_points()
     assert len(found) == 1
     assert size_of(space.plan(found[0])) <= 50
 
 
-def test_unknown_rises_count_as_the_worst() -> None:
-    start = allocation_of(80, RISES | {"b.weight_bits": (float("inf"), 0.3, 0.2, 0.0)}).starts()[0]
+def test_unknown_loss_increases_count_as_the_worst() -> None:
+    start = allocation_of(
+        80, LOSS_INCREASES | {"b.weight_bits": (float("inf"), 0.3, 0.2, 0.0)}
+    ).initial_points()[0]
     assert SPACE.plan(start)["b"].weight_bits > BITS[0]
 
 
-def test_guesses_fit_and_differ() -> None:
+def test_random_points_fit_and_differ() -> None:
     even = {"a.weight_bits": (4, 2, 1, 0), "b.weight_bits": (8, 3, 1, 0)}
-    allocation = allocation_of(150, RISES | even)
-    guesses = [allocation.guess((0, 0, attempt)) for attempt in range(30)]
-    points = [point for point in guesses if point is not None]
+    allocation = allocation_of(150, LOSS_INCREASES | even)
+    candidates = [allocation.random_point((0, 0, attempt)) for attempt in range(30)]
+    points = [point for point in candidates if point is not None]
     assert len(set(points)) > 3
     assert len({point[WIDTH] for point in points}) > 1
     assert all(size_of(SPACE.plan(point)) <= 150 for point in points)
 
 
 @given(st.tuples(st.integers(0, 2**31), st.integers(0, 99)))
-def test_a_guess_follows_from_its_entropy(entropy: tuple[int, int]) -> None:
-    assert allocation_of().guess(entropy) == allocation_of().guess(entropy)
+def test_a_random_point_follows_from_its_entropy(entropy: tuple[int, int]) -> None:
+    assert allocation_of().random_point(entropy) == allocation_of().random_point(entropy)

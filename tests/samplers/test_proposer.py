@@ -15,10 +15,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.errors import UserError
 from autoquant.plan import Plan
-from autoquant.samplers.bit_allocation import Allocation
-from autoquant.samplers.proposer import MIN_TRIALS_FOR_SAMPLER, SAMPLERS, Proposer
+from autoquant.samplers import registry
+from autoquant.samplers.bit_allocation import BitAllocation
+from autoquant.samplers.proposer import MIN_TRIALS_FOR_SAMPLER, Proposer
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Dimension, Point, SearchSpace
 from autoquant.study.outcome import Outcome
@@ -188,15 +188,15 @@ def test_layers_with_fewer_widths_stop_at_their_last() -> None:
 
 
 def informed(**more: Any) -> Proposer:
-    """It knows that "b" minds few bits and that "c" does not."""
+    """With a sensitivity that is high for "b" and low for "c"."""
     proposer = proposer_of(**more)
-    rises = {
+    increases = {
         "a.weight_bits": (1.0, 0.5, 0.2, 0.0),
         "b.weight_bits": (9.0, 3.0, 1.0, 0.0),
         "c.weight_bits": (0.03, 0.02, 0.01, 0.0),
     }
-    named = {name: dict(zip(BITS, each, strict=True)) for name, each in rises.items()}
-    return replace(proposer, allocation=Allocation(proposer.projection, Sensitivity(named)))
+    named = {name: dict(zip(BITS, each, strict=True)) for name, each in increases.items()}
+    return replace(proposer, allocation=BitAllocation(proposer.projection, Sensitivity(named)))
 
 
 def test_the_first_ones_spend_bits_where_few_hurt() -> None:
@@ -220,7 +220,7 @@ def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyP
         asked.append(seed)
         return TPESampler(seed=seed)
 
-    monkeypatch.setitem(SAMPLERS, "tpe", sampler)
+    monkeypatch.setitem(registry._SAMPLERS, "tpe", sampler)
     proposer = informed(budget=200)
     points = run(proposer, 3)
     assert not asked
@@ -230,11 +230,11 @@ def test_the_sampler_is_asked_once_there_is_evidence(monkeypatch: pytest.MonkeyP
     assert len(asked) == 1
 
 
-def test_the_sampler_is_asked_where_guesses_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sampler_is_asked_where_random_points_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     proposer = informed()
     first = run(proposer, 1)
-    monkeypatch.setattr(Allocation, "starts", lambda self: [])
-    monkeypatch.setattr(Allocation, "guess", lambda self, entropy: first[0])
+    monkeypatch.setattr(BitAllocation, "initial_points", lambda self: [])
+    monkeypatch.setattr(BitAllocation, "random_point", lambda self, entropy: first[0])
     point = proposer.propose([], [], {SPACE.plan(first[0])})
     assert point is not None
     assert size_of(SPACE.plan(point)) > 0.9 * 150
@@ -361,14 +361,7 @@ def test_pruned_trials_are_evidence_and_failed_ones_only_count() -> None:
     assert after(TrialState.PRUNED, one) != after(TrialState.PRUNED, other)
 
 
-# --- samplers -------------------------------------------------------------------------------------
-
-
-def test_gp_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoquant.samplers.proposer.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="scipy") as raised:
-        SAMPLERS["gp"](0)
-    assert "\n" not in str(raised.value)
+# --- points ---------------------------------------------------------------------------------------
 
 
 def test_params_name_every_dimension() -> None:

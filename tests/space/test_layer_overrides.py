@@ -13,7 +13,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Search, Space
-from autoquant.space.layer_overrides import LayerOverride, LayerOverrides, resolve
+from autoquant.space.layer_overrides import LayerOverride, LayerOverrides, resolve_overrides
 from autoquant.space.search_space import SearchSpace, build_space, uniform_plan
 from tests.toys import language_model
 
@@ -38,7 +38,7 @@ TIED = describe(prepare(Tied()), (torch.zeros(2, 4),))
 
 
 def resolved(rules: dict[str, Any], network: Any = NETWORK) -> LayerOverrides:
-    return resolve(network, Search(rules=rules).rules)
+    return resolve_overrides(network, Search(rules=rules).rules)
 
 
 def space_of(

@@ -23,8 +23,8 @@ from autoquant.space.search_space import (
     Point,
     SearchSpace,
     build_space,
-    pinned,
     uniform_plan,
+    weight_bits_only,
 )
 from tests.toys import SIZED, language_model, limit, prepared
 
@@ -181,10 +181,10 @@ def test_a_canonical_width_is_that_of_the_layers_that_may_grow() -> None:
     )
 
 
-def test_a_pinned_space_has_one_width_and_one_precision_of_activations() -> None:
+def test_a_space_of_weight_bits_has_one_width_and_one_precision_of_activations() -> None:
     rules = {"decoder": {"activation_bits": (4, 8)}, "rnn.l0": {"width": (1.0, 2.0)}}
     network = language_space()[1]
-    space = pinned(
+    space = weight_bits_only(
         build_space(network, ["embedding"], SPACE, rules), LayerChoice(activation_bits=6, width=1.4)
     )
     found = {each.name: each.choices for each in space.dimensions}

@@ -1,4 +1,4 @@
-"""The studies' tables, from cells as a sweep writes them."""
+"""The studies' tables, from results as a sweep writes them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from studies.markdown import write_between_marks
 from studies.ptb import tables
 from studies.ptb.paper import BITS, NEURONS, TABLE_1, TABLE_2
 from studies.ptb.tables import (
@@ -19,23 +20,24 @@ from studies.ptb.tables import (
     table_of_plans,
     table_of_scratch,
     table_of_widths,
-    write,
 )
 
-COLUMNS = (
-    *("name", "start", "seed", "state", "budget", "weight_bits", "activation_bits", "width"),
-    *("valid", "test"),
-)
-SIZES = ("size_share", "paper_share", "activation_bytes")
+RUN = {"name": "run", "init_from": "baseline", "seed": 0, "state": "complete", "plan": ""}
+FLOAT_MODEL = {
+    **{"score": 100.0, "size_bytes": 2_500_000, "parameters": 625_000, "metric": "perplexity"},
+    **{"direction": "minimize", "steps": 1, "seconds": 1.0, "history": [], "test": 100.0},
+}
 
 
-def folder_of(path: Path, *cells: dict[str, Any]) -> Path:
+def folder_of(path: Path, *results: dict[str, Any]) -> Path:
+    """A study with these results; what they do not name is as in RUN."""
     path.mkdir()
-    with (path / "cells.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *SIZES])
+    columns = dict.fromkeys(name for result in (RUN, *results) for name in result)
+    with (path / "runs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
-        writer.writerows({"state": "complete", **cell} for cell in cells)
-    (path / "baseline.json").write_text(json.dumps({"size_bytes": 2_500_000, "test": 100.0}))
+        writer.writerows({**RUN, **result} for result in results)
+    (path / "baseline.json").write_text(json.dumps(FLOAT_MODEL))
     return path
 
 
@@ -54,7 +56,7 @@ def test_the_papers_tables_are_whole() -> None:
 
 def test_each_cell_stands_beside_the_papers(tmp_path: Path) -> None:
     bits = {"weight_bits": 4, "activation_bits": 2}
-    sizes = {"size_share": 0.13, "paper_share": 0.125, "activation_bytes": 225.0}
+    sizes = {"size_share": 0.13, "paper_size_ratio": 0.125, "activation_bytes": 225.0}
     cells = [{**bits, **sizes, "test": 90.0}, {**bits, **sizes, "test": 92.0}]
     cells.append({**cells[0], "activation_bits": 32, "activation_bytes": 3600.0, "test": 88.0})
     lost = {**bits, "activation_bits": 8, "state": "diverged"}
@@ -68,7 +70,7 @@ def test_each_cell_stands_beside_the_papers(tmp_path: Path) -> None:
 
 def test_sizes_stand_beside_the_neurons(tmp_path: Path) -> None:
     cell = {"weight_bits": 2, "activation_bits": 4, "width": 1.5, "test": 95.04}
-    cell |= {"size_share": 0.1032, "paper_share": 0.0938, "activation_bytes": 1050.0}
+    cell |= {"size_share": 0.1032, "paper_size_ratio": 0.0938, "activation_bytes": 1050.0}
     table = table_2(folder_of(tmp_path / "study", cell))
     assert row_of(table, "2 x 4") == [
         *("2 x 4", "- / 138.5", "-"),
@@ -95,7 +97,7 @@ def test_from_scratch_stands_beside_the_start_from_the_float_model(tmp_path: Pat
 
 def test_plans_are_held_against_the_float_model(tmp_path: Path) -> None:
     cells = [
-        {"name": f"lstm-0.1x-seed{seed}", "size_share": 0.0999, "test": test}
+        {"name": f"lstm-0.1x-seed{seed}", "seed": seed, "size_share": 0.0999, "test": test}
         for seed, test in enumerate((101.0, 102.0, 103.0))
     ]
     table = table_of_plans(folder_of(tmp_path / "study", *cells))
@@ -104,12 +106,12 @@ def test_plans_are_held_against_the_float_model(tmp_path: Path) -> None:
 
 
 def test_widths_stand_side_by_side(tmp_path: Path) -> None:
-    kind = {"start": "baseline", "budget": "0.1x", "activation_bits": 4}
+    kind = {"init_from": "baseline", "budget": "0.1x", "activation_bits": 4}
     cells = [
         {**kind, "width": width, "valid": test + 1, "test": test}
         for width, test in ((1.0, 90.0), (1.5, 91.0), (1.0, 92.0), (1.5, 91.0))
     ]
-    cells.append({**kind, "start": "scratch", "width": 1.5, "valid": 99.0, "test": 98.0})
+    cells.append({**kind, "init_from": "scratch", "width": 1.5, "valid": 99.0, "test": 98.0})
     table = table_of_widths(folder_of(tmp_path / "study", *cells))
     assert table.startswith(
         "| start | weights | activation bits | x1, valid | x1, test | x1.5, valid | x1.5, test |"
@@ -121,7 +123,7 @@ def test_widths_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_float_model_stands_beside_widths(tmp_path: Path) -> None:
-    kind = {"start": "baseline", "width": 1.0, "valid": 90.0, "test": 91.0}
+    kind = {"init_from": "baseline", "width": 1.0, "valid": 90.0, "test": 91.0}
     cells = [
         {**kind, "budget": "0.1x", "activation_bits": 8},
         {**kind, "budget": "", "weight_bits": 32, "activation_bits": 32},
@@ -133,14 +135,14 @@ def test_the_float_model_stands_beside_widths(tmp_path: Path) -> None:
 
 def test_what_width_brings_is_told_seed_by_seed(tmp_path: Path) -> None:
     tests = {1.0: (100.0, 200.0, 50.0), 1.5: (99.0, 194.0, None), 2.0: (1.0, 1.0, 1.0)}
-    kind = {"start": "baseline", "activation_bits": 4}
+    kind = {"init_from": "baseline", "activation_bits": 4}
     cells = [
         {**kind, "seed": seed, "width": width, "test": test}
         for width, by_seed in tests.items()
         for seed, test in enumerate(by_seed)
         if test is not None
     ]
-    cells += [{**cell, "start": "scratch", "test": 7.0} for cell in cells]
+    cells += [{**cell, "init_from": "scratch", "test": 7.0} for cell in cells]
     folder_of(tmp_path / "ptb-widths", *cells)
     table = table_of_gains(tmp_path)
     (row,) = table.splitlines()[2:]
@@ -150,13 +152,13 @@ def test_what_width_brings_is_told_seed_by_seed(tmp_path: Path) -> None:
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- x -->\nold\n<!-- end of x -->\nb\n<!-- y -->\n<!-- end of y -->\n")
-    write(readme, "x", "| new |\n")
+    write_between_marks(readme, "x", "| new |\n")
     text = "a\n<!-- x -->\n\n| new |\n\n<!-- end of x -->\nb\n<!-- y -->\n<!-- end of y -->\n"
     assert readme.read_text() == text
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_readme_has_the_table_of_the_cells(name: str) -> None:
+def test_the_readme_has_the_table_of_the_results(name: str) -> None:
     text = (Path(tables.__file__).parent / "README.md").read_text(encoding="utf-8")
     start, end = text.index(f"<!-- {name} -->"), text.index(f"<!-- end of {name} -->")
     assert start < end

@@ -12,7 +12,7 @@ import yaml
 
 from autoquant.errors import RunError, UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import CHANGEABLE_SETTINGS, Baseline, Study
+from autoquant.study.folder import CHANGEABLE_SETTINGS, BaselineRecord, Study
 from autoquant.study.outcome import Outcome, to_csv
 
 CONFIG: dict[str, Any] = {
@@ -25,7 +25,9 @@ CONFIG: dict[str, Any] = {
     "qat": {"lr": 1e-05, "steps": 100, "prune": True},
     "space": {"width": (1.0, 1.5), "weight_bits": [2, 4]},
 }
-BASELINE = Baseline(9.5, 4000, 1000, "perplexity", "minimize", 30, 1.25, ((10, 12.0), (20, 10.0)))
+BASELINE = BaselineRecord(
+    9.5, 4000, 1000, "perplexity", "minimize", 30, 1.25, ((10, 12.0), (20, 10.0))
+)
 
 
 @pytest.fixture
@@ -285,6 +287,7 @@ def test_every_file_is_inside(study: Study) -> None:
         study.baseline_record,
         study.profile_file,
         study.outcomes_file,
+        study.runs_file,
         study.plan_file,
         study.figures,
         study.applied("best"),

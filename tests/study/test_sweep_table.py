@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +34,7 @@ TOO_LARGE = SweepRunResult(FILLED, "too large")
 
 @pytest.fixture
 def table(tmp_path: Path) -> SweepTable:
-    return SweepTable(tmp_path / "cells.csv", tmp_path / ".cells")
+    return SweepTable(tmp_path / "runs.csv", tmp_path / ".runs")
 
 
 def test_a_table_reads_what_it_wrote(table: SweepTable) -> None:
@@ -47,15 +49,15 @@ def test_a_table_reads_what_it_wrote(table: SweepTable) -> None:
 
 
 def test_whole_numbers_stay_whole() -> None:
-    whole = replace(COMPLETE, cell=replace(UNIFORM, weight_bits=4, width=2), valid=38.0)
+    whole = replace(COMPLETE, run=replace(UNIFORM, weight_bits=4, width=2), valid=38.0)
     (read,) = from_csv(to_csv([whole]))
-    assert type(read.cell.weight_bits) is int
-    assert type(read.cell.width) is float
+    assert type(read.run.weight_bits) is int
+    assert type(read.run.width) is float
     assert type(read.valid) is float
     assert type(read.steps) is int
 
 
-def test_a_group_is_a_cell_without_its_seed() -> None:
+def test_a_group_is_a_run_without_its_seed() -> None:
     assert UNIFORM.group == "w1.6-a8-x1.5"
     assert replace(UNIFORM, name="seed3-seed3").group == "seed3"
 
@@ -63,12 +65,12 @@ def test_a_group_is_a_cell_without_its_seed() -> None:
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "name,state\nx,complete\n"])
 def test_a_damaged_table_is_refused(table: SweepTable, text: str) -> None:
     table.path.write_text(text)
-    with pytest.raises(UserError, match=r"cells\.csv' must be as a sweep wrote it"):
+    with pytest.raises(UserError, match=r"runs\.csv' must be as a sweep wrote it"):
         table.results() or table.append(COMPLETE) or table.results()
 
 
-def test_one_at_a_time_holds_a_cell(table: SweepTable) -> None:
-    other = SweepTable(table.path, table.path.parent / ".cells")
+def test_one_at_a_time_holds_a_run(table: SweepTable) -> None:
+    other = SweepTable(table.path, table.path.parent / ".runs")
     with table.claimed(UNIFORM) as mine:
         with other.claimed(UNIFORM) as its, other.claimed(FILLED) as free:
             assert (mine, its, free) == (True, False, True)
@@ -81,8 +83,44 @@ def test_one_at_a_time_holds_a_cell(table: SweepTable) -> None:
 def test_another_plan_has_another_checkpoint(table: SweepTable) -> None:
     edited = replace(UNIFORM, plan=PLAN.with_choice("decoder", weight_bits=8))
     assert table.checkpoint(edited) != table.checkpoint(UNIFORM) == table.checkpoint(UNIFORM)
-    assert table.checkpoint(FILLED).parent == table.path.parent / ".cells"
+    assert table.checkpoint(FILLED).parent == table.path.parent / ".runs"
 
 
 def test_the_table_of_a_study(tmp_path: Path) -> None:
-    assert SweepTable.of(Study(tmp_path)).path == tmp_path / "cells.csv"
+    assert SweepTable.of(Study(tmp_path)).path == tmp_path / "runs.csv"
+
+
+def test_a_table_that_an_earlier_version_began_is_kept(tmp_path: Path) -> None:
+    text = to_csv([COMPLETE, TOO_LARGE])
+    earlier = tmp_path / "cells.csv"
+    earlier.write_text(text.replace("init_from", "start", 1))
+    table = SweepTable.of(Study(tmp_path))
+    assert (table.path, table.checkpoint(UNIFORM).parent) == (earlier, tmp_path / ".cells")
+    assert table.results() == [COMPLETE, TOO_LARGE]
+    table.append(DIVERGED)
+    assert earlier.read_text() == to_csv([COMPLETE, TOO_LARGE, DIVERGED])
+    assert not (tmp_path / "runs.csv").exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from autoquant.study.sweep_table import SweepTable
+from tests.study.test_sweep_table import UNIFORM
+with SweepTable(Path(sys.argv[1]), Path(sys.argv[2])).claimed(UNIFORM) as claimed:
+    print(claimed, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_lets_go(table: SweepTable, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(table.path), str(tmp_path / ".runs")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        with table.claimed(UNIFORM) as while_it_lives:
+            assert not while_it_lives
+        process.kill()
+    with table.claimed(UNIFORM) as afterwards:
+        assert afterwards

@@ -158,7 +158,7 @@ def test_quantized(cell: str, bits: tuple[int, int]) -> None:
 @CELLS
 def test_a_text_starts_halfway_and_rounded_up(cell: str, f: int) -> None:
     layer = quantized(cell, 4, f).get_submodule("rnn.l0").float()
-    h, *c = layer.start(B, torch.zeros(1))
+    h, *c = layer.initial_state(B, torch.zeros(1))
     expected = torch.full((B, H), 2 ** (f - 1) / (2**f - 1))
     for part in (layer.hidden_quantizer(h), *c):
         torch.testing.assert_close(part, expected, rtol=1e-6, atol=0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autoquant.errors import UserError
 from autoquant.tasks.corpus import (
     END,
-    SHORTEST,
+    MIN_TOKENS,
     SPLITS,
     UNKNOWN,
     encode,
@@ -22,7 +22,7 @@ PTB = Path(__file__).parents[2].parent / "shared" / "data" / "ptb"
 
 def padded(words: list[str]) -> list[str]:
     """Long enough to be a text, without changing which words are frequent."""
-    return words * (SHORTEST // len(words) + 1)
+    return words * (MIN_TOKENS // len(words) + 1)
 
 
 def decoded(corpus, split: str) -> list[str]:
@@ -107,12 +107,12 @@ def test_a_vocabulary_of_nothing_is_refused(size):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_short_text_is_refused(split):
-    texts = dict.fromkeys(SPLITS, ["a", "b"] * SHORTEST)
-    texts[split] = ["a"] * (SHORTEST - 1)
+    texts = dict.fromkeys(SPLITS, ["a", "b"] * MIN_TOKENS)
+    texts[split] = ["a"] * (MIN_TOKENS - 1)
     with pytest.raises(UserError, match=f"the {split} text of toy must have at least 100 tokens"):
         encode("toy", texts, None)
-    texts[split] = ["a"] * SHORTEST
-    assert len(encode("toy", texts, None).streams[split]) == SHORTEST
+    texts[split] = ["a"] * MIN_TOKENS
+    assert len(encode("toy", texts, None).streams[split]) == MIN_TOKENS
 
 
 # --- the treebank's files ------------------------------------------------------------------------

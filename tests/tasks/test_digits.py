@@ -9,7 +9,9 @@ import torch
 from autoquant.errors import UserError
 from autoquant.settings import Training
 from autoquant.tasks.digits import digits
-from autoquant.training.loop import score, seed_everything, train
+from autoquant.training.device import seed_everything
+from autoquant.training.loop import train
+from autoquant.training.scoring import score
 
 pytest.importorskip("sklearn")
 

@@ -38,13 +38,13 @@ def test_targets_are_always_there():
     targets = torch.tensor([11, 10, IGNORED, 9])
     sample = WordSampler(COUNTS, 3).draw(targets)
     assert {9, 10, 11} <= set(sample.words.tolist())
-    assert sample.place[sample.words].tolist() == list(range(len(sample.words)))
+    assert sample.positions[sample.words].tolist() == list(range(len(sample.words)))
 
 
 def estimate(sample: Sample, logits, targets):
     """The sampled loss where all logits are at hand."""
-    places = sample.places(targets, IGNORED)
-    shifted = sample.shifted(logits[:, sample.words], places)
+    places = sample.positions_of(targets, IGNORED)
+    shifted = sample.corrected(logits[:, sample.words], places)
     return F.cross_entropy(shifted, places, ignore_index=IGNORED)
 
 
@@ -70,7 +70,7 @@ def test_the_loss_is_its_definition(seed):
     logits = torch.randn(6, 12, dtype=torch.float64)
     targets = torch.tensor([0, 11, IGNORED, 3, 7, 7])
     sample = sampler.draw(targets)
-    drawn = sample.words[sample.shift > -1e3].tolist()
+    drawn = sample.words[sample.corrections > -1e3].tolist()
     expected = by_definition(logits, sample, sampler.probabilities, drawn, targets)
     loss = estimate(sample, logits, targets)
     assert float(loss) == pytest.approx(expected, rel=1e-6)

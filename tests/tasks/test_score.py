@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
-from autoquant.tasks.score import SCORES, Whole
+from autoquant.tasks.score import SCORES, FunctionScore
 
 OUTPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, -100, -100])
@@ -71,7 +71,7 @@ def test_a_function_sees_a_split_as_a_whole() -> None:
         return targets.max() - targets.min()
 
     halves = [((OUTPUTS[:5], OUTPUTS[:5]), TARGETS[:5]), ((OUTPUTS[5:], OUTPUTS[5:]), TARGETS[5:])]
-    assert Whole(spread, "spread", "minimize")(halves, F.cross_entropy) == 103.0
+    assert FunctionScore(spread, "spread", "minimize")(halves, F.cross_entropy) == 103.0
     ((outputs, targets),) = seen
     assert torch.equal(outputs[1], OUTPUTS)
     assert torch.equal(targets, TARGETS)

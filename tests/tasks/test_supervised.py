@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 import autoquant
 from autoquant.errors import UserError
 from autoquant.tasks.supervised import SupervisedTask
-from autoquant.training.loop import seed_everything
+from autoquant.training.device import seed_everything
 
 
 def samples(count: int = 30, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -12,21 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from autoquant.errors import Diverged, RunError, UserError
-from autoquant.graph.prepare import prepare
+from autoquant.errors import Diverged, UserError
 from autoquant.settings import Search, Training
-from autoquant.study.folder import Baseline, Study
+from autoquant.study.folder import BaselineRecord, Study
 from autoquant.tasks.language import LanguageTask, Window
-from autoquant.training.baseline import (
-    float_baseline,
-    float_model,
-    load_weights,
-    measure,
-    save_weights,
-    weights_file,
-)
-from autoquant.training.loop import score, seed_everything
-from tests.toys import language_model, language_task
+from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.device import seed_everything
+from autoquant.training.float_model import save_weights
+from autoquant.training.scoring import score
+from tests.toys import language_task
+from tests.training.runs import same_weights
 
 SETTINGS = Search(device="cpu", seed=3, baseline=Training(steps=8, scores=2))
 CPU = torch.device("cpu")
@@ -43,17 +38,12 @@ def study_of(path: Path, settings: Search = SETTINGS) -> Study:
 
 def baseline(
     study: Study, settings: Search = SETTINGS, task: Any = None
-) -> tuple[nn.Module, Baseline]:
-    return float_baseline(task or tiny_task(), settings, study, CPU, progress=False)
-
-
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    state = other.state_dict()
-    return all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+) -> tuple[nn.Module, BaselineRecord]:
+    return load_or_train_baseline(task or tiny_task(), settings, study, CPU, progress=False)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, nn.Module, Baseline]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, nn.Module, BaselineRecord]:
     study = study_of(tmp_path_factory.mktemp("trained") / "study")
     return study, *baseline(study)
 
@@ -69,7 +59,9 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- trained here ---------------------------------------------------------------------------------
 
 
-def test_a_new_one_is_trained_and_recorded(trained: tuple[Study, nn.Module, Baseline]) -> None:
+def test_a_new_one_is_trained_and_recorded(
+    trained: tuple[Study, nn.Module, BaselineRecord],
+) -> None:
     study, model, record = trained
     assert record.score == score(model, tiny_task(), "valid")
     assert (record.metric, record.direction) == ("perplexity", "minimize")
@@ -81,32 +73,30 @@ def test_a_new_one_is_trained_and_recorded(trained: tuple[Study, nn.Module, Base
     assert names == {"config.yaml", "baseline.safetensors", "baseline.json"}
 
 
-def test_it_did_learn(trained: tuple[Study, nn.Module, Baseline]) -> None:
+def test_it_did_learn(trained: tuple[Study, nn.Module, BaselineRecord]) -> None:
     seed_everything(SETTINGS.seed)
     untrained = tiny_task().build_model()
     assert trained[2].score < score(untrained, tiny_task(), "valid")
     assert not same_weights(untrained, trained[1])
 
 
-def test_sizes_by_hand(trained: tuple[Study, nn.Module, Baseline]) -> None:
+def test_sizes_by_hand(trained: tuple[Study, nn.Module, BaselineRecord]) -> None:
     words, embedding, hidden = len(tiny_task().corpus.vocabulary), 4, 8
     parameters = words * embedding + 4 * hidden * (embedding + hidden + 2) + words * (hidden + 1)
     assert (trained[2].parameters, trained[2].size_bytes) == (parameters, 4 * parameters)
 
 
-def test_buffers_count_in_bytes_but_not_as_parameters() -> None:
-    assert measure(nn.BatchNorm1d(3)) == (4 * 3 * 4 + 8, 6)
-
-
 @pytest.mark.usefixtures("no_training")
-def test_the_second_time_it_is_read(trained: tuple[Study, nn.Module, Baseline]) -> None:
+def test_the_second_time_it_is_read(trained: tuple[Study, nn.Module, BaselineRecord]) -> None:
     study, model, record = trained
     again, same = baseline(study)
     assert same == record
     assert same_weights(again, model)
 
 
-def test_same_seed_same_weights(trained: tuple[Study, nn.Module, Baseline], tmp_path: Path) -> None:
+def test_same_seed_same_weights(
+    trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
+) -> None:
     again, record = baseline(study_of(tmp_path / "again"))
     assert same_weights(again, trained[1])
     assert record.score == trained[2].score
@@ -132,12 +122,12 @@ class Interrupted(LanguageTask):
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_an_interrupted_one_goes_on(
     stop: int,
-    trained: tuple[Study, nn.Module, Baseline],
+    trained: tuple[Study, nn.Module, BaselineRecord],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # a checkpoint after every step
-    monkeypatch.setattr("autoquant.training.loop.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", -1.0)
     study = study_of(tmp_path / "study")
     task = Interrupted(tiny_task().corpus, **OPTIONS, embedding=4, hidden=8, dropout=0.2)
     task.stop = stop
@@ -159,7 +149,9 @@ def test_an_interrupted_one_goes_on(
 
 
 def test_stopped_between_weights_and_record(
-    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Study, nn.Module, BaselineRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -181,7 +173,7 @@ def test_stopped_between_weights_and_record(
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize("source", ["file", "study"])
 def test_pretrained(
-    source: str, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+    source: str, trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
 ) -> None:
     origin = trained[0].baseline_file if source == "file" else trained[0].path
     settings = replace(SETTINGS, pretrained=str(origin), seed=9)
@@ -233,7 +225,7 @@ STRANGERS = [another_models, one_tensor_short, one_tensor_more]
 
 @pytest.mark.parametrize("damage", [*DAMAGES, *STRANGERS], ids=lambda each: each.__name__)
 def test_files_that_are_refused(
-    damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+    damage: Any, trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
 ) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(trained[0].baseline_file.read_bytes())
@@ -253,7 +245,7 @@ def test_files_that_are_refused(
 
 @pytest.mark.parametrize("damage", [truncated, another_models], ids=lambda each: each.__name__)
 def test_a_baseline_that_was_damaged_since(
-    damage: Any, trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+    damage: Any, trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
 ) -> None:
     study = study_of(tmp_path / "study")
     for name in ("baseline.json", "baseline.safetensors"):
@@ -267,7 +259,7 @@ def test_a_baseline_that_was_damaged_since(
 
 
 def test_weights_that_are_gone_are_made_anew(
-    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+    trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
 ) -> None:
     study = study_of(tmp_path / "study")
     study.baseline_record.write_bytes(trained[0].baseline_record.read_bytes())
@@ -278,63 +270,13 @@ def test_weights_that_are_gone_are_made_anew(
 
 
 def test_weights_made_anew_must_score_the_same(
-    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path
+    trained: tuple[Study, nn.Module, BaselineRecord], tmp_path: Path
 ) -> None:
     study = study_of(tmp_path / "study")
     study.write_baseline(replace(trained[2], score=1.01 * trained[2].score))
     with pytest.raises(UserError, match=r"must score .* when it is made anew, got"):
         baseline(study)
     assert not study.baseline_file.exists()
-
-
-@pytest.mark.parametrize("name", ["nothing", "folder"])
-def test_weights_that_are_not_there(name: str, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="safetensors file or a study with") as raised:
-        weights_file(tmp_path / name)
-    assert name in str(raised.value)
-
-
-# --- weights on disk ------------------------------------------------------------------------------
-
-
-def test_weights_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    model, other = language_model(seed=1), language_model(seed=2)
-    assert not same_weights(model, other)
-    save_weights(model, path)
-    load_weights(other, path)
-    assert same_weights(model, other)
-
-
-class Shared(nn.Module):
-    """Its decoder and its embedding are one tensor."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.embedding = nn.Embedding(5, 4)
-        self.decoder = nn.Linear(4, 5)
-        self.decoder.weight = self.embedding.weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.decoder(self.embedding(tokens))
-
-
-def test_shared_weights_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    model, other = Shared(1), Shared(2)
-    save_weights(model, path)
-    load_weights(other, path)
-    assert same_weights(model, other)
-    assert other.decoder.weight is other.embedding.weight
-
-
-def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(RunError) as raised:
-        save_weights(language_model(), tmp_path / "nowhere" / "weights.safetensors")
-    assert "No such file or directory" in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 def test_a_baseline_that_diverges(tmp_path: Path) -> None:
@@ -374,7 +316,9 @@ def test_half_precision_is_trained_in_float32(
     dtype: torch.dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = narrow_task(dtype)
-    model, record = float_baseline(task, SETTINGS, study_of(tmp_path / "s"), CPU, progress=True)
+    model, record = load_or_train_baseline(
+        task, SETTINGS, study_of(tmp_path / "s"), CPU, progress=True
+    )
     name = str(dtype).removeprefix("torch.")
     line = f"the model is in {name}: it is trained, and counted, in float32\n"
     assert capsys.readouterr().out == line
@@ -391,29 +335,17 @@ def test_double_precision_stays(tmp_path: Path) -> None:
     assert record.size_bytes == 8 * record.parameters
 
 
-def test_a_model_of_half_precision_takes_its_old_inputs() -> None:
-    class Half:
-        own = nn.Linear(3, 2).half()
-
-        def build_model(self) -> nn.Module:
-            return self.own
-
-    task: Any = Half()
-    model = float_model(task)
-    inputs = torch.ones(4, 3, dtype=torch.float16)
-    assert model(inputs).dtype == prepare(model)(inputs).dtype == torch.float32
-    assert task.own.weight.dtype == torch.float16
-
-
 @pytest.mark.usefixtures("no_training")
 def test_pretrained_weights_in_half_precision(
-    trained: tuple[Study, nn.Module, Baseline], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Study, nn.Module, BaselineRecord],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "half.safetensors"
     save_file({k: v.half() for k, v in load_file(trained[0].baseline_file).items()}, path)
     settings = replace(SETTINGS, pretrained=str(path))
     study = study_of(tmp_path / "study", settings)
-    model, record = float_baseline(tiny_task(), settings, study, CPU, progress=True)
+    model, record = load_or_train_baseline(tiny_task(), settings, study, CPU, progress=True)
     assert capsys.readouterr().out == f"the weights in '{path}' are in float16: made float32\n"
     assert {each.dtype for each in model.parameters()} == {torch.float32}
     assert record.score == pytest.approx(trained[2].score, rel=1e-2)

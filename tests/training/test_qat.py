@@ -15,10 +15,12 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import Grid
-from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import qat
+from autoquant.training.activations import scale_dropout
 from autoquant.training.loop import train
 from autoquant.training.qat import (
     CALIBRATION_BATCHES,
@@ -67,7 +69,7 @@ def levels_of(weight: Tensor, quantizer: WeightQuantizer, original: Tensor) -> T
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_weights_are_on_their_grids(scheme: str, bits: int) -> None:
-    """Also after training moved both weights and step sizes; 1e-3 steps for float32 division."""
+    """Also after training moved both weights and scales; 1e-3 steps for float32 division."""
     source = toys.stack(cell="LSTM", layers=2, bidirectional=True)
     model, network = built(source, LayerChoice(bits, 8), SCHEMES[scheme], steps=3)
     kind = SCHEMES[scheme].grid
@@ -329,7 +331,7 @@ def test_calibration_keeps_weights_and_gradients_alone() -> None:
 
 
 def grow(model: nn.Module, times: float) -> None:
-    """Every float weight and bias becomes that many times as large; step sizes stay."""
+    """Every float weight and bias becomes that many times as large; scales stay."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.endswith("log_scale"):
@@ -365,7 +367,7 @@ def test_recalibration_is_a_new_start(rule: str) -> None:
 
 
 def test_recalibration_of_bit_rnn_changes_nothing() -> None:
-    """Its step sizes follow from the weights, or are of the unit range."""
+    """Its scales follow from the weights, or are of the unit range."""
     source = toys.stack()
     model, _ = built(source, LayerChoice(4, 4), Scheme.bit_rnn())
     before = {name: each.clone() for name, each in model.state_dict().items()}
@@ -448,14 +450,14 @@ def test_candidate_is_checked_after_widening(monkeypatch: pytest.MonkeyPatch) ->
     source = toys.stack()
     model, network = prepared(source)
     task = RegressionTask(source, torch.randn(6, 3, 5))
-    from autoquant.graph import widen
+    from autoquant.graph import parameter_growth
 
-    grow = widen._grow_rows
+    grow = parameter_growth._grow_rows
 
     def wrong(*arguments: Any) -> Tensor:
         return grow(*arguments) * 1.5
 
-    monkeypatch.setattr(widen, "_grow_rows", wrong)
+    monkeypatch.setattr(parameter_growth, "_grow_rows", wrong)
     plan = plan_of(network, rnn__l0=1.5)
     with pytest.raises(RunError, match="must compute the same"):
         build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)
@@ -476,7 +478,7 @@ def test_dropout_is_scaled_wherever_a_module_has_it():
             self.linear.input_keep = 0.6
 
     model = Model()
-    qat.scale_dropout(model, 0.5)
+    scale_dropout(model, 0.5)
     assert (model.first.p, model.flat.p) == (0.2, 0.1)
     assert (model.rnn.dropout, model.attention.dropout) == (0.25, 0.05)
     assert model.linear.input_keep == pytest.approx(0.8)
@@ -493,7 +495,7 @@ def test_training_without_dropout_is_the_same_whatever_the_random_state():
         candidate = qat.build_candidate(
             model, network, plan, Scheme(), task, method="split", seed=0
         )
-        qat.scale_dropout(candidate, share)
+        scale_dropout(candidate, share)
         candidate.train()
         batch = next(task.batches(0))
         losses[share] = {float(task.loss(candidate, batch, None)[0].detach()) for _ in range(3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -10,31 +11,44 @@ from typing import Any
 
 import torch
 
-_PACKAGE = Path(__file__).resolve().parents[2]
-_OTHERS = (
-    str(Path(torch.__file__).resolve().parent),
-    *(str(_PACKAGE / folder) for folder in ("graph", "layers", "kernels")),
-    "<",
+PACKAGE = Path(__file__).resolve().parents[2]
+MODEL_FOLDERS = ("tasks",)
+"""Folders of this package whose models are traced like a user's: their lines are named."""
+
+_MODELS = tuple(f"{PACKAGE / folder}{os.sep}" for folder in MODEL_FOLDERS)
+_NOT_MODELS = (
+    f"{PACKAGE}{os.sep}",
+    str(Path(torch.__file__).resolve().parent),  # also torchvision and others that begin so
+    "<",  # code that has no file
 )
 
 
+def _is_users(file: str) -> bool:
+    """Whether a file may hold a model: it is not of torch, and not of this package's machinery."""
+    return file.startswith(_MODELS) or not file.startswith(_NOT_MODELS)
+
+
 def running(until: CodeType) -> str:
-    """The user's line that is running, as "model.py:12"; nothing where only torch's modules run.
+    """The user's line that is running, as "model.py:12"; empty where only torch's modules run.
 
     Args:
-        until: the function that called the model.
+        until: code of the function that called the model; callers above it are not looked at.
     """
     frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code is not until:
-        if not frame.f_code.co_filename.startswith(_OTHERS):
+        if _is_users(frame.f_code.co_filename):
             return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
 
 
 def raised(error: Exception) -> str:
-    """The user's line that raised an error."""
+    """The user's line that raised an error, as "model.py:12"; empty where there is none.
+
+    Args:
+        error: as it was caught, with its traceback.
+    """
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_OTHERS):
+        if _is_users(frame.filename):
             return f"{Path(frame.filename).name}:{frame.lineno}"
     return ""

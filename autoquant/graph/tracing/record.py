@@ -1,14 +1,14 @@
 """What a model did with one input: calls of its known layers, and operations, in order.
 
-The model runs as it is, eagerly, on example inputs: whatever its forward pass does in Python, it is
-followed. torch.fx cannot go through loops and branches on values, torch.export through packed
+The model runs as it is, eagerly, on example inputs: whatever its forward pass does in Python is
+recorded. torch.fx cannot go through loops and branches on values, torch.export through packed
 sequences and lengths read from data; neither is needed, since widths do not depend on the data.
 Where the forward pass does branch on data, that is recorded too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import CodeType
@@ -30,10 +30,12 @@ _READS = {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__inde
 
 @dataclass(eq=False)
 class Ref:
-    """Stands for a tensor that the model made or was given.
+    """A reference to a tensor that the model was given or computed; the tensor is not kept.
 
     Attributes:
-        base: the tensor that it is a view of.
+        shape: the tensor's.
+        dtype: the tensor's.
+        base: of the tensor that it is a view of, if it is one.
     """
 
     shape: tuple[int, ...]
@@ -43,30 +45,54 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One thing that happened.
+    """One call of a layer or of an operation.
 
     Attributes:
-        target: a layer's name, or "aten.add", "dropout", "read", "output".
-        layer: whether it was a known layer that was called.
-        given: arguments by position, with a Ref in place of each tensor.
-        named: arguments by name.
-        result: what came back, in the same way.
-        where: the line of the user's code, as "model.py:12".
+        target: a layer's name, an operation ("aten.add"), or "dropout" (of probability ``args[1]``,
+            which leaves no operation in eval mode), "read" (of a value, by Python) and "output".
+        layer: whether ``target`` is a known layer.
+        args: arguments by position, with a Ref in place of each tensor.
+        kwargs: arguments by name, in the same way.
+        result: what was returned, in the same way.
+        where: the line of the user's code, as "model.py:12"; empty where there is none.
+        writes: tensors that it wrote into, and those that they are views of.
+        pointwise: whether ATen tags the operation as working entry by entry.
     """
 
     target: str
     layer: bool
-    given: tuple[Any, ...]
-    named: Mapping[str, Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
     result: Any
     where: str
     writes: tuple[Ref, ...] = ()
     pointwise: bool = False
 
+    @property
+    def name(self) -> str:
+        """The target; for an operation of ATen without its namespace."""
+        return self.target.removeprefix("aten.")
+
+    @property
+    def operands(self) -> list[Ref]:
+        """All tensors that were given, by position and then by name."""
+        return refs_in((self.args, dict(self.kwargs)))
+
+    @property
+    def results(self) -> list[Ref]:
+        """All tensors that were returned."""
+        return refs_in(self.result)
+
 
 @dataclass
 class Record:
-    """All calls of one forward pass, and the tensors that it began with."""
+    """What happened in one forward pass.
+
+    Attributes:
+        calls: in order.
+        inputs: tensors that the model was given.
+        called: names of the known layers that were called.
+    """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
@@ -74,26 +100,32 @@ class Record:
 
     def live(self) -> list[Call]:
         """The calls that the output, or a branch, depends on."""
-        wanted: set[Ref] = set()
-        kept = []
+        needed: set[Ref] = set()
+        live = []
         for call in reversed(self.calls):
-            made = {*refs_in(call.result), *call.writes}
-            if call.target in ("output", "read") or made & wanted:
-                wanted.update(refs_in((call.given, dict(call.named))))
-                kept.append(call)
-        return kept[::-1]
+            changed = {*call.results, *call.writes}
+            if call.target in ("output", "read") or changed & needed:
+                needed.update(call.operands)
+                live.append(call)
+        return live[::-1]
 
 
 def refs_in(tree: Any) -> list[Ref]:
-    """The Refs of a tree of arguments."""
+    """The Refs of a tree of arguments, in pytree's order.
+
+    Args:
+        tree: nested tuples, lists and dictionaries.
+    """
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Ref)]
 
 
 @torch.no_grad()
 def record(model: nn.Module, inputs: tuple[Any, ...], leaves: Mapping[str, nn.Module]) -> Record:
-    """Run a model in eval mode and write down what it does.
+    """Run a model in eval mode and record what it does.
 
     Args:
+        model: a prepared model.
+        inputs: positional arguments of one forward pass, on the model's device.
         leaves: known layers by name; each call of one is one entry, its inside is not recorded.
     """
     recorder = _Recorder()
@@ -114,29 +146,47 @@ def record(model: nn.Module, inputs: tuple[Any, ...], leaves: Mapping[str, nn.Mo
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors of a model's output, also inside objects that hold them as attributes."""
-    found = []
+    """All tensors of a model's output, in pytree's order.
+
+    Args:
+        value: a tree of tensors. Of an object that pytree does not know, such as a user's own
+            output class, the attributes are searched.
+    """
+    tensors = []
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
-            found.append(leaf)
+            tensors.append(leaf)
         elif hasattr(leaf, "__dict__") and not isinstance(leaf, type | nn.Module):
-            found += tensors_in(dict(vars(leaf)))
-    return found
+            tensors += tensors_in(dict(vars(leaf)))
+    return tensors
 
 
-_RUN: CodeType = record.__wrapped__.__code__  # type: ignore[attr-defined]
+_RECORD: CodeType = record.__wrapped__.__code__  # type: ignore[attr-defined]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation below autograd, and calls of the layers it watches."""
+    """Sees every operation below autograd, and calls of the layers it watches.
+
+    Attributes:
+        record: what has been seen so far.
+        depth: how many known layers are running, one inside another.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.record = Record()
-        self.depth = 0  # inside how many known layers
-        self._known: Any = WeakTensorKeyDictionary()
+        self.depth = 0
+        self._refs: Any = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and record it, unless a known layer runs it.
+
+        Args:
+            func: the operation with its overload.
+            types: of the tensors given; unused.
+            args: by position.
+            kwargs: by name.
+        """
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if self.depth == 0:
@@ -144,56 +194,108 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _note_operation(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        schema = func._schema.arguments
-        given = [*args, *(kwargs.get(each.name) for each in schema[len(args) :])]
-        written, base = [], None
-        for argument, value in zip(schema, given, strict=False):
+        """Record an operation, what it wrote into, and what its results are views of.
+
+        Args:
+            func: the operation with its overload.
+            args: by position.
+            kwargs: by name.
+            result: what it returned.
+        """
+        writes, base = self._written_and_viewed(func._schema.arguments, args, kwargs)
+        for tensor in tensors_in(result):
+            ref = self._ref(tensor)
+            if not writes and base is not None and ref is not base:
+                ref.base = base
+        name = f"{func.namespace}.{func._schema.name.split('::')[1]}"
+        pointwise = torch.Tag.pointwise in func.tags
+        self.note(name, args, kwargs, result, writes=writes, pointwise=pointwise)
+
+    def _written_and_viewed(
+        self, schema: Sequence[Any], args: Any, kwargs: Any
+    ) -> tuple[tuple[Ref, ...], Ref | None]:
+        """Which arguments are written into (with what they are views of), and which is viewed.
+
+        Args:
+            schema: the operation's arguments, with what ATen knows of aliases.
+            args: by position.
+            kwargs: by name.
+        """
+        values = [*args, *(kwargs.get(argument.name) for argument in schema[len(args) :])]
+        written: list[Ref] = []
+        base: Ref | None = None
+        for argument, value in zip(schema, values, strict=False):
             if argument.alias_info is not None and isinstance(value, Tensor):
-                ref = self.refs(value)
+                ref = self._ref(value)
                 if argument.alias_info.is_write:
                     written += [ref] if ref.base is None else [ref, ref.base]
                 base = base or ref.base or ref
-        writes = bool(written)
-        for each in tensors_in(result):
-            made = self.refs(each)
-            if not writes and base is not None and made is not base:
-                made.base = base
-        name = f"{func.namespace}.{func._schema.name.split('::')[1]}"
-        pointwise = torch.Tag.pointwise in func.tags
-        self.note(name, args, kwargs, result, writes=tuple(written), pointwise=pointwise)
+        return tuple(written), base
 
-    def note(self, target: str, args: Any, kwargs: Any, result: Any, **facts: Any) -> None:
-        """Write a call down."""
-        layer = facts.pop("layer", False)
-        given, named, made = self.refs((tuple(args), dict(kwargs), result))
+    def note(
+        self,
+        target: str,
+        args: Any,
+        kwargs: Any,
+        result: Any,
+        *,
+        layer: bool = False,
+        writes: tuple[Ref, ...] = (),
+        pointwise: bool = False,
+    ) -> None:
+        """Record a call; its fields are those of ``Call``, with tensors.
+
+        Args:
+            target: see ``Call``.
+            args: by position.
+            kwargs: by name.
+            result: what was returned.
+            layer: see ``Call``.
+            writes: see ``Call``.
+            pointwise: see ``Call``.
+        """
+        call_args, call_kwargs, call_result = self.refs((tuple(args), dict(kwargs), result))
+        where = lines.running(_RECORD)
         self.record.calls.append(
-            Call(target, layer, given, named, made, lines.running(_RUN), **facts)
+            Call(target, layer, call_args, call_kwargs, call_result, where, writes, pointwise)
         )
 
     def refs(self, tree: Any) -> Any:
-        """The same tree with a Ref for each tensor; packed sequences are their data."""
-        return pytree.tree_map(self._stand_in, tree, is_leaf=_is_packed)
+        """The same tree with a Ref for each tensor, and for each packed sequence that of its data.
 
-    def _stand_in(self, leaf: Any) -> Any:
+        Args:
+            tree: of arguments or results.
+        """
+        return pytree.tree_map(self._replace, tree, is_leaf=_is_packed)
+
+    def _replace(self, leaf: Any) -> Any:
         if _is_packed(leaf):
             return self._ref(leaf.data)
         return self._ref(leaf) if isinstance(leaf, Tensor) else leaf
 
     def _ref(self, tensor: Tensor) -> Ref:
-        if tensor not in self._known:
-            self._known[tensor] = Ref(tuple(tensor.shape), tensor.dtype)
-        ref: Ref = self._known[tensor]
+        """The one Ref of a tensor."""
+        if tensor not in self._refs:
+            self._refs[tensor] = Ref(tuple(tensor.shape), tensor.dtype)
+        ref: Ref = self._refs[tensor]
         return ref
 
     @contextmanager
     def watching(self, name: str, module: nn.Module) -> Iterator[None]:
+        """Record the calls of a known layer, and not what it does inside.
+
+        Args:
+            name: the layer's.
+            module: the layer.
+        """
+
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             self.depth += 1
 
         def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
             self.depth -= 1
             if self.depth == 0:
-                result = pytree.tree_map_only(Tensor, _apart(args, kwargs), result)
+                result = pytree.tree_map_only(Tensor, _distinct(args, kwargs), result)
                 self.record.called.add(name)
                 self.note(name, args, kwargs, result, layer=True)
             return result
@@ -213,20 +315,33 @@ def _is_packed(value: Any) -> bool:
     return isinstance(value, PackedSequence)
 
 
-def _apart(args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:
-    """A layer may return what it was given: that is another value then."""
-    given = {id(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+def _distinct(args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:
+    """Makes a new tensor of one that a layer was given and returns: that is another value."""
+    leaves = pytree.tree_leaves((args, kwargs))
+    given = {id(leaf) for leaf in leaves if isinstance(leaf, Tensor)}
     return lambda tensor: tensor.view_as(tensor) if id(tensor) in given else tensor
 
 
 class _Functions(TorchFunctionMode):
-    """Sees what leaves no trace below: dropout in eval mode, and values read by Python."""
+    """Sees what leaves no operation: dropout in eval mode, and values that Python reads.
+
+    Args:
+        recorder: takes the calls.
+    """
 
     def __init__(self, recorder: _Recorder) -> None:
         super().__init__()
         self._recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, and record it where it is one of those.
+
+        Args:
+            func: the function.
+            types: of the tensors given; unused.
+            args: by position.
+            kwargs: by name.
+        """
         kwargs = kwargs or {}
         if self._recorder.depth:
             return func(*args, **kwargs)
@@ -237,6 +352,12 @@ class _Functions(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _dropout(self, input: Tensor, p: float = 0.5, *_: Any, **__: Any) -> Tensor:
+        """Dropout in eval mode, recorded; arguments as ``torch.nn.functional.dropout``.
+
+        Args:
+            input: any shape.
+            p: probability.
+        """
         result = input.view_as(input)
         self._recorder.note("dropout", (input, p), {}, result)
         return result

@@ -1,7 +1,8 @@
-"""Units: which entries of which axes are one and the same unit, and which only grow together.
+"""Units: which entries of which axes can only grow together.
 
-Every entry of a layer's output is a unit with a number. Adding two values makes their units one.
-Some units can only be duplicated together, as all of an attention head's: they are bound.
+Every entry of a layer's output is a unit with a number. Units are bound where one cannot be
+duplicated without the other: two that are added to each other, or all those of an attention head.
+Bound units form an equivalence class.
 """
 
 from __future__ import annotations
@@ -12,88 +13,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoquant.graph.tracing.disjoint_sets import NONE, DisjointSets
+
 Ids = NDArray[np.int64]
 """Numbers of units along some axes of a value; NONE where an entry is no unit. Broadcasts against
 the value's shape: axes along which the unit does not change have size 1."""
 
-NONE = -1
+__all__ = ["NONE", "Ids", "Units", "varies"]
 
 
-class _Forest:
-    """Disjoint sets of whole numbers; each is known by its smallest member."""
+def varies(ids: Ids, axis: int) -> bool:
+    """Whether units change along an axis.
 
-    def __init__(self) -> None:
-        self.parents = np.empty(0, dtype=np.int64)
-
-    def grow(self, count: int) -> None:
-        self.parents = np.concatenate(
-            [self.parents, np.arange(len(self.parents), len(self.parents) + count)]
-        )
-
-    def roots(self, ids: Ids) -> Ids:
-        """The set of each; NONE stays NONE."""
-        at = np.where(ids == NONE, 0, ids)
-        while len(self.parents) and not np.array_equal(up := self.parents[at], at):
-            at = up
-        return np.where(ids == NONE, NONE, at)
-
-    def join(self, one: Ids, other: Ids) -> None:
-        """Make pairs of members one set each."""
-        pairs = np.stack([self.roots(one), self.roots(other)], -1).reshape(-1, 2)
-        pairs = np.unique(pairs[(pairs[:, 0] != pairs[:, 1]) & (pairs >= 0).all(1)], axis=0)
-        for first, second in pairs.tolist():
-            low, high = sorted((self._root(first), self._root(second)))
-            self.parents[high] = low
-
-    def _root(self, member: int) -> int:
-        parents = self.parents
-        while (up := int(parents[member])) != member:
-            parents[member] = parents[up]
-            member = up
-        return member
+    Args:
+        ids: the units of a value.
+        axis: counted from either end.
+    """
+    return bool(ids.shape[axis] > 1)
 
 
 class Units:
-    """All units of a model, and why some of them cannot grow."""
+    """All units of a model, which of them are bound, and why some cannot grow."""
 
     def __init__(self) -> None:
-        self._same = _Forest()
-        self._bound = _Forest()
-        self._frozen: dict[int, str] = {}
+        self._bound = DisjointSets()
+        self._frozen: dict[int, str] = {}  # the reason of each unit that cannot grow
 
-    def fresh(self, count: int) -> Ids:
-        """Numbers of new units."""
-        first = len(self._same.parents)
-        self._same.grow(count)
-        self._bound.grow(count)
-        return np.arange(first, first + count)
+    def add(self, count: int) -> Ids:
+        """Numbers of new units, [count].
 
-    def unite(self, one: Ids, other: Ids) -> None:
-        """Make units one, pair by pair; the shapes broadcast."""
-        first, second = np.broadcast_arrays(one, other)
-        self._same.join(first, second)
-        self._bound.join(first, second)
+        Args:
+            count: how many.
+        """
+        return self._bound.add(count)
 
-    def bind(self, lines: Ids) -> None:
-        """Let the units of each line (the last axis) only grow together."""
-        known = np.where(lines == NONE, lines.max(-1, keepdims=True), lines)
-        self._bound.join(known, np.broadcast_to(known[..., :1], known.shape))
+    def bind(self, first: Ids, second: Ids) -> None:
+        """Bind units pair by pair.
 
-    def bind_pairs(self, one: Ids, other: Ids) -> None:
-        """Let pairs of units only grow together; the shapes broadcast."""
-        self._bound.join(*np.broadcast_arrays(one, other))
+        Args:
+            first: one unit of each pair; pairs with NONE are left out.
+            second: the other one; the shapes broadcast.
+        """
+        self._bound.join(*np.broadcast_arrays(first, second))
+
+    def bind_lines(self, lines: Ids) -> None:
+        """Bind all units of each line.
+
+        Args:
+            lines: [..., units of a line]; NONE is left out.
+        """
+        units = np.where(lines == NONE, lines.max(-1, keepdims=True), lines)
+        self.bind(units, units[..., :1])
 
     def freeze(self, ids: Any, reason: str) -> None:
-        """Say why units cannot grow; the first reason counts."""
+        """Say why units cannot grow; the first reason counts.
+
+        Args:
+            ids: of any shape; NONE is left out.
+            reason: follows a layer's name in messages ("feeds the model's output").
+        """
         for unit in np.unique(ids).tolist():
             if unit != NONE:
                 self._frozen.setdefault(unit, reason)
 
     def frozen(self) -> Iterator[tuple[int, str]]:
-        """Bound sets that cannot grow, and why, first reasons first."""
+        """Equivalence classes that cannot grow, and why, first reasons first."""
         for unit, reason in self._frozen.items():
-            yield int(self.atoms(np.array([unit]))[0]), reason
+            yield self._bound.smallest_of(unit), reason
 
-    def atoms(self, ids: Ids) -> Ids:
-        """The bound set of each unit: what can only be duplicated as a whole."""
-        return self._bound.roots(ids)
+    def classes(self, ids: Ids) -> Ids:
+        """The equivalence class of each unit, which can only be duplicated as a whole.
+
+        Args:
+            ids: of any shape; NONE stays NONE.
+
+        Returns:
+            The smallest unit of each class.
+        """
+        return self._bound.smallest(ids)

@@ -1,4 +1,4 @@
-"""What is known of a value while a recorded forward pass is followed."""
+"""What is known of a tensor while units are propagated through a recorded forward pass."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from autoquant.graph.tracing.units import Ids
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor on its way through the model.
+    """Facts about one tensor of the forward pass.
 
     Attributes:
         ids: the units it is made of (see units.Ids); None where there are none.
-        uniform: the same number everywhere (zeros, ones): it goes with any units.
-        dropout: the probability of the dropout that it comes out of.
-        state: a recurrent state [L*D, ..., W] that nothing has looked into yet.
-        data: whether it follows from float inputs.
+        uniform: whether it is one number everywhere (zeros, ones): it combines with any units.
+        dropout: probability of the dropout that it is the result of; 0 without one.
+        state: whether it is a recurrent state [L*D, ..., W] that no operation has read yet.
+        data: whether it depends on float inputs of the model.
     """
 
     ids: Ids | None = None
@@ -25,11 +25,10 @@ class Value:
     state: bool = False
     data: bool = False
 
-    def moved(self, ids: Ids | None) -> Value:
-        """The same numbers in other places."""
+    def with_ids(self, ids: Ids | None) -> Value:
+        """The same value after its entries have moved.
+
+        Args:
+            ids: the units at the new places.
+        """
         return replace(self, ids=ids, state=False)
-
-
-def varies(ids: Ids, axis: int) -> bool:
-    """Whether units change along an axis."""
-    return bool(ids.shape[axis] > 1)

@@ -1,11 +1,11 @@
-"""The looped engine on CUDA, its passes recorded: a loop over time becomes one launch.
+"""The torch loop on CUDA with recorded passes: a loop over time becomes one launch.
 
-Over 35 steps a pass is hundreds of small kernels, and launching them takes longer than they do.
-A pass is recorded when its shapes come for the third time; others run as they are. What torch may
-be told about its products (TF32, say) is recorded with it.
+A pass over 35 time steps is hundreds of small kernels, and launching them takes longer than running
+them. A pass is recorded when its shapes come for the third time; before that it runs as it is. What
+torch is told about its products (TF32, say) is recorded with it.
 
-No CUDA device was at hand when this was written: nothing here was timed, and recording itself was
-never run (see recording).
+This has never run on a CUDA device and nothing here was timed, so it is off by default:
+AUTOQUANT_CUDA_GRAPHS=1 turns it on.
 """
 
 from __future__ import annotations
@@ -19,24 +19,34 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
-from autoquant.kernels.recurrent import torch_loop
-from autoquant.kernels.recurrent.cell import State
-from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, SavedTensors
+from autoquant.kernels.recurrent.engine import (
+    BackwardOperands,
+    Engine,
+    ForwardResult,
+    Gradients,
+    Job,
+    Operands,
+    SavedTensors,
+)
 from autoquant.kernels.recurrent.recording import CudaGraphs, Flat, Graphs, Recording, Work
+from autoquant.kernels.recurrent.registry import engine
+from autoquant.kernels.recurrent.torch_loop import TORCH_LOOP, torch_loop_engine
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "AUTOQUANT_CUDA_GRAPHS"  # 0: never record
-FEWEST_STEPS = 4  # of fewer there is little to save
+VARIABLE = "AUTOQUANT_CUDA_GRAPHS"  # 1: record passes on CUDA
+MIN_STEPS = 4  # time steps; shorter loops have few launches to save
 PLAIN_RUNS = 2  # of the same shapes, before they are recorded
-MOST_RECORDINGS = 16  # each holds the memory of a pass
-MOST_COUNTED = 1024  # shapes whose runs are counted
+MAX_RECORDINGS = 16  # each holds the memory of a pass
+MAX_COUNTED = 1024  # shapes whose runs are counted
 
 
 class CudaGraphLoop:
-    """An Engine: the looped one, from recordings where there are some."""
+    """An Engine: the torch loop, replayed from recordings where there are some.
+
+    Args:
+        graphs: records passes.
+    """
 
     def __init__(self, graphs: Graphs) -> None:
         self._graphs: Graphs | None = graphs  # None after a failure
@@ -44,106 +54,124 @@ class CudaGraphLoop:
         self._recordings: OrderedDict[Hashable, Recording] = OrderedDict()
         self._lock = threading.Lock()  # autograd runs backward in a thread of its own
 
-    def forward(
-        self,
-        job: Job,
-        projected: Tensor,
-        recurrent: Tensor,
-        candidate_bias: Tensor | None,
-        state: State,
-        scale: Tensor | None,
-    ) -> tuple[Tensor, State, SavedTensors]:
-        """See Engine."""
-        given = projected, recurrent, candidate_bias, scale, *state
-        hidden, *rest = self._run(_forward, job, given)
-        return hidden, tuple(rest[: len(state)]), tuple(rest[len(state) :])
+    def forward(self, job: Job, operands: Operands) -> ForwardResult:
+        """See ``Engine.forward``."""
+        hidden, *rest = self._run(_forward, job, operands.flat())
+        parts = len(operands.state)
+        return ForwardResult(hidden, tuple(rest[:parts]), tuple(rest[parts:]))
 
-    def backward(
-        self,
-        job: Job,
-        tape: SavedTensors,
-        recurrent: Tensor,
-        candidate_bias: Tensor | None,
-        scale: Tensor | None,
-        grad_hidden: Tensor,
-        grad_last: State,
-    ) -> Gradients:
-        """See Engine."""
-        given = grad_hidden, recurrent, candidate_bias, scale, *grad_last, *tape
-        projected, product, grad_scale, *state = self._run(_backward, job, given)
+    def backward(self, job: Job, operands: BackwardOperands, saved: SavedTensors) -> Gradients:
+        """See ``Engine.backward``."""
+        recurrent, candidate_bias, scale, grad_hidden, grad_last = operands
+        tensors = grad_hidden, recurrent, candidate_bias, scale, *grad_last, *saved
+        projected, product, grad_scale, *state = self._run(_backward, job, tensors)
         return Gradients(projected, product, tuple(state), grad_scale)
 
-    def _run(self, work: Work, job: Job, given: Flat) -> Flat:
-        job = replace(job, coding=None)  # the loop needs none, and its tensor cannot be compared
-        with self._lock:
-            recording = self._recording(work, job, given)
-            if recording is not None:
-                return recording(given)
-        return work(job, *given)
+    def _run(self, work: Work, job: Job, tensors: Flat) -> Flat:
+        """The results of a pass, replayed where it was recorded.
 
-    def _recording(self, work: Work, job: Job, given: Flat) -> Recording | None:
-        """What was recorded of such a pass, perhaps just now."""
-        device = given[0].device
-        if any(each is not None and each.device != device for each in given):
-            return None  # a number that stays on the CPU would be recorded with the pass
+        Args:
+            work: ``_forward`` or ``_backward``.
+            job: what is computed.
+            tensors: arguments of ``work``, the first one not None.
+        """
+        job = replace(job, weight_params=None)  # the loop needs none, and tensors cannot be keys
+        with self._lock:
+            recording = self._recording(work, job, tensors)
+            if recording is not None:
+                return recording(tensors)
+        return work(job, *tensors)
+
+    def _recording(self, work: Work, job: Job, tensors: Flat) -> Recording | None:
+        """The recording of such a pass, perhaps a new one.
+
+        Args:
+            work: as in ``_run``.
+            job: as in ``_run``.
+            tensors: as in ``_run``.
+        """
+        device = tensors[0].device
+        if any(tensor is not None and tensor.device != device for tensor in tensors):
+            return None  # a number on the CPU would be recorded with the pass
         place = None if self._graphs is None else self._graphs.place(device)
         if place is None:
             return None
-        shapes = tuple(None if each is None else (each.shape, each.dtype) for each in given)
+        shapes = tuple(
+            None if tensor is None else (tensor.shape, tensor.dtype) for tensor in tensors
+        )
         key = work, job, shapes, device, place
-        if key not in self._recordings and self._again(key):
-            self._record(key, partial(work, job), given)
+        if key not in self._recordings and self._count(key) > PLAIN_RUNS:
+            self._record(key, partial(work, job), tensors)
         if key not in self._recordings:
             return None
         self._recordings.move_to_end(key)
         return self._recordings[key]
 
-    def _again(self, key: Hashable) -> bool:
-        """Whether such a pass has run often enough to be recorded; counts it."""
+    def _count(self, key: Hashable) -> int:
+        """How often such a pass has run, this time included."""
         runs = self._runs[key] = self._runs.pop(key, 0) + 1
-        _shorten(self._runs, MOST_COUNTED)
-        return runs > PLAIN_RUNS
+        _limit(self._runs, MAX_COUNTED)
+        return runs
 
-    def _record(self, key: Hashable, work: Work, given: Flat) -> None:
+    def _record(self, key: Hashable, work: Work, tensors: Flat) -> None:
+        """Record a pass; after a failure nothing is recorded any more.
+
+        Args:
+            key: of the recording.
+            work: the pass.
+            tensors: its arguments.
+        """
         assert self._graphs is not None
-        _shorten(self._recordings, MOST_RECORDINGS - 1)  # before: its memory is wanted now
+        _limit(self._recordings, MAX_RECORDINGS - 1)  # before: its memory is needed now
         try:
-            self._recordings[key] = Recording(work, given, self._graphs)
+            self._recordings[key] = Recording(work, tensors, self._graphs)
         except RuntimeError as error:  # CUDA's errors, lack of memory too
             log.warning("no CUDA graph could be recorded, loops run step by step: %s", error)
             self._graphs = None
 
 
-def _shorten(table: OrderedDict[Hashable, Any], most: int) -> None:
-    """Forget what was used least recently."""
-    while len(table) > most:
+def _limit(table: OrderedDict[Hashable, Any], largest: int) -> None:
+    """Drop the least recently used entries beyond ``largest``."""
+    while len(table) > largest:
         table.popitem(last=False)
 
 
-def _forward(job: Job, projected: Tensor, recurrent: Tensor, *rest: Any) -> Flat:
-    candidate_bias, scale, *state = rest
-    hidden, last, tape = torch_loop.TORCH_LOOP.forward(
-        job, projected, recurrent, candidate_bias, tuple(state), scale
-    )
-    return hidden, *last, *tape
+def _forward(job: Job, *tensors: Any) -> Flat:
+    """A forward pass from Operands.flat()."""
+    result = TORCH_LOOP.forward(job, Operands.from_flat(tensors))
+    return result.hidden, *result.last, *result.saved
 
 
-def _backward(job: Job, grad_hidden: Tensor, recurrent: Tensor, *rest: Any) -> Flat:
-    candidate_bias, scale, *flat = rest
+def _backward(job: Job, grad_hidden: Any, *tensors: Any) -> Flat:
+    """A backward pass.
+
+    Args:
+        job: what is computed.
+        grad_hidden: as in BackwardOperands.
+        tensors: recurrent weight, candidate bias, scale, *gradients of the last state, *saved
+            tensors.
+    """
+    recurrent, candidate_bias, scale, *rest = tensors
     parts = 2 if job.cell.kind == "lstm" else 1
-    grad_last, tape = tuple(flat[:parts]), tuple(flat[parts:])
-    found = torch_loop.TORCH_LOOP.backward(
-        job, tape, recurrent, candidate_bias, scale, grad_hidden, grad_last
-    )
-    return found.projected, found.recurrent_product, found.scale, *found.state
+    grad_last, saved = tuple(rest[:parts]), tuple(rest[parts:])
+    operands = BackwardOperands(recurrent, candidate_bias, scale, grad_hidden, grad_last)
+    grads = TORCH_LOOP.backward(job, operands, saved)
+    return grads.projected, grads.recurrent_product, grads.scale, *grads.state
 
 
 CUDA_GRAPH_LOOP = CudaGraphLoop(CudaGraphs())
 
 
-def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> Engine | None:
-    """The engine, for loops on CUDA that are worth it and that the looped one can do."""
-    wanted = projected.device.type == "cuda" and os.environ.get(VARIABLE) != "0"
-    if not wanted or len(job.sizes) < FEWEST_STEPS:
+@engine("torch", before="torch")
+def cuda_graph_engine(job: Job, operands: Operands) -> Engine | None:
+    """The engine, for loops on CUDA, where it is turned on.
+
+    Args:
+        job: what is computed.
+        operands: the tensors.
+    """
+    if os.environ.get(VARIABLE) != "1" or operands.projected.device.type != "cuda":
         return None
-    return CUDA_GRAPH_LOOP if torch_loop.engine_for(job, projected, recurrent, state) else None
+    if len(job.sizes) < MIN_STEPS or torch_loop_engine(job, operands) is None:
+        return None
+    return CUDA_GRAPH_LOOP

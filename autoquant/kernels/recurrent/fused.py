@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autoquant.kernels.recurrent.cell import Cell, Quantize, State, Weights
+from autoquant.kernels.recurrent.cell import Recurrence, State, Weights
 
 _FUSED: dict[str, Any] = {
     "lstm": torch._VF.lstm,
@@ -18,37 +17,41 @@ _FUSED: dict[str, Any] = {
 }
 
 
-def suits(cell: Cell, quantize: Quantize | None, projection: Tensor | None = None) -> bool:
-    """Whether ``recur`` computes what is asked for.
+def suits(recurrence: Recurrence) -> bool:
+    """Whether ``recur`` can compute it.
 
-    torch knows a projection by h and c of different widths: not one that keeps the width.
+    torch recognizes a projection by the different widths of h and c, so one that keeps the width
+    is not possible.
+
+    Args:
+        recurrence: what is to be run.
     """
+    projection = recurrence.weights.projection
     square = projection is not None and projection.shape[0] == projection.shape[1]
-    return quantize is None and cell.candidate == "tanh" and not square
+    return recurrence.quantize is None and recurrence.cell.candidate == "tanh" and not square
 
 
-def recur(
-    cell: Cell,
-    inputs: Tensor,
-    sizes: Sequence[int],
-    weights: Weights,
-    state: State,
-    quantize: Quantize | None,
-) -> tuple[Tensor, State]:
-    """As kernels.reference.recur, without quantization of the hidden state."""
-    assert suits(cell, quantize, weights.projection)
-    initial = tuple(part.unsqueeze(0) for part in state)
-    start = initial if cell.kind == "lstm" else initial[0]
+def recur(recurrence: Recurrence) -> tuple[Tensor, State]:
+    """As ``reference.recur``, without quantization of the hidden state.
+
+    Args:
+        recurrence: what is run; ``suits`` must hold.
+    """
+    assert suits(recurrence)
+    kind, weights, sizes = recurrence.cell.kind, recurrence.weights, recurrence.sizes
+    initial = tuple(part.unsqueeze(0) for part in recurrence.state)
+    start = initial if kind == "lstm" else initial[0]
     # has_biases, layers, dropout, train, bidirectional
-    rest = (weights.bias is not None, 1, 0.0, False, False)
+    options = (weights.bias is not None, 1, 0.0, False, False)
+    inputs, parameters = recurrence.inputs, _parameters(weights)
     if sizes[0] == sizes[-1] and weights.projection is None:  # oneDNN's kernels, if it has them
         padded = inputs.reshape(len(sizes), sizes[0], inputs.shape[1])
         # the last argument is batch_first
-        outputs, *last = _FUSED[cell.kind](padded, start, _parameters(weights), *rest, False)
+        outputs, *last = _FUSED[kind](padded, start, parameters, *options, False)
         outputs = outputs.flatten(0, 1)
     else:
-        packed = inputs, torch.tensor(sizes)  # lengths stay on the CPU
-        outputs, *last = _FUSED[cell.kind](*packed, start, _parameters(weights), *rest)
+        lengths = torch.tensor(sizes)  # stay on the CPU
+        outputs, *last = _FUSED[kind](inputs, lengths, start, parameters, *options)
     return outputs, tuple(part.squeeze(0) for part in last)
 
 
@@ -61,7 +64,7 @@ def _parameters(weights: Weights) -> list[Tensor]:
 
 
 def _second_bias(weights: Weights) -> Tensor:
-    """torch adds a second bias to the recurrent product: zero but for the GRU's candidate."""
+    """The bias that torch adds to the recurrent product: zero except for the GRU's candidate."""
     assert weights.bias is not None
     if weights.candidate_bias is None:
         return torch.zeros_like(weights.bias)

@@ -1,4 +1,4 @@
-"""Fake quantization of the hidden state by hand: in place forward, all steps at once back."""
+"""Fake quantization of the hidden state by hand: in place forward, all time steps at once back."""
 
 from __future__ import annotations
 
@@ -8,69 +8,84 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoquant.kernels.recurrent.engine import Job
 from autoquant.kernels.recurrent.packed_batch import PackedBatch
-from autoquant.quantization.codes import Grid
+from autoquant.quantization.codes import QuantSpec
 
 
 @dataclass(frozen=True)
-class Rounding:
-    """The same numbers and gradients as quantizer.fake_quantize.
+class HiddenQuantizer:
+    """The same numbers and gradients as fake_quantize.
 
     Attributes:
-        grid: the codes.
-        clip: whether codes are held inside the grid.
-        masked: whether the gradient of clipped values is stopped.
-        scale: the step size, a scalar.
+        spec: how the hidden state is quantized.
+        scale: its scale, a scalar.
     """
 
-    grid: Grid
-    clip: bool
-    masked: bool
+    spec: QuantSpec
     scale: Tensor
 
     @classmethod
-    def of(cls, job: Job, scale: Tensor | None) -> Rounding | None:
-        """What a job asks for, or None."""
-        if job.grid is None or scale is None:
-            return None
-        return cls(job.grid, job.clip, job.masked, scale)
+    def of(cls, spec: QuantSpec | None, scale: Tensor | None) -> HiddenQuantizer | None:
+        """The quantizer; None where the hidden state is not quantized.
 
-    def round_(self, values: Tensor) -> None:
-        """Encode and decode in place."""
+        Args:
+            spec: as in Job.
+            scale: as in Operands.
+        """
+        return None if spec is None or scale is None else cls(spec, scale)
+
+    def quantize_(self, values: Tensor) -> None:
+        """Encode and decode in place.
+
+        Args:
+            values: hidden states, any shape.
+        """
+        grid = self.spec.grid
         values.div_(self.scale)
-        if self.grid.offset:
-            values.sub_(self.grid.offset)
+        if grid.offset:
+            values.sub_(grid.offset)
         values.round_()
-        if self.clip:
-            values.clamp_(self.grid.qmin, self.grid.qmax)
-        if self.grid.offset:
-            values.add_(self.grid.offset)
+        if self.spec.clip:
+            values.clamp_(grid.qmin, grid.qmax)
+        if grid.offset:
+            values.add_(grid.offset)
         values.mul_(self.scale)
 
-    def inside(self, exact: Tensor, rounded: Tensor) -> Tensor | None:
-        """From values before and after, [N, H]: 1 where the gradient passes, 0 where it is stopped.
+    def inside(self, exact: Tensor, quantized: Tensor) -> Tensor | None:
+        """1 where the gradient passes, 0 where it is masked, [N, H]; None where it passes always.
 
-        None where it passes everywhere. Numbers, not booleans: multiplying is what is fast.
+        Numbers, not booleans, because multiplying by them is faster.
+
+        Args:
+            exact: values before quantization, [N, H].
+            quantized: values after it.
         """
-        if not self.masked:
+        if not self.spec.masked:
             return None
-        return torch.sub(rounded, exact).abs_().le_(0.5001 * self.scale)
+        return torch.sub(quantized, exact).abs_().le_(0.5001 * self.scale)
 
     def scale_gradient(
         self,
         grad: Tensor,
         exact: Tensor,
-        rounded: Tensor,
+        quantized: Tensor,
         inside: Tensor | None,
-        steps: PackedBatch,
+        batch: PackedBatch,
     ) -> Tensor:
-        """From the gradient of rounded values [N, H]; each step is scaled as one tensor."""
+        """The gradient of the scale, a scalar, with LSQ's factor for each time step as a tensor.
+
+        Args:
+            grad: of the quantized values, [N, H].
+            exact: values before quantization, [N, H].
+            quantized: values after it.
+            inside: what ``inside`` returned.
+            batch: which rows belong to which time step.
+        """
         if inside is None:
-            slope = rounded - exact
-        else:  # clipped values move with the step size by their level
-            slope = torch.addcmul(rounded, inside, exact, value=-1)
-        cells = grad.shape[1] * self.grid.max_level
-        shares = [1 / math.sqrt(max(size, 1) * cells) for size in steps.sizes]
-        total = torch.mv(slope.mul_(grad).t(), steps.spread(shares, grad)).sum()
+            local = quantized - exact
+        else:  # a clipped value is its level times the scale
+            local = torch.addcmul(quantized, inside, exact, value=-1)
+        weight = grad.shape[1] * self.spec.grid.max_level
+        factors = [1 / math.sqrt(max(size, 1) * weight) for size in batch.sizes]
+        total = torch.mv(local.mul_(grad).t(), batch.spread(factors, grad)).sum()
         return (total / self.scale).to(self.scale.dtype)

@@ -9,16 +9,36 @@ from torch import Tensor
 
 
 def sigmoid_back(grad: Tensor, result: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """grad * (1 - result) * result."""
-    return _write(torch.ops.aten.sigmoid_backward, grad, result, out)
+    """grad * (1 - result) * result.
+
+    Args:
+        grad: of the result.
+        result: of the sigmoid.
+        out: where the gradient is written; None for a new tensor.
+    """
+    return _apply(torch.ops.aten.sigmoid_backward, grad, result, out)
 
 
 def tanh_back(grad: Tensor, result: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """grad * (1 - result * result)."""
-    return _write(torch.ops.aten.tanh_backward, grad, result, out)
+    """grad * (1 - result * result).
+
+    Args:
+        grad: of the result.
+        result: of the tanh.
+        out: where the gradient is written; None for a new tensor.
+    """
+    return _apply(torch.ops.aten.tanh_backward, grad, result, out)
 
 
-def _write(operation: Any, grad: Tensor, result: Tensor, out: Tensor | None) -> Tensor:
+def _apply(operation: Any, grad: Tensor, result: Tensor, out: Tensor | None) -> Tensor:
+    """Call a backward operation of ATen.
+
+    Args:
+        operation: (grad, result) -> gradient of the argument.
+        grad: of the result.
+        result: of the function.
+        out: where the gradient is written; None for a new tensor.
+    """
     written: Tensor
     if out is None:
         written = operation(grad, result)

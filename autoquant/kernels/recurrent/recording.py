@@ -1,7 +1,7 @@
 """A pass over time, recorded on a device and replayed as one launch.
 
-No CUDA device was at hand when this was written: ``CudaGraphs`` was never run. What surrounds it is
-tested with graphs that are imitated on the CPU.
+``CudaGraphs`` has never run on a CUDA device. The rest is tested with graphs that are imitated on
+the CPU.
 """
 
 from __future__ import annotations
@@ -15,41 +15,57 @@ from torch import Tensor
 
 WARM_UPS = 3
 
-Flat = tuple[Any, ...]  # tensors and None
+Flat = tuple[Any, ...]
+"""Tensors, and None for absent ones."""
 Work = Callable[..., Flat]
+"""Computes tensors from tensors."""
 Recorded = tuple[Flat, Callable[[], None]]
+"""Results, and a call that computes them again, from the same inputs into the same memory."""
 
 
 class Graphs(Protocol):
-    """What records: CUDA, or a test's imitation of it."""
+    """Records work: CUDA, or a test's imitation of it."""
 
     def place(self, device: torch.device) -> Hashable:
-        """Where work goes now: a recording is replayed there only. None where none can be made."""
+        """Where work is launched now; a recording is replayed only there.
+
+        Args:
+            device: of the tensors.
+
+        Returns:
+            None where nothing can be recorded.
+        """
 
     def record(self, work: Callable[[], Flat], device: torch.device) -> Recorded:
-        """Record work: its results, and a call that computes them again in the same memory."""
+        """Record work.
+
+        Args:
+            work: what is recorded; it may be called several times.
+            device: of its tensors.
+        """
 
 
 class CudaGraphs:
     """torch.cuda.CUDAGraph, as torch's documentation asks it to be used."""
 
     def place(self, device: torch.device) -> Hashable:
-        """The stream."""
+        """The current stream. See ``Graphs.place``."""
         with torch.cuda.device(device):
-            recording = torch.cuda.is_current_stream_capturing()  # someone else, a larger piece
-            return None if recording else torch.cuda.current_stream().cuda_stream
+            if torch.cuda.is_current_stream_capturing():  # a caller records a larger piece
+                return None
+            return torch.cuda.current_stream().cuda_stream
 
     def record(self, work: Callable[[], Flat], device: torch.device) -> Recorded:
-        """Warm up on a stream beside, then record."""
+        """Warm up on a second stream, then record. See ``Graphs.record``."""
         with torch.cuda.device(device):
-            here, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            with torch.cuda.stream(here):  # comes back to it even where ending a record fails
-                side.wait_stream(here)
-                with torch.cuda.stream(side):  # libraries get their workspaces
+            current, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+            second = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(current):  # restores it even where the end of recording fails
+                second.wait_stream(current)
+                with torch.cuda.stream(second):  # libraries allocate their workspaces
                     for _ in range(WARM_UPS):
                         work()
-                here.wait_stream(side)
+                current.wait_stream(second)
                 # thread_local: a thread that pins memory for a data loader may go on
                 with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     results = work()
@@ -57,23 +73,36 @@ class CudaGraphs:
 
 
 class Recording:
-    """A pass on memory of its own, which each replay reads and writes again."""
+    """A pass in memory of its own, which each replay reads and overwrites.
 
-    def __init__(self, work: Work, given: Flat, graphs: Graphs) -> None:
+    Args:
+        work: the pass.
+        tensors: arguments like those it will be called with; the first one not None.
+        graphs: records it.
+    """
+
+    def __init__(self, work: Work, tensors: Flat, graphs: Graphs) -> None:
         with torch.inference_mode(False), torch.no_grad():  # memory that any mode may write to
-            self._inputs = tuple(None if each is None else _room(each) for each in given)
-            own = partial(work, *self._inputs)
-            self._results, self._replay = graphs.record(own, given[0].device)
+            self._inputs = tuple(None if one is None else _zeros(one) for one in tensors)
+            pass_ = partial(work, *self._inputs)
+            self._results, self._replay = graphs.record(pass_, tensors[0].device)
 
-    def __call__(self, given: Flat) -> Flat:
-        """The results for other numbers, in new memory; what is one tensor stays one."""
-        for own, each in zip(self._inputs, given, strict=True):
-            if own is not None:
-                own.copy_(each)
+    def __call__(self, tensors: Flat) -> Flat:
+        """The results for other tensors, in new memory.
+
+        Args:
+            tensors: arguments of the same shapes, types and devices.
+
+        Returns:
+            Results that were one tensor are one tensor again.
+        """
+        for recorded, tensor in zip(self._inputs, tensors, strict=True):
+            if recorded is not None:
+                recorded.copy_(tensor)
         self._replay()
-        copies = {id(each): each.clone() for each in self._results if each is not None}
-        return tuple(copies.get(id(each)) for each in self._results)
+        copies = {id(result): result.clone() for result in self._results if result is not None}
+        return tuple(copies.get(id(result)) for result in self._results)
 
 
-def _room(like: Tensor) -> Tensor:
+def _zeros(like: Tensor) -> Tensor:
     return torch.zeros_like(like, memory_format=torch.contiguous_format)

@@ -2,69 +2,79 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from autoquant.kernels.recurrent.cell import CellKind, State
-from autoquant.kernels.recurrent.engine import Engine, Gradients, Job, SavedTensors
+import torch
+
+from autoquant.kernels.recurrent.cell import CellKind
+from autoquant.kernels.recurrent.engine import (
+    BackwardOperands,
+    Engine,
+    ForwardResult,
+    Gradients,
+    Job,
+    Operands,
+    SavedTensors,
+)
 from autoquant.kernels.recurrent.gru import Gru
-from autoquant.kernels.recurrent.hidden_quantization import Rounding
-from autoquant.kernels.recurrent.loop import Loop, Run
+from autoquant.kernels.recurrent.hidden_quantization import HiddenQuantizer
+from autoquant.kernels.recurrent.loop import Loop, Run, Upstream
 from autoquant.kernels.recurrent.lstm import Lstm
 from autoquant.kernels.recurrent.packed_batch import PackedBatch
+from autoquant.kernels.recurrent.registry import engine
 from autoquant.kernels.recurrent.rnn import Rnn
 
-LOOPS: dict[CellKind, Loop] = {"lstm": Lstm(), "gru": Gru(), "rnn_tanh": Rnn(), "rnn_relu": Rnn()}
+LOOPS: dict[CellKind, Loop[Any]] = {
+    "lstm": Lstm(),
+    "gru": Gru(),
+    "rnn_tanh": Rnn(),
+    "rnn_relu": Rnn(),
+}
 
 
 class TorchLoop:
     """An Engine: what all cells share; the loops themselves are in a file for each cell."""
 
-    def forward(
-        self,
-        job: Job,
-        projected: Tensor,
-        recurrent: Tensor,
-        candidate_bias: Tensor | None,
-        state: State,
-        scale: Tensor | None,
-    ) -> tuple[Tensor, State, SavedTensors]:
-        """See Engine. The tape begins with the hidden states."""
-        run = _run(job, recurrent, candidate_bias, scale)
-        return LOOPS[job.cell.kind].forward(run, projected, state)
+    def forward(self, job: Job, operands: Operands) -> ForwardResult:
+        """See ``Engine.forward``."""
+        run = _run(job, operands)
+        return LOOPS[job.cell.kind].forward(run, operands.projected, operands.state)
 
-    def backward(
-        self,
-        job: Job,
-        tape: SavedTensors,
-        recurrent: Tensor,
-        candidate_bias: Tensor | None,
-        scale: Tensor | None,
-        grad_hidden: Tensor,
-        grad_last: State,
-    ) -> Gradients:
-        """See Engine."""
-        run, loop = _run(job, recurrent, candidate_bias, scale), LOOPS[job.cell.kind]
-        hidden, rounding = tape[0], run.rounding
-        grad = grad_hidden.clone(memory_format=torch.contiguous_format)
-        run.steps.add_last(run.steps.split(grad), grad_last[0])
-        exact = loop.exact(run, tape) if rounding else hidden
-        inside = rounding.inside(exact, hidden) if rounding else None
-        projected, product, first = loop.backward(run, tape, exact, inside, grad, grad_last[1:])
+    def backward(self, job: Job, operands: BackwardOperands, saved: SavedTensors) -> Gradients:
+        """See ``Engine.backward``."""
+        run, loop = _run(job, operands), LOOPS[job.cell.kind]
+        named, quantizer, batch = loop.named(saved), run.quantizer, run.batch
+        hidden = named.hidden
+        grad_h, *grad_rest = operands.grad_last
+        grad = operands.grad_hidden.clone(memory_format=torch.contiguous_format)
+        batch.add_last(batch.split(grad), grad_h)
+        exact = loop.exact(run, named) if quantizer else hidden
+        inside = quantizer.inside(exact, hidden) if quantizer else None
+        grads = loop.backward(run, named, Upstream(exact, inside, grad, tuple(grad_rest)))
         grad_scale = None
-        if rounding and job.scale_gradient:
-            grad_scale = rounding.scale_gradient(grad, exact, hidden, inside, run.steps)
-        return Gradients(projected, product, first, grad_scale)
+        if quantizer and job.scale_gradient:
+            grad_scale = quantizer.scale_gradient(grad, exact, hidden, inside, batch)
+        return Gradients(*grads, grad_scale)
 
 
-def _run(job: Job, recurrent: Tensor, candidate_bias: Tensor | None, scale: Tensor | None) -> Run:
-    return Run(job, PackedBatch(job.sizes), Rounding.of(job, scale), recurrent, candidate_bias)
+def _run(job: Job, operands: Operands | BackwardOperands) -> Run:
+    """The job with the tensors that both passes read."""
+    quantizer = HiddenQuantizer.of(job.hidden, operands.scale)
+    batch = PackedBatch(job.sizes)
+    return Run(job, batch, quantizer, operands.recurrent, operands.candidate_bias)
 
 
 TORCH_LOOP = TorchLoop()
 
 
-def engine_for(job: Job, projected: Tensor, recurrent: Tensor, state: State) -> Engine | None:
-    """The engine, if it can do the job: all numbers of one float type on one device."""
-    kinds = {(each.dtype, each.device) for each in (projected, recurrent, *state)}
+@engine("torch")
+def torch_loop_engine(job: Job, operands: Operands) -> Engine | None:
+    """The engine, where all tensors are of one float type on one device.
+
+    Args:
+        job: what is computed.
+        operands: the tensors.
+    """
+    tensors = operands.projected, operands.recurrent, *operands.state
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
     return TORCH_LOOP if len(kinds) == 1 else None

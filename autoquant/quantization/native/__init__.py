@@ -1,6 +1,6 @@
 """The compiled kernels: C, built at install where a compiler is, loaded without torch's ABI.
 
-``library.py`` finds and loads them, ``matrix.py`` holds integer codes in their order.
+``library.py`` finds and loads them, ``matrix.py`` packs integer codes in their order.
 """
 
 from autoquant.quantization.native.library import (

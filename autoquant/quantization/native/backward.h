@@ -3,7 +3,7 @@
  *
  * The panel holds the recurrent weights [D, H], D = G * H, as panel[span of H][D][SPAN * V], and in
  * bfloat16 with pairs along D together. In bfloat16 the weights are codes, which are exact, and each
- * gradient is multiplied by its row's step size before it is rounded.
+ * gradient is multiplied by its row's scale before it is rounded.
  */
 #ifndef BACKWARD_H
 #define BACKWARD_H
@@ -26,21 +26,21 @@ int64_t NAME(panel_size)(int depth, int units, int bf16) {
 
 /* values [depth, units] -> panel (zeroed by the caller). In bfloat16: values over scales (one for
  * each row, or one), less rounding noise: code + offset, a multiple of 1/2 that is exact. */
-void NAME(fill_panel)(const float *values, const float *scales, int each, int depth, int units,
+void NAME(fill_panel)(const float *values, const float *scales, int per_row, int depth, int units,
                       int bf16, void *panel) {
     int even = bf16 ? (depth + 1) / 2 * 2 : depth;
     for (int n = 0; n < depth; n++)
         for (int u = 0; u < units; u += WIDE) {
             const float *from = values + (size_t)n * units + u;
             size_t span = (size_t)u / WIDE * even * WIDE;
-            int some = units - u < WIDE ? units - u : WIDE;
+            int count = units - u < WIDE ? units - u : WIDE;
             if (!bf16) {
-                memcpy((float *)panel + span + (size_t)n * WIDE, from, (size_t)some * 4);
+                memcpy((float *)panel + span + (size_t)n * WIDE, from, (size_t)count * 4);
                 continue;
             }
             uint16_t *to = (uint16_t *)panel + span + (size_t)(n / 2) * 2 * WIDE + n % 2;
-            float scale = scales[each ? n : 0];
-            for (int i = 0; i < some; i++) to[2 * i] = bf16_of(from[i] / scale);
+            float scale = scales[per_row ? n : 0];
+            for (int i = 0; i < count; i++) to[2 * i] = bf16_of(from[i] / scale);
         }
 }
 
@@ -50,7 +50,7 @@ INLINE void put_gate(float *to, const recurrence *job, place at, int G, int g, v
     store_lanes(to + at.at * G * job->units + g * job->units + at.unit, v, at.n);
 }
 
-/* What the cell gave before rounding: computed again from what was kept. */
+/* h before it was quantized: computed again from the saved numbers. */
 INLINE vf raw_hidden(const recurrence *job, place at, vf previous) {
     if (job->cell <= LSTM_SIGMOID)
         return gate_of(job, at, 4, 3) * take(job->squashed, at.at, job->units, at);
@@ -75,13 +75,13 @@ INLINE void lstm_back(const recurrence *job, place at, vf dh, vf before) {
     put(job->grad_c, at.row, job->units, at, dc * f);
 }
 
-/* Returns the gradient that goes past the gates to the previous h. */
+/* Returns the gradient of the previous h that does not pass through the gates. */
 INLINE vf gru_back(const recurrence *job, place at, vf dh, vf previous) {
     vf r = gate_of(job, at, 3, 0), z = gate_of(job, at, 3, 1);
     vf n = gate_of(job, at, 3, 2);
-    vf own = take(job->squashed, at.at, job->units, at);
+    vf product = take(job->squashed, at.at, job->units, at);
     vf dn = dh * (1.0f - z) * (1.0f - n * n);
-    vf dr = dn * own * r * (1.0f - r), dz = dh * (previous - n) * z * (1.0f - z);
+    vf dr = dn * product * r * (1.0f - r), dz = dh * (previous - n) * z * (1.0f - z);
     put_gate(job->grad_gates, job, at, 3, 0, dr);
     put_gate(job->grad_gates, job, at, 3, 1, dz);
     put_gate(job->grad_gates, job, at, 3, 2, dn);
@@ -96,34 +96,35 @@ INLINE void rnn_back(const recurrence *job, place at, vf dh, vf h) {
     put_gate(job->grad_gates, job, at, 1, 0, d);
 }
 
-/* The straight-through estimator of the hidden state's rounding (quantizer._FakeQuantize). */
-INLINE vf through_rounding(const recurrence *job, place at, vf dh, vf h, vf *slope) {
+/* The straight-through estimator of the hidden state's quantization (quantization/fake_quantize.py:
+ * _FakeQuantize). */
+INLINE vf quantize_back(const recurrence *job, place at, vf dh, vf h, vf *dscale) {
     vf rounded = take(job->hidden, at.at, job->units, at), error = rounded - h;
     vi inside = absolute(error) <= splat(0.5001f * job->scale);
     if (!job->masked) inside = splat_int(-1);
-    *slope += dh * choose(inside, error, rounded);
+    *dscale += dh * choose(inside, error, rounded);
     return choose(inside, dh, (vf){0});
 }
 
 /* V units of one row of step t, from the gradient of its quantized h. */
-INLINE void unit_back(const recurrence *job, place at, int64_t previous_row, vf dh, vf *slope) {
+INLINE void unit_back(const recurrence *job, place at, int64_t previous_row, vf dh, vf *dscale) {
     const int H = job->units;
     const float *before = previous_row < 0 ? job->h0 : job->hidden;
     int64_t row = previous_row < 0 ? at.row : previous_row;
     vf previous = job->cell == GRU ? take(before, row, H, at) : (vf){0};
     vf h = raw_hidden(job, at, previous);
-    dh = through_rounding(job, at, dh, h, slope);
-    vf past = {0};
+    dh = quantize_back(job, at, dh, h, dscale);
+    vf direct = {0};
     if (job->cell <= LSTM_SIGMOID)
         lstm_back(job, at, dh, take(previous_row < 0 ? job->c0 : job->memory, row, H, at));
-    else if (job->cell == GRU) past = gru_back(job, at, dh, previous);
+    else if (job->cell == GRU) direct = gru_back(job, at, dh, previous);
     else rnn_back(job, at, dh, h);
-    put(job->grad_h, at.row, H, at, past);
+    put(job->grad_h, at.row, H, at, direct);
 }
 
-/* --- the walk backwards --------------------------------------------------------------------------- */
+/* --- over time, backward -------------------------------------------------------------------------- */
 
-/* Gates' gradients of `rows` rows as bfloat16, each multiplied by its row's step size. */
+/* Gates' gradients of `rows` rows as bfloat16, each multiplied by its row's scale. */
 INLINE void scale_gates(const float *gates, int rows, int depth, const float *scales, uint16_t *to) {
     int even = (depth + 1) / 2 * 2;
     for (int r = 0; r < rows; r++) {
@@ -144,7 +145,7 @@ typedef struct {
 } step;
 
 /* One span of units of R rows from `r0` on. */
-INLINE void tile_back(const recurrence *job, const step *now, int span, int r0, int R, vf *slope) {
+INLINE void tile_back(const recurrence *job, const step *now, int span, int r0, int R, vf *dscale) {
     const int H = job->units;
     const char *panel = (const char *)job->panel + (size_t)span * now->width * WIDE * now->size;
     vf sums[FLOAT_ROWS * SPAN] = {0};
@@ -161,23 +162,23 @@ INLINE void tile_back(const recurrence *job, const step *now, int span, int r0, 
                 continue;
             }
             dh += take(job->grad_hidden, at.at, H, at);
-            unit_back(job, at, now->before < 0 ? -1 : now->before + row, dh, slope);
+            unit_back(job, at, now->before < 0 ? -1 : now->before + row, dh, dscale);
         }
 }
 
-/* A span's part of the weights serves all rows while it is in the cache. */
-INLINE void step_back(const recurrence *job, const step *now, vf *slope) {
+/* All rows of a span, one span after another: its part of the weights stays in the cache. */
+INLINE void step_back(const recurrence *job, const step *now, vf *dscale) {
     for (int span = 0; span * WIDE < job->units; span++)
         for (int done = 0; done < now->rows;) {
-            int end = done < now->later ? now->later : now->rows; /* tiles do not straddle it */
+            int end = done < now->later ? now->later : now->rows; /* no tile crosses it */
             int tiles = (end - done + FLOAT_ROWS - 1) / FLOAT_ROWS;
             int R = (end - done + tiles - 1) / tiles;
-            tile_back(job, now, span, done, R, slope);
+            tile_back(job, now, span, done, R, dscale);
             done += R;
         }
 }
 
-/* The step whose rows start at `first`, `t` < 0 for what comes before the first one. */
+/* The step whose rows start at `first`; `t` < 0: the initial state, before the first step. */
 INLINE step step_at(const recurrence *job, int t, int64_t first, int64_t next) {
     const int depth = (job->cell == GRU ? 3 : job->cell > GRU ? 1 : 4) * job->units;
     const float *grads = job->cell == GRU ? job->grad_recurrent : job->grad_gates;
@@ -198,23 +199,23 @@ INLINE step step_at(const recurrence *job, int t, int64_t first, int64_t next) {
 /* All steps of rows row0 to row1, from the last one to the first. */
 void NAME(backward)(const recurrence *job) {
     int64_t first = 0, next = 0;
-    double slopes = 0;
+    double grad_scale = 0;
     for (int t = 0; t < job->steps; t++) first += job->sizes[t];
     for (int t = job->steps - 1; t >= 0; t--) {
-        vf slope = {0};
+        vf dscale = {0};
         next = first;
         first -= job->sizes[t];
         step now = step_at(job, t, first, next);
-        step_back(job, &now, &slope);
-        /* each step is one call of the quantizer: LSQ's factor 1 / sqrt(values * reach) */
-        double values = (double)(job->sizes[t] > 0 ? job->sizes[t] : 1) * job->units * job->reach;
-        slopes += total(slope) / (job->scale * __builtin_sqrt(values));
+        step_back(job, &now, &dscale);
+        /* each step is one call of the quantizer: LSQ's factor 1 / sqrt(values * max_level) */
+        double values = (double)(job->sizes[t] > 0 ? job->sizes[t] : 1) * job->units * job->max_level;
+        grad_scale += total(dscale) / (job->scale * __builtin_sqrt(values));
     }
     if (job->steps) {
         step now = step_at(job, -1, 0, 0);
         step_back(job, &now, 0);
     }
-    if (job->grad_step) *job->grad_step = slopes;
+    if (job->grad_scale) *job->grad_scale = grad_scale;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* Vectors of V floats, and the few operations on them that differ between instruction sets.
  *
- * Written with the compiler's own vector types, so that one source serves every machine; a file that
- * includes this says which instruction set it is (AQ_AVX512, AQ_AVX2 or neither).
+ * Written with the compiler's own vector types: one source for every processor. The file that includes
+ * this defines its instruction set (AQ_AVX512, AQ_AVX2 or neither).
  */
 #ifndef LANES_H
 #define LANES_H

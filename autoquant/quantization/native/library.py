@@ -30,10 +30,10 @@ def _library() -> ctypes.CDLL | None:
     Raises:
         UserError: the variable names a file that is no library.
     """
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
+    path = os.environ.get(FILE_VARIABLE)
+    if path:
         try:
-            return ctypes.CDLL(named)
+            return ctypes.CDLL(path)
         except OSError as error:
             raise UserError(f"{FILE_VARIABLE} must name a library, got {error}") from error
     spec = importlib.util.find_spec("autoquant.quantization.native._kernels")
@@ -48,13 +48,13 @@ def _library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether the compiled kernels are there."""
+    """Whether the compiled kernels were built and can be loaded."""
     return _library() is not None
 
 
 @cache
 def instruction_set() -> str:
-    """The instruction set that kernels run on: the processor's best, or what AUTOQUANT_CPU names.
+    """The instruction set of the kernels: the processor's best, or the one AUTOQUANT_CPU names.
 
     Raises:
         UserError: the variable names no set, or one that the processor does not have.
@@ -62,22 +62,31 @@ def instruction_set() -> str:
     library = _library()
     assert library is not None
     best = library.best_set()
-    wanted = os.environ.get(VARIABLE, "") or SETS[best]
-    if wanted not in SETS[: best + 1]:
-        raise UserError(f"{VARIABLE} must be one of {', '.join(SETS[: best + 1])}, got {wanted!r}")
-    return wanted
+    name = os.environ.get(VARIABLE, "") or SETS[best]
+    if name not in SETS[: best + 1]:
+        raise UserError(f"{VARIABLE} must be one of {', '.join(SETS[: best + 1])}, got {name!r}")
+    return name
 
 
 @cache
 def function(name: str, result: Any = ctypes.c_int) -> Callable[..., Any]:
-    """A kernel for this machine's instruction set; releases the interpreter lock while it runs."""
-    found: Any = getattr(_library(), f"{name}_{instruction_set()}")
-    found.restype = result
-    return found  # type: ignore[no-any-return]
+    """A kernel for this machine's instruction set; it releases the interpreter lock.
+
+    Args:
+        name: of the C function, without the instruction set.
+        result: ctypes type of what it returns; None for nothing.
+    """
+    kernel: Any = getattr(_library(), f"{name}_{instruction_set()}")
+    kernel.restype = result
+    return kernel  # type: ignore[no-any-return]
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """The address of a contiguous CPU tensor's data; NULL for None. The caller keeps it alive."""
+    """The address of a tensor's data; NULL for None.
+
+    Args:
+        tensor: contiguous, on the CPU; the caller keeps it alive.
+    """
     if tensor is None:
         return ctypes.c_void_p(None)
     assert tensor.is_contiguous()
@@ -90,26 +99,28 @@ os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a for
 
 
 def parallel(work: Callable[[int, int], int | None], count: int, least: int = 1) -> int:
-    """Call ``work(first, end)`` on shares of ``count`` items, on as many threads as torch has.
+    """Call ``work`` on shares of items, on as many threads as torch has.
 
     Args:
-        least: fewest items that are worth a thread of their own.
+        work: (first, end) -> a flag, or None, which counts as 0.
+        count: number of items.
+        least: fewest items that are worth a thread.
 
     Returns:
-        the results (flags; None counts as 0) or-ed together.
+        the flags, or-ed together.
     """
     shares = max(1, min(torch.get_num_threads(), count // max(1, least)))
     if shares == 1:
         return work(0, count) or 0
     ends = [count * i // shares for i in range(shares + 1)]
     pool = _pool(shares - 1)
-    others = [pool.submit(work, *ends[i : i + 2]) for i in range(1, shares)]
+    futures = [pool.submit(work, *ends[i : i + 2]) for i in range(1, shares)]
     try:
         flag = work(0, ends[1]) or 0
-    finally:  # an error must not free the memory that they still write to
-        wait(others)
-    for other in others:
-        flag |= other.result() or 0
+    finally:  # an error must not free the memory that other threads still write to
+        wait(futures)
+    for future in futures:
+        flag |= future.result() or 0
     return flag
 
 
@@ -120,5 +131,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def array(values: Sequence[int]) -> Any:
-    """Whole numbers as a C array of int64."""
+    """Whole numbers as a C array of int64.
+
+    Args:
+        values: the numbers.
+    """
     return (ctypes.c_int64 * len(values))(*values)

@@ -4,12 +4,12 @@
 
 #include "tile.h"
 
-enum { ROW_GROUP = 48, BLOCK_GROUP = 8 }; /* what is reused from the caches */
+enum { ROW_GROUP = 48, BLOCK_GROUP = 8 }; /* rows and blocks that are reused from the caches */
 
-/* Mirrored by kernels/affine.py: AffineJob. */
+/* Mirrored by kernels/integer_linear.py: IntegerLinearJob. */
 typedef struct {
     const matrix *weight;  /* [N, K] */
-    const float *scales;   /* [N]: step of a row times step of x */
+    const float *scales;   /* [N]: scale of a row times scale of x */
     const float *bias;     /* [N] or NULL */
     const uint8_t *codes;  /* [rows, stride], see encode */
     const int32_t *sums;   /* [rows] */
@@ -37,7 +37,7 @@ INLINE void linear_store(const linear_job *job, int block, int64_t row, int rows
 
 void NAME(linear)(const linear_job *job) {
     const matrix *m = job->weight;
-    int burst = burst_of(m->reach, job->high - job->low);
+    int burst = burst_of(m->max_code, job->high - job->low);
     vi sums[ROW_GROUP * 4];
     for (int first = job->block0; first < job->block1; first += BLOCK_GROUP)
         for (int64_t row = job->row0; row < job->row1; row += ROW_GROUP) {

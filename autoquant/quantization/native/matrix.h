@@ -1,8 +1,8 @@
 /* A matrix of integer codes in the order in which a product reads it.
  *
  * Rows are output units. A block is V units of each of G gates (G groups of V units where there are
- * no gates). Along the columns, four codes of a unit stand together, since the integer product takes
- * four at once:
+ * no gates). Along the columns, four codes of a unit are stored together, since the integer product
+ * takes four at once:
  *
  *     codes[block][column / 4][gate][unit in block][column % 4]
  *
@@ -28,7 +28,7 @@ typedef struct {
     int32_t blocks;
     int32_t bits;         /* 8: int8 codes; below: bit-planes */
     int32_t low;          /* smallest code */
-    int32_t reach;        /* largest magnitude of a code */
+    int32_t max_code;     /* largest magnitude of a code */
     float offset;         /* weight = scale * (code + offset) */
     uint8_t *codes;
     int32_t *sums;        /* sum of a row's codes, [block][gate][V] */
@@ -54,17 +54,17 @@ INLINE int rows_in(const matrix *m, int block, int gate) {
     return left < 0 ? 0 : left > V ? V : left;
 }
 
-/* One vector of codes: what `width` planes from 4 down to 1 hold of column group j, plus `low`. */
+/* One vector of codes: column group j from the planes of 4, 2 and 1 bits, plus `low`. */
 INLINE vc unpack_group(const uint8_t *from, int gates, int gate, int bits, int j, vc low) {
     vi code = {0};
     int shift = 0;
     UNROLL for (int width = 4; width; width /= 2) {
         if (!(bits & width)) continue;
-        const int each = 8 / width, mask = 0x01010101 * ((1 << width) - 1);
-        vu held = (vu)load_int(from + (size_t)(j / each * gates + gate) * 4 * V);
-        const int up = shift - width * (j % each); /* from where it is held to where it belongs */
-        held = up < 0 ? held >> -up : held << up;
-        code |= (vi)held & splat_int(mask << shift);
+        const int per_byte = 8 / width, mask = 0x01010101 * ((1 << width) - 1);
+        vu packed = (vu)load_int(from + (size_t)(j / per_byte * gates + gate) * 4 * V);
+        const int up = shift - width * (j % per_byte); /* from its place in the byte to that in the code */
+        packed = up < 0 ? packed >> -up : packed << up;
+        code |= (vi)packed & splat_int(mask << shift);
         shift += width;
         from += (size_t)width * gates * 4 * V;
     }

@@ -1,4 +1,4 @@
-"""Integer codes of a weight in the order in which the kernels read them (see matrix.h)."""
+"""Integer codes of a weight, in the order in which the kernels read them (see matrix.h)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MatrixStruct(ctypes.Structure):
         ("blocks", Int),
         ("bits", Int),
         ("low", Int),
-        ("reach", Int),
+        ("max_code", Int),
         ("offset", ctypes.c_float),
         ("codes", Pointer),
         ("sums", Pointer),
@@ -44,7 +44,7 @@ class _Source(ctypes.Structure):
         ("values", Pointer),
         ("codes", Pointer),
         ("scales", Pointer),
-        ("scales_each", Int),
+        ("per_row", Int),
         ("high", Int),
         ("row", Pointer),
         ("panel", Pointer),
@@ -56,10 +56,10 @@ class Matrix:
     """Codes of a weight [rows, columns] in kernel order.
 
     Attributes:
-        struct: what the kernels get; points into the tensors.
+        struct: what the kernels get; it has the addresses of the tensors.
         codes: uint8, the codes in ``struct.bits`` bits each, rows and columns padded.
         sums: int32, the sum of each row's codes.
-        finite: whether no value was NaN.
+        finite: whether no value was NaN; else the codes mean nothing.
     """
 
     struct: MatrixStruct
@@ -74,53 +74,55 @@ class Matrix:
     def unpacked(self) -> Tensor:
         """The codes [rows, columns] again, int8."""
         struct, width = self.struct, lanes()
-        shape = (struct.blocks, -1, struct.gates, width, 4)
         if struct.bits == 8:
-            codes = self.codes.view(torch.int8).view(shape)
+            codes = self.codes.view(torch.int8)
         else:
-            codes = _planes(
-                self.codes.view(struct.blocks, -1, struct.bits, struct.gates * width * 4)
-            )
-            codes = (codes.view(torch.int8) + struct.low).view(shape)
-        units = (
-            codes.permute(2, 0, 3, 1, 4)
-            if struct.block_stride == width
-            else codes.permute(0, 2, 3, 1, 4)
-        )
-        units = units.flatten(3)[
-            ..., : struct.columns
-        ]  # [gates, blocks, V, K] or [blocks, 4, V, K]
-        if struct.block_stride == width:
+            planes = self.codes.view(struct.blocks, -1, struct.bits, struct.gates * width * 4)
+            codes = _from_planes(planes).view(torch.int8) + struct.low
+        codes = codes.view(struct.blocks, -1, struct.gates, width, 4)
+        has_gates = struct.block_stride == width
+        order = (2, 0, 3, 1, 4) if has_gates else (0, 2, 3, 1, 4)
+        # [gates, blocks, V, K], or [blocks, 4, V, K] where there are no gates
+        units = codes.permute(order).flatten(3)[..., : struct.columns]
+        if has_gates:
             units = units.flatten(1, 2)[:, : struct.gate_stride]
         return units.reshape(-1, struct.columns)[: struct.rows].contiguous()
 
 
-def pack_values(values: Tensor, coding: QuantParams, gates: int = 1) -> Matrix:
-    """A fake-quantized weight [rows, columns] as int8 codes.
+def pack_values(values: Tensor, params: QuantParams, gates: int = 1) -> Matrix:
+    """A fake-quantized weight as int8 codes.
 
     Args:
-        coding: the grid of the values and the step size of each row, or one.
-        gates: 1, or how many gates of equal size stand behind one another (3 or 4).
+        values: [rows, columns].
+        params: their grid, and the scale of each row, or one.
+        gates: how many gates of equal size are one after another in the rows (3 or 4), or 1.
     """
     values = values.detach().contiguous()
-    scales = coding.scale.detach().float().reshape(-1).contiguous()
-    struct, codes, sums = _empty(values, coding.grid, 8, gates)
+    scales = params.scale.detach().float().reshape(-1).contiguous()
+    struct, codes, sums = _empty(values, params.grid, 8, gates)
     row = torch.empty(values.shape[1] + 64, dtype=torch.int8)
     source = _Source(
         pointer(values),
         None,
         pointer(scales),
         int(scales.numel() > 1),
-        coding.grid.qmax,
+        params.grid.qmax,
         pointer(row),
         None,
     )
-    odd = function("pack")(ctypes.byref(struct), ctypes.byref(source))
-    return Matrix(struct, codes, sums, finite=not odd)
+    has_nan = function("pack")(ctypes.byref(struct), ctypes.byref(source))
+    return Matrix(struct, codes, sums, finite=not has_nan)
 
 
 def pack_codes(codes: Tensor, grid: Grid, bits: int, gates: int = 1) -> Matrix:
-    """Codes [rows, columns], int8 and inside the grid, kept in ``bits`` bits each."""
+    """Codes in a given number of bits.
+
+    Args:
+        codes: [rows, columns], int8 and inside the grid.
+        grid: the codes.
+        bits: of each code, 1 to 8.
+        gates: as in ``pack_values``.
+    """
     codes = codes.contiguous()
     struct, packed, sums = _empty(codes, grid, bits, gates)
     columns = codes.shape[1] + 64
@@ -131,14 +133,14 @@ def pack_codes(codes: Tensor, grid: Grid, bits: int, gates: int = 1) -> Matrix:
     return Matrix(struct, packed, sums)
 
 
-def _planes(held: Tensor) -> Tensor:
+def _from_planes(planes: Tensor) -> Tensor:
     """Bit-planes [blocks, chunks, bits, X] -> unsigned codes [blocks, chunks, 8, X] (matrix.h)."""
-    codes = held.new_zeros(*held.shape[:2], CHUNK, held.shape[3])
-    bits, first, shift = held.shape[2], 0, 0
+    codes = planes.new_zeros(*planes.shape[:2], CHUNK, planes.shape[3])
+    bits, first, shift = planes.shape[2], 0, 0
     for width in (4, 2, 1):
         if not bits & width:
             continue
-        plane = held[:, :, first : first + width]
+        plane = planes[:, :, first : first + width]
         parts = [plane >> width * i & (1 << width) - 1 for i in range(8 // width)]
         codes |= torch.stack(parts, 3).flatten(2, 3) << shift
         first, shift = first + width, shift + width
@@ -146,18 +148,26 @@ def _planes(held: Tensor) -> Tensor:
 
 
 def lanes() -> int:
-    """Units in a vector."""
+    """Units in a vector of the instruction set."""
     return int(function("lanes")())
 
 
 def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> tuple[MatrixStruct, Tensor, Tensor]:
+    """A structure with uninitialized codes and sums.
+
+    Args:
+        like: a tensor [rows, columns].
+        grid: the codes.
+        bits: of each code.
+        gates: as in ``pack_values``.
+    """
     (rows, columns), width = like.shape, lanes()
-    if gates == 1:  # four vectors of units stand where gates would
+    if gates == 1:  # four vectors of units take the place of gates
         gates, gate_stride, block_stride, blocks = 4, width, 4 * width, math.ceil(rows / 4 / width)
     else:
         gate_stride, block_stride, blocks = rows // gates, width, math.ceil(rows / gates / width)
     struct = MatrixStruct(rows, columns, gates, gate_stride, block_stride, blocks, bits, grid.qmin)
-    struct.reach = max(-grid.qmin, grid.qmax)
+    struct.max_code = max(-grid.qmin, grid.qmax)
     struct.offset = grid.offset
     size = function("packed_size", ctypes.c_int64)(ctypes.byref(struct))
     codes = torch.empty(size, dtype=torch.uint8)
@@ -167,7 +177,13 @@ def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> tuple[MatrixStruc
 
 
 def encode(values: Tensor, scale: float, grid: Grid, stride: int) -> tuple[Tensor, Tensor, bool]:
-    """Activations [rows, columns] as unsigned codes, code - low.
+    """Activations as unsigned codes, code - qmin.
+
+    Args:
+        values: [rows, columns], contiguous float32.
+        scale: of all values.
+        grid: the codes; its offset is 0.
+        stride: bytes of a row of codes.
 
     Returns:
         codes [rows, stride] with zeros at the end, sums of the rows' codes [rows], and whether no
@@ -176,7 +192,7 @@ def encode(values: Tensor, scale: float, grid: Grid, stride: int) -> tuple[Tenso
     rows, columns = values.shape
     codes = torch.empty(rows, stride, dtype=torch.uint8)
     sums = torch.empty(rows, dtype=torch.int32)
-    odd = function("encode")(
+    has_nan = function("encode")(
         pointer(values),
         ctypes.c_int64(rows),
         columns,
@@ -187,4 +203,4 @@ def encode(values: Tensor, scale: float, grid: Grid, stride: int) -> tuple[Tenso
         ctypes.c_int64(stride),
         pointer(sums),
     )
-    return codes, sums, not odd
+    return codes, sums, not has_nan

@@ -4,12 +4,12 @@
 
 #include "functions.h"
 
-/* y = (clip(round(x / s - o)) + o) * s, in the order of quantizer.encode and decode: bit for bit.
- * scales: one for each row, or one for all (each = 0). */
-void NAME(fake_quantize)(const float *x, const float *scales, int each, int64_t rows,
+/* y = (clip(round(x / s - o)) + o) * s, in the order of quantization/codes.py: encode and decode, bit
+ * for bit. scales: one for each row, or one for all (per_row = 0). */
+void NAME(fake_quantize)(const float *x, const float *scales, int per_row, int64_t rows,
                          int64_t columns, int low, int high, float offset, float *y) {
     for (int64_t r = 0; r < rows; r++, x += columns, y += columns) {
-        float scale = scales[each ? r : 0];
+        float scale = scales[per_row ? r : 0];
         for (int64_t k = 0; k < columns; k += V) {
             int n = columns - k < V ? (int)(columns - k) : V;
             vf code = load_lanes(x + k, n) / scale - offset;
@@ -21,25 +21,26 @@ void NAME(fake_quantize)(const float *x, const float *scales, int each, int64_t 
 
 enum { SHORT = 4096 }; /* columns whose sum in float32 is exact enough; a multiple of V */
 
-/* The gradients of that, see quantizer._FakeQuantize. slopes [rows]: sums over a row of gradient
- * times (y - x), or times y where clipped; the caller divides by the step size and normalises. */
+/* The gradients of that, see quantization/fake_quantize.py: _FakeQuantize. grad_scales [rows], or NULL:
+ * sums over a row of gradient times (y - x), or times y where clipped; the caller divides by the scale
+ * and normalises. */
 void NAME(fake_quantize_back)(const float *grad, const float *x, const float *y,
-                              const float *scales, int each, int64_t rows, int64_t columns,
-                              int masked, float *grad_x, float *slopes) {
+                              const float *scales, int per_row, int64_t rows, int64_t columns,
+                              int masked, float *grad_x, float *grad_scales) {
     for (int64_t r = 0; r < rows; r++) {
-        vf slope = {0}, near = splat(0.5001f * scales[each ? r : 0]);
-        double whole = 0;
+        vf sum = {0}, limit = splat(0.5001f * scales[per_row ? r : 0]);
+        double earlier = 0; /* sums of the columns before */
         for (int64_t k = 0; k < columns; k += V) {
             int n = columns - k < V ? (int)(columns - k) : V;
             int64_t at = r * columns + k;
-            if (k % SHORT == 0) whole += total(slope), slope = (vf){0};
+            if (k % SHORT == 0) earlier += total(sum), sum = (vf){0};
             vf g = load_lanes(grad + at, n), rounded = load_lanes(y + at, n);
             vf error = rounded - load_lanes(x + at, n);
-            vi inside = masked ? absolute(error) <= near : splat_int(-1);
-            slope += g * choose(inside, error, rounded);
+            vi inside = masked ? absolute(error) <= limit : splat_int(-1);
+            sum += g * choose(inside, error, rounded);
             store_lanes(grad_x + at, choose(inside, g, (vf){0}), n);
         }
-        if (slopes) slopes[r] = (float)(whole + total(slope));
+        if (grad_scales) grad_scales[r] = (float)(earlier + total(sum));
     }
 }
 
@@ -63,7 +64,7 @@ double NAME(cross_entropy)(float *logits, const int64_t *targets, int64_t rows, 
         for (int i = 0; i < V; i++) largest = top[i] > largest ? top[i] : largest;
         for (int64_t k = whole; k < classes; k++)
             largest = logits[k] > largest ? logits[k] : largest;
-        const float aimed = logits[target];
+        const float target_logit = logits[target];
         for (int64_t k = 0; k < classes; k += V) {
             int n = classes - k < V ? (int)(classes - k) : V;
             vf e = exponential(load_lanes(logits + k, n) - largest);
@@ -73,7 +74,7 @@ double NAME(cross_entropy)(float *logits, const int64_t *targets, int64_t rows, 
             sum += e;
         }
         float all = total(sum);
-        loss += __builtin_log(all) - (double)(aimed - largest);
+        loss += __builtin_log(all) - (double)(target_logit - largest);
         if (weight == 0.0f) continue;
         for (int64_t k = 0; k < classes; k += V) {
             int n = classes - k < V ? (int)(classes - k) : V;

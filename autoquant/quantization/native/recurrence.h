@@ -1,7 +1,7 @@
 /* A recurrence over time, forward: integer products of the hidden state's codes with the recurrent
- * weights, and all that follows them (gates, cell, rounding to the next codes) in registers.
+ * weights; then gates, cell and rounding to the next codes in registers.
  *
- * Rows are flat: step t has sizes[t] active rows, one after another, and sizes never rise.
+ * Rows are flat: step t has sizes[t] active rows, one after another, and sizes never increase.
  */
 #ifndef RECURRENCE_H
 #define RECURRENCE_H
@@ -11,42 +11,43 @@
 #include "tile.h"
 
 enum { LSTM, LSTM_SIGMOID, GRU, RNN_TANH, RNN_RELU };
-enum { GROUP = 24, BLOCKS = 8 }; /* rows and blocks whose sums wait for the gate functions */
+enum { GROUP = 24, BLOCKS = 8 }; /* rows and blocks whose sums are stored before the gate functions */
 
-/* Mirrored by kernels/native.py: RecurrenceJob. Arrays of N rows are [sum of sizes, ...]. */
+/* Mirrored by kernels/recurrent/native_struct.py: RecurrenceJob. Arrays of N rows are
+ * [sum of sizes, ...]. */
 typedef struct {
     int32_t cell, steps, batch, units;
     int32_t row0, row1;    /* the rows of the batch that this call computes */
     const int64_t *sizes;  /* [steps] */
     const matrix *weight;  /* recurrent [G*H, H] */
-    const float *scales;   /* [G*H]: step of a row times step of the hidden state */
+    const float *scales;   /* [G*H]: scale of a row times scale of the hidden state */
     const float *candidate_bias; /* [H] or NULL: inside a GRU's reset gate */
-    float scale;           /* step size of the hidden state */
+    float scale;           /* of the hidden state */
     int32_t low, high, masked;
     const float *projected; /* [N, G*H]: input product and bias */
-    float *gates;          /* kept for the way back, or NULL: [N, G*H], activated */
+    float *gates;          /* saved for backward, or NULL: [N, G*H], activated */
     float *hidden;         /* out: [N, H], quantized */
     float *h, *c;          /* in: initial state [B, H], h quantized or not; out: last state */
-    float *memory;         /* kept with them: an LSTM's c [N, H] */
+    float *memory;         /* saved with them: an LSTM's c [N, H] */
     float *squashed;       /*   its tanh(c) [N, H]; a GRU's recurrent part of n [N, H] */
-    int32_t *sums;         /* room for [B] */
-    uint8_t *codes;        /* room for two times [B, stride] */
+    int32_t *sums;         /* workspace [B] */
+    uint8_t *codes;        /* workspace, two times [B, stride] */
     int64_t stride;
-    /* the way back only */
+    /* backward only */
     const void *panel;     /* recurrent weights for products from the left, see backward.h */
     int32_t bf16;
-    const float *panel_scales; /* bf16: [G*H], step of each row */
+    const float *panel_scales; /* bf16: [G*H], scale of each row */
     const float *h0, *c0;  /* [B, H] */
     const float *grad_hidden; /* [N, H] */
     float *grad_h, *grad_c;   /* in: of the last state [B, H]; out: of the initial one */
     float *grad_gates;     /* out: [N, G*H], of the projected input */
     float *grad_recurrent; /* out: [N, G*H], of the recurrent product; only a GRU's differs */
-    uint16_t *scaled;      /* bf16: room for [B, G*H] */
-    double *grad_step;     /* out: [1], or NULL */
-    float reach;           /* largest level in steps: scales grad_step */
+    uint16_t *scaled;      /* bf16: workspace [B, G*H] */
+    double *grad_scale;    /* out: [1], or NULL */
+    float max_level;       /* in multiples of the scale; normalises grad_scale */
 } recurrence;
 
-/* What stands in a register while V units of one row are computed. */
+/* V units of one row, while they are computed. */
 typedef struct {
     const recurrence *job;
     int64_t at;  /* flat row */
@@ -80,7 +81,7 @@ INLINE vf projected_of(const recurrence *job, place at, int G, int g) {
     return load_lanes(job->projected + gate_at(job, at, G, g), at.n);
 }
 
-INLINE void keep_gate(const recurrence *job, place at, int G, int g, vf v) {
+INLINE void save_gate(const recurrence *job, place at, int G, int g, vf v) {
     if (job->gates) store_lanes(job->gates + gate_at(job, at, G, g), v, at.n);
 }
 
@@ -91,7 +92,7 @@ INLINE void lstm_gates(const recurrence *job, place at, vi *sums, float shift) {
     for (int g = 0; g < 4; g++) {
         vf x = projected_of(job, at, 4, g) + recurrent_part(job, at, g, sums[g], shift);
         a[g] = g == 2 && plain ? hyperbolic(x) : sigmoid(g == 1 && !plain ? x + 1.0f : x);
-        keep_gate(job, at, 4, g, a[g]);
+        save_gate(job, at, 4, g, a[g]);
     }
     vf c = a[1] * take(job->c, at.row, job->units, at) + a[0] * a[2];
     put(job->c, at.row, job->units, at, c);
@@ -109,34 +110,34 @@ INLINE vf lstm_hidden(const recurrence *job, place at, vf output) {
 }
 
 INLINE vf gru_step(const recurrence *job, place at, const vi *sums, float shift) {
-    vf own[3], a[2];
-    for (int g = 0; g < 3; g++) own[g] = recurrent_part(job, at, g, sums[g], shift);
+    vf product[3], a[2];
+    for (int g = 0; g < 3; g++) product[g] = recurrent_part(job, at, g, sums[g], shift);
     for (int g = 0; g < 2; g++) {
-        a[g] = sigmoid(projected_of(job, at, 3, g) + own[g]);
-        keep_gate(job, at, 3, g, a[g]);
+        a[g] = sigmoid(projected_of(job, at, 3, g) + product[g]);
+        save_gate(job, at, 3, g, a[g]);
     }
-    if (job->candidate_bias) own[2] += load_lanes(job->candidate_bias + at.unit, at.n);
-    vf n = hyperbolic(projected_of(job, at, 3, 2) + a[0] * own[2]);
-    keep_gate(job, at, 3, 2, n);
-    if (job->gates) put(job->squashed, at.at, job->units, at, own[2]);
+    if (job->candidate_bias) product[2] += load_lanes(job->candidate_bias + at.unit, at.n);
+    vf n = hyperbolic(projected_of(job, at, 3, 2) + a[0] * product[2]);
+    save_gate(job, at, 3, 2, n);
+    if (job->gates) put(job->squashed, at.at, job->units, at, product[2]);
     return n + a[1] * (take(job->h, at.row, job->units, at) - n);
 }
 
 INLINE vf rnn_step(const recurrence *job, place at, vi sum, float shift) {
     vf x = projected_of(job, at, 1, 0) + recurrent_part(job, at, 0, sum, shift);
     vf h = job->cell == RNN_TANH ? hyperbolic(x) : choose(x < 0.0f, (vf){0}, x);
-    keep_gate(job, at, 1, 0, h);
+    save_gate(job, at, 1, 0, h);
     return h;
 }
 
 /* Round V units of h to codes; returns the lanes that are NaN. */
-INLINE vi emit(const recurrence *job, place at, vf h, uint8_t *codes) {
+INLINE vi put_hidden(const recurrence *job, place at, vf h, uint8_t *codes) {
     vf level = at_least(at_most(h / job->scale, splat((float)job->high)), splat((float)job->low));
     level = nearest(level);
     vf value = level * job->scale;
     put(job->h, at.row, job->units, at, value);
     put(job->hidden, at.at, job->units, at, value);
-    store_bytes(codes + at.unit, to_int(level) - job->low); /* close_row clears what is too much */
+    store_bytes(codes + at.unit, to_int(level) - job->low); /* close_row clears the bytes behind the units */
     return h != h;
 }
 
@@ -146,7 +147,7 @@ INLINE int active_rows(const recurrence *job, int t) {
     return end > job->row0 ? (int)(end - job->row0) : 0;
 }
 
-/* The sum of a row of codes; what pads them becomes 0. */
+/* The sum of a row of codes; the padding behind them becomes 0. */
 INLINE int32_t close_row(const recurrence *job, uint8_t *codes) {
     int32_t sum = 0;
     memset(codes + job->units, 0, (size_t)(job->stride - job->units));
@@ -165,33 +166,33 @@ INLINE vi finish(int G, const recurrence *job, int block, int64_t flat, int row,
     const float shift = job->weight->offset * (float)job->sums[row];
     if (G == 3) {
         place at = place_of(job, block, 0, flat, row);
-        return emit(job, at, gru_step(job, at, sums, shift), next);
+        return put_hidden(job, at, gru_step(job, at, sums, shift), next);
     }
-    vi odd = {0};
+    vi nan = {0};
     for (int g = 0; g < 4; g++) { /* four groups of a plain network's units */
         place at = place_of(job, block, g, flat, row);
-        if (at.n) odd |= emit(job, at, rnn_step(job, at, sums[g], shift), next);
+        if (at.n) nan |= put_hidden(job, at, rnn_step(job, at, sums[g], shift), next);
     }
-    return odd;
+    return nan;
 }
 
-/* The same of an LSTM's blocks b0 to b0 + blocks. What follows the cell is a long chain: in a loop of
- * its own, so that several blocks' chains run beside one another. */
+/* The same of an LSTM's blocks b0 to b0 + blocks. The operations after the cell depend on one another:
+ * in a second loop, the processor can compute several blocks at a time. */
 INLINE vi finish_lstm(const recurrence *job, int b0, int blocks, int64_t flat, int row, int r,
                       vi (*sums)[GROUP * 4], uint8_t *next) {
     const float shift = job->weight->offset * (float)job->sums[row];
-    vi odd = {0};
+    vi nan = {0};
     for (int b = 0; b < blocks; b++)
         lstm_gates(job, place_of(job, b0 + b, 0, flat, row), sums[b] + r * 4, shift);
     for (int b = 0; b < blocks; b++) {
         place at = place_of(job, b0 + b, 0, flat, row);
-        odd |= emit(job, at, lstm_hidden(job, at, (vf)sums[b][r * 4]), next);
+        nan |= put_hidden(job, at, lstm_hidden(job, at, (vf)sums[b][r * 4]), next);
     }
-    return odd;
+    return nan;
 }
 
-/* Bring what `finish` will read and write into the cache while the products run. */
-INLINE void expect(int G, const recurrence *job, int block, int64_t flat, int row) {
+/* Bring the memory that `finish` reads and writes into the cache while the products run. */
+INLINE void prefetch(int G, const recurrence *job, int block, int64_t flat, int row) {
     const int unit = first_row(job->weight, block, 0), gates = G == 4 && job->cell > GRU ? 1 : G;
     for (int g = 0; g < gates; g++) {
         int64_t at = (flat * gates + g) * job->units + unit;
@@ -205,34 +206,34 @@ INLINE void expect(int G, const recurrence *job, int block, int64_t flat, int ro
     (void)row;
 }
 
-/* One step of `rows` rows from row0 on. Products of a few blocks are made before their epilogues, so
- * that these walk along the memory. */
+/* One step of `rows` rows from row0 on. Products of a few blocks are computed before their epilogues,
+ * so that these access consecutive memory. */
 INLINE vi step_rows(int G, const recurrence *job, int64_t first, int rows, const uint8_t *now,
                     uint8_t *next) {
     const matrix *m = job->weight;
-    const int burst = burst_of(m->reach, job->high - job->low);
-    vi sums[BLOCKS][GROUP * 4], odd = {0};
+    const int burst = burst_of(m->max_code, job->high - job->low);
+    vi sums[BLOCKS][GROUP * 4], nan = {0};
     for (int b0 = 0; b0 < m->blocks; b0 += BLOCKS)
         for (int r0 = 0; r0 < rows; r0 += GROUP) {
-            int some = rows - r0 < GROUP ? rows - r0 : GROUP;
+            int count = rows - r0 < GROUP ? rows - r0 : GROUP;
             int blocks = m->blocks - b0 < BLOCKS ? m->blocks - b0 : BLOCKS;
             const int row = job->row0 + r0;
             for (int b = 0; b < blocks; b++) {
-                for (int r = 0; r < some; r++) expect(G, job, b0 + b, first + r0 + r, row + r);
-                block_dots(m, b0 + b, now + row * job->stride, (size_t)job->stride, some,
+                for (int r = 0; r < count; r++) prefetch(G, job, b0 + b, first + r0 + r, row + r);
+                block_dots(m, b0 + b, now + row * job->stride, (size_t)job->stride, count,
                            job->low, job->sums + row, burst, sums[b]);
             }
-            for (int r = 0; r < some; r++) {
+            for (int r = 0; r < count; r++) {
                 const int64_t flat = first + r0 + r;
                 uint8_t *to = next + (row + r) * job->stride;
                 if (G == 4 && job->cell <= LSTM_SIGMOID)
-                    odd |= finish_lstm(job, b0, blocks, flat, row + r, r, sums, to);
+                    nan |= finish_lstm(job, b0, blocks, flat, row + r, r, sums, to);
                 else
                     for (int b = 0; b < blocks; b++)
-                        odd |= finish(G, job, b0 + b, flat, row + r, sums[b] + r * G, to);
+                        nan |= finish(G, job, b0 + b, flat, row + r, sums[b] + r * G, to);
             }
         }
-    return odd;
+    return nan;
 }
 
 /* A step for any number of gates; not 0 where a hidden state is NaN. Not inlined: training and
@@ -246,29 +247,29 @@ static __attribute__((noinline)) int step_on(const recurrence *job, int64_t firs
 /* Codes of the initial state of one row, which is quantized in place; not 0 where it is NaN. */
 INLINE int start_row(const recurrence *job, int row, uint8_t *codes) {
     float *h = job->h + (int64_t)row * job->units;
-    int odd = encode_row(h, job->units, job->scale, 0.0f, job->low, job->high, job->low,
+    int has_nan = encode_row(h, job->units, job->scale, 0.0f, job->low, job->high, job->low,
                          (int8_t *)codes);
     for (int k = 0; k < job->units; k++) h[k] = (float)(codes[k] + job->low) * job->scale;
     job->sums[row] = close_row(job, codes);
-    return odd;
+    return has_nan;
 }
 
 /* All steps of rows row0 to row1. Returns not 0 where a hidden state became NaN: integers cannot
- * carry it on, so the result is of no use then. */
+ * hold a NaN, so the result must not be used then. */
 int NAME(forward)(const recurrence *job) {
     int64_t start = 0;
     uint8_t *codes[2] = {job->codes, job->codes + job->batch * job->stride};
-    int odd = 0;
-    for (int r = job->row0; r < job->row1; r++) odd |= start_row(job, r, codes[0] + r * job->stride);
+    int has_nan = 0;
+    for (int r = job->row0; r < job->row1; r++) has_nan |= start_row(job, r, codes[0] + r * job->stride);
     for (int t = 0; t < job->steps; start += job->sizes[t++]) {
         int rows = active_rows(job, t);
         const uint8_t *now = codes[t & 1];
         uint8_t *next = codes[~t & 1];
-        odd |= step_on(job, start + job->row0, rows, now, next);
+        has_nan |= step_on(job, start + job->row0, rows, now, next);
         for (int r = job->row0; r < job->row0 + rows; r++)
             job->sums[r] = close_row(job, next + r * job->stride);
     }
-    return odd;
+    return has_nan;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* The two inner products: integer codes (forward) and floats (backward), a few rows at a time.
  *
  * A tile is R rows of the left factor times one block of the right one; all its sums are in
- * registers. R and G are constants where a tile is called, so the loops over them unroll away.
+ * registers. R and G are constants where a tile is called, so the compiler unrolls the loops over them.
  */
 #ifndef TILE_H
 #define TILE_H
@@ -16,8 +16,8 @@ enum { MOST_ROWS = 2, SPAN = 2 }; /* of 16 registers: 8 integer sums; 3 rows wer
 enum { FLOAT_ROWS = 6 };
 
 /* How many products of pairs fit into 16 bits one after another; 0: not even one does. */
-INLINE int burst_of(int reach, int top) {
-    int burst = reach && top ? 32767 / (2 * reach * top) : 1 << 14;
+INLINE int burst_of(int max_code, int top) {
+    int burst = max_code && top ? 32767 / (2 * max_code * top) : 1 << 14;
     return burst;
 }
 
@@ -28,7 +28,7 @@ INLINE vc four_codes(const uint8_t *a) {
     return (vc)splat_int(four);
 }
 
-#ifndef AQ_AVX2 /* the sum of four products in one go */
+#ifndef AQ_AVX2 /* the sum of four products in one instruction */
 
 typedef vi partial;
 INLINE partial with_products(partial sum, vc a, vc w) { return dot(sum, a, w); }
@@ -70,9 +70,10 @@ INLINE void burst_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t 
         vc codes[MOST_ROWS];
         UNROLL for (int r = 0; r < R; r++) codes[r] = four_codes(a + r * stride + 4 * k);
         UNROLL for (int g = 0; g < G; g++) {
-            vc held = (vc)load_int(w + g * 4 * V);
-            IN_REGISTER(held);
-            UNROLL for (int r = 0; r < R; r++) sum[r][g] = with_products(sum[r][g], codes[r], held);
+            vc weights = (vc)load_int(w + g * 4 * V);
+            IN_REGISTER(weights);
+            UNROLL for (int r = 0; r < R; r++)
+                sum[r][g] = with_products(sum[r][g], codes[r], weights);
         }
     }
     UNROLL for (int r = 0; r < R; r++)
@@ -85,8 +86,8 @@ INLINE void wide_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t s
                       vi *sums) {
     for (int k = 0; k < groups; k++, w += G * 4 * V) {
         UNROLL for (int g = 0; g < G; g++) {
-            vs held = (vs)load_int(w + g * 4 * V);
-            vs even = (held << 8) >> 8, odd = held >> 8;
+            vs weights = (vs)load_int(w + g * 4 * V);
+            vs even = (weights << 8) >> 8, odd = weights >> 8;
             UNROLL for (int r = 0; r < R; r++) {
                 int32_t four;
                 memcpy(&four, a + r * stride + 4 * k, 4);
@@ -100,15 +101,15 @@ INLINE void wide_dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t s
 
 INLINE void dots(int G, int R, const uint8_t *w, const uint8_t *a, size_t stride, int groups,
                  int burst, vi *sums) {
-    vi own[MOST_ROWS * 4];
-    UNROLL for (int i = 0; i < R * G; i++) own[i] = sums[i];
-    if (burst == 0) wide_dots(G, R, w, a, stride, groups, own);
+    vi sum[MOST_ROWS * 4];
+    UNROLL for (int i = 0; i < R * G; i++) sum[i] = sums[i];
+    if (burst == 0) wide_dots(G, R, w, a, stride, groups, sum);
     else
         for (int k = 0; k < groups; k += burst) {
-            int some = groups - k < burst ? groups - k : burst;
-            burst_dots(G, R, w + (size_t)k * G * 4 * V, a + 4 * k, stride, some, own);
+            int count = groups - k < burst ? groups - k : burst;
+            burst_dots(G, R, w + (size_t)k * G * 4 * V, a + 4 * k, stride, count, sum);
         }
-    UNROLL for (int i = 0; i < R * G; i++) sums[i] = own[i];
+    UNROLL for (int i = 0; i < R * G; i++) sums[i] = sum[i];
 }
 
 #endif
@@ -136,24 +137,25 @@ INLINE void panel_dots(int G, const uint8_t *w, const uint8_t *a, size_t stride,
  * codes would cost more than using them. The products of two vectors of 4-bit codes fit into 16 bits. */
 INLINE void plane_dots(int G, int R, int width, const uint8_t *w, const uint8_t *a, size_t stride,
                        int chunks, vi *sums) {
-    const int each = 8 / width, some = width == 1 ? 1 : 2;
+    const int per_byte = 8 / width, at_once = width == 1 ? 1 : 2;
     const vi mask = splat_int(0x01010101 * ((1 << width) - 1));
     vi sum[2][4];
     UNROLL for (int i = 0; i < R * G; i++) sum[i / G][i % G] = sums[i];
-    for (int k = 0; k < chunks * width; k += some) {
+    for (int k = 0; k < chunks * width; k += at_once) {
         partial part[2][4];
         UNROLL for (int i = 0; i < R * G; i++) part[i / G][i % G] = (partial){0};
-        UNROLL for (int q = 0; q < some; q++, w += G * 4 * V, a += each * 4) {
+        UNROLL for (int q = 0; q < at_once; q++, w += G * 4 * V, a += per_byte * 4) {
             vc codes[2][8];
-            UNROLL for (int i = 0; i < R * each; i++)
-                codes[i / each][i % each] = four_codes(a + (i / each) * stride + i % each * 4);
+            UNROLL for (int i = 0; i < R * per_byte; i++)
+                codes[i / per_byte][i % per_byte] =
+                    four_codes(a + (i / per_byte) * stride + i % per_byte * 4);
             UNROLL for (int g = 0; g < G; g++) {
-                vu held = (vu)load_int(w + g * 4 * V);
-                IN_REGISTER(held);
-                UNROLL for (int i = 0; i < each; i++) {
-                    vc own = (vc)((vi)(held >> (width * i)) & mask);
+                vu packed = (vu)load_int(w + g * 4 * V);
+                IN_REGISTER(packed);
+                UNROLL for (int i = 0; i < per_byte; i++) {
+                    vc weights = (vc)((vi)(packed >> (width * i)) & mask);
                     UNROLL for (int r = 0; r < R; r++)
-                        part[r][g] = with_products(part[r][g], codes[r][i], own);
+                        part[r][g] = with_products(part[r][g], codes[r][i], weights);
                 }
             }
         }
@@ -169,24 +171,24 @@ INLINE void plane_dots(int G, int R, int width, const uint8_t *w, const uint8_t 
     case 4: plane_dots(G, R, 4, w, a, stride, groups / CHUNK, sums); return;               \
     }
 
-/* Where the sums of a block start, so that they end as sums of code * (a + low_a): the codes `a` of
+/* The first values of a block's sums, so that they become sums of code * (a + low_a): the codes `a` of
  * the left factor are unsigned. Where those of the matrix are used unsigned too, `low` is its lowest
  * code, else 0. row_sums: of a + low_a. */
 INLINE void start_sums(int G, const matrix *m, int block, int rows, int low_a, int low,
                        const int32_t *row_sums, vi *sums) {
-    const int32_t *own = m->sums + (size_t)block * G * V;
+    const int32_t *block_sums = m->sums + (size_t)block * G * V;
     for (int r = 0; r < rows; r++) {
         int32_t rest = low ? low * (row_sums[r] - low_a * m->columns) : 0;
-        for (int g = 0; g < G; g++) sums[r * G + g] = load_int(own + g * V) * low_a + rest;
+        for (int g = 0; g < G; g++) sums[r * G + g] = load_int(block_sums + g * V) * low_a + rest;
     }
 }
 
-enum { SOME = 8 }; /* chunks that are unpacked at once: they stay in the nearest cache */
+enum { UNPACKED_CHUNKS = 8 }; /* chunks that are unpacked at once: they stay in the nearest cache */
 
-/* Unpack chunks; returns what follows them. Bits and gates are constants in each case, so that the
- * loops unroll. */
-static __attribute__((noinline)) const uint8_t *unpack_some(const matrix *m, const uint8_t *w,
-                                                            int chunks, uint8_t *codes) {
+/* Unpack chunks; returns the address behind them. Bits and gates are constants in each case, so that
+ * the loops unroll. */
+static __attribute__((noinline)) const uint8_t *unpack_chunks(const matrix *m, const uint8_t *w,
+                                                              int chunks, uint8_t *codes) {
     const int G = m->gates;
     for (int k = 0; k < chunks; k++, codes += CHUNK * G * 4 * V, w += (size_t)m->bits * G * 4 * V)
         switch (m->bits * 2 + (G == 3)) {
@@ -199,18 +201,18 @@ static __attribute__((noinline)) const uint8_t *unpack_some(const matrix *m, con
     return w;
 }
 
-/* The same codes with a byte for each, in `codes`: room for loose_bytes(m). The chunk that ends a block
- * may be longer than what is kept of it; the next block then lies over its end. */
-INLINE matrix loosened(const matrix *m, uint8_t *codes) {
-    matrix loose = *m;
-    loose.bits = 8, loose.codes = codes;
+/* The same codes in 8 bits each, in `codes`, a workspace of unpacked_bytes(m). The last chunk of a
+ * block may be longer than its columns; the next block then overwrites its end. */
+INLINE matrix unpacked(const matrix *m, uint8_t *codes) {
+    matrix copy = *m;
+    copy.bits = 8, copy.codes = codes;
     for (int block = 0; block < m->blocks; block++)
-        unpack_some(m, m->codes + (size_t)block * panel_bytes(m), groups_of(m) / CHUNK,
-                    codes + (size_t)block * panel_bytes(&loose));
-    return loose;
+        unpack_chunks(m, m->codes + (size_t)block * panel_bytes(m), groups_of(m) / CHUNK,
+                      codes + (size_t)block * panel_bytes(&copy));
+    return copy;
 }
 
-INLINE size_t loose_bytes(const matrix *m) {
+INLINE size_t unpacked_bytes(const matrix *m) {
     return (size_t)(m->blocks * groups_of(m) + CHUNK) * m->gates * 4 * V;
 }
 
@@ -228,15 +230,16 @@ INLINE void any_dots(int G, const matrix *m, int block, const uint8_t *a, size_t
     }
     if (direct && rows == 1) PLANES(1)
     if (direct) PLANES(2)
-    uint8_t codes[SOME * CHUNK * 4 * 4 * V] __attribute__((aligned(64)));
-    for (int k = 0; k < groups; k += SOME * CHUNK) {
-        int some = groups - k < SOME * CHUNK ? groups - k : SOME * CHUNK;
-        w = unpack_some(m, w, some / CHUNK, codes);
-        panel_dots(G, codes, a + 4 * k, stride, rows, some, burst, sums);
+    enum { MOST = UNPACKED_CHUNKS * CHUNK };
+    uint8_t codes[MOST * 4 * 4 * V] __attribute__((aligned(64)));
+    for (int k = 0; k < groups; k += MOST) {
+        int count = groups - k < MOST ? groups - k : MOST;
+        w = unpack_chunks(m, w, count / CHUNK, codes);
+        panel_dots(G, codes, a + 4 * k, stride, rows, count, burst, sums);
     }
 }
 
-/* Not inlined: one copy for each number of gates serves every caller. */
+/* Not inlined: all callers share one copy for each number of gates. */
 static __attribute__((noinline)) void block_dots(const matrix *m, int block, const uint8_t *a,
                                                  size_t stride, int rows, int low_a,
                                                  const int32_t *row_sums, int burst, vi *sums) {
@@ -264,7 +267,7 @@ INLINE void products(int R, const float *panel, const float *left, size_t stride
         UNROLL for (int s = 0; s < SPAN; s++) sums[r * SPAN + s] = sum[r][s];
 }
 
-/* The same in bfloat16: pairs along the depth stand together in left [R, depth] and in the panel. */
+/* The same in bfloat16: pairs along the depth are stored together in left [R, depth] and in the panel. */
 INLINE void products_bf16(int R, const uint16_t *panel, const uint16_t *left, size_t stride,
                           int depth, vf *sums) {
     vf sum[FLOAT_ROWS][SPAN];
@@ -292,7 +295,7 @@ INLINE void products_bf16(int R, const uint16_t *panel, const uint16_t *left, si
     case 6: function(6, panel, left, stride, depth, sums); break;                        \
     }
 
-/* Not inlined: one copy of the tiles serves every cell. */
+/* Not inlined: all cells share one copy of the tiles. */
 static __attribute__((noinline)) void float_tile(int R, const void *panel, const void *left,
                                                  size_t stride, int depth, int bf16, vf *sums) {
     if (bf16) EACH_FLOAT_TILE(products_bf16)

@@ -1,4 +1,4 @@
-"""Where a line of a test is, as reasons name it."""
+"""The number of a line of a test, as reasons name it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small model for each rule: which groups, which layouts, or which reason and whose line."""
+"""One small model for each operation: its groups and layouts, or the reason and the user's line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Network, Segment
 from autoquant.graph.prepare import prepare
-from autoquant.graph.widen import check_same_function, widen
+from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
 from tests.graph.tracing.lines import here
@@ -42,11 +43,11 @@ def linear(features: int, units: int) -> nn.Module:
 
 
 def network_of(forward: Forward, *inputs: Tensor, **layers: nn.Module) -> Network:
-    """The network; all that it calls free does grow without changing the function."""
+    """The network; groups that are not frozen grow without changing the function."""
     torch.manual_seed(0)
     model = prepare(Small(forward, **layers)).eval()
     network = describe(model, inputs or (torch.randn(2, 5, 4),))
-    free = {each for each in network.groups.values() if each not in network.frozen}
+    free = {group for group in network.groups.values() if group not in network.frozen}
     plan = Plan(
         {
             name: LayerChoice(width=2.0 if network.groups[name] in free else 1.0)
@@ -54,7 +55,7 @@ def network_of(forward: Forward, *inputs: Tensor, **layers: nn.Module) -> Networ
         }
     )
     if free:
-        grown, _ = widen(model, network, plan, Scheme(), "split", 0)
+        grown, _ = widen(model, network, WideningRequest(plan, Scheme(), "split", 0))
         check_same_function(model, grown, inputs or (torch.randn(2, 5, 4),))
     return network
 
@@ -124,7 +125,7 @@ def test_sizes_in_the_code_are_found_by_growing(cut: Callable[[Tensor], Any]) ->
     assert reason.startswith("growing it fails (test_propagate.py:")
 
 
-def test_cat_lays_groups_behind_one_another() -> None:
+def test_cat_concatenates_groups() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         return m.last(torch.cat([m.one(x), x, torch.relu(m.two(x))], -1))
 
@@ -245,13 +246,13 @@ FREE = (
 
 
 @pytest.mark.parametrize("forward", FREE, ids=lambda each: each.__name__)
-def test_what_passes_units_on(forward: Forward) -> None:
+def test_operations_that_units_go_through(forward: Forward) -> None:
     network = network_of(forward, one=linear(4, 6), last=linear(6, 2))
     assert dict(network.frozen) == {"last": OUT}
     assert network.inputs["last"] == (owner("one", 6),)
 
 
-# --- what looks across units ----------------------------------------------------------------------
+# --- what reads several units together ------------------------------------------------------------
 
 
 def softmax(m: Any, x: Tensor) -> Tensor:
@@ -327,7 +328,7 @@ ACROSS = {
 
 
 @pytest.mark.parametrize(("forward", "reason"), ACROSS.items(), ids=[f.__name__ for f in ACROSS])
-def test_what_stops_units_names_the_line(forward: Forward, reason: str) -> None:
+def test_operations_that_stop_units_name_the_line(forward: Forward, reason: str) -> None:
     layers = {"one": linear(4, 6), "two": linear(4, 6), "last": linear(6, 2)}
     network = network_of(forward, norm=nn.LayerNorm(6), wide=linear(8, 2), **layers)
     assert network.why_fixed("one") == reason.format(here(forward))
@@ -339,7 +340,7 @@ def test_what_is_not_called_cannot_grow() -> None:
 
 
 def test_a_single_unit_stays_single() -> None:
-    """Its value is spread over the units of others: more of it would not fit."""
+    """Its value is broadcast over the units of others: several would not fit."""
 
     def forward(m: Any, x: Tensor) -> Tensor:
         y = m.one(x)
@@ -514,7 +515,7 @@ def test_last_states_of_both_directions() -> None:
     assert dict(network.frozen) == {"last": OUT}
 
 
-def test_a_state_that_is_looked_into_ties_its_layers() -> None:
+def test_a_state_that_is_read_ties_its_layers() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         return m.last(m.rnn(x)[1].sum(0))
 

@@ -1,4 +1,4 @@
-"""Units through reshapes against numpy, which moves every single entry."""
+"""Units through reshapes, compared with numpy's reshape of every entry."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoquant.graph.tracing.shapes import Shape, along, joined, narrow, reshaped, spread
+from autoquant.graph.tracing.shapes import Shape, along, joined, narrow, reshaped
 from autoquant.graph.tracing.units import NONE, Ids
+
+
+def spread(ids: Ids, shape: Shape) -> Ids:
+    """Units at every entry of a value."""
+    return np.broadcast_to(ids, shape)
+
 
 FACTORS = st.lists(st.sampled_from([2, 3, 4]), min_size=1, max_size=5)
 
@@ -21,11 +27,11 @@ def views(draw: st.DrawFn) -> tuple[Shape, Shape, Ids]:
     factors = draw(FACTORS)
     old, new = _shape(draw, factors), _shape(draw, factors)
     axes = [draw(st.booleans()) for _ in old]
-    own = tuple(size if varies else 1 for size, varies in zip(old, axes, strict=True))
+    sizes = tuple(size if varies else 1 for size, varies in zip(old, axes, strict=True))
     numbers = st.integers(NONE, 3)
-    count = math.prod(own)
+    count = math.prod(sizes)
     entries = draw(st.lists(numbers, min_size=count, max_size=count))
-    return old, new, np.array(entries, dtype=np.int64).reshape(own)
+    return old, new, np.array(entries, dtype=np.int64).reshape(sizes)
 
 
 def _shape(draw: st.DrawFn, factors: list[int]) -> Shape:
@@ -79,7 +85,7 @@ def test_nothing_has_no_units(old: Shape, new: Shape) -> None:
 def test_joined_is_numpys_concatenate(
     parts: list[tuple[int, bool, bool]], data: st.DataObject
 ) -> None:
-    """Parts with units along the joined axis, along another one, along both, or without units."""
+    """Values with units along the joined axis, along another one, along both, or without units."""
     shapes = [(3, size, 2) for size, _, _ in parts]
     axes = [(3 if other else 1, size if own else 1, 1) for size, own, other in parts]
     counter = iter(range(1000))

@@ -9,10 +9,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoquant.kernels import Cell, State, Weights
-from autoquant.kernels.recurrent import recurrence, torch_loop
-from autoquant.kernels.recurrent.recurrence import EngineFor
-from autoquant.quantization.fake_quantize import ActivationQuantizer
+from autoquant.kernels import Cell, Recurrence, State, Weights
+from autoquant.kernels.recurrent import autograd, torch_loop
+from autoquant.kernels.recurrent.registry import EngineFactory
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.settings import Scheme
 
 CELLS = {
@@ -43,9 +43,10 @@ class Case:
     state: State
     quantize: ActivationQuantizer | None
 
-    @property
-    def arguments(self) -> tuple:
-        return self.cell, self.inputs, self.sizes, self.weights, self.state, self.quantize
+    def recurrence(self, **changes) -> Recurrence:
+        """What is run, perhaps with other fields."""
+        own = self.cell, self.inputs, self.sizes, self.weights, self.state, self.quantize
+        return replace(Recurrence(*own), **changes)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -93,9 +94,9 @@ def case(
     )
     state = (leaf(sizes[0], out), *([leaf(sizes[0], units)] if "lstm" in name else []))
     inputs = leaf(sum(sizes), features)
-    rounding = quantizer(rule, bits)
-    rounding = rounding if rounding is None else rounding.to(dtype)
-    return Case(cell, tuple(sizes), inputs, weights, state, rounding)
+    quantize = quantizer(rule, bits)
+    quantize = quantize if quantize is None else quantize.to(dtype)
+    return Case(cell, tuple(sizes), inputs, weights, state, quantize)
 
 
 @st.composite
@@ -117,13 +118,13 @@ def cases(draw: st.DrawFn, dtype: torch.dtype = torch.float64) -> Case:
     )
 
 
-def looping(*arguments) -> Result:
-    """The looped engine, whatever the selection would say."""
-    return engined(torch_loop.engine_for, *arguments)
+def looping(recurrence: Recurrence) -> Result:
+    """The torch loop, whatever the selection would say."""
+    return engined(torch_loop.torch_loop_engine, recurrence)
 
 
-def engined(engine_for: EngineFor, *arguments) -> Result:
-    result = recurrence.recur(*arguments, [engine_for])
+def engined(factory: EngineFactory, recurrence: Recurrence) -> Result:
+    result = autograd.recur(recurrence, [factory])
     assert result is not None
     return result
 
@@ -134,7 +135,7 @@ def all_of(run: Callable[..., Result], given: Case, *, through: str = "all") -> 
     Args:
         through: what the loss is made of: "outputs", "last" or "all".
     """
-    outputs, last = run(*given.arguments)
+    outputs, last = run(given.recurrence())
     generator = torch.Generator().manual_seed(7)
     parts = {"outputs": [outputs], "last": [*last], "all": [outputs, *last]}[through]
     loss = sum(

@@ -10,7 +10,7 @@ import torch
 from autoquant.kernels.recurrent import cuda_graphs
 from autoquant.kernels.recurrent.cell import Weights
 from autoquant.kernels.recurrent.cuda_graphs import CudaGraphLoop
-from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.engine import Job, Operands
 from autoquant.kernels.recurrent.recording import CudaGraphs
 from tests.kernels.recurrent.cases import CELLS, RULES, all_of, assert_same, case, engined, looping
 
@@ -66,29 +66,30 @@ def test_results_outlive_the_next_pass():
     run = through(CudaGraphLoop(Imitation()))
     made = [case(rule="signed", seed=seed) for seed in range(2)]
     for _ in range(4):
-        outputs = [run(*each.arguments)[0] for each in made]
+        outputs = [run(each.recurrence())[0] for each in made]
         found = [
             torch.autograd.grad(output.sum(), each.weights.input)
             for each, output in zip(made, outputs, strict=True)
         ]
     for each, output, ours in zip(made, outputs, found, strict=True):
-        expected = looping(*each.arguments)[0]
+        expected = looping(each.recurrence())[0]
         assert_same([output], [expected])
         assert_same(ours, torch.autograd.grad(expected.sum(), each.weights.input))
 
 
-def test_the_projected_input_and_the_tape_are_not_written_to_again():
+def test_the_projected_input_and_the_saved_tensors_are_not_written_to_again():
     engine, made = CudaGraphLoop(Imitation()), case()
     job = Job(made.cell, made.sizes)
     projected = (made.inputs @ made.weights.input.t()).detach()
     weight, state = made.weights.recurrent.detach(), tuple(p.detach() for p in made.state)
+    operands = Operands(projected, weight, None, state, None)
     for _ in range(cuda_graphs.PLAIN_RUNS):
-        engine.forward(job, projected.clone(), weight, None, state, None)
-    first = engine.forward(job, projected, weight, None, state, None)
-    kept = [each.clone() for each in first[2]]
-    engine.forward(job, projected + 1, weight, None, state, None)
-    assert first[2][0] is first[0]  # hidden states: copied once, saved once
-    assert all(map(torch.equal, first[2], kept))
+        engine.forward(job, operands._replace(projected=projected.clone()))
+    first = engine.forward(job, operands)
+    copies = [each.clone() for each in first.saved]
+    engine.forward(job, operands._replace(projected=projected + 1))
+    assert first.saved[0] is first.hidden  # hidden states: copied once, saved once
+    assert all(map(torch.equal, first.saved, copies))
 
 
 def test_other_shapes_types_and_places_are_recorded_apart():
@@ -99,13 +100,13 @@ def test_other_shapes_types_and_places_are_recorded_apart():
             [case(), case(sizes=(3, 3, 3, 2)), case(units=6), case(dtype=torch.float32)], 1
         ):
             for _ in range(cuda_graphs.PLAIN_RUNS):
-                run(*made.arguments)
+                run(made.recurrence())
             assert graphs.recorded == times - 1
-            run(*made.arguments)
-            run(*made.arguments)
+            run(made.recurrence())
+            run(made.recurrence())
             assert graphs.recorded == times
         graphs.where = 1
-        run(*case().arguments)
+        run(case().recurrence())
         assert graphs.replayed == 2 * times
 
 
@@ -113,20 +114,20 @@ def test_where_a_larger_piece_is_recorded_the_loop_is_plain():
     graphs = Imitation(where=None)
     run = through(CudaGraphLoop(graphs))
     for _ in range(5):
-        run(*case().arguments)
+        run(case().recurrence())
     assert graphs.recorded == 0
 
 
 def test_only_the_latest_are_kept(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "MOST_RECORDINGS", 2)
-    monkeypatch.setattr(cuda_graphs, "MOST_COUNTED", 3)
+    monkeypatch.setattr(cuda_graphs, "MAX_RECORDINGS", 2)
+    monkeypatch.setattr(cuda_graphs, "MAX_COUNTED", 3)
     graphs = Imitation()
     engine = CudaGraphLoop(graphs)
     run = through(engine)
 
     def often(units):
         for _ in range(cuda_graphs.PLAIN_RUNS + 1):
-            run(*case(units=units).arguments)
+            run(case(units=units).recurrence())
 
     with torch.no_grad():
         for units in (2, 3, 2, 4):  # 3 has waited longest
@@ -137,7 +138,7 @@ def test_only_the_latest_are_kept(monkeypatch):
         often(3)
         assert (graphs.recorded, len(engine._recordings)) == (4, 2)
         for units in range(5, 12):
-            run(*case(units=units).arguments)
+            run(case(units=units).recurrence())
     assert len(engine._runs) == 3
 
 
@@ -159,11 +160,11 @@ def test_inference_mode_and_training_share_no_memory_they_may_not_write_to():
         for mode in (torch.inference_mode, torch.no_grad):
             with mode():
                 for _ in range(cuda_graphs.PLAIN_RUNS + 1):
-                    outputs, _ = run(*made.arguments)
-        assert_same([outputs], [looping(*made.arguments)[0]])
+                    outputs, _ = run(made.recurrence())
+        assert_same([outputs], [looping(made.recurrence())[0]])
 
 
-def test_is_chosen_for_loops_on_cuda_only(monkeypatch):
+def test_is_chosen_for_loops_on_cuda_only_and_where_it_is_turned_on(monkeypatch):
     class Cuda(torch.Tensor):
         device = torch.device("cuda", 0)
 
@@ -172,13 +173,17 @@ def test_is_chosen_for_loops_on_cuda_only(monkeypatch):
     job = Job(made.cell, made.sizes)
 
     def chosen(job, first, *state):
-        return cuda_graphs.engine_for(job, first, first, state)
+        return cuda_graphs.cuda_graph_engine(job, Operands(first, first, None, state, None))
 
+    monkeypatch.setenv(cuda_graphs.VARIABLE, "1")
     assert chosen(job, *there) is cuda_graphs.CUDA_GRAPH_LOOP
     assert chosen(job, made.inputs, *made.state) is None
     assert chosen(job, there[0], *made.state) is None
     assert chosen(Job(made.cell, (3, 3)), *there) is None
-    monkeypatch.setenv(cuda_graphs.VARIABLE, "0")
+    for value in ("0", "", "yes"):
+        monkeypatch.setenv(cuda_graphs.VARIABLE, value)
+        assert chosen(job, *there) is None
+    monkeypatch.delenv(cuda_graphs.VARIABLE)
     assert chosen(job, *there) is None
 
 

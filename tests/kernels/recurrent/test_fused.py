@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autoquant.kernels.recurrent import fused, reference
-from autoquant.kernels.recurrent.cell import Cell
+from autoquant.kernels.recurrent.cell import Cell, Recurrence, Weights
 from tests.kernels.recurrent.cases import all_of, alone, assert_same, case
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -42,10 +42,10 @@ def test_projections(sizes, bias):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_sequence_runs_as_if_alone(kind):
     packed = case(kind, (4, 3, 3, 1))
-    outputs, last = fused.recur(*packed.arguments)
+    outputs, last = fused.recur(packed.recurrence())
     for sequence in range(4):
         own, rows = alone(packed, sequence)
-        expected, end = fused.recur(*own.arguments)
+        expected, end = fused.recur(own.recurrence())
         assert_same([outputs[rows]], [expected])
         assert_same([part[sequence : sequence + 1] for part in last], [*end])
 
@@ -60,4 +60,6 @@ def test_a_packed_sequence_runs_as_if_alone(kind):
     ],
 )
 def test_suits_what_it_computes(cell, quantize, expected):
-    assert fused.suits(cell, quantize) is expected
+    inputs, weights = torch.ones(1, 1), Weights(torch.ones(1, 1), torch.ones(1, 1), None)
+    recurrence = Recurrence(cell, inputs, (1,), weights, (torch.ones(1, 1),), quantize)
+    assert fused.suits(recurrence) is expected

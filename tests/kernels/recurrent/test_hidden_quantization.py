@@ -1,13 +1,11 @@
-"""Rounding by hand against fake_quantize and autograd."""
+"""Quantization by hand against fake_quantize and autograd."""
 
 import pytest
 import torch
 
-from autoquant.kernels import Cell
-from autoquant.kernels.recurrent.engine import Job
-from autoquant.kernels.recurrent.hidden_quantization import Rounding
+from autoquant.kernels.recurrent.hidden_quantization import HiddenQuantizer
 from autoquant.kernels.recurrent.packed_batch import PackedBatch
-from autoquant.quantization.codes import Grid
+from autoquant.quantization.codes import Grid, QuantSpec
 from autoquant.quantization.fake_quantize import fake_quantize
 
 GRIDS = {
@@ -34,22 +32,21 @@ def test_the_same_numbers_and_gradients(grid, how, dtype):
     grad = torch.randn_like(rounded)
     by_values, by_scale = torch.autograd.grad(rounded, (exact, scale), grad)
 
-    rounding = Rounding(grid, clip, masked, scale.detach())
+    quantizer = HiddenQuantizer(QuantSpec(grid, clip, masked), scale.detach())
     values = exact.detach().clone()
-    rounding.round_(values)
+    quantizer.quantize_(values)
     assert torch.equal(values, rounded)
-    inside = rounding.inside(exact.detach(), values)
+    inside = quantizer.inside(exact.detach(), values)
     assert (inside is None) is not masked
     assert torch.equal(grad if inside is None else grad * inside, by_values)
-    ours = rounding.scale_gradient(grad, exact.detach(), values, inside, steps)
+    ours = quantizer.scale_gradient(grad, exact.detach(), values, inside, steps)
     torch.testing.assert_close(ours, by_scale)
 
 
-def test_a_job_without_a_grid_rounds_nothing():
-    assert Rounding.of(Job(Cell("gru"), (1,)), None) is None
+def test_without_a_spec_nothing_is_quantized():
+    assert HiddenQuantizer.of(None, None) is None
 
 
-def test_a_job_says_how():
-    grid, scale = Grid.unsigned(2), torch.tensor(0.5)
-    job = Job(Cell("gru"), (1,), grid=grid, clip=False, masked=False)
-    assert Rounding.of(job, scale) == Rounding(grid, False, False, scale)
+def test_a_spec_says_how():
+    spec, scale = QuantSpec(Grid.unsigned(2), clip=False, masked=False), torch.tensor(0.5)
+    assert HiddenQuantizer.of(spec, scale) == HiddenQuantizer(spec, scale)

@@ -14,12 +14,12 @@ from torch import Tensor
 from autoquant import kernels
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.kernels.recurrent import torch_loop
-from autoquant.kernels.recurrent.engine import Job
-from autoquant.kernels.recurrent.native import Native, engine_for
-from autoquant.kernels.recurrent.native import run as run_packed
+from autoquant.kernels.recurrent import native_struct, torch_loop
+from autoquant.kernels.recurrent.engine import BackwardOperands, Job, Operands
+from autoquant.kernels.recurrent.native import Native, native_engine
+from autoquant.kernels.recurrent.native_calls import PackedOperands, run_forward
 from autoquant.quantization import native
-from autoquant.quantization.codes import Grid, QuantParams, decode
+from autoquant.quantization.codes import Grid, QuantParams, QuantSpec, decode
 from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.settings import Scheme
 from tests.quantization.native.machine import (
@@ -117,16 +117,17 @@ def test_a_weight_in_bit_planes_gives_the_same(cell, bits, instructions):
     grid, generator = Grid.signed(bits), torch.Generator().manual_seed(int(bits))
     shape = kind.gates * 21, 21
     codes = torch.randint(grid.qmin, grid.qmax + 1, shape, generator=generator).to(torch.int8)
-    coding = QuantParams(torch.tensor(0.03), grid)
+    params = QuantParams(torch.tensor(0.03), grid)
     projected = torch.randn(6, shape[0], generator=generator)
     state = tuple(torch.zeros(3, 21) for _ in range(2 if kind.kind == "lstm" else 1))
     for hidden in (Grid.signed(8), Grid.unsigned(8)):
-        job, outputs = Job(kind, (3, 2, 1), hidden, coding=coding, training=False), []
+        job, outputs = Job(kind, (3, 2, 1), QuantSpec(hidden), params, training=False), []
         for held in (8, math.ceil(bits)):
             with running_on(instructions):
                 matrix = native.pack_codes(codes, grid, held, kind.gates)
-                rest = coding.scale.view(1), None, state, scale
-                outputs.append(run_packed(job, projected.clone(), matrix, *rest)[0])
+                rest = params.scale.view(1), None, state, scale
+                result = run_forward(job, PackedOperands(projected.clone(), matrix, *rest))
+                outputs.append(result.hidden)
         assert same_bits(*outputs)
         assert len(outputs[0].unique()) > 2
 
@@ -137,27 +138,27 @@ def test_the_largest_codes_do_not_saturate(start, instructions):
     """70 products of 255 and -128, and back to a small number by what is added to them."""
     grid, weight = Grid.unsigned(8), Grid.signed(8)
     scale, step = torch.tensor(2.0**-8), torch.tensor(2.0**-7)
-    coding = QuantParams(step, weight)
+    params = QuantParams(step, weight)
     recurrent = torch.full((70, 70), -128 * 2.0**-7)
     total = start * 2.0**-8 * -1.0 * 70
     projected = torch.full((5, 70), 77 * 2.0**-8 - total)
     state = (torch.full((5, 70), start * 2.0**-8),)
-    job = Job(CELLS["rnn_relu"], (5,), grid, coding=coding)
+    job = Job(CELLS["rnn_relu"], (5,), QuantSpec(grid), params)
     with running_on(instructions):
-        hidden, *_ = Native().forward(job, projected, recurrent, None, state, scale)
+        hidden, *_ = Native().forward(job, Operands(projected, recurrent, None, state, scale))
     assert torch.equal(hidden, torch.full((5, 70), 77 * 2.0**-8))
 
 
 def activated(cell: str, x: Tensor) -> Tensor:
     """What the gates of a cell make of numbers [N], [N, G]; nothing comes from the state."""
     gates = CELLS[cell].gates
-    coding = QuantParams(torch.tensor(1.0), Grid.signed(8))
-    job = Job(CELLS[cell], (len(x),), Grid.signed(8), coding=coding)
+    params = QuantParams(torch.tensor(1.0), Grid.signed(8))
+    job = Job(CELLS[cell], (len(x),), QuantSpec(Grid.signed(8)), params)
     projected = x[:, None].repeat(1, gates)
     state = tuple(torch.zeros(len(x), 1) for _ in range(2 if cell == "lstm" else 1))
     recurrent = torch.zeros(gates, 1)
-    *_, tape = Native().forward(job, projected, recurrent, None, state, torch.tensor(0.01))
-    return tape[1]
+    operands = Operands(projected, recurrent, None, state, torch.tensor(0.01))
+    return Native().forward(job, operands).saved.gates
 
 
 @EVERY_SET
@@ -186,16 +187,15 @@ def test_products_in_bfloat16_are_of_rounded_gradients_and_exact_codes(bits, uni
     codes = torch.randint(grid.qmin, grid.qmax + 1, (units, units), generator=generator)
     scale = torch.rand(units, 1, generator=generator) + 0.5
     recurrent = decode(codes.float(), scale, grid)
-    hidden, step = Grid.unsigned(8), torch.tensor(0.01)
-    job = Job(
-        CELLS["rnn_relu"], (5,), hidden, coding=QuantParams(scale, grid), precision="bfloat16"
-    )
+    spec, step, params = QuantSpec(Grid.unsigned(8)), torch.tensor(0.01), QuantParams(scale, grid)
+    job = Job(CELLS["rnn_relu"], (5,), spec, params, precision="bfloat16")
     zeros, grad = torch.zeros(5, units), torch.randn(5, units, generator=generator)
     with running_on(instructions):
         engine = Native()
         projected = torch.ones(5, units)
-        *_, tape = engine.forward(job, projected, recurrent, None, (zeros,), step)
-        back = engine.backward(job, tape, recurrent, None, step, grad, (zeros,))
+        result = engine.forward(job, Operands(projected, recurrent, None, (zeros,), step))
+        operands = BackwardOperands(recurrent, None, step, grad, (zeros,))
+        back = engine.backward(job, operands, result.saved)
     assert torch.equal(back.projected, grad)
     expected = (grad * scale.t()).bfloat16().double() @ (codes + grid.offset).double()
     torch.testing.assert_close(back.state[0].double(), expected, rtol=1e-5, atol=1e-5)
@@ -275,7 +275,7 @@ def test_a_packed_sequence_runs_as_if_alone(cell):
 
 
 @EVERY_CELL
-def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(cell):
+def test_without_gradients_the_numbers_are_the_same_and_nothing_is_saved(cell):
     recurrence = made(Plan(cell, PACKED))
     expected = recurrence.run()
     with torch.no_grad():
@@ -367,15 +367,16 @@ def engine_results(plan: Plan) -> list[Tensor | None]:
 
     grid, scale = Grid.signed(4, "midtread"), torch.tensor(0.1)
     recurrent = fake_quantize(randn(cell.gates * units, units), torch.tensor(0.2), grid)
-    coding = QuantParams(torch.tensor(0.2), grid)
-    job = Job(cell, plan.sizes, grid, coding=coding)
+    job = Job(cell, plan.sizes, QuantSpec(grid), QuantParams(torch.tensor(0.2), grid))
     first = fake_quantize(randn(batch, units), scale, grid)
     state = (first, randn(batch, units)) if cell.kind == "lstm" else (first,)
     engine = Native()
     projected = randn(rows, cell.gates * units)
-    hidden, last, tape = engine.forward(job, projected, recurrent, None, state, scale)
+    operands = Operands(projected, recurrent, None, state, scale)
+    hidden, last, saved = engine.forward(job, operands)
     grads = [randn(*part.shape) for part in (hidden, *last)]
-    back = engine.backward(job, tape, recurrent, None, scale, grads[0], tuple(grads[1:]))
+    upstream = BackwardOperands(recurrent, None, scale, grads[0], tuple(grads[1:]))
+    back = engine.backward(job, upstream, saved)
     return [hidden, *last, back.projected, back.recurrent_product, *back.state, back.scale]
 
 
@@ -383,7 +384,7 @@ def engine_results(plan: Plan) -> list[Tensor | None]:
 @pytest.mark.parametrize("sizes", [(24,) * 3, (24, 13, 5, 1), (1, 1)], ids=str)
 def test_two_threads_change_no_bit(cell, sizes, monkeypatch):
     """But for the step size's gradient, which is summed up over the batch."""
-    monkeypatch.setattr(kernels.native, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(native_struct, "WORTH_A_THREAD", 1)
     counts: list[int] = []
     share = native.parallel
 
@@ -546,24 +547,26 @@ def test_by_name_it_says_that_it_was_not_built(monkeypatch):
 
 def test_by_name_it_says_that_weights_must_be_quantized():
     recurrence = made(Plan())
-    cell, inputs, sizes, _, state = recurrence._arguments(Run())
+    given = recurrence.recurrence(Run())
     leaves = recurrence.leaves
     plain = kernels.Weights(leaves["input"], leaves["recurrent"], leaves["bias"])
     with computing(NATIVE), pytest.raises(UserError, match=r"at most 8 bits.*, got 'native'"):
-        kernels.recur(cell, inputs, sizes, plain, state, recurrence.hidden)
+        kernels.recur(replace(given, weights=plain))
 
 
 @pytest.mark.parametrize("part", ["state", "recurrent"])
 def test_numbers_of_two_types_are_no_job_for_it(part):
     grid = Grid.signed(4)
-    job = Job(CELLS["gru"], (2,), grid, coding=QuantParams(torch.tensor(0.1), grid))
-    projected, recurrent, state = torch.zeros(2, 9), torch.zeros(9, 3), (torch.zeros(2, 3),)
-    assert isinstance(engine_for(job, projected, recurrent, state), Native)
+    params = QuantParams(torch.tensor(0.1), grid)
+    job = Job(CELLS["gru"], (2,), QuantSpec(grid), params)
+    state = (torch.zeros(2, 3),)
+    operands = Operands(torch.zeros(2, 9), torch.zeros(9, 3), None, state, torch.tensor(0.1))
+    assert isinstance(native_engine(job, operands), Native)
     if part == "state":
-        state = (state[0].double(),)
+        operands = operands._replace(state=(state[0].double(),))
     else:
-        recurrent = recurrent.double()
-    assert engine_for(job, projected, recurrent, state) is None
+        operands = operands._replace(recurrent=operands.recurrent.double())
+    assert native_engine(job, operands) is None
 
 
 @pytest.mark.parametrize("size", [1, 8, 10])

@@ -31,7 +31,7 @@ def test_split(sizes):
 def test_each_row_finds_its_sequence_one_step_before(sizes):
     flow, first = filled(sizes)
     steps = PackedBatch(sizes)
-    found = steps.before(flow, first)
+    found = steps.previous(flow, first)
     assert torch.equal(found[:, 0], flow[:, 0])
     assert torch.equal(found[:, 1], flow[:, 1] - 1)
     assert torch.equal(torch.cat(steps.shifted(steps.split(flow), first)), found)
@@ -63,17 +63,18 @@ def test_spread(sizes):
     )
 
 
-@pytest.mark.parametrize(("kept", "rows"), [(True, 6), (False, 3)], ids=["kept", "shared"])
-def test_room(kept, rows):
-    memory, views = PackedBatch((3, 2, 1)).room(torch.empty(0, dtype=torch.float64), 4, kept=kept)
+@pytest.mark.parametrize(("saved", "rows"), [(True, 6), (False, 3)], ids=["saved", "shared"])
+def test_workspace(saved, rows):
+    like = torch.empty(0, dtype=torch.float64)
+    memory, views = PackedBatch((3, 2, 1)).workspace(like, 4, saved=saved)
     assert memory.shape == (rows, 4)
     assert memory.dtype == torch.float64
     assert [view.shape for view in views] == [(3, 4), (2, 4), (1, 4)]
     ends = {view.storage_offset() for view in views}
-    assert len(ends) == (3 if kept else 1)
+    assert len(ends) == (3 if saved else 1)
 
 
 def test_no_rows():
     steps, empty = PackedBatch((0, 0)), torch.empty(0, 2)
     assert steps.last(steps.split(empty)).shape == (0, 2)
-    assert steps.before(empty, empty).shape == (0, 2)
+    assert steps.previous(empty, empty).shape == (0, 2)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from autoquant.kernels import Cell, Weights
+from autoquant.kernels import Cell, Recurrence, Weights
 from autoquant.kernels.recurrent import reference
-from autoquant.quantization.fake_quantize import ActivationQuantizer
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.settings import Scheme
 from tests.kernels.recurrent.cases import CELLS, alone, assert_same, case
 
@@ -52,7 +52,8 @@ def test_equals_torch_with_gradients(kind, bias):
     given = tuple(part[None] for part in start)
     expected, last = module(inputs, given if kind == "lstm" else given[0])
     weights = weights_of(module, kind)
-    ours, end = reference.recur(Cell(kind), inputs.flatten(0, 1), SIZES, weights, start, None)
+    flat = inputs.flatten(0, 1)
+    ours, end = reference.recur(Recurrence(Cell(kind), flat, SIZES, weights, start))
     ours = ours.view_as(expected)
     torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
     for part, theirs in zip(end, last if kind == "lstm" else (last,), strict=True):
@@ -76,7 +77,7 @@ def test_packed_sequences_equal_torch_with_gradients(kind, bias):
     packed = PackedSequence(inputs, torch.tensor(PACKED))
     expected, last = module(packed, given if kind == "lstm" else given[0])
     weights = weights_of(module, kind)
-    ours, end = reference.recur(Cell(kind), inputs, PACKED, weights, start, None)
+    ours, end = reference.recur(Recurrence(Cell(kind), inputs, PACKED, weights, start))
     torch.testing.assert_close(ours, expected.data, rtol=1e-10, atol=1e-12)
     for part, theirs in zip(end, last if kind == "lstm" else (last,), strict=True):
         torch.testing.assert_close(part, theirs[0], rtol=1e-10, atol=1e-12)
@@ -95,7 +96,7 @@ def test_a_projected_lstm_equals_torch(sizes):
     expected, last = module(PackedSequence(inputs, torch.tensor(sizes)))
     weights = weights_of(module, "lstm")._replace(projection=module.weight_hr_l0)
     start = tuple(torch.zeros(sizes[0], width, dtype=torch.float64) for width in (2, H))
-    ours, end = reference.recur(Cell("lstm"), inputs, sizes, weights, start, None)
+    ours, end = reference.recur(Recurrence(Cell("lstm"), inputs, sizes, weights, start))
     torch.testing.assert_close(ours, expected.data, rtol=1e-10, atol=1e-12)
     for part, theirs in zip(end, last, strict=True):
         torch.testing.assert_close(part, theirs[0], rtol=1e-10, atol=1e-12)
@@ -104,17 +105,17 @@ def test_a_projected_lstm_equals_torch(sizes):
 @pytest.mark.parametrize("name", CELLS)
 def test_a_packed_sequence_runs_as_if_alone(name):
     packed = case(name, PACKED, "signed")
-    outputs, last = reference.recur(*packed.arguments)
+    outputs, last = reference.recur(packed.recurrence())
     for sequence in range(PACKED[0]):
         own, rows = alone(packed, sequence)
-        expected, end = reference.recur(*own.arguments)
+        expected, end = reference.recur(own.recurrence())
         assert_same([outputs[rows]], [expected])
         assert_same([part[sequence : sequence + 1] for part in last], [*end])
 
 
 def test_what_is_projected_is_then_quantized():
     made = case("lstm", PACKED, "signed", projection=2)
-    outputs, _ = reference.recur(*made.arguments)
+    outputs, _ = reference.recur(made.recurrence())
     codes = outputs / made.quantize.scale()
     torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-9)
     assert len(codes.round().unique()) > 2
@@ -133,8 +134,9 @@ def test_quantizes_the_initial_and_every_later_hidden_state(kind):
     start = start_of(kind)
     inputs = torch.randn(T, B, F, dtype=torch.float64)
     weights, cell = weights_of(module, kind), Cell(kind)
-    flow, last = reference.recur(cell, inputs.flatten(0, 1), SIZES, weights, start, quantize)
-    outputs = flow.view(T, B, H)
+    flat = inputs.flatten(0, 1)
+    rows, last = reference.recur(Recurrence(cell, flat, SIZES, weights, start, quantize))
+    outputs = rows.view(T, B, H)
     assert len(seen) == T + 1
     assert seen[0] is start[0]
     for before, after in zip(seen[1:], outputs, strict=True):
@@ -144,7 +146,8 @@ def test_quantizes_the_initial_and_every_later_hidden_state(kind):
     memory = start[1:]
     for t in range(T):
         hidden = quantize(start[0]) if t == 0 else outputs[t - 1]
-        one, (_, *memory) = reference.recur(cell, inputs[t], [B], weights, (hidden, *memory), None)
+        step = Recurrence(cell, inputs[t], [B], weights, (hidden, *memory))
+        one, (_, *memory) = reference.recur(step)
         torch.testing.assert_close(one, seen[t + 1], rtol=1e-12, atol=1e-14)
     for mine, theirs in zip(last[1:], memory, strict=True):  # the cell is not quantized
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
@@ -156,7 +159,8 @@ def test_gradients_pass_through_the_quantized_state():
     start = torch.rand(B, H, requires_grad=True), torch.zeros(B, H)
     quantizer = ActivationQuantizer(4, Scheme.bit_rnn())
     inputs = torch.randn(T * B, F)
-    outputs, _ = reference.recur(Cell("lstm", "sigmoid"), inputs, SIZES, weights, start, quantizer)
+    cell = Cell("lstm", "sigmoid")
+    outputs, _ = reference.recur(Recurrence(cell, inputs, SIZES, weights, start, quantizer))
     outputs[-B:].sum().backward()
     assert float(start[0].grad.abs().min()) > 0
 
@@ -188,7 +192,8 @@ def test_bit_rnn_lstm_against_a_literal_loop(f):
     cell = Cell("lstm", "sigmoid")
     with torch.no_grad():
         flat = torch.from_numpy(x).flatten(0, 1)
-        outputs, last = reference.recur(cell, flat, SIZES, weights, start, quantizer)
+        recurrence = Recurrence(cell, flat, SIZES, weights, start, quantizer)
+        outputs, last = reference.recur(recurrence)
     np.testing.assert_allclose(outputs.numpy(), np.concatenate(expected), rtol=0, atol=1e-6)
     np.testing.assert_allclose(last[1].numpy(), c, rtol=0, atol=1e-6)
     assert 0 <= float(outputs.min()) <= float(outputs.max()) <= 1

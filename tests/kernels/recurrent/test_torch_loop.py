@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autoquant.backend import Compute, computing
-from autoquant.kernels import Weights
+from autoquant.kernels import Recurrence, Weights
 from autoquant.kernels.recurrent import reference, torch_loop
-from autoquant.kernels.recurrent.engine import Job
+from autoquant.kernels.recurrent.engine import BackwardOperands, Job, Operands
+from autoquant.quantization.codes import QuantSpec
 from tests.kernels.recurrent.cases import (
     CELLS,
     RULES,
@@ -70,7 +71,7 @@ def test_gradients_are_those_of_finite_differences(name, sizes):
 
     def run(inputs, *rest):
         weights, state = Weights(*rest[:-parts]), rest[-parts:]
-        outputs, last = looping(made.cell, inputs, made.sizes, weights, state, None)
+        outputs, last = looping(Recurrence(made.cell, inputs, made.sizes, weights, state))
         return outputs, *last
 
     weights = made.weights[: 4 if name == "gru" else 3]
@@ -81,10 +82,10 @@ def test_gradients_are_those_of_finite_differences(name, sizes):
 @pytest.mark.parametrize("name", CELLS)
 def test_a_packed_sequence_runs_as_if_alone(name, rule):
     packed = case(name, (4, 3, 3, 1, 1), rule)
-    outputs, last = looping(*packed.arguments)
+    outputs, last = looping(packed.recurrence())
     for sequence in range(4):
         own, rows = alone(packed, sequence)
-        expected, end = looping(*own.arguments)
+        expected, end = looping(own.recurrence())
         assert_same([outputs[rows]], [expected])
         assert_same([part[sequence : sequence + 1] for part in last], [*end])
 
@@ -98,7 +99,7 @@ def test_a_value_that_is_not_finite_spreads_as_in_the_reference(name, rule, valu
         made.inputs[4, 1] = value
     results = []
     for run in (looping, reference.recur):
-        outputs, last = run(*made.arguments)
+        outputs, last = run(made.recurrence())
         (grad,) = torch.autograd.grad(outputs.sum(), made.weights.input)
         assert not grad.isfinite().all()
         results.append([outputs, *last])
@@ -107,7 +108,7 @@ def test_a_value_that_is_not_finite_spreads_as_in_the_reference(name, rule, valu
 
 @pytest.mark.parametrize("name", CELLS)
 def test_no_sequences(name):
-    outputs, last = looping(*case(name, (0, 0)).arguments)
+    outputs, last = looping(case(name, (0, 0)).recurrence())
     assert outputs.shape == (0, 5)
     assert {part.shape for part in last} == {(0, 5)}
 
@@ -115,20 +116,19 @@ def test_no_sequences(name):
 @pytest.mark.parametrize("rule", ["float", "signed"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("name", CELLS)
-def test_without_gradients_the_numbers_are_the_same_and_no_tape_is_kept(name, sizes, rule):
+def test_without_gradients_the_numbers_are_the_same_and_nothing_is_saved(name, sizes, rule):
     made = case(name, sizes, rule)
-    expected, end = looping(*made.arguments)
+    expected, end = looping(made.recurrence())
     with torch.no_grad():
-        outputs, last = looping(*made.arguments)
+        outputs, last = looping(made.recurrence())
         job = Job(made.cell, made.sizes, training=False)
         projected = made.inputs @ made.weights.input.t()
-        *_, tape = torch_loop.TORCH_LOOP.forward(
-            job, projected, made.weights.recurrent, None, made.state, None
-        )
+        operands = Operands(projected, made.weights.recurrent, None, made.state, None)
+        *_, saved = torch_loop.TORCH_LOOP.forward(job, operands)
     assert torch.equal(outputs, expected)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(last, end, strict=True))
     assert outputs.grad_fn is None
-    assert tape == ()
+    assert saved == ()
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -151,15 +151,17 @@ def test_never_waits_for_a_number(name, rule, sizes):
     """On tensors without numbers; on a GPU each look at one would stop the stream."""
     made = case(name, sizes, rule)
     grid = made.quantize.grid if made.quantize else None
-    job = Job(made.cell, made.sizes, grid=grid, clip=rule != "unclipped", masked=rule == "signed")
+    spec = QuantSpec(grid, clip=rule != "unclipped", masked=rule == "signed") if grid else None
+    job = Job(made.cell, made.sizes, spec)
     empty = [each.detach().to("meta") for each in (made.weights.recurrent, *made.state)]
     weight, *state = empty
     projected = torch.empty(sum(sizes), weight.shape[0], dtype=weight.dtype, device="meta")
     scale = torch.empty((), device="meta") if made.quantize else None
-    given = job, projected, weight, None, tuple(state), scale
+    operands = Operands(projected, weight, None, tuple(state), scale)
     with OneDevice():
-        outputs, last, tape = torch_loop.TORCH_LOOP.forward(*given)
-        grads = torch_loop.TORCH_LOOP.backward(job, tape, weight, None, scale, outputs, last)
+        outputs, last, saved = torch_loop.TORCH_LOOP.forward(job, operands)
+        back = BackwardOperands(weight, None, scale, outputs, last)
+        grads = torch_loop.TORCH_LOOP.backward(job, back, saved)
     assert grads.projected.shape == grads.recurrent_product.shape == projected.shape
     assert [part.shape for part in grads.state] == [part.shape for part in made.state]
     assert (grads.scale is None) == (made.quantize is None)
@@ -168,6 +170,7 @@ def test_never_waits_for_a_number(name, rule, sizes):
 def test_takes_numbers_of_one_type_only():
     made = case(dtype=torch.float32)
     job = Job(made.cell, made.sizes)
-    given = made.inputs, made.weights.recurrent
-    assert torch_loop.engine_for(job, *given, made.state) is torch_loop.TORCH_LOOP
-    assert torch_loop.engine_for(job, *given, tuple(part.double() for part in made.state)) is None
+    operands = Operands(made.inputs, made.weights.recurrent, None, made.state, None)
+    assert torch_loop.torch_loop_engine(job, operands) is torch_loop.TORCH_LOOP
+    other = operands._replace(state=tuple(part.double() for part in made.state))
+    assert torch_loop.torch_loop_engine(job, other) is None

@@ -21,11 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoquant.backend import Compute, computing
-from autoquant.kernels import Cell, Weights, cross_entropy, linear, recur
+from autoquant.kernels import Cell, Recurrence, Weights, cross_entropy, linear, recur
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.quantization import native
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
-from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
+from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.quantization.native import library
 from autoquant.runtime import PackedLinear, PackedRecurrentLayer, PackedWeight
 from autoquant.settings import Scheme
@@ -115,7 +116,7 @@ def encoding() -> Checks:
 
 
 def linears() -> Checks:
-    """encode, pack, linear and, packed, affine; with gradients."""
+    """encode, pack, linear and, packed, linear_call; with gradients."""
     for bits, units, columns, rows in product((1, 3, 4, 8), WIDTHS, (1, 33, 70), (1, 2, 25)):
         grid, rule = Grid.signed(bits), activations(8, signed=bits != 3)
         scale, bias = noise(units, 1).abs() + 0.1, noise(units)
@@ -151,7 +152,8 @@ def _run(given: tuple[Any, ...], kernel: str, precision: str) -> list[Tensor]:
     leaves = [each.detach().requires_grad_() for each in named]
     own = weights._replace(bias=leaves[-1])
     with computing(Compute(kernel, precision)):
-        outputs, last = recur(cell, leaves[0], sizes, own, tuple(leaves[1:-1]), quantize)
+        state = tuple(leaves[1:-1])
+        outputs, last = recur(Recurrence(cell, leaves[0], sizes, own, state, quantize))
         loss = (outputs * outputs).sum() + sum(part.sum() for part in last)
         gradients = torch.autograd.grad(loss, leaves)
     return [outputs.detach(), *(part.detach() for part in last), *gradients]
@@ -166,7 +168,7 @@ def _near(ours: list[Tensor], theirs: list[Tensor], share: float) -> None:
 
 
 def recurrences() -> Checks:
-    """forward, backward, panel_size, fill_panel; and packed: flow."""
+    """forward, backward, panel_size, fill_panel; and packed: stack_call."""
     for (cell, units), sizes in product(product(CELLS.values(), WIDTHS), SIZES):
         for bits, hidden in ((1, 4), (4, 8), (8, 8)):
             yield from _recurrence(cell, units, sizes, bits, hidden)
@@ -194,7 +196,7 @@ def _recurrence(cell: Cell, units: int, sizes: tuple[int, ...], bits: int, hidde
 def _marked(given: tuple[Any, ...], rule: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The fake-quantized layer: its input is marked with codes, too."""
     with torch.no_grad(), computing(Compute("native")):
-        return recur(given[0], rule(inputs), *given[2:])[0]
+        return recur(Recurrence(given[0], rule(inputs), *given[2:]))[0]
 
 
 def _packed(

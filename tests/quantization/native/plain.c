@@ -22,13 +22,13 @@ static uint32_t draw(void) { /* 32 bits of a linear congruence */
 static float number(void) { return (float)draw() / 2147483648.0f - 1.0f; } /* in [-1, 1) */
 static int between(int low, int high) { return low + (int)(draw() % (uint32_t)(high - low + 1)); }
 
-static void *room(size_t bytes) { /* not zero: nothing may depend on that */
+static void *allocate(size_t bytes) { /* not zero: nothing may depend on that */
     void *p = malloc(bytes + 64);
     memset(p, 0xa5, bytes + 64);
     return p;
 }
 static float *numbers(size_t count, float spread) {
-    float *p = room(count * 4);
+    float *p = allocate(count * 4);
     for (size_t i = 0; i < count; i++) p[i] = number() * spread;
     return p;
 }
@@ -47,11 +47,11 @@ typedef struct {
 } weight;
 
 static weight weight_of(int rows, int columns, int gates, int bits) {
-    weight w = {.codes = room((size_t)rows * columns)};
+    weight w = {.codes = allocate((size_t)rows * columns)};
     int low = -(1 << (bits - 1)), high = -low - 1;
     for (int i = 0; i < rows * columns; i++) w.codes[i] = (int8_t)between(low, high);
     matrix *m = &w.m;
-    *m = (matrix){.rows = rows, .columns = columns, .bits = bits, .low = low, .reach = -low};
+    *m = (matrix){.rows = rows, .columns = columns, .bits = bits, .low = low, .max_code = -low};
     m->offset = bits <= 3 ? 0.5f : 0.0f;
     if (gates == 1) {
         m->gates = 4, m->gate_stride = V, m->block_stride = 4 * V;
@@ -60,11 +60,11 @@ static weight weight_of(int rows, int columns, int gates, int bits) {
         m->gates = gates, m->gate_stride = rows / gates, m->block_stride = V;
         m->blocks = (rows / gates + V - 1) / V;
     }
-    m->codes = room((size_t)NAME(packed_size)(m));
-    m->sums = room((size_t)m->blocks * m->gates * V * 4);
+    m->codes = allocate((size_t)NAME(packed_size)(m));
+    m->sums = allocate((size_t)m->blocks * m->gates * V * 4);
     source from = {.codes = w.codes, .high = high};
-    from.row = room((size_t)columns + 64);
-    from.panel = room((size_t)(columns + 64) * 4 * V);
+    from.row = allocate((size_t)columns + 64);
+    from.panel = allocate((size_t)(columns + 64) * 4 * V);
     NAME(pack)(m, &from);
     free(from.row), free(from.panel);
     return w;
@@ -81,12 +81,12 @@ static void forget(weight *w) { free(w->codes), free(w->m.codes), free(w->m.sums
 PLAIN double test_linear(int rows, int columns, int units, int bits) {
     weight w = weight_of(units, columns, 1, bits);
     float *x = numbers((size_t)rows * columns, 20.0f), *bias = numbers((size_t)units, 5.0f);
-    float *scales = numbers((size_t)units, 0.1f), *out = room((size_t)rows * units * 4);
+    float *scales = numbers((size_t)units, 0.1f), *out = allocate((size_t)rows * units * 4);
     int64_t stride = (columns + 31) / 32 * 32;
-    uint8_t *codes = room((size_t)(rows * stride));
-    int32_t *sums = room((size_t)rows * 4);
-    int odd = NAME(encode)(x, rows, columns, 0.1f, -128, 127, codes, stride, sums);
-    check(!odd, "encode says NaN", rows, columns, bits, 0);
+    uint8_t *codes = allocate((size_t)(rows * stride));
+    int32_t *sums = allocate((size_t)rows * 4);
+    int has_nan = NAME(encode)(x, rows, columns, 0.1f, -128, 127, codes, stride, sums);
+    check(!has_nan, "encode says NaN", rows, columns, bits, 0);
     linear_job job = {&w.m, scales, bias, codes, sums, stride, -128, 127, out, 0, rows, 0, w.m.blocks};
     NAME(linear)(&job);
     double worst = 0;
@@ -139,9 +139,9 @@ PLAIN double test_forward(int cell, int units, int bits) {
     float *scales = numbers((size_t)width, 0.2f / (float)units);
     float *projected = numbers((size_t)rows * width, 1.0f), *extra = numbers((size_t)units, 0.5f);
     float *h = numbers((size_t)BATCH * units, 1.0f), *c = numbers((size_t)BATCH * units, 1.0f);
-    float *hidden = room((size_t)rows * units * 4);
+    float *hidden = allocate((size_t)rows * units * 4);
     int64_t stride = (units + 31) / 32 * 32;
-    double *before = room((size_t)BATCH * units * 8), *memory = room((size_t)BATCH * units * 8);
+    double *before = allocate((size_t)BATCH * units * 8), *memory = allocate((size_t)BATCH * units * 8);
     for (int i = 0; i < BATCH * units; i++) {
         double code = rintf(h[i] / step);
         before[i] = (code > high ? high : code < low ? low : code) * (double)step;
@@ -151,11 +151,11 @@ PLAIN double test_forward(int cell, int units, int bits) {
     job.sizes = sizes, job.weight = &w.m, job.scales = scales, job.candidate_bias = extra;
     job.scale = step, job.low = low, job.high = high, job.projected = projected;
     job.hidden = hidden, job.h = h, job.c = c, job.stride = stride;
-    job.sums = room(BATCH * 4), job.codes = room((size_t)(2 * BATCH * stride));
+    job.sums = allocate(BATCH * 4), job.codes = allocate((size_t)(2 * BATCH * stride));
     check(!NAME(forward)(&job), "forward says NaN", cell, units, bits, 0);
     double worst = -1; /* of a code: how far h lies from it, in steps, beyond the half of one */
     for (int t = 0, flat = 0; t < STEPS; flat += (int)sizes[t++]) {
-        double *next = room((size_t)BATCH * units * 8);
+        double *next = allocate((size_t)BATCH * units * 8);
         memcpy(next, before, (size_t)BATCH * units * 8);
         for (int r = 0; r < sizes[t]; r++)
             for (int u = 0; u < units; u++) {
@@ -191,7 +191,7 @@ PLAIN double test_forward(int cell, int units, int bits) {
 /* --- in one pass ---------------------------------------------------------------------------------- */
 
 PLAIN double test_fake_quantize(int rows, int columns, int bits, int each) {
-    float *x = numbers((size_t)rows * columns, 4.0f), *y = room((size_t)rows * columns * 4);
+    float *x = numbers((size_t)rows * columns, 4.0f), *y = allocate((size_t)rows * columns * 4);
     float *scales = numbers((size_t)rows, 1.0f);
     int low = -(1 << (bits - 1)), high = -low - 1, wrong = 0;
     float offset = bits <= 3 ? 0.5f : 0.0f;
@@ -212,8 +212,8 @@ PLAIN double test_fake_quantize(int rows, int columns, int bits, int each) {
 
 PLAIN double test_cross_entropy(int rows, int classes) {
     size_t count = (size_t)rows * classes;
-    float *logits = numbers(count, 8.0f), *grads = room(count * 4);
-    int64_t *targets = room((size_t)rows * 8);
+    float *logits = numbers(count, 8.0f), *grads = allocate(count * 4);
+    int64_t *targets = allocate((size_t)rows * 8);
     memcpy(grads, logits, count * 4);
     for (int r = 0; r < rows; r++) targets[r] = r % 4 == 3 ? -100 : between(0, classes - 1);
     double plain = NAME(cross_entropy)(logits, targets, rows, classes, -100, 0.0f);

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from autoquant.backend import Compute, computing
 from autoquant.kernels import Cell, State, Weights, recur
-from autoquant.quantization.codes import Rule, encode
-from autoquant.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+from autoquant.kernels import Recurrence as KernelRecurrence
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.codes import QuantSpec, encode
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme
 
 CELLS = {
@@ -151,8 +153,8 @@ class Recurrence:
         """Forward, by a kernel."""
         run = Run() if follower is None else follower.run
         with computing(compute):
-            arguments = self._arguments(run)
-            run.outputs, run.last = recur(*arguments, follower or self.hidden)
+            given = replace(self.recurrence(run), quantize=follower or self.hidden)
+            run.outputs, run.last = recur(given)
         return run
 
     def followed(self, kernel: Run) -> tuple[Run, Followed]:
@@ -160,7 +162,8 @@ class Recurrence:
         follower = Followed(self.hidden, kernel.outputs, self.plan.sizes)
         return self.run(REFERENCE, follower), follower
 
-    def _arguments(self, run: Run) -> tuple:
+    def recurrence(self, run: Run) -> KernelRecurrence:
+        """What a kernel gets; its gradients are weighed by ``run``."""
         cell, quantized = CELLS[self.plan.cell], {}
         for name, quantizer in self.weights.items():
             weight = quantizer(self.leaves[name])
@@ -170,7 +173,8 @@ class Recurrence:
         run.watch("inputs", inputs, self.inputs.scale(), self.inputs.grid.max_level)
         biases = self.leaves.get("bias"), self.leaves.get("candidate_bias")
         weights = Weights(quantized["input"], quantized["recurrent"], *biases)
-        return cell, inputs, self.plan.sizes, weights, self.state
+        sizes, state = self.plan.sizes, self.state
+        return KernelRecurrence(cell, inputs, sizes, weights, state, self.hidden)
 
     def gradients(self, run: Run, compute: Compute = NATIVE) -> dict[str, Tensor]:
         """Of a random mixture of all outputs."""
@@ -256,30 +260,35 @@ class Followed:
         self.doubtful = False
 
     def __call__(self, values: Tensor) -> Tensor:
-        rule = self._quantizer.rule()
-        assert rule is not None
-        scale, grid = rule.scale.detach(), rule.grid
+        spec = self._quantizer.spec()
+        assert spec is not None
+        scale, grid = self._quantizer.scale().detach(), spec.grid
         steps = values.detach() / scale
-        own = encode(values.detach(), scale, grid, clip=rule.clip)
+        own = encode(values.detach(), scale, grid, clip=spec.clip)
         chosen = next(self._chosen)
         codes = own if chosen is None else chosen
         differs = own != codes
         self.borders += ((steps % 1)[differs] - 0.5).abs().tolist()
-        if rule.clip and rule.masked:
+        if spec.masked:
             outward = (steps > grid.qmax) | (steps < grid.qmin)
             near = ((codes - steps).abs() - 0.5001).abs() < EDGE
             self.doubtful |= bool((outward & near).any())
-        result = _forced(values, codes, differs, rule) if differs.any() else self._quantizer(values)
+        if differs.any():
+            result = _forced(values, codes, differs, spec, self._quantizer.scale())
+        else:
+            result = self._quantizer(values)
         return self.run.watch("hidden", result, scale, grid.max_level)
 
 
-def _forced(values: Tensor, codes: Tensor, differs: Tensor, rule: Rule) -> Tensor:
-    """Fake quantization to these codes, from differentiable parts; see quantizer._FakeQuantize."""
-    factor = 1 / math.sqrt(values.numel() * rule.grid.max_level)
-    scale = rule.scale * factor + (rule.scale * (1 - factor)).detach()
+def _forced(
+    values: Tensor, codes: Tensor, differs: Tensor, spec: QuantSpec, learned: Tensor
+) -> Tensor:
+    """Fake quantization to these codes, from differentiable parts; see _FakeQuantize."""
+    factor = 1 / math.sqrt(values.numel() * spec.grid.max_level)
+    scale = learned * factor + (learned * (1 - factor)).detach()
     steps = values / scale
     passing = steps + (codes - steps).detach()
-    if rule.clip and rule.masked:
+    if spec.masked:
         inside = differs | ((codes - steps).detach().abs() <= 0.5001)
         passing = torch.where(inside, passing, codes)
     return passing * scale

@@ -21,11 +21,11 @@ pytestmark = [
 ]
 
 SUITES = {
-    "codes": ["tests/native/test_matrix.py"],
-    "engine": ["tests/kernels/test_native.py"],
-    "linear": ["tests/kernels/test_affine.py"],
-    "pointwise": ["tests/native/test_pointwise.py", "tests/kernels/test_losses.py"],
-    "packed": ["tests/runtime", "tests/test_assembly.py"],
+    "codes": ["tests/quantization/native/test_matrix.py"],
+    "engine": ["tests/kernels/recurrent/test_native.py"],
+    "linear": ["tests/kernels/test_integer_linear.py"],
+    "pointwise": ["tests/quantization/native/test_pointwise.py", "tests/kernels/test_losses.py"],
+    "packed": ["tests/runtime", "tests/artifact/test_load_layers.py"],
 }
 
 

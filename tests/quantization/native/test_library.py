@@ -248,11 +248,11 @@ def test_an_error_in_one_share_waits_for_the_others():
 
 FORK = """
 import os, torch
-from autoquant import kernels
+from autoquant.kernels.recurrent import native_struct
 from autoquant.quantization.native import library, pointwise
 from tests.quantization.native.machine import threads
 from tests.quantization.native.recurrences import Plan, made
-kernels.native.WORTH_A_THREAD = pointwise.WORTH_A_THREAD = 1
+native_struct.WORTH_A_THREAD = pointwise.WORTH_A_THREAD = 1
 
 def numbers():
     with threads(2):
@@ -300,7 +300,7 @@ def trained(seed: int, results: dict[int, list[Tensor]]) -> None:
 @NEEDS_KERNELS
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_models_at_once_are_those_trained_one_after_another(workers, monkeypatch):
-    monkeypatch.setattr("autoquant.kernels.recurrent.native.WORTH_A_THREAD", 1)
+    monkeypatch.setattr("autoquant.kernels.recurrent.native_struct.WORTH_A_THREAD", 1)
     alone: dict[int, list[Tensor]] = {}
     both: dict[int, list[Tensor]] = {}
     with threads(workers):

@@ -16,8 +16,9 @@ from autoquant.backend import Compute, computing
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Training
 from autoquant.tasks.language import LanguageTask
-from autoquant.training.loop import score, train
+from autoquant.training.loop import train
 from autoquant.training.qat import build_candidate
+from autoquant.training.scoring import score
 from tests.quantization.native.machine import NEEDS_KERNELS, bfloat16_everywhere
 from tests.toys import language_task, prepared
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from autoquant.backend import Compute, computing
 from autoquant.kernels import linear
 from autoquant.plan import LayerChoice, Plan
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params
-from autoquant.quantization.fake_quantize import ActivationQuantizer, fake_quantize
+from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.settings import Scheme
 from autoquant.training.qat import build_candidate
 from tests.quantization.native import recurrences

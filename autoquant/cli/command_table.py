@@ -1,0 +1,164 @@
+"""The commands: what each does, its own settings with their help texts, types and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autoquant.cli import runners
+from autoquant.settings import Search, Sweep
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+REQUIRED = "???"
+"""OmegaConf's default of a setting that must be given."""
+SEARCH_NAMES = tuple(Search.__dataclass_fields__)
+"""Settings and sections of ``Search``."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that belongs to a command, not to ``Search``.
+
+    Attributes:
+        text: what the help says of it.
+        type: of its value. None where the configuration has it already: a group of conf/ or a
+            setting of ``Search``.
+        default: its value if it is not given; REQUIRED if it must be.
+    """
+
+    text: str
+    type: Any = None
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        summary: what it does, in one sentence.
+        run: runs it with its configuration.
+        settings: its own settings, by their names.
+        takes_search: whether its configuration has all settings of ``Search``.
+        listed: settings and sections of ``Search`` that its help lists.
+        sections: other classes of settings in its configuration, by the names of the sections.
+    """
+
+    summary: str
+    run: Callable[[DictConfig], None]
+    settings: Mapping[str, Setting]
+    takes_search: bool = False
+    listed: tuple[str, ...] = ()
+    sections: Mapping[str, type] = field(default_factory=dict)
+
+
+TASK = Setting(
+    "stdlib, ptb, digits, or a task of your own (--config-dir FOLDER or AUTOQUANT_PLUGINS=MODULE). "
+    "Its settings are named task.hidden, for example; --cfg job prints them.",
+    Any,
+)
+MODEL = Setting(
+    "Model of the task. Of stdlib and ptb: lstm (default), gru, bit_rnn_lstm or bit_rnn_gru "
+    "(Bit-RNN's model, training and quantizer). Of digits: gru (default), lstm or conv. A task of "
+    "your own has models only if its file says so."
+)
+
+COMMANDS = {
+    "profile": Command(
+        "Print the layers: share of the parameters, operations, bytes that widening would add.",
+        runners.run_profile,
+        {"task": TASK, "model": MODEL},
+        takes_search=True,
+        listed=("widening", "rules"),
+    ),
+    "search": Command(
+        "Find the plan with the best score whose packed file fits the budget.",
+        runners.run_search,
+        {
+            "task": TASK,
+            "model": MODEL,
+            "study": Setting(
+                "Folder of the search (default runs/TASK-BUDGET; runs/TASK-MODEL-BUDGET with a "
+                "model that is not the task's default). A search in an existing folder is "
+                "continued.",
+                str,
+                REQUIRED,
+            ),
+        },
+        takes_search=True,
+        listed=SEARCH_NAMES,
+    ),
+    "sweep": Command(
+        "Train every plan of a grid in full; write a table and figures.",
+        runners.run_sweep,
+        {
+            "task": TASK,
+            "model": MODEL,
+            "study": Setting(
+                "Folder of the sweep (default runs/TASK-sweep; runs/TASK-MODEL-sweep with a model "
+                "that is not the task's default). A sweep in an existing folder is continued; its "
+                "grid may change. Several processes with the same command share the runs.",
+                str,
+                REQUIRED,
+            ),
+        },
+        takes_search=True,
+        listed=(
+            *("seed", "device", "kernel", "pretrained", "baseline", "final", "quantizer"),
+            *("widening", "space", "rules", "sensitivity"),
+        ),
+        sections={"sweep": Sweep},
+    ),
+    "report": Command(
+        "Redraw the figures of a study.",
+        runners.run_report,
+        {"study": Setting("Folder of a search or a sweep.", str, REQUIRED)},
+    ),
+    "apply": Command(
+        "Train a plan in full, from the study's float model or from scratch, and pack it.",
+        runners.run_apply,
+        {
+            "study": Setting("Folder of a search or a sweep.", str, REQUIRED),
+            "trial": Setting(
+                "Of a search: a trial instead of the best plan, such as 17, or w4 for uniform 4 "
+                "bits. Of a sweep: the name of a run, as in runs.csv.",
+                str | None,
+            ),
+            "plan": Setting("A plan file to apply instead.", str | None),
+            "init_from": Setting(
+                "baseline: train the study's float model as its final section says. scratch: train "
+                "new weights in low precision from the first step, as its baseline section says. "
+                "(default: what the sweep's run did, else baseline)",
+                str | None,
+            ),
+            "epochs": Setting(
+                "Length of the training, instead of that of the section used.", float | None
+            ),
+            "steps": Setting("Length of the training in batches.", int | None),
+            "lr": Setting("Learning rate, instead of that of the section used.", float | None),
+            "device": Setting("Where to train, instead of the study's device.", str | None),
+        },
+    ),
+    "evaluate": Command(
+        "Score a packed file.",
+        runners.run_evaluate,
+        {
+            "artifact": Setting("The packed file.", str, REQUIRED),
+            "split": Setting("test, valid or probe (default test).", str, "test"),
+            "task": Setting(
+                "Task that scores the file (default: the task of the study that the file is in).",
+                Any,
+            ),
+            "model": Setting("Model of the task, as for a search; only together with task."),
+            "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
+            "kernel": Setting(
+                "What computes the layers: auto, native, torch or reference (default auto)."
+            ),
+        },
+        takes_search=True,
+    ),
+}
+"""All commands by name, in the order of the help."""

@@ -1,0 +1,152 @@
+"""What runs each command: builds the task, calls the library, prints the result.
+
+Libraries that are slow to import, such as torch, are imported here only when a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoquant.cli import output
+from autoquant.cli.configuration import search_settings, sweep_settings, task_config
+from autoquant.errors import RunError, UserError
+from autoquant.task import SPLITS
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run_profile(config: DictConfig) -> None:
+    """Print the profile of a task's model.
+
+    Args:
+        config: composed for the command.
+    """
+    settings = search_settings(config)
+    from autoquant.cli.task_builder import build_task
+
+    task = build_task(task_config(config))
+    from autoquant.analysis.model_info import inspect_task
+    from autoquant.space.layer_overrides import resolve_overrides
+
+    info = inspect_task(task, settings.widening)
+    output.print_profile(info.profile, resolve_overrides(info.network, settings.rules))
+
+
+def run_search(config: DictConfig) -> None:
+    """Search, draw the figures, print the result.
+
+    Args:
+        config: composed for the command.
+
+    Raises:
+        RunError: no plan was trained to its end.
+    """
+    settings, origin = search_settings(config), task_config(config)
+    from autoquant.cli.task_builder import build_task
+
+    task = build_task(origin)
+    from autoquant.commands.report import report
+    from autoquant.commands.search import search
+
+    result = search(task, settings, study=config.study, origin=origin)
+    figures = report(result.study)
+    output.print_search(result, figures)
+    if result.best is None:
+        raise RunError("no plan within the budget was trained to its end")
+
+
+def run_sweep(config: DictConfig) -> None:
+    """Train the plans of a sweep, draw the figures, print the table.
+
+    Args:
+        config: composed for the command.
+
+    Raises:
+        RunError: no run was trained to its end.
+    """
+    settings, origin = search_settings(config), task_config(config)
+    grid = sweep_settings(config)
+    from autoquant.cli.task_builder import build_task
+
+    task = build_task(origin)
+    from autoquant.commands.report import report
+    from autoquant.commands.sweep import sweep
+
+    options: dict[str, Any] = {"study": config.study, "origin": origin, "on_run": report}
+    result = sweep(task, settings, sweep=grid, **options)
+    output.print_sweep(result, report(result.study) if result.results else [])
+    if not result.missing and all(row.state != "complete" for row in result.results):
+        raise RunError("no run was trained to its end")
+
+
+def run_report(config: DictConfig) -> None:
+    """Draw a study's figures, print their paths.
+
+    Args:
+        config: composed for the command.
+    """
+    from autoquant.commands.report import report
+    from autoquant.study.folder import Study
+
+    for path in report(Study.open(config.study)):
+        print(path)
+
+
+def run_apply(config: DictConfig) -> None:
+    """Train and pack a plan of a study, print the result.
+
+    Args:
+        config: composed for the command.
+    """
+    from autoquant.plan import Plan
+    from autoquant.study.folder import Study
+
+    study = Study.open(config.study)
+    plan = None if config.plan is None else Plan.read(config.plan)
+    from autoquant.cli.task_builder import build_task, recorded_task
+
+    changes = {key: config[key] for key in ("epochs", "steps", "lr") if config[key] is not None}
+    task = build_task(recorded_task(study))
+    from autoquant.commands.apply import apply
+
+    applied = apply(
+        study.path,
+        task,
+        trial=config.trial,
+        plan=plan,
+        init_from=config.init_from,
+        changes=changes,
+        device=config.device,
+    )
+    output.print_applied(applied)
+
+
+def run_evaluate(config: DictConfig) -> None:
+    """Score a packed file, print the score.
+
+    Args:
+        config: composed for the command.
+
+    Raises:
+        UserError: a setting is not allowed.
+    """
+    if config.split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
+    if not Path(config.artifact).is_file():
+        raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
+    from autoquant.cli.task_builder import build_task, enclosing_study, recorded_task
+
+    if config.task is None:
+        origin = recorded_task(enclosing_study(config.artifact))
+    else:
+        origin = task_config(config)
+    task = build_task(origin)
+    from autoquant.commands.evaluate import evaluate
+
+    score = evaluate(
+        config.artifact, task, split=config.split, device=config.device, kernel=config.kernel
+    )
+    size = Path(config.artifact).stat().st_size
+    print(f"{task.metric} {score:.4f} on the {config.split} split, {size} bytes")

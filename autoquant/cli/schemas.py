@@ -1,0 +1,97 @@
+"""What Hydra must know of the package: a schema for each command, and the tasks of plugins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+
+from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
+from autoquant.errors import UserError
+from autoquant.settings import Search
+from autoquant.task import TASKS
+
+
+def register_schemas() -> None:
+    """Store the types and defaults of each command's settings, by which Hydra checks values."""
+    search = _filled_by_hydra(Search)
+    for name, command in COMMANDS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=_schema(name, command, search))
+
+
+def register_tasks() -> None:
+    """Store each task that a plugin has registered as an option of the group ``task``.
+
+    Raises:
+        UserError: a task has the name of a task of conf/.
+    """
+    for name, factory in TASKS.items():
+        if factory.__module__.startswith("autoquant."):  # conf/task/ has a file for it
+            continue
+        if (files("autoquant.conf") / "task" / f"{name}.yaml").is_file():
+            raise UserError(f"@task must have a name that autoquant does not use, got {name!r}")
+        origin = {"_target_": f"{factory.__module__}.{factory.__qualname__}", **_arguments(factory)}
+        store = ConfigStore.instance().store
+        store(name=name, node={"task": origin}, group="task", package="_global_")
+
+
+def _arguments(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Arguments that a configuration can set, with their defaults."""
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            if parameter.default is parameter.empty:
+                arguments[name] = REQUIRED
+            elif _fits_yaml(parameter.default):
+                arguments[name] = parameter.default
+    return arguments
+
+
+def _fits_yaml(value: object) -> bool:
+    """Whether a configuration can hold a value."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _fits_yaml(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_fits_yaml, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _schema(name: str, command: Command, search: type) -> type:
+    """The class of a command's configuration.
+
+    Args:
+        name: of the command.
+        command: its entry in the table of commands.
+        search: the class of the search settings.
+    """
+    settings: list[Any] = [
+        (key, setting.type, field(default=setting.default))
+        for key, setting in command.settings.items()
+        if setting.type is not None
+    ]
+    for key, section in command.sections.items():
+        filled = _filled_by_hydra(section)
+        settings.append((key, filled, field(default_factory=filled)))
+    bases = (search,) if command.takes_search else ()
+    return make_dataclass(f"{name.title()}Config", settings, bases=bases)
+
+
+def _filled_by_hydra(settings: type) -> type:
+    """A copy of a settings class that is not frozen, as OmegaConf needs it."""
+    hints = get_type_hints(settings)
+    copies: list[Any] = []
+    for setting in fields(settings):
+        if setting.default is MISSING:  # a mapping; OmegaConf does not check its keys
+            copies.append((setting.name, dict[Any, Any], field(default_factory=dict)))
+        elif is_dataclass(setting.default):
+            section = _filled_by_hydra(type(setting.default))
+            default = partial(section, **vars(setting.default))
+            copies.append((setting.name, section, field(default_factory=default)))
+        else:
+            copies.append((setting.name, hints[setting.name], field(default=setting.default)))
+    return make_dataclass(settings.__name__, copies)

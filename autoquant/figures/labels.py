@@ -1,0 +1,52 @@
+"""Texts in figures: scores, widths, and the names of outcomes and layers."""
+
+from __future__ import annotations
+
+from autoquant.study.outcome import Outcome
+
+
+def format_score(score: float) -> str:
+    """A score for people: four significant digits, thousands without decimals.
+
+    Args:
+        score: in the metric's unit.
+
+    >>> format_score(12345.6), format_score(38.123)
+    ('12,346', '38.12')
+    """
+    return f"{score:,.0f}" if 1000 <= abs(score) < 1e7 else f"{score:.4g}"
+
+
+def format_width(width: float) -> str:
+    """A width as it is written in figures.
+
+    Args:
+        width: multiplier of a layer's neurons; 1.0 is the width before widening.
+
+    >>> format_width(1.5)
+    'x1.5'
+    """
+    return f"x{width:.4g}"
+
+
+def outcome_label(outcome: Outcome) -> str:
+    """The name of an outcome in figures: ``4-bit`` for a uniform reference, else its trial.
+
+    Args:
+        outcome: of a search; a uniform reference has the trial name ``w4`` or ``w1.6``.
+    """
+    bits = outcome.trial.removeprefix("w")
+    uniform = outcome.role == "reference" and bits.replace(".", "").isdigit()
+    return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
+
+
+def shorten(text: str, limit: int = 36) -> str:
+    """A text with its middle left out where it is too long.
+
+    Args:
+        text: a layer's name or a reason.
+        limit: the most characters; 36 leave room for the data beside a layer's name.
+    """
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2 - 1]}…{text[-(limit // 2) :]}"

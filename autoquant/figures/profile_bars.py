@@ -1,0 +1,143 @@
+"""The profile figure: which layers are large, and what widening them adds to the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from autoquant.errors import UserError
+from autoquant.figures.labels import format_width, shorten
+from autoquant.figures.study_data import Pair
+from autoquant.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LEGEND,
+    ORANGE,
+    PALE,
+    PINK,
+    RED,
+    SMALL,
+    annotate,
+    plain_log_ticks,
+    scatter,
+)
+
+MOST_BARS = 25
+"""Layers in the figure; the smaller ones share one bar."""
+REASON_LIMIT = 48
+"""Most characters of the reason why a layer keeps its width."""
+WIDTH_STYLES = tuple(zip("o^sDv", (BLUE, ORANGE, RED, PINK, BLACK), strict=True))
+"""Marker and colour of each width, narrowest first; further widths are not drawn."""
+
+
+@dataclass(frozen=True)
+class LayerBar:
+    """One layer in the figure.
+
+    Attributes:
+        name: of the layer.
+        share: of the model's parameters, from 0 to 1.
+        growth: pairs of a width and the share of the model's parameters that it adds.
+        widenable: whether the layer may be widened.
+        reason: why it is widenable or not.
+    """
+
+    name: str
+    share: float
+    growth: tuple[Pair, ...] = ()
+    widenable: bool = False
+    reason: str = ""
+
+
+def profile_data(path: Path) -> tuple[LayerBar, ...]:
+    """The largest layers of a recorded profile and one bar for the rest; empty without a record.
+
+    Args:
+        path: of the study's ``profile.json``.
+
+    Raises:
+        UserError: the file is not a profile.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
+        bars = sorted((_bar(layer) for layer in layers), key=lambda bar: -bar.share)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' must hold a profile, got {error!r}") from error
+    shown, rest = bars[:MOST_BARS], bars[MOST_BARS:]
+    if rest:
+        name = f"... and {len(rest)} smaller layers"
+        shown.append(LayerBar(name, sum(bar.share for bar in rest)))
+    return tuple(shown)
+
+
+def _bar(layer: dict[str, Any]) -> LayerBar:
+    """A layer as the file records it, checked."""
+    return LayerBar(
+        name=shorten(str(layer["name"])),
+        share=float(layer["share"]),
+        growth=tuple(
+            (float(growth["width"]), float(growth["added_share"])) for growth in layer["growth"]
+        ),
+        widenable=bool(layer["widenable"]),
+        reason=str(layer["reason"]),
+    )
+
+
+def draw_profile(bars: Sequence[LayerBar]) -> Figure:
+    """Shares on the left, costs of widening on the right.
+
+    Args:
+        bars: from top to bottom.
+    """
+    figure = Figure(figsize=(10.5, 1.8 + 0.32 * len(bars)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_shares(left, bars)
+    _draw_growth(right, bars)
+    figure.legend(ncols=6, **LEGEND)
+    return figure
+
+
+def _draw_shares(axes: Axes, bars: Sequence[LayerBar]) -> None:
+    """Each layer's share of the parameters, told apart by whether it may be widened."""
+    styles = {True: (GREEN, "//", "may be widened"), False: (PALE, "", "keeps its width")}
+    for widenable, (color, hatch, label) in styles.items():
+        pairs = [(i, 100 * bar.share) for i, bar in enumerate(bars) if bar.widenable == widenable]
+        rows, shares = zip(*pairs, strict=True) if pairs else ((), ())
+        axes.barh(rows, shares, 0.75, color=color, hatch=hatch, edgecolor="white", label=label)
+    for i, bar in enumerate(bars):
+        annotate(axes, f"{100 * bar.share:.3g}%", (100 * bar.share, i), (4, 0))
+    axes.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=SMALL)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlim(0, 120 * max(bar.share for bar in bars))
+    axes.set_xlabel("% of the model's parameters")
+
+
+def _draw_growth(axes: Axes, bars: Sequence[LayerBar]) -> None:
+    """What each width of a layer adds; for a layer that cannot be widened, why."""
+    widths = sorted({width for bar in bars for width, _ in bar.growth})
+    for width, (marker, color) in zip(widths, WIDTH_STYLES, strict=False):
+        pairs = [
+            (100 * added, i) for i, bar in enumerate(bars) for w, added in bar.growth if w == width
+        ]
+        scatter(axes, pairs, marker, 40, color, f"grown {format_width(width)}")
+    for i, bar in enumerate(bars):
+        if not bar.growth:
+            style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "color": GREY}
+            annotate(axes, shorten(bar.reason, REASON_LIMIT), (0.0, i), (5, 0), **style)
+    axes.set_xlabel("% that growing the layer adds to the model")
+    if widths:
+        axes.set_xscale("log")
+        plain_log_ticks(axes.xaxis)
+    axes.tick_params(left=False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)

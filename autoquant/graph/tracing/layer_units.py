@@ -1,0 +1,261 @@
+"""Units that known layers write and read in a recorded forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from torch import nn
+
+from autoquant.graph.tracing.propagation_state import PropagationState
+from autoquant.graph.tracing.record import Call
+from autoquant.graph.tracing.units import NONE, Ids, varies
+from autoquant.graph.tracing.values import Value
+from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers.recurrent_cell import RecurrentCell
+from autoquant.layers.stack import Recurrent
+
+NOT_CALLED = "is not called with the example's inputs"
+SINGLE = "has a single unit"
+
+
+class LayerUnits:
+    """The units along the axes of every known layer.
+
+    Args:
+        state: the values and units of the forward pass.
+        model: that was recorded.
+        layers: its layers and norms.
+
+    Attributes:
+        rows: for each layer the units of its output (of one direction), [units]; of a norm NONE
+            until it has been called.
+        columns: for each layer that has been called the units that it reads, [features].
+        dropouts: probability of the dropout right before a layer's input, where there is one.
+    """
+
+    def __init__(
+        self, state: PropagationState, model: nn.Module, layers: Sequence[LayerSpec]
+    ) -> None:
+        self._state, self._units, self._model = state, state.units, model
+        self._specs = {layer.name: layer for layer in layers}
+        self.rows: dict[str, Ids] = {
+            layer.name: np.full(layer.units, NONE)
+            if layer.follows
+            else self._units.add(layer.units)
+            for layer in layers
+        }
+        self.columns: dict[str, Ids] = {}
+        self.dropouts: dict[str, float] = {}
+        self._called: set[str] = set()
+
+    def call(self, call: Call) -> Value | list[Value]:
+        """The values of the results of a call of a known layer or stack of layers.
+
+        Args:
+            call: its ``target`` is the name of the layer or stack.
+        """
+        module = self._model.get_submodule(call.target)
+        if isinstance(module, Recurrent):
+            return self._stack(call, module)
+        if isinstance(module, RecurrentCell):
+            return self._cell(call)
+        return self._layer(call, module)
+
+    def names_of(self, target: str) -> list[str]:
+        """The layers that a call of a known module calls.
+
+        Args:
+            target: name of a layer, or of a stack of layers.
+        """
+        module = self._model.get_submodule(target)
+        if not isinstance(module, Recurrent):
+            return [target]
+        return [f"{target}.l{i}".removeprefix(".") for i in range(module.num_layers)]
+
+    def freeze_all(self, reason: str) -> None:
+        """Freeze the units of every layer.
+
+        Args:
+            reason: why.
+        """
+        for rows in self.rows.values():
+            self._units.freeze(rows, reason)
+
+    def freeze_uncalled(self) -> None:
+        """Freeze the units of layers that have not been called so far."""
+        for name in self._specs:
+            if name not in self._called:
+                self._units.freeze(self.rows[name], NOT_CALLED)
+
+    def freeze_shared_weights(self) -> None:
+        """Freeze what reads or writes a weight that several layers share.
+
+        To copy a unit of one may be to split that of the other.
+        """
+        owners = {
+            layer.full_name(parameter.name): layer.name
+            for layer in self._specs.values()
+            for parameter in layer.parameters
+        }
+        for layer in self._specs.values():
+            for parameter in layer.parameters:
+                if not parameter.shared:
+                    continue
+                owner = owners[parameter.shared]
+                reason = f"{layer.full_name(parameter.name)} is the weight of {owner} too"
+                for name in (owner, layer.name):
+                    self._units.freeze(self.rows.get(name, NONE), reason)
+                    self._units.freeze(self.columns.get(name, NONE), reason)
+
+    # --- one layer -------------------------------------------------------------------------------
+
+    def _layer(self, call: Call, module: nn.Module) -> Value:
+        """A call of a layer that is neither a recurrent stack nor a cell."""
+        spec = self._specs[call.target]
+        axis = getattr(kind_of(module), "axis", -1)
+        refs = call.operands
+        values = [self._state.read(ref) for ref in refs]
+        for value in values[1:]:
+            if value.ids is not None:
+                self._units.freeze(value.ids, f"is read by {call.target} as another input")
+        if (spec.multiplies or spec.follows) and refs:
+            self._read(call.target, values[0], len(refs[0].shape), axis)
+        self._called.add(call.target)
+        self._bind_to_input(spec)
+        if spec.units == 1 and not spec.follows:  # such a value is broadcast over others' units
+            self._units.freeze(self.rows[call.target], SINGLE)
+            return Value(data=True)
+        return Value(_placed(self.rows[call.target], len(call.results[0].shape), axis), data=True)
+
+    def _bind_to_input(self, spec: LayerSpec) -> None:
+        """Bind the units of a norm, or of a layer that works in groups, to those it reads."""
+        rows, columns = self.rows[spec.name], self.columns.get(spec.name)
+        if columns is None or (spec.blocks == 1 and not spec.follows):
+            return
+        if spec.follows:
+            self.rows[spec.name] = rows = columns
+        elif (columns == NONE).any():
+            self._units.freeze(rows, "reads channels in groups, and these cannot grow")
+            return
+        elif len(rows) == len(columns) == spec.blocks:
+            self._units.bind(rows, columns)
+        if spec.blocks < max(len(rows), len(columns)):
+            groups = [ids.reshape(spec.blocks, -1) for ids in (rows, columns)]
+            self._units.bind_lines(np.concatenate(groups, 1))
+
+    def _read(self, name: str, value: Value, ndim: int, axis: int) -> None:
+        """Let a layer read a value along one axis.
+
+        Args:
+            name: the layer's.
+            value: what it reads.
+            ndim: number of the value's axes.
+            axis: along which it reads.
+        """
+        columns = self._columns_read(name, value, ndim, axis)
+        before = self.columns.get(name)
+        if before is not None:  # it has been called before
+            only_once = (before == NONE) != (columns == NONE)
+            for ids in (before, columns):
+                self._units.freeze(ids[only_once], f"is read by {name} in more than one way")
+            self._units.bind(before, columns)
+            columns = np.where(columns == NONE, before, columns)
+            if self.dropouts.get(name, 0.0) != value.dropout:
+                self.dropouts.pop(name, None)
+        elif value.dropout:
+            self.dropouts[name] = value.dropout
+        self.columns[name] = columns
+
+    def _columns_read(self, name: str, value: Value, ndim: int, axis: int) -> Ids:
+        """The units that a layer reads in one call, [features]; arguments as of ``_read``.
+
+        Args:
+            name: the layer's.
+            value: what it reads.
+            ndim: number of the value's axes.
+            axis: along which it reads.
+        """
+        features = self._specs[name].features
+        if value.ids is None:
+            return np.full(features, NONE)
+        ids = value.ids.reshape((1,) * (ndim - value.ids.ndim) + value.ids.shape)
+        if any(varies(ids, other) for other in range(ndim) if other != axis % ndim):
+            self._units.freeze(ids, f"is read by {name} along more than one axis")
+            return np.full(features, NONE)
+        return np.broadcast_to(ids.reshape(-1), features).copy()
+
+    # --- recurrent layers ------------------------------------------------------------------------
+
+    def _stack(self, call: Call, stack: Recurrent) -> list[Value]:
+        """A call of all layers of a stack; the values of [output, h] or [output, h, c]."""
+        refs, results = call.operands, call.results
+        value, ndim = self._state.read(refs[0]), len(refs[0].shape)
+        names = self.names_of(call.target)
+        for name in names:
+            self._called.add(name)
+            self._read(name, value, ndim, -1)
+            output = np.tile(self.rows[name], self._specs[name].directions)
+            value = Value(_placed(output, ndim, -1), dropout=stack.dropout, data=True)
+        hidden = self._state_units(names, stack)
+        memory = None if stack.layers[0].proj_size else hidden  # cells are not the output's units
+        for ref, units in zip(refs[1:], (hidden, memory), strict=False):
+            self._set_initial_state(call.target, self._state.peek(ref), units)
+        unbatched = len(results[1].shape) == 2
+        states = [
+            Value(units[:, 0] if units is not None and unbatched else units, state=True, data=True)
+            for units in (hidden, memory)
+        ]
+        return [Value(value.ids, data=True), *states[: len(results) - 1]]
+
+    def _state_units(self, names: Iterable[str], stack: Recurrent) -> Ids | None:
+        """Units of a stack's state [L*D, 1, W]; None where layers have different widths."""
+        directions = stack.layers[0].directions
+        rows = [self.rows[name] for name in names for _ in range(directions)]
+        return np.stack(rows)[:, None] if len({*map(len, rows)}) == 1 else None
+
+    def _set_initial_state(self, name: str, value: Value, units: Ids | None) -> None:
+        """Bind the units of an initial state to those of the stack.
+
+        Args:
+            name: the stack's.
+            value: the state that it is given, [L*D, B, W] or [L*D, W].
+            units: of the stack's state, [L*D, 1, W]; None where they are not known.
+        """
+        if value.ids is None:
+            return
+        ids = value.ids if value.ids.ndim == 3 else value.ids[:, None]
+        fits = units is not None and ids.shape[0] in (1, len(units))
+        if units is None or not fits or varies(ids, 1) or ids.shape[-1] != units.shape[-1]:
+            self._units.freeze(ids, f"sets the initial state of {name}")
+            return
+        if not value.state:
+            self._units.bind(units[:1], units)
+        self._units.bind(ids, units)
+
+    def _cell(self, call: Call) -> list[Value]:
+        """One time step of a cell: its state is made of its own units."""
+        refs = call.operands
+        rows, ndim = self.rows[call.target], len(refs[0].shape)
+        self._called.add(call.target)
+        self._read(call.target, self._state.read(refs[0]), ndim, -1)
+        for ref in refs[1:]:
+            ids = self._state.read(ref).ids
+            if ids is not None and ids.shape[-1] == len(rows) == ids.size:
+                self._units.bind(ids.reshape(-1), rows)
+            elif ids is not None:
+                self._units.freeze(ids, f"sets the state of {call.target}")
+        return [Value(_placed(rows, ndim, -1), data=True) for _ in call.results]
+
+
+def _placed(units: Ids, ndim: int, axis: int) -> Ids:
+    """Units along one axis of a value.
+
+    Args:
+        units: [entries of the axis].
+        ndim: number of the value's axes.
+        axis: which, counted from either end.
+    """
+    shape = [1] * ndim
+    shape[axis] = len(units)
+    return units.reshape(shape)

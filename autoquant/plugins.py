@@ -1,0 +1,63 @@
+"""Plugins: modules with a user's own extensions, which the command line imports before it runs.
+
+An extension registers itself when its module is imported, as in ``@autoquant.task.task("walks")``.
+Python users import their module themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from autoquant.errors import UserError, first_line
+
+VARIABLE = "AUTOQUANT_PLUGINS"
+"""Environment variable with the names of modules, separated by commas."""
+ENTRY_POINTS = "autoquant.plugins"
+"""Group of the entry points by which an installed package names its modules."""
+
+
+def load_plugins() -> None:
+    """Import the modules that ``AUTOQUANT_PLUGINS`` and installed packages name.
+
+    ``AUTOQUANT_PLUGINS=mymodule,other`` names modules of the current folder or of any installed
+    package. A package names its own by entry points of the group ``autoquant.plugins``.
+
+    Raises:
+        UserError: a module cannot be imported; the message has its name and the reason.
+    """
+    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    if names:
+        add_current_folder()
+    for name in names:
+        requirement = f"{VARIABLE} must name modules that can be imported"
+        _load(requirement, name, partial(import_module, name))
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        requirement = f"the entry point {entry_point.name!r} of {ENTRY_POINTS} must be importable"
+        _load(requirement, entry_point.value, entry_point.load)
+
+
+def add_current_folder() -> None:
+    """Let Python find modules of the current folder, after all others."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _load(requirement: str, name: str, load: Callable[[], object]) -> None:
+    """Import a module; its errors become a UserError.
+
+    Args:
+        requirement: what must hold, for the message.
+        name: of the module.
+        load: imports it.
+    """
+    try:
+        load()
+    except Exception as error:
+        raise UserError(f"{requirement}, got {name!r}: {first_line(error)}") from error

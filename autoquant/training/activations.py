@@ -1,0 +1,103 @@
+"""Quantized activations: the quantizers of layer inputs and hidden states, and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from autoquant.layers import LayerSpec
+from autoquant.plan import LayerChoice
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.codes import attach_quant_params, quant_params_of
+from autoquant.settings import Scheme
+
+INPUT_QUANTIZER, HIDDEN_QUANTIZER = "input_quantizer", "hidden_quantizer"
+"""Attributes of a layer that hold the quantizers; also names of their tensors in a packed file."""
+
+
+def build_activation_quantizers(
+    layer: LayerSpec, choice: LayerChoice, scheme: Scheme
+) -> dict[str, ActivationQuantizer]:
+    """New quantizers of a layer's input, and of its hidden state if it has one.
+
+    Args:
+        layer: an embedding has no input quantizer.
+        choice: gives the bits; 32 bits need no quantizer.
+        scheme: gives the scales' rule and the clipping.
+
+    Returns:
+        the quantizers by the attribute of the layer that holds them.
+    """
+    bits = {}
+    if layer.multiplies and choice.activation_bits < 32:
+        bits[INPUT_QUANTIZER] = choice.activation_bits
+    if layer.recurrent and choice.state_bits < 32:
+        bits[HIDDEN_QUANTIZER] = choice.state_bits
+    return {name: ActivationQuantizer(count, scheme) for name, count in bits.items()}
+
+
+def attach_activation_quantizers(
+    module: nn.Module, quantizers: Mapping[str, ActivationQuantizer]
+) -> None:
+    """Let a layer use its activation quantizers.
+
+    Args:
+        module: the layer; its input is quantized by a forward pre-hook, its hidden state by the
+            layer's own time loop.
+        quantizers: by attribute, as ``build_activation_quantizers`` returns them.
+    """
+    device = next(module.parameters()).device
+    for name, quantizer in quantizers.items():
+        setattr(module, name, quantizer.to(device))
+    if INPUT_QUANTIZER in quantizers:
+        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
+
+
+def _quantize_input(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A forward pre-hook that quantizes a layer's first input, by position or by name.
+
+    Args:
+        module: the layer.
+        args: of its forward pass.
+        kwargs: of its forward pass.
+    """
+    if args:
+        return (_quantized(module, args[0]), *args[1:]), kwargs
+    first = next(iter(kwargs))
+    return args, kwargs | {first: _quantized(module, kwargs[first])}
+
+
+def _quantized(module: nn.Module, values: Tensor) -> Tensor:
+    """Layer inputs, quantized as if before a preceding dropout, which divides what it keeps."""
+    quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
+    keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
+    if keep == 1.0:
+        return quantizer(values)  # type: ignore[no-any-return]
+    quantized = quantizer(values * keep)
+    params = quant_params_of(quantized)
+    result: Tensor = quantized / keep
+    if params is not None:
+        attach_quant_params(result, replace(params, scale=params.scale / keep))
+    return result
+
+
+def scale_dropout(model: nn.Module, share: float) -> None:
+    """Multiply the dropout probabilities of all modules, in place.
+
+    Args:
+        model: its dropout modules, stacks and attention layers are changed.
+        share: of its dropout that the model keeps, in [0, 1].
+    """
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.p *= share
+        elif isinstance(getattr(module, "dropout", None), float):  # stacks and attention
+            module.dropout = share * module.dropout  # type: ignore[operator,assignment]
+        if isinstance(getattr(module, "input_keep", None), float):
+            module.input_keep = 1 - share * (1 - module.input_keep)  # type: ignore[operator,assignment]

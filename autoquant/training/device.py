@@ -1,0 +1,101 @@
+"""Where training runs: the device, its autocast, and the seeds of the random sources."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoquant.errors import UserError
+from autoquant.settings import Training
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every random source that training draws from.
+
+    Args:
+        seed: of Python's ``random``, of numpy (modulo 2**32) and of torch.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the accelerator where there is one, else the CPU.
+
+    Args:
+        name: "auto", or a name that torch knows: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            available = ", ".join(["auto", "cpu", *_accelerators()])
+            requirement = f"device must be one that torch has here ({available})"
+            raise UserError(f"{requirement}, got {name!r}") from error
+        return torch.device(name)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator or torch.device("cpu")
+
+
+def _accelerators() -> list[str]:
+    """Names of the accelerators that are here: cuda, cuda:0, cuda:1, ..., or mps."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    if kind is None:
+        return []
+    count = torch.accelerator.device_count()
+    return [kind.type, *(f"{kind.type}:{i}" for i in range(count) if kind.type != "mps")]
+
+
+def check_autocast(settings: Training, device: torch.device) -> None:
+    """Raise a UserError where a device cannot train under the autocast that is asked for.
+
+    Args:
+        settings: of the training.
+        device: where it is to run.
+
+    Raises:
+        UserError: ``settings.autocast`` is float16 and the device is not a CUDA device.
+    """
+    if settings.autocast == "float16" and device.type != "cuda":
+        raise UserError(
+            "autocast=float16 must have a CUDA device (its gradients are scaled there), got "
+            f"device={device}; take autocast=bfloat16 or none"
+        )
+
+
+@contextmanager
+def autocast(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
+    """Run the block under torch.autocast.
+
+    Args:
+        dtype: torch.bfloat16 or torch.float16; None: without autocast.
+        device: of the model.
+    """
+    if dtype is None:
+        yield
+        return
+    with _without_onednn(device), torch.autocast(device.type, dtype):
+        yield
+
+
+@contextmanager
+def _without_onednn(device: torch.device) -> Iterator[None]:
+    """Switch oneDNN off where it lacks bfloat16: torch calls it for an LSTM all the same."""
+    if device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        yield
+        return
+    library: Any = torch.backends.mkldnn
+    before, library.enabled = library.enabled, False
+    try:
+        yield
+    finally:
+        library.enabled = before

@@ -1,0 +1,149 @@
+"""The float model of a task: its precision, its size and its weights on disk."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from tqdm import tqdm
+
+from autoquant.errors import RunError, UserError
+from autoquant.files import replacing
+from autoquant.study.folder import Study
+from autoquant.task import Task
+
+HALF_PRECISIONS = (torch.float16, torch.bfloat16)
+
+
+def build_float_model(task: Task, *, progress: bool = False) -> nn.Module:
+    """A task's model, in float32 where it comes in half precision; its inputs may stay in that.
+
+    Training adds up updates that half precision would round away.
+
+    Args:
+        task: builds the model.
+        progress: whether to print a line where the precision is changed.
+    """
+    model = task.build_model()
+    half = _half_precision_of(model.parameters())
+    if half is None:
+        return model
+    if progress:
+        tqdm.write(f"the model is in {half}: it is trained, and counted, in float32")
+    model = copy.deepcopy(model)  # a task may build the same one again
+    model._apply(_to_float32)  # type: ignore[no-untyped-call]
+    model.register_forward_pre_hook(_inputs_to_float32, with_kwargs=True)
+    return model
+
+
+def _half_precision_of(tensors: Iterable[Tensor]) -> str | None:
+    """The name of the first half precision among some tensors, or None."""
+    dtype = next((tensor.dtype for tensor in tensors if tensor.dtype in HALF_PRECISIONS), None)
+    return None if dtype is None else str(dtype).removeprefix("torch.")
+
+
+def _to_float32(tree: Any) -> Any:
+    """A tensor or nested tensors, those in half precision as float32."""
+    return pytree.tree_map_only(
+        Tensor, lambda value: value.float() if value.dtype in HALF_PRECISIONS else value, tree
+    )
+
+
+def _inputs_to_float32(module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """A forward pre-hook.
+
+    Args:
+        module: the model; not used.
+        args: of its forward pass.
+        kwargs: of its forward pass.
+    """
+    return _to_float32(args), _to_float32(kwargs)
+
+
+def measure_size(model: nn.Module) -> tuple[int, int]:
+    """Size of a float model.
+
+    Args:
+        model: its buffers count in bytes, but not as parameters.
+
+    Returns:
+        bytes of the tensors of its state, and its number of parameters.
+    """
+    size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return size, sum(p.numel() for p in model.parameters())
+
+
+# --- weights on disk -----------------------------------------------------------------------------
+
+
+def weights_file(source: str | Path) -> Path:
+    """The weights that ``pretrained`` names: a safetensors file, or a study's baseline.
+
+    Args:
+        source: the file, or the study's folder.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(source)
+    path = Study(path).baseline_file if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(
+            "pretrained must be a safetensors file or a study with its float model's weights, "
+            f"got '{source}'"
+        )
+    return path
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a float model's state.
+
+    Args:
+        model: shared tensors are written once for each of their names.
+        path: of the safetensors file.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()  # copies, for some may share memory
+    }
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(to_bytes(state))
+    except OSError as error:
+        raise RunError(f"'{path}' could not be written: {error.strerror}") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> str | None:
+    """Read a float model's state.
+
+    Args:
+        model: takes the state, in its own precision.
+        path: of the safetensors file.
+
+    Returns:
+        the name of the half precision that the file has, if any.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"'{path}' must be a safetensors file, got: {error}") from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"'{path}' must hold this task's model, got: {reason}") from error
+    return _half_precision_of(state.values())

@@ -1,0 +1,78 @@
+"""Tasks by name: one decorated class or function, outside of the package too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import autoquant as aq
+from autoquant.errors import UserError
+from autoquant.task import TASKS, Example, task, task_named
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoquant.task.TASKS", dict(TASKS))
+
+
+def test_a_class_from_outside_is_a_task_by_name() -> None:
+    @task("squares")
+    class Squares:
+        """Learn to square numbers."""
+
+        name, metric, direction = "squares", "mse", "minimize"
+
+        def __init__(self, hidden: int = 8) -> None:
+            self.hidden = hidden
+
+        def build_model(self):
+            return nn.Sequential(nn.Linear(1, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))
+
+        def steps_per_epoch(self):
+            return 4
+
+        def batches(self, seed, start=0):
+            while True:
+                yield torch.rand(16, 1)
+
+        def loss(self, model, batch, carry):
+            return nn.functional.mse_loss(model(batch), batch**2), None
+
+        def score(self, model, split):
+            values = torch.linspace(0, 1, 50)[:, None]
+            return float(nn.functional.mse_loss(model(values), values**2))
+
+        def example(self):
+            return Example((torch.rand(16, 1),), 16)
+
+    assert task_named("squares") is Squares
+    squares = task_named("squares")(hidden=6)
+    assert isinstance(squares, aq.Task)
+    assert aq.profile(squares)["0"].parameters == 12
+
+
+def test_a_function_that_builds_a_task_has_a_name_too() -> None:
+    @task("small-squares")
+    def build(**options):
+        return options
+
+    assert task_named("small-squares")(samples=3) == {"samples": 3}
+
+
+def test_a_name_that_is_not_registered_is_refused() -> None:
+    TASKS.update(dict.fromkeys(("b", "a"), dict))
+    with pytest.raises(UserError, match=r"task must be one that is registered \(.*\), got 'c'"):
+        task_named("c")
+
+
+def test_the_built_in_tasks_have_names() -> None:
+    code = (
+        "import sys; from autoquant.task import TASKS; print('torch' in sys.modules, *TASKS);"
+        "import autoquant.tasks; print(*sorted(TASKS))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["False", "digits ptb stdlib"]

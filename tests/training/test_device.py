@@ -1,0 +1,45 @@
+"""Seeds and devices."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from autoquant.errors import UserError
+from autoquant.training.device import resolve_device, seed_everything
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 + 1])
+def test_every_random_source_is_seeded(seed):
+    drawn = []
+    for _ in range(2):
+        seed_everything(seed)
+        drawn.append((random.random(), np.random.random(), float(torch.rand(()))))
+    assert drawn[0] == drawn[1]
+    seed_everything(seed + 1)
+    other = (random.random(), np.random.random(), float(torch.rand(())))
+    assert all(one != two for one, two in zip(drawn[0], other, strict=True))
+
+
+def test_devices():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("meta:1") == torch.device("meta", 1)
+
+
+def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+def test_a_device_that_is_not_there_names_those_that_are(monkeypatch):
+    monkeypatch.setattr("autoquant.training.device._accelerators", lambda: ["cuda", "cuda:0"])
+    line = r"torch has here \(auto, cpu, cuda, cuda:0\), got 'cuda:7'"
+    with pytest.raises(UserError, match=line):
+        resolve_device("cuda:7")
