@@ -17,9 +17,9 @@ import autoquant
 PACKAGE = Path(autoquant.__file__).parent
 FEW = 2  # arguments whose meaning the summary may tell
 EXTENSION_POINTS = {
-    "Cost", "cost", "Engine", "engine", "LayerKind", "layer_kind", "sampler", "packed_form",
-    "StoredScale", "ComputedScale", "scale_rule",
-    "SupportsDistillation", "task", "operation", "number_format",
+    "LayerKind", "layer_kind", "PropagateUnits", "operation", "CodedFormat", "RoundedFormat",
+    "number_format", "StoredScale", "ComputedScale", "scale_rule", "Engine", "engine", "PackedForm",
+    "packed_form", "Cost", "cost", "sampler", "Task", "SupportsDistillation", "task",
 }  # fmt: skip
 UNBOUND = {"self", "cls"}
 
@@ -148,7 +148,7 @@ def test_every_argument_is_documented() -> None:
 def test_the_public_api_is_found() -> None:
     """The test above looks at what users call: it must not pass because nothing was found."""
     found = {each.name for each in EVERY if _in_public_api(each)}
-    assert set(autoquant.__all__) <= found
+    assert set(autoquant.__all__) | EXTENSION_POINTS <= found
     assert len(EVERY) > 800
 
 
