@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import pkgutil
 from collections.abc import Iterable
-from contextlib import suppress
-from importlib import import_module
-from typing import Any
 
 
 class UserError(ValueError):
@@ -44,26 +40,3 @@ def near(name: str, candidates: Iterable[str]) -> str:
     """
     names = list(candidates)
     return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3])
-
-
-def resolve_path(path: str, requirement: str) -> Any:
-    """The object that an import path names: of a module, or in a class of one.
-
-    Args:
-        path: such as "torch.nn.functional.cross_entropy".
-        requirement: what must hold, for the message.
-
-    Raises:
-        UserError: there is no such module, or nothing of that name in it.
-        ImportError: a module of the path fails to import what it needs.
-    """
-    try:
-        with suppress(AttributeError):
-            return pkgutil.resolve_name(path)
-        import_module(path.rpartition(".")[0])  # raises a submodule's error, which pkgutil hides
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise
-    except ValueError:  # not a path at all
-        pass
-    raise UserError(f"{requirement}, got {path!r}")

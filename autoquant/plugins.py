@@ -1,18 +1,21 @@
-"""Plugins: modules with a user's own extensions, which the command line imports before it runs.
+"""Plugins: modules with a user's own extensions, and objects that settings name by import paths.
 
 An extension registers itself when its module is imported, as in ``@autoquant.task.task("walks")``.
-Python users import their module themselves.
+The command line imports plugins before it runs; Python users import their module themselves.
 """
 
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from autoquant.errors import UserError, first_line
 
@@ -61,3 +64,45 @@ def _load(requirement: str, name: str, load: Callable[[], object]) -> None:
         load()
     except Exception as error:
         raise UserError(f"{requirement}, got {name!r}: {first_line(error)}") from error
+
+
+def resolve_path(path: str, requirement: str) -> Any:
+    """The object that an import path names: of a module, or in a class of one.
+
+    Args:
+        path: such as "torch.nn.functional.cross_entropy".
+        requirement: what must hold, for the message.
+
+    Raises:
+        UserError: there is no such module, or nothing of that name in it.
+        ImportError: a module of the path fails to import what it needs.
+    """
+    try:
+        with suppress(AttributeError):
+            return pkgutil.resolve_name(path)
+        import_module(path.rpartition(".")[0])  # raises a submodule's error, which pkgutil hides
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise
+    except ValueError:  # not a path at all
+        pass
+    raise UserError(f"{requirement}, got {path!r}")
+
+
+def resolve_callable(path: str, requirement: str) -> Any:
+    """The class or function that an import path in a setting names.
+
+    Args:
+        path: such as "mymodule.my_sampler".
+        requirement: what must hold, for the message.
+
+    Raises:
+        UserError: it cannot be imported, or cannot be called.
+    """
+    try:
+        resolved = resolve_path(path, requirement)
+    except ImportError as error:
+        raise UserError(f"{requirement}, got {path!r}: {error}") from error
+    if not callable(resolved):
+        raise UserError(f"{requirement}, got {path!r}")
+    return resolved

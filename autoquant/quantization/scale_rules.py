@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from autoquant.errors import UserError, resolve_path
+from autoquant.plugins import resolve_callable
 from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.settings import SCALES
 
@@ -99,17 +99,9 @@ def rule_named(name: str) -> ScaleRule:
         UserError: there is no such rule.
     """
     if name not in _RULES:
-        _RULES[name] = _imported_rule(name)
+        requirement = "quantizer.scale must be a rule or its import path"
+        _RULES[name] = resolve_callable(name, requirement)()
     return _RULES[name]
-
-
-def _imported_rule(path: str) -> ScaleRule:
-    requirement = "quantizer.scale must be a rule or its import path"
-    try:
-        rule: type[ScaleRule] = resolve_path(path, requirement)
-    except ImportError as error:
-        raise UserError(f"{requirement}, got {path!r}: {error}") from error
-    return rule()
 
 
 @scale_rule("learned")

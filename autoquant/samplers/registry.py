@@ -12,7 +12,8 @@ from importlib.util import find_spec
 
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from autoquant.errors import UserError, resolve_path
+from autoquant.errors import UserError
+from autoquant.plugins import resolve_callable
 from autoquant.settings import SAMPLERS
 
 STARTUP = 6  # trials that tpe and gp wait for before they model the scores; random until then
@@ -61,7 +62,8 @@ def new_sampler(name: str, seed: int) -> BaseSampler:
             library that is not installed.
     """
     if name not in _SAMPLERS:
-        _SAMPLERS[name] = _imported(name)
+        requirement = "sampler must be a sampler or its import path"
+        _SAMPLERS[name] = resolve_callable(name, requirement)
     instance = _SAMPLERS[name](seed)
     if not isinstance(instance, BaseSampler):
         raise UserError(
@@ -69,17 +71,6 @@ def new_sampler(name: str, seed: int) -> BaseSampler:
             f"got a {type(instance).__name__}"
         )
     return instance
-
-
-def _imported(path: str) -> Sampler:
-    requirement = "sampler must be a sampler or its import path"
-    try:
-        function: Sampler = resolve_path(path, requirement)
-    except ImportError as error:
-        raise UserError(f"{requirement}, got {path!r}: {error}") from error
-    if not callable(function):
-        raise UserError(f"{requirement}, got {path!r}")
-    return function
 
 
 @sampler("tpe")

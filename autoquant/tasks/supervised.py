@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant.errors import UserError, resolve_path
+from autoquant.errors import UserError
 from autoquant.kernels import distillation_cross_entropy
+from autoquant.plugins import resolve_path
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.samples import Batch, Data, checked_data, length_of, select
 from autoquant.tasks.score import SCORES, FunctionScore, Loss, Pairs, Score, ScoreFunction

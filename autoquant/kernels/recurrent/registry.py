@@ -18,8 +18,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from autoquant.errors import UserError, resolve_path
+from autoquant.errors import UserError
 from autoquant.kernels.recurrent.engine import Engine, Job, Operands
+from autoquant.plugins import resolve_callable
 from autoquant.settings import KERNELS
 
 EngineFactory = Callable[[Job, Operands], Engine | None]
@@ -97,11 +98,5 @@ def factories(kernel: str) -> list[EngineFactory]:
 
 @cache
 def _imported_factory(path: str) -> EngineFactory:
-    requirement = "kernel must be an engine or its import path"
-    try:
-        factory: EngineFactory = resolve_path(path, requirement)
-    except ImportError as error:
-        raise UserError(f"{requirement}, got {path!r}: {error}") from error
-    if not callable(factory):
-        raise UserError(f"{requirement}, got {path!r}")
+    factory: EngineFactory = resolve_callable(path, "kernel must be an engine or its import path")
     return factory
