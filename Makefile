@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv search test lint bench wheel clean
+.PHONY: help venv search test lint bench wheel sdist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the
 wheel: $(DEV_STAMP) ## Build the wheel into dist/
 	rm -rf build
 	$(BIN)/python -m build --wheel
+
+sdist: $(DEV_STAMP) ## Build the sdist, from it the wheel, and check that the installed wheel is whole
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/cli/test_sdist.py
 
 clean: ## Remove build products and caches; keeps .venv, runs/ and studies/
 	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov

@@ -34,7 +34,8 @@ class Compute:
     def __post_init__(self) -> None:
         if not is_kernel(self.kernel):
             names = dict.fromkeys((*BUILT_IN, *KERNELS))
-            raise UserError(f"kernel must be one of {', '.join(names)}, got {self.kernel!r}")
+            requirement = f"kernel must be one of {', '.join(names)}, or an import path"
+            raise UserError(f"{requirement}, got {self.kernel!r}")
         if self.precision not in PRECISIONS:
             raise UserError(
                 f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"

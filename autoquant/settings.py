@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from autoquant.errors import UserError
@@ -32,6 +33,34 @@ def require(condition: bool, requirement: str, came: object) -> None:
     """
     if not condition:
         raise UserError(f"{requirement}, got {came!r}")
+
+
+_NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (Integral,)),
+    "int | None": ("a whole number", (Integral, type(None))),
+    "float": ("a number", (Real,)),
+    "bool": ("true or false", (bool,)),
+}
+"""What a value must be, in words and as types, by the annotation of its field."""
+
+
+def _check_types(settings: Any, where: str = "") -> None:
+    """Raise a UserError where a number, a switch or a section of settings has another type.
+
+    Args:
+        settings: an instance of a class of settings.
+        where: section of the settings, with a dot at its end, for errors.
+    """
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if str(each.type) in _NUMBERS:
+            words, types = _NUMBERS[str(each.type)]
+            right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+            require(right, f"{where}{each.name} must be {words}", value)
+        elif is_dataclass(each.default):
+            section = type(each.default)
+            requirement = f"{where}{each.name} must be an autoquant.{section.__name__}"
+            require(isinstance(value, section), requirement, value)
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,7 @@ class Training:
     with scaled gradients). Scores are always taken without."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         requirement = "optimizer must be adamw or sgd"
         require(self.optimizer in ("adamw", "sgd"), requirement, self.optimizer)
         requirement = "schedule must be cosine or steps"
@@ -120,7 +150,7 @@ class Scheme:
     2.5 * mean|W| over all levels, recomputed at every step, without gradient (Bit-RNN). A rule of
     your own: its import path (see autoquant.quantization.scale_rules)."""
     granularity: str = "channel"
-    """One scale for each output channel (row), or one for the tensor."""
+    """"channel": one scale for each output channel (row); "tensor": one for all of them."""
     grid: str = "auto"
     """Levels of weights: "midrise" has none at zero, "midtread" has one; "auto" is midrise up to
     3 bits, where a level at zero uses a large share of the levels. 1.6 bits always have one. A
@@ -147,6 +177,7 @@ class Scheme:
             value = getattr(self, field_)
             requirement = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
             require(value in allowed, requirement, value)
+        _check_types(self, "quantizer.")
         requirement = (
             f"quantizer.scale must be one of {', '.join(sorted(SCALES))}, or an import path"
         )
@@ -234,6 +265,7 @@ class Widening:
     contribution is zero; both keep the function."""
 
     def __post_init__(self) -> None:
+        _check_types(self, "widening.")
         require(0 <= self.max_share <= 1, "widening.max_share must be in [0, 1]", self.max_share)
         require(self.max_growth >= 0, "widening.max_growth must not be negative", self.max_growth)
         require(
@@ -318,6 +350,7 @@ class Space:
     """Whether recurrent weights and hidden states have bits of their own."""
 
     def __post_init__(self) -> None:
+        _check_types(self, "space.")
         for name in ("weight_bits", "activation_bits", "width"):
             values = getattr(self, name)
             require(isinstance(values, list | tuple), f"space.{name} must be a list", values)
@@ -376,6 +409,7 @@ class Search:
     lets a layer grow that the profile's rule would not pick, or, as 1.0, keeps it."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         requirement = "sensitivity must not be negative"
         require(self.sensitivity >= 0, requirement, self.sensitivity)
@@ -390,7 +424,7 @@ class Search:
         object.__setattr__(self, "references", tuple(self.references))
         _check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", _checked_rules(self.rules))
-        requirement = f"kernel must be one of {', '.join(KERNELS)}"
+        requirement = f"kernel must be one of {', '.join(KERNELS)}, or an import path"
         require(is_kernel(self.kernel), requirement, self.kernel)
         requirement = f"sampler must be one of {', '.join(SAMPLERS)}, or an import path"
         require(self.sampler in SAMPLERS or "." in str(self.sampler), requirement, self.sampler)
@@ -423,6 +457,7 @@ class Sweep:
     """Whether the test split is scored as well."""
 
     def __post_init__(self) -> None:
+        _check_types(self, "sweep.")
         for name in ("weight_bits", "activation_bits", "width", "budgets", "plans", "seeds"):
             values = getattr(self, name)
             require(isinstance(values, list | tuple), f"sweep.{name} must be a list", values)

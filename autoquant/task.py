@@ -16,6 +16,19 @@ Split = Literal["probe", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("probe", "valid", "test")
 
 
+def check_split(split: object) -> None:
+    """Raise a UserError where a split is none of SPLITS.
+
+    Args:
+        split: its name.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+
+
 def as_loss(score: float, direction: Direction) -> float:
     """A score as a number of which lower is better.
 
@@ -110,6 +123,21 @@ class Task(Protocol):
     def example(self) -> Example:
         """Inputs for one forward pass, to trace shapes and count operations."""
         ...
+
+
+def check_task(task: object) -> Task:
+    """An object as a task.
+
+    Args:
+        task: what a user gives as a task.
+
+    Raises:
+        UserError: it lacks an attribute or a method of ``Task``.
+    """
+    if isinstance(task, type) or not isinstance(task, Task):
+        got = task.__name__ if isinstance(task, type) else f"a {type(task).__name__}"
+        raise UserError(f"the task must follow autoquant.Task, got {got}")
+    return task
 
 
 @runtime_checkable

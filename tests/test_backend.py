@@ -29,7 +29,7 @@ def test_the_default_is_the_fastest_and_exact():
 
 @pytest.mark.parametrize("name", ["", "fast", "Native", None])
 def test_an_unknown_kernel(name):
-    words = "kernel must be one of auto, reference, torch, native, got "
+    words = "kernel must be one of auto, reference, torch, native, or an import path, got "
     with pytest.raises(UserError, match=f"^{words}{name!r}$"):
         Compute(kernel=name)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import autoquant as aq
 from autoquant.errors import UserError
-from autoquant.task import TASKS, Example, task, task_named
+from autoquant.task import TASKS, Example, check_task, task, task_named
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,9 @@ def test_the_built_in_tasks_have_names() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["False", "digits ptb stdlib"]
+
+
+def test_what_is_no_task_is_refused() -> None:
+    for wrong, got in ((nn.Linear(1, 1), "a Linear"), (nn.Linear, "Linear"), (None, "a NoneType")):
+        with pytest.raises(UserError, match=f"must follow autoquant.Task, got {got}$"):
+            check_task(wrong)

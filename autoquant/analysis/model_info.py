@@ -10,10 +10,12 @@ from autoquant.analysis.profile import Profile, profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
+from autoquant.kernels.recurrent.registry import factories
+from autoquant.quantization.scale_rules import rule_named
 from autoquant.settings import Search, Widening
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
-from autoquant.task import Task
+from autoquant.task import Task, check_task
 from autoquant.training.float_model import (
     build_float_model,
     load_weights,
@@ -63,8 +65,9 @@ def inspect_task(
         model: the task's float model, where it has been built already.
 
     Raises:
-        UserError: the model has no layer that autoquant knows.
+        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
     """
+    check_task(task)
     model = build_float_model(task) if model is None else model
     prepared = prepare(model)
     example = task.example()
@@ -84,8 +87,12 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
 
     Raises:
         UserError: the model has no layer that autoquant knows, ``settings.pretrained`` does not
-            hold this model, or a rule for layers does not suit it.
+            hold this model, a rule for layers does not suit it, or an import path of a scale rule
+            or of an engine names none.
     """
+    factories(settings.kernel)
+    rule_named(settings.quantizer.scale)
+    check_task(task)
     model = build_float_model(task)
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():

@@ -178,8 +178,11 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         layers are decoded.
 
     Raises:
-        UserError: the file is missing, truncated, altered, of another version or model.
+        UserError: the file is missing, truncated, altered, of another version or model, or the
+            model is not an instance.
     """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model must be an instance of a torch module, got {model!r}")
     header, tensors = read(path)
     original = describe(prepared := prepare(model), None)
     _check_network(path, header, original)
@@ -276,11 +279,30 @@ def _parse_header(path: str | Path, text: str) -> Header:
             raise UserError(f"'{path}' must be as it was written, got an altered header")
         plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
         sizes = {name: (a, b, c, d) for name, (a, b, c, d) in content["sizes"].items()}
-        return Header(plan, Scheme(**content["scheme"]), sizes, content["sha256"])
+        return Header(plan, _scheme(path, content["scheme"]), sizes, content["sha256"])
     except UserError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"'{path}' must have a readable header, got: {error}") from error
+
+
+def _scheme(path: str | Path, values: Mapping[str, Any]) -> Scheme:
+    """The scheme of a file, whose number format and scale rule a user's module may register.
+
+    Args:
+        path: of the file, for errors.
+        values: of the scheme's fields.
+
+    Raises:
+        UserError: nothing of such a name is registered, or a value is refused.
+    """
+    try:
+        return Scheme(**values)
+    except UserError as error:
+        raise UserError(
+            f"'{path}' may need a module of yours that is not imported (AUTOQUANT_PLUGINS=mymodule "
+            f"imports it): {error}"
+        ) from error
 
 
 def _check_same_model(

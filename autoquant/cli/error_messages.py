@@ -93,7 +93,8 @@ def _explain_configuration(
             return _explain_option(error)
         case hydra.OverrideParseException():
             requirement = "a setting must look like key=value (odd text as 'key=\"...\"')"
-            return f"{requirement}, got {error.override!r}"
+            typed = str(error.override).removeprefix("++")  # which overrides.py adds to rules
+            return f"{requirement}, got {typed!r}"
         case hydra.InstantiationException():
             return f"the task could not be built: {first_line(chain[-1])}"
         case hydra.ConfigCompositionException():

@@ -56,7 +56,9 @@ def page(name: str) -> str:
     for section, settings in command.sections.items():
         lines += _entries(setting_texts(settings, f"{section}."))
     if command.listed:
-        lines += ["", "quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
+        lines.append("")
+        if "quantizer" in command.listed:
+            lines += ["quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
         texts = setting_texts(Search)
         lines += _entries(text for text in texts if text[0].split(".")[0] in command.listed)
         lines += ["", "A task may set other defaults; '--cfg job' prints the values in use."]

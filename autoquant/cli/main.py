@@ -35,14 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(arguments[1:]):
         print(page(command), end="")
         return
-    sys.argv = [f"autoquant {command}", *to_overrides(arguments[1:])]
-    sys.exit(_run(command))
+    sys.exit(_run(command, arguments[1:]))
 
 
-def _run(command: str) -> int:
-    """Run a command with the settings in ``sys.argv``; errors become one line and an exit code."""
+def _run(command: str, arguments: Sequence[str]) -> int:
+    """Run a command; errors become one line and an exit code.
+
+    Args:
+        command: its name.
+        arguments: its settings and options.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
+        overrides = to_overrides(arguments, COMMANDS[command].renamed)
+        sys.argv = [f"autoquant {command}", *overrides]
         _run_with_plugins(command)
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

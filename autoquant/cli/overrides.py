@@ -7,12 +7,10 @@ take as they are, and ``rules``, whose keys are patterns such as ``rnn.*``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
-from autoquant.settings import RENAMED
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -25,20 +23,31 @@ _ESCAPES = {ord(character): f"\\{character}" for character in "\\()[]{}:=, \t"}
 """Characters of an unquoted text that have a meaning in Hydra's grammar."""
 
 
-def to_overrides(arguments: Sequence[str]) -> list[str]:
+def to_overrides(arguments: Sequence[str], renamed: Mapping[str, str] | None = None) -> list[str]:
     """The arguments as Hydra's command line takes them.
 
     Args:
         arguments: of the command, without its name: ``key=value`` and options such as ``-m``.
+        renamed: names of settings by those of earlier versions.
     """
     sweeps = bool(MULTIRUN & set(arguments))
-    return [_to_override(argument, sweeps=sweeps) for argument in arguments]
+    names = renamed or {}
+    return [_to_override(_with_name(each, names), sweeps=sweeps) for each in arguments]
+
+
+def _with_name(argument: str, renamed: Mapping[str, str]) -> str:
+    """An argument with the present name of its setting.
+
+    Args:
+        argument: ``key=value`` or an option.
+        renamed: names of settings by those of earlier versions.
+    """
+    key, equals, value = argument.partition("=")
+    return f"{renamed.get(key, key)}{equals}{value}"
 
 
 def _to_override(argument: str, *, sweeps: bool) -> str:
     key, _, value = argument.partition("=")
-    if key in RENAMED:
-        key, argument = RENAMED[key], f"{RENAMED[key]}={value}"
     if key.lstrip("+").partition(".")[0] == "rules":
         return _rules(key.lstrip("+"), value)
     if key in PATHS and not _is_read_as_typed(argument, sweeps=sweeps):

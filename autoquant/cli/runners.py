@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autoquant.cli import output
 from autoquant.cli.configuration import search_settings, sweep_settings, task_config
 from autoquant.errors import RunError, UserError
-from autoquant.task import SPLITS
+from autoquant.task import check_split
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -132,8 +132,7 @@ def run_evaluate(config: DictConfig) -> None:
     Raises:
         UserError: a setting is not allowed.
     """
-    if config.split not in SPLITS:
-        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
+    check_split(config.split)
     if not Path(config.artifact).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
     from autoquant.cli.task_builder import build_task, enclosing_study, recorded_task

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from autoquant.errors import UserError
 from autoquant.plugins import add_current_folder
 from autoquant.study.folder import Study
-from autoquant.task import Task
+from autoquant.task import Task, check_task
 from autoquant.training.device import seed_everything
 
 
@@ -31,9 +31,7 @@ def build_task(origin: dict[str, Any]) -> Task:
     add_current_folder()
     seed_everything(0)  # a task may draw data or a model's weights while it is built
     task = instantiate(origin, _convert_="all")
-    if not isinstance(task, Task):
-        raise UserError(f"the task must follow autoquant.Task, got a {type(task).__name__}")
-    return task
+    return check_task(task)
 
 
 def enclosing_study(path: str) -> Study:

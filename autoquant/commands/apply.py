@@ -74,7 +74,7 @@ def apply(
     study: str | Path,
     task: Task,
     *,
-    trial: str | None = None,
+    trial: str | int | None = None,
     plan: Plan | None = None,
     init_from: str | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -102,9 +102,11 @@ def apply(
         UserError: the study, trial or plan is not there, or does not fit the model.
         RunError: training diverged or the file cannot be written.
     """
+    requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
+    require(plan is None or isinstance(plan, Plan), requirement, plan)
     study_folder = Study.open(study)
     settings = _settings(study_folder)
-    chosen = _choose(study_folder, settings, trial, plan)
+    chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
     network = inspect_task(task, settings.widening).network

@@ -27,7 +27,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
-from autoquant.settings import Search
+from autoquant.settings import Search, require
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
@@ -85,9 +85,10 @@ def search(
         RunError: the folder cannot be written, or training failed.
     """
     settings = settings or Search()
+    require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     budget = Budget.parse(settings.budget)
-    config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     info = inspect_search(task, settings, Study(Path(study)))
+    config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     limit = _reachable_limit(budget, info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder
     device = resolve_device(settings.device)

@@ -26,7 +26,7 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.samplers.sweep_plans import sweep_runs
-from autoquant.settings import Search, Sweep
+from autoquant.settings import Search, Sweep, require
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.task import Task, as_loss
@@ -103,6 +103,8 @@ def sweep(
         RunError: the folder cannot be written, or training the float model failed.
     """
     settings, grid = settings or Search(), sweep or Sweep()
+    require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
+    require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
     device = resolve_device(settings.device)

@@ -42,6 +42,9 @@ COSTS: dict[str, Cost] = {}
 def cost(name: str, *, unit: str, fields: Iterable[str]) -> Callable[[CostFunction], Cost]:
     """Register a function as a cost; the decorated name is the ``Cost``.
 
+    ``autoquant.costs.limit.Limit`` makes a limit of it, ``autoquant.space.projection.Projection``
+    brings points of a space within the limit. ``search`` and ``sweep`` limit the cost "size".
+
     Args:
         name: that the ``cost`` of a ``Budget`` refers to; a name that is registered again is
             replaced.

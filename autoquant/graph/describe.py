@@ -55,7 +55,8 @@ def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:
         model: as ``prepare`` returns it.
 
     Raises:
-        UserError: there is no layer; norms do not count.
+        UserError: there is no layer (norms do not count), or a layer kind describes a parameter
+            that its module does not have, or with other sizes.
     """
     layers = [
         kind.describe(name, module)
@@ -74,7 +75,14 @@ def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[Laye
         module, parameters = model.get_submodule(layer.name), []
         for parameter in layer.parameters:
             name = layer.full_name(parameter.name)
-            owner = owners.setdefault(id(getattr(module, parameter.name)), name)
+            tensor = getattr(module, parameter.name, None)
+            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else "no such tensor"
+            if shape != parameter.shape:
+                raise UserError(
+                    f"the layer kind {layer.kind!r} must describe {name} as it is ({shape}), "
+                    f"got axes of the sizes {parameter.shape}"
+                )
+            owner = owners.setdefault(id(tensor), name)
             shared = "" if owner == name else owner
             parameters.append(replace(parameter, shared=shared))
         yield replace(layer, parameters=tuple(parameters))

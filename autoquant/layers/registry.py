@@ -53,10 +53,16 @@ def layer_kind(
 ) -> Callable[[type[LayerKind]], type[LayerKind]]:
     """Register a layer kind for a class of module (its subclasses need their own).
 
+    The kind follows ``LayerKind``; ``LayerSpec``, ``ParameterSpec`` and ``Axis``, which it
+    describes a layer with, are in ``autoquant.layers`` too.
+
     Args:
         module_type: the class, or its full name where its library need not be installed. A kind
             that is registered later for the same class replaces it.
         arguments: of the kind's constructor.
+
+    Returns:
+        a decorator of a ``LayerKind``.
     """
 
     def register(kind: type[LayerKind]) -> type[LayerKind]:

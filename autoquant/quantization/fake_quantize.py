@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from autoquant.errors import UserError
 from autoquant.plan import Bits
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
@@ -204,7 +205,28 @@ class WeightQuantizer(nn.Module):
         else:
             parts = self._parts(weight)
             scale = self._computed_scale.compute_scale(parts, self.grid, self.magnitude)
+            scale = self._one_for_each(scale, weight)
         return self._coded.round_scale(scale.clamp_min(SMALLEST_SCALE))
+
+    def _one_for_each(self, scale: Tensor, weight: Tensor) -> Tensor:
+        """A computed scale in the shape that is stored, which a rule need not know.
+
+        Args:
+            scale: what the rule returned.
+            weight: the quantity that is quantized.
+
+        Raises:
+            UserError: it has more entries than are stored.
+        """
+        assert self._coded is not None
+        shape = self._coded.scale_shape(tuple(weight.shape))
+        if scale.numel() not in (1, math.prod(shape)):
+            raise UserError(
+                f"quantizer.scale={self.scheme.scale} must compute 1 scale or {math.prod(shape)} "
+                f"for a weight {list(weight.shape)} (see quantizer.granularity), "
+                f"got {list(scale.shape)}"
+            )
+        return scale.expand(shape) if scale.numel() == 1 else scale.reshape(shape)
 
     def effective(self, parameter: Tensor) -> Tensor:
         """The quantity that is quantized: the parameter, or its tanh.

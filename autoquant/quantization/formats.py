@@ -42,7 +42,7 @@ class StoredTensor(NamedTuple):
 
     Attributes:
         suffix: what follows the parameter's name in the tensor's name, such as ".codes".
-        dtype: one of those that ``manifest.DTYPES`` lists.
+        dtype: one of those that ``autoquant.artifact.manifest.DTYPES`` lists, such as torch.uint8.
         shape: of the tensor.
     """
 

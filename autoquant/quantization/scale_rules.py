@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from autoquant.errors import UserError
 from autoquant.plugins import resolve_callable
 from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.settings import SCALES
@@ -61,7 +62,8 @@ class ComputedScale(Protocol):
                 (``quantizer.joint_recurrent``); None elsewhere.
 
         Returns:
-            a shape that broadcasts against ``weight``.
+            one scale, or one a row where the parameter has as many (``quantizer.granularity`` is
+            "channel"): [1, 1, ...] or [rows, 1, ...].
         """
         ...
 
@@ -72,7 +74,7 @@ _RULES: dict[str, ScaleRule] = {}
 
 
 def scale_rule(name: str) -> Callable[[type[ScaleRule]], type[ScaleRule]]:
-    """Register a class as a rule.
+    """Register a class as a rule: a ``StoredScale`` or a ``ComputedScale``.
 
     Args:
         name: what ``quantizer.scale`` calls it.
@@ -100,7 +102,10 @@ def rule_named(name: str) -> ScaleRule:
     """
     if name not in _RULES:
         requirement = "quantizer.scale must be a rule or its import path"
-        _RULES[name] = resolve_callable(name, requirement)()
+        rule = resolve_callable(name, requirement)
+        if not (hasattr(rule, "initial_scale") or hasattr(rule, "compute_scale")):
+            raise UserError(f"{requirement}, got {name!r}")
+        _RULES[name] = rule()
     return _RULES[name]
 
 

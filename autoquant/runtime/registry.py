@@ -41,8 +41,12 @@ _FORMS: dict[type[nn.Module], PackedForm] = {}
 def packed_form(module_type: type[nn.Module]) -> Callable[[PackedForm], PackedForm]:
     """Register a function that makes packed layers of a class of module.
 
-    Its subclasses need their own. A module without a packed form gets decoded parameters; so does
-    one with forward hooks, which a packed layer would not run.
+    The function follows ``PackedForm``, of ``autoquant.runtime.registry``. ``PackedWeight``, of
+    ``autoquant.runtime``, holds a weight's codes; its ``values()`` decodes them, and the packed
+    layer may call that in every pass.
+
+    Subclasses of the class need their own. A module without a packed form gets decoded parameters;
+    so does one with forward hooks, which a packed layer would not run.
 
     Args:
         module_type: the class; a function that is registered later for it replaces this one.

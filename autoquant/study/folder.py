@@ -159,7 +159,7 @@ class Study:
         """
         study = cls(Path(path))
         if not study.config_file.is_file():
-            raise UserError(f"study must be a folder that a search made, got '{path}'")
+            raise UserError(f"study must be a folder of a search or a sweep, got '{path}'")
         return study
 
     @contextmanager

@@ -12,7 +12,7 @@ from autoquant.analysis.model_info import inspect_search, inspect_task, profile
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
-from autoquant.settings import Search, Widening
+from autoquant.settings import Scheme, Search, Widening
 from autoquant.space.search_space import build_space
 from autoquant.study.folder import Study
 from autoquant.training.float_model import save_weights
@@ -58,3 +58,17 @@ def test_weights_of_another_model_are_refused_unless_the_study_has_its_own(tmp_p
         inspect_search(TASK, settings, Study(tmp_path))
     Study(tmp_path).baseline_file.touch()
     assert inspect_search(TASK, settings, Study(tmp_path)).network.names
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Search(kernel="json.engine"), "kernel must be an engine or its import path"),
+        (Search(quantizer=Scheme(scale="json.Rule")), "quantizer.scale must be a rule or its"),
+    ],
+)
+def test_import_paths_that_name_nothing_are_refused_before_training(
+    settings: Search, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        inspect_search(TASK, settings, Study(tmp_path))

@@ -420,6 +420,23 @@ def test_other_metadata(change: Any, says: str, packed: Path, tmp_path: Path) ->
     assert re.search(says, refuse(rewritten(packed, tmp_path / "other", change)))
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [("grid", "quantizer.grid must be one of"), ("scale", "quantizer.scale must be one of")],
+)
+def test_a_name_that_only_a_module_of_the_user_registers(
+    field: str, words: str, packed: Path, tmp_path: Path
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["scheme"][field] = "mine"
+        content["digest"] = manifest.digest({k: v for k, v in content.items() if k != "digest"})
+
+    message = refuse(rewritten(packed, tmp_path / "mine", change))
+    assert "may need a module of yours that is not imported (AUTOQUANT_PLUGINS" in message
+    assert words in message
+    assert message.endswith("got 'mine'")
+
+
 def test_metadata_that_is_not_ours(tmp_path: Path) -> None:
     for i, text in enumerate(["", "[]", "3", "{", '{"version": 2}', "null"]):
         path = tmp_path / str(i)

@@ -155,7 +155,7 @@ def test_a_study_may_have_any_name(place, name):
     ran = run(place, "search", *TINY, "budget=0.01x", f"study={name}")
     assert refused(ran).startswith("budget must be at least")
     missing = run(place, "apply", f"study={name}")
-    assert refused(missing) == f"study must be a folder that a search made, got '{name}'"
+    assert refused(missing) == f"study must be a folder of a search or a sweep, got '{name}'"
 
 
 def test_several_budgets(place, monkeypatch):

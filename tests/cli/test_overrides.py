@@ -102,3 +102,10 @@ def test_what_is_no_mapping_is_left_to_hydra(typed):
 def test_broken_rules_are_refused(place):
     line = refused(run(place, "profile", 'rules={"a": {'))
     assert line.startswith("a setting must look like key=value")
+
+
+def test_settings_have_their_present_names():
+    renamed = {"start": "init_from"}
+    assert to_overrides(["start=scratch", "study=a", "-m"], renamed) == [
+        *("init_from=scratch", "study=a", "-m")
+    ]

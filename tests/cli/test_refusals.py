@@ -145,8 +145,9 @@ def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
     ("arguments", "line"),
     [
         (["apply"], "study must be given, as in study=..."),
-        (["apply", "study=."], "study must be a folder that a search made, got '.'"),
-        (["report", "study=nowhere"], "study must be a folder that a search made, got 'nowhere'"),
+        (["apply", "study=."], "study must be a folder of a search or a sweep, got '.'"),
+        (["report", "study=nowhere"], "must be a folder of a search or a sweep, got 'nowhere'"),
+        (["apply", "study=done", "start=end"], "init_from must be baseline or scratch, got 'end'"),
         (["apply", "study=done", "plan=no.yaml"], "plan must be an existing YAML file"),
         (["apply", "study=done", "trial=99"], "trial must be one of the study's (w4, 0), got '99'"),
         (["apply", "study=done", "trial=0", "plan=done/plan.yaml"], "a trial or a plan, got both"),

@@ -222,7 +222,7 @@ def test_a_trial_that_was_pruned_may_be_applied(study):
         replace(o, state="pruned", score=None) if o.trial == "0" else o for o in folder.outcomes()
     ]
     folder.outcomes_file.write_text(to_csv(kept, folder.baseline().size_bytes))
-    applied = apply(study, toy(), trial="0", changes={"steps": 1}, progress=False)
+    applied = apply(study, toy(), trial=0, changes={"steps": 1}, progress=False)
     assert applied.plan == kept[-1].plan
 
 
@@ -242,6 +242,7 @@ def test_what_is_refused_leaves_nothing(study, tmp_path):
         "must name layers of the model, got 'dekoder'": {"plan": odd},
         "steps must be at least 1, got 0": {"changes": {"steps": 0}},
         "init_from must be baseline or scratch, got 'middle'": {"init_from": "middle"},
+        "plan must be an autoquant.Plan": {"plan": "plan.yaml"},
         "device must be one that torch has here": {"device": "tpu"},
     }
     for match, options in cases.items():
@@ -249,7 +250,7 @@ def test_what_is_refused_leaves_nothing(study, tmp_path):
             apply(study, toy(), progress=False, **options)
     with pytest.raises(UserError, match="must hold this task's model"):
         apply(study, toy(hidden=13), progress=False)
-    with pytest.raises(UserError, match="must be a folder that a search made"):
+    with pytest.raises(UserError, match="must be a folder of a search or a sweep"):
         apply(tmp_path, toy(), progress=False)
     assert not (study / "applied").exists()
 

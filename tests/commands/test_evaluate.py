@@ -62,6 +62,10 @@ def test_what_is_refused(packed, tmp_path):
         evaluate(path, language_task(layers=2))
     with pytest.raises(UserError, match=r"torch has here \(auto, cpu.*\), got 'tpu'"):
         evaluate(path, language_task(), device="tpu")
+    with pytest.raises(UserError, match=r"split must be one of probe, valid, test, got 'tst'"):
+        evaluate(path, language_task(), split="tst")
+    with pytest.raises(UserError, match=r"must follow autoquant.Task, got a Linear"):
+        evaluate(path, nn.Linear(1, 1))
 
 
 def test_a_score_that_is_not_finite(packed):

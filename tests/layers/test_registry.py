@@ -1,6 +1,7 @@
 """The kinds that come with autoquant, and one that is registered from outside of it."""
 
 import copy
+import re
 from pkgutil import iter_modules
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn.utils import parametrize
 import autoquant
 from autoquant import layers
 from autoquant.artifact import manifest, packed_file
+from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.prepare import prepare
@@ -241,3 +243,30 @@ def test_every_module_of_the_folder_is_imported():
 
 def test_an_added_kind_is_gone_after_its_test():
     assert kind_of(Taps(3, 4, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "says"),
+    [
+        ("weight", (Axis("in", 5), Axis("out", 6)), "0.weight as it is ((6, 5)), got .* (5, 6)"),
+        ("kernel", (Axis("out", 6),), "0.kernel as it is (no such tensor), got"),
+    ],
+)
+def test_a_kind_that_describes_what_its_module_does_not_have(name, axes, says, monkeypatch):
+    class Wrong:
+        name = "wrong"
+
+        def describe(self, layer, module):
+            return LayerSpec(layer, "wrong", (ParameterSpec(name, axes, "weight"),), 6, 5)
+
+        def attributes(self, spec):
+            return {}
+
+    class Own(nn.Linear):
+        pass
+
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
+    layer_kind(Own)(Wrong)
+    pattern = ".*".join(map(re.escape, says.split(".*")))
+    with pytest.raises(UserError, match=f"^the layer kind 'wrong' must describe {pattern}"):
+        describe(nn.Sequential(Own(5, 6)), None)

@@ -84,7 +84,41 @@ def test_three_levels_start_where_the_error_is_least() -> None:
     assert float(error) == pytest.approx(0.190, rel=0.02)
 
 
-@pytest.mark.parametrize("path", ["nowhere.Rule", "json.Rule"])
+COMPUTED = """
+class OneForAll:
+    def compute_scale(self, weight, grid, magnitude):
+        return weight.detach().abs().max() / grid.max_level
+
+class OneARow:
+    def compute_scale(self, weight, grid, magnitude):
+        return weight.detach().abs().amax(1, keepdim=True) / grid.max_level
+"""
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tensor"])
+def test_a_computed_scale_has_the_shape_that_is_stored(
+    granularity: str, own: str, tmp_path: Path
+) -> None:
+    (tmp_path / "somebodys_rules.py").write_text(COMPUTED)
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(5, 3))
+    name = "somebodys_rules.OneForAll"
+    quantizer = WeightQuantizer(weight, 4, Scheme(scale=name, granularity=granularity))
+    rows = 5 if granularity == "channel" else 1
+    assert quantizer.scale(weight).shape == (rows, 1)
+    stored = quantizer.stored(weight)
+    assert stored[".scale"].numel() == rows
+    name = "somebodys_rules.OneARow"
+    quantizer = WeightQuantizer(weight, 4, Scheme(scale=name, granularity=granularity))
+    if granularity == "channel":
+        assert quantizer.scale(weight).shape == (5, 1)
+        return
+    words = r"must compute 1 scale or 1 for a weight \[5, 3\] .*, got \[5, 1\]"
+    with pytest.raises(UserError, match=words):
+        quantizer.scale(weight)
+
+
+@pytest.mark.parametrize("path", ["nowhere.Rule", "json.Rule", "json.JSONEncoder"])
 def test_a_rule_that_is_not_there(path: str) -> None:
     with pytest.raises(UserError, match=r"quantizer\.scale must be a rule or its import path"):
         rule_named(path)

@@ -144,7 +144,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="study must be a new folder or a study"):
         Study.create(tmp_path, CONFIG)
-    with pytest.raises(UserError, match="study must be a folder that a search made"):
+    with pytest.raises(UserError, match="study must be a folder of a search or a sweep"):
         Study.open(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -187,7 +187,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="study must be a folder that a search made"):
+    with pytest.raises(UserError, match="study must be a folder of a search or a sweep"):
         Study.open(tmp_path / "none")
 
 

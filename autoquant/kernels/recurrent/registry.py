@@ -49,6 +49,9 @@ ENGINES: list[RegisteredEngine] = []
 def engine(name: str, *, before: str | None = None) -> Callable[[EngineFactory], EngineFactory]:
     """Register a factory of engines.
 
+    ``Job``, ``Operands``, ``Engine`` and what an engine returns are in
+    ``autoquant.kernels.recurrent.engine``; ``autoquant.kernels.recurrent.registry`` has an example.
+
     Args:
         name: the value of ``kernel`` that selects it.
         before: name of the engines that it is tried before; None: it is tried after all that are

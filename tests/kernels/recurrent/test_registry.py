@@ -113,14 +113,15 @@ def test_engines_are_tried_in_order() -> None:
 @pytest.mark.parametrize("build", [Compute, Search])
 def test_a_name_that_is_none(build: Any) -> None:
     engine("mine")(lambda *_: None)
-    with pytest.raises(UserError, match=r"^kernel must be one of auto, .*, mine, got 'yours'$"):
+    words = "kernel must be one of auto, .*, mine, or an import path, got 'yours'"
+    with pytest.raises(UserError, match=f"^{words}$"):
         build(kernel="yours")
 
 
 def test_the_names_of_settings() -> None:
     with pytest.raises(UserError) as caught:
         Search(kernel="fast")
-    words = "kernel must be one of auto, native, torch, reference, got 'fast'"
+    words = "kernel must be one of auto, native, torch, reference, or an import path, got 'fast'"
     assert str(caught.value) == words
 
 

@@ -41,9 +41,20 @@ ATTENTION = "scaled_dot_product_attention"
 def operation(*names: str) -> Callable[[Function], Function]:
     """Register the decorated function for operations, also for those that have one already.
 
+    The function follows ``PropagateUnits``. ``Value``, which it returns, is in
+    ``autoquant.graph.tracing.values``; ``argument``, which reads an argument of a call, in
+    ``autoquant.graph.tracing.operations``. An operation that works entry by entry needs one line::
+
+        @operation("mylib::wiggle")
+        def wiggle(state: PropagationState, call: Call) -> Value:
+            return state.read(call.operands[0])
+
     Args:
         names: of operations, without their overloads: of ATen without namespace ("softmax", see
             ``native_functions.yaml`` of torch), of any other library with it ("mylib::shift").
+
+    Returns:
+        a decorator of a ``PropagateUnits``.
     """
 
     def register(function: Function) -> Function:
