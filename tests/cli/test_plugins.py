@@ -92,6 +92,7 @@ def test_all_extensions_of_a_plugin_in_a_search(folder):
     assert scored.out.startswith("mse "), scored.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -108,6 +109,7 @@ def test_mistakes(folder, arguments, line):
     assert line in refused(typed(folder, "profile", *arguments))
 
 
+@pytest.mark.slow
 def test_arguments_that_a_configuration_can_hold_are_settings(folder):
     ran = typed(folder, "profile", "--cfg", "job", "task=with_required")
     assert yaml.safe_load(ran.out)["task"] == {
@@ -117,6 +119,7 @@ def test_arguments_that_a_configuration_can_hold_are_settings(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_not_there(folder):
     line = refused(typed(folder, "profile", plugins="mymodule,nowhere"))
     assert line == (
@@ -126,6 +129,7 @@ def test_a_plugin_that_is_not_there(folder):
     assert typed(folder, "profile", "--help", plugins="nowhere").code == 0
 
 
+@pytest.mark.slow
 def test_a_task_must_not_take_the_name_of_one_of_autoquant_s(folder):
     (folder / "taken.py").write_text(
         "from autoquant.task import task\n@task('digits')\nclass Digits: pass\n"
@@ -134,6 +138,7 @@ def test_a_task_must_not_take_the_name_of_one_of_autoquant_s(folder):
     assert line == "@task must have a name that autoquant does not use, got 'digits'"
 
 
+@pytest.mark.slow
 def test_a_file_may_set_what_else_a_task_of_a_plugin_needs(folder):
     (folder / "conf/task").mkdir(parents=True)
     text = "# @package _global_\ntask: {hidden: 48}\nwidening: {max_share: 0.9}\n"
