@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from autoquant.errors import UserError
-from autoquant.settings import KERNELS, is_kernel
+from autoquant.settings import KERNELS
 
 BUILT_IN = ("auto", "reference", "torch", "native")
 PRECISIONS = ("float32", "bfloat16")
@@ -32,7 +32,7 @@ class Compute:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if not is_kernel(self.kernel):
+        if not KERNELS.allows(self.kernel):
             names = dict.fromkeys((*BUILT_IN, *KERNELS))
             requirement = f"kernel must be one of {', '.join(names)}, or an import path"
             raise UserError(f"{requirement}, got {self.kernel!r}")

@@ -25,6 +25,27 @@ ENTRY_POINTS = "autoquant.plugins"
 """Group of the entry points by which an installed package names its modules."""
 
 
+class ExtensionNames(list[str]):
+    """The values of a setting that extensions add to: those that are built in first."""
+
+    def register(self, name: str) -> None:
+        """Add the name of an extension, once.
+
+        Args:
+            name: by which the setting selects it.
+        """
+        if name not in self:
+            self.append(name)
+
+    def allows(self, value: object) -> bool:
+        """Whether a value is one of the names, or has the form of an import path.
+
+        Args:
+            value: of the setting; whether a path names something is found out when it is used.
+        """
+        return value in self or (isinstance(value, str) and "." in value)
+
+
 def load_plugins() -> None:
     """Import the modules that ``AUTOQUANT_PLUGINS`` and installed packages name.
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from autoquant.errors import UserError
 from autoquant.plan import Bits, LayerChoice
+from autoquant.plugins import ExtensionNames
 
 T = TypeVar("T")
 Rules = dict[str, dict[str, tuple[float, ...]]]
@@ -178,10 +179,8 @@ class Scheme:
             requirement = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
             require(value in allowed, requirement, value)
         _check_types(self, "quantizer.")
-        requirement = (
-            f"quantizer.scale must be one of {', '.join(sorted(SCALES))}, or an import path"
-        )
-        require(self.scale in SCALES or "." in self.scale, requirement, self.scale)
+        requirement = f"quantizer.scale must be one of {', '.join(SCALES)}, or an import path"
+        require(SCALES.allows(self.scale), requirement, self.scale)
         require(
             not self.joint_recurrent or self.scale == "mean",
             "quantizer.joint_recurrent needs quantizer.scale=mean",
@@ -224,22 +223,12 @@ class Scheme:
         return cls(**(values | changes))
 
 
-SCALES = {"learned", "fixed", "mean"}
+SCALES = ExtensionNames(["fixed", "learned", "mean"])
 """Names of rules for scales; see autoquant.quantization.scale_rules, which adds to them."""
-GRIDS = ["auto", "midrise", "midtread"]
+GRIDS = ExtensionNames(["auto", "midrise", "midtread"])
 """Values of ``quantizer.grid``; see autoquant.quantization.formats, which adds names of formats."""
-KERNELS = ["auto", "native", "torch", "reference"]
+KERNELS = ExtensionNames(["auto", "native", "torch", "reference"])
 """Values of ``kernel``; see autoquant.kernels.recurrent.registry, which adds names of engines."""
-
-
-def is_kernel(name: object) -> bool:
-    """Whether ``kernel`` may have a value: one of KERNELS, or an engine's import path.
-
-    Args:
-        name: the value; whether a path names an engine is found out when it is first used.
-    """
-    return name in KERNELS or (isinstance(name, str) and "." in name)
-
 
 _SCHEME_VALUES: dict[str, Sequence[object]] = {
     "granularity": ("channel", "tensor"),
@@ -273,7 +262,7 @@ class Widening:
         )
 
 
-SAMPLERS = ["tpe", "gp", "random"]
+SAMPLERS = ExtensionNames(["tpe", "gp", "random"])
 """Names of samplers; see autoquant.samplers.registry, which adds to them."""
 
 INIT_FROM = ("baseline", "scratch")
@@ -425,9 +414,9 @@ class Search:
         _check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", _checked_rules(self.rules))
         requirement = f"kernel must be one of {', '.join(KERNELS)}, or an import path"
-        require(is_kernel(self.kernel), requirement, self.kernel)
+        require(KERNELS.allows(self.kernel), requirement, self.kernel)
         requirement = f"sampler must be one of {', '.join(SAMPLERS)}, or an import path"
-        require(self.sampler in SAMPLERS or "." in str(self.sampler), requirement, self.sampler)
+        require(SAMPLERS.allows(self.sampler), requirement, self.sampler)
 
 
 @dataclass(frozen=True)

@@ -212,8 +212,7 @@ def number_format(name: str) -> Callable[[FormatOf], FormatOf]:
 
     def register(format_of_bits: FormatOf) -> FormatOf:
         _FORMATS[name] = format_of_bits
-        if name not in GRIDS:
-            GRIDS.append(name)
+        GRIDS.register(name)
         return format_of_bits
 
     return register

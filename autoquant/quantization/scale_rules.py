@@ -85,7 +85,7 @@ def scale_rule(name: str) -> Callable[[type[ScaleRule]], type[ScaleRule]]:
 
     def register(rule: type[ScaleRule]) -> type[ScaleRule]:
         _RULES[name] = rule()
-        SCALES.add(name)
+        SCALES.register(name)
         return rule
 
     return register

@@ -43,8 +43,7 @@ def sampler(name: str) -> Callable[[Sampler], Sampler]:
 
     def register(function: Sampler) -> Sampler:
         _SAMPLERS[name] = function
-        if name not in SAMPLERS:
-            SAMPLERS.append(name)
+        SAMPLERS.register(name)
         return function
 
     return register

@@ -66,8 +66,7 @@ def engine(name: str, *, before: str | None = None) -> Callable[[EngineFactory],
 
     def register(factory: EngineFactory) -> EngineFactory:
         ENGINES.insert(_position(before), RegisteredEngine(name, factory))
-        if name not in KERNELS:
-            KERNELS.append(name)
+        KERNELS.register(name)
         return factory
 
     return register
