@@ -237,19 +237,13 @@ def format_of_bits(bits: Bits, role: str, scheme: Scheme) -> NumberFormat:
         role: "weight", "recurrent" or "bias".
         scheme: how numbers become codes.
     """
-    chosen = _FORMATS[scheme.grid](bits, role, scheme) if bits < 32 else None
-    return _default_format(bits, scheme) if chosen is None else chosen
+    added = _FORMATS.get(scheme.grid) if bits < 32 else None
+    chosen = None if added is None else added(bits, role, scheme)
+    return _built_in(bits, scheme) if chosen is None else chosen
 
 
-@number_format("auto")
-@number_format("midrise")
-@number_format("midtread")
-def _built_in(bits: Bits, role: str, scheme: Scheme) -> NumberFormat:
-    """See ``FormatOf.__call__``: integers up to 8 bits, else floats."""
-    return _default_format(bits, scheme)
-
-
-def _default_format(bits: Bits, scheme: Scheme) -> NumberFormat:
+def _built_in(bits: Bits, scheme: Scheme) -> NumberFormat:
+    """Integers up to 8 bits, else floats."""
     if bits > 8:
         return FloatFormat(int(bits))
     kind = scheme.grid if scheme.grid in ("midrise", "midtread") else "auto"
