@@ -1,6 +1,6 @@
 """BitAllocation: the bits of each layer that fill a budget with the least increase of the loss.
 
-A multiple-choice knapsack: one choice of every dimension; sizes and loss increases add up.
+A multiple-choice knapsack: one choice of every dimension; costs and loss increases add up.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class BitAllocation:
         """
         free = [i for i, dimension in enumerate(self._dimensions) if dimension.is_weight_bits]
         lowest = self._lowest(widths)
-        slack = int(self.projection.limit.value - self._size(lowest))
+        slack = int(self.projection.limit.value - self._cost(lowest))
         if slack < 0:
             return None
         increases = {i: self._loss_increases(i) * (factors[i] if factors else 1.0) for i in free}
-        sizes = [self._added_bytes(lowest, i) for i in free]
+        costs = [self._added_cost(lowest, i) for i in free]
         point = list(lowest)
-        for i, choice in zip(free, knapsack(sizes, list(increases.values()), slack), strict=True):
+        for i, choice in zip(free, knapsack(costs, list(increases.values()), slack), strict=True):
             point[i] = choice
         fixed = frozenset(range(len(point))) - frozenset(free)
         filled = self.projection(tuple(point), fixed)
@@ -113,13 +113,14 @@ class BitAllocation:
         measured = self.sensitivity.loss_increases[dimension.name]
         return np.array([measured[choice] for choice in dimension.choices])
 
-    def _added_bytes(self, lowest: Point, index: int) -> NDArray[np.int64]:
-        """Bytes that each choice of a dimension adds to the lowest point."""
-        least = self._size(lowest)
+    def _added_cost(self, lowest: Point, index: int) -> NDArray[np.int64]:
+        """What each choice of a dimension adds to the cost of the lowest point."""
+        least = self._cost(lowest)
         steps = range(len(self._dimensions[index].choices))
-        return np.array([self._size(moved(lowest, index, step)) - least for step in steps])
+        return np.array([self._cost(moved(lowest, index, step)) - least for step in steps])
 
-    def _size(self, point: Point) -> int:
+    def _cost(self, point: Point) -> int:
+        """The cost of a point, in whole units."""
         return int(self.projection.cost_of(point))
 
     @property
@@ -128,20 +129,20 @@ class BitAllocation:
 
 
 def knapsack(
-    sizes: Sequence[NDArray[np.int64]],
+    costs: Sequence[NDArray[np.int64]],
     loss_increases: Sequence[NDArray[np.float64]],
     slack: int,
 ) -> list[int]:
     """One choice of every dimension, with the least total loss increase that fits the slack.
 
     Dynamic programming over bins of the slack (multiple-choice knapsack: Kellerer, Pferschy and
-    Pisinger 2004, chapter 11); sizes are rounded up to whole bins. Of choices with equal loss
+    Pisinger 2004, chapter 11); costs are rounded up to whole bins. Of choices with equal loss
     increases the earlier one is taken.
 
     Args:
-        sizes: for each dimension the bytes of its choices, [choices]; the first must be 0.
+        costs: for each dimension those of its choices, [choices]; the first must be 0.
         loss_increases: for each dimension those of its choices, [choices].
-        slack: bytes that the chosen sizes may add up to.
+        slack: what the chosen costs may add up to, in the same unit.
 
     Returns:
         for each dimension the index of its choice.
@@ -149,17 +150,17 @@ def knapsack(
     bin_size = max(1, -(-slack // KNAPSACK_BINS))
     bins = slack // bin_size
     best, picks = np.zeros(bins + 1), []
-    for bytes_, increases in zip(sizes, loss_increases, strict=True):
-        sums = np.full((len(bytes_), bins + 1), np.inf)
-        for k, taken in enumerate(-(-bytes_ // bin_size)):
+    for added, increases in zip(costs, loss_increases, strict=True):
+        sums = np.full((len(added), bins + 1), np.inf)
+        for k, taken in enumerate(-(-added // bin_size)):
             if taken <= bins:
                 sums[k, taken:] = best[: bins + 1 - taken] + increases[k]
         pick = sums.argmin(axis=0)
         best = sums[pick, np.arange(bins + 1)]
         picks.append(pick)
     chosen, left = [], bins
-    for bytes_, pick in zip(reversed(sizes), reversed(picks), strict=True):
+    for added, pick in zip(reversed(costs), reversed(picks), strict=True):
         choice = int(pick[left])
         chosen.append(choice)
-        left -= int(-(-bytes_[choice] // bin_size))
+        left -= int(-(-added[choice] // bin_size))
     return chosen[::-1]
