@@ -15,7 +15,7 @@ from autoquant.quantization.scale_rules import rule_named
 from autoquant.settings import Search, Widening
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
-from autoquant.task import Task, check_task
+from autoquant.task import Example, Task, check_task
 from autoquant.training.float_model import (
     build_float_model,
     load_weights,
@@ -44,14 +44,41 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class SearchInfo(ModelInfo):
-    """The facts about a model that a search or a sweep needs.
+class SearchInfo:
+    """The facts about a model that a search or a sweep needs; the model itself is not kept.
 
     Attributes:
+        network: its layers, and which of their widths depend on each other.
+        profile: the layers' shares, operations and growth costs, and which ones may be widened.
         space: the choices that the settings give each layer.
+        float_bytes: bytes of the float model's tensors.
+        parameters: number of its parameters.
     """
 
+    network: Network
+    profile: Profile
     space: SearchSpace
+    float_bytes: int
+    parameters: int
+
+
+def network_of(task: Task) -> Network:
+    """The network of a task's float model.
+
+    Args:
+        task: gives the model and an example of its inputs.
+
+    Raises:
+        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
+    """
+    _, network = _described(build_float_model(check_task(task)), task.example())
+    return network
+
+
+def _described(model: nn.Module, example: Example) -> tuple[nn.Module, Network]:
+    """The prepared model and its network."""
+    prepared = prepare(model)
+    return prepared, describe(prepared, example.inputs)
 
 
 def inspect_task(
@@ -67,11 +94,9 @@ def inspect_task(
     Raises:
         UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
     """
-    check_task(task)
-    model = build_float_model(task) if model is None else model
-    prepared = prepare(model)
+    model = build_float_model(check_task(task)) if model is None else model
     example = task.example()
-    network = describe(prepared, example.inputs)
+    prepared, network = _described(model, example)
     profile = profile_model(prepared, network, example, widening or Widening())
     return ModelInfo(prepared, network, profile, *measure_size(model))
 
@@ -92,14 +117,13 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     """
     factories(settings.kernel)
     rule_named(settings.quantizer.scale)
-    check_task(task)
-    model = build_float_model(task)
+    model = build_float_model(check_task(task))
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
     widenable = info.profile.widenable
     space = build_space(info.network, widenable, settings.space, settings.rules)
-    return SearchInfo(**vars(info), space=space)
+    return SearchInfo(info.network, info.profile, space, info.float_bytes, info.parameters)
 
 
 def profile(task: Task, widening: Widening | None = None) -> Profile:

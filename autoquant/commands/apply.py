@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.analysis.model_info import inspect_task
+from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
@@ -109,7 +109,7 @@ def apply(
     chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
-    network = inspect_task(task, settings.widening).network
+    network = network_of(task)
     size.of(network, chosen.plan, settings.quantizer)  # refuses a plan of another model
     folder = study_folder.applied(chosen.name)
     done = _read_result(folder, chosen.plan, training)

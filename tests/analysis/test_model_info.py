@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoquant.analysis.model_info import inspect_search, inspect_task, profile
+from autoquant.analysis.model_info import inspect_search, inspect_task, network_of, profile
 from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.prepare import prepare
@@ -25,7 +25,7 @@ WIDENING = Widening(max_share=0.5, max_growth=0.5)
 def test_a_task_s_model_is_prepared_described_and_profiled() -> None:
     info = inspect_task(TASK, WIDENING)
     network = describe(prepare(TASK.build_model()), TASK.example().inputs)
-    assert info.network == network
+    assert info.network == network == network_of(TASK)
     assert info.profile == profile(TASK, WIDENING)
     assert info.parameters == sum(p.numel() for p in TASK.build_model().parameters())
     assert info.float_bytes == 4 * info.parameters
