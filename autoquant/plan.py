@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -122,6 +123,11 @@ class Plan:
 
     def __reduce__(self) -> Any:
         return Plan, (dict(self.choices),)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that tell the plan from others, for the names of files."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:8]
 
     def with_choice(self, layer: str, **changes: Any) -> Plan:
         """The same plan with one layer's choice changed.

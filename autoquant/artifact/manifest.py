@@ -18,10 +18,12 @@ from typing import Any
 import torch
 
 from autoquant.graph.network import Network
+from autoquant.graph.widen import source_dtype
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.formats import format_of
 from autoquant.settings import Scheme
+from autoquant.training.activations import quantized_activations
 
 FORMAT_VERSION = 2
 METADATA_KEY = "autoquant"
@@ -103,7 +105,7 @@ def _layer_entries(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> tup
     for name in stored_quantizers(layer, choice):
         listed.append(Entry(layer.full_name(name), "F32", (2,)))
     if layer.recurrent and layer.grown:
-        dtype = "I16" if layer.units < 1 << 15 else "I32"
+        dtype = _entry_type(source_dtype(layer.units))
         listed.append(Entry(layer.full_name("unit_sources"), dtype, (layer.units,)))
     return tuple(listed)
 
@@ -139,12 +141,8 @@ def stored_quantizers(layer: LayerSpec, choice: LayerChoice) -> tuple[str, ...]:
         layer: any layer.
         choice: the plan's choice for it.
     """
-    names = []
-    if layer.multiplies and choice.activation_bits <= 8:
-        names.append("input_quantizer")
-    if layer.recurrent and choice.state_bits <= 8:
-        names.append("hidden_quantizer")
-    return tuple(names)
+    bits_by_name = quantized_activations(layer, choice)
+    return tuple(name for name, bits in bits_by_name.items() if bits <= 8)
 
 
 # --- bytes ---------------------------------------------------------------------------------------

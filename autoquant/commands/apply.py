@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -183,7 +182,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
         if plan is None and folder.runs_file.is_file():
             raise UserError("trial must name a run of the sweep, or plan a file; got neither")
         plan = folder.plan() if plan is None else plan
-        return _ChosenPlan(f"plan-{_hash(plan)}", plan, INIT_FROM[0], settings.seed)
+        return _ChosenPlan(f"plan-{plan.digest}", plan, INIT_FROM[0], settings.seed)
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
@@ -228,12 +227,8 @@ def _training(settings: Search, init_from: str, changes: dict[str, Any]) -> Trai
     return from_dict(Training, asdict(getattr(settings, name)) | changes, f"{name}.")
 
 
-def _hash(plan: Plan) -> str:
-    return hashlib.sha256(plan.to_yaml().encode()).hexdigest()[:8]
-
-
 def _checkpoint(folder: Path, plan: Plan) -> Path:
-    return folder / f".{_hash(plan)}.checkpoint"
+    return folder / f".{plan.digest}.checkpoint"
 
 
 # --- training and packing ------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -170,8 +169,7 @@ class SweepTable:
         Args:
             run: of this sweep.
         """
-        text = "" if run.plan is None else run.plan.to_yaml()
-        plan = hashlib.sha256(text.encode()).hexdigest()[:8]
+        plan = "none" if run.plan is None else run.plan.digest
         return self._locks / f"{run.name}-{plan}.checkpoint"
 
     def _lock(self, name: str) -> FileLock:

@@ -19,24 +19,35 @@ INPUT_QUANTIZER, HIDDEN_QUANTIZER = "input_quantizer", "hidden_quantizer"
 """Attributes of a layer that hold the quantizers; also names of their tensors in a packed file."""
 
 
-def build_activation_quantizers(
-    layer: LayerSpec, choice: LayerChoice, scheme: Scheme
-) -> dict[str, ActivationQuantizer]:
-    """New quantizers of a layer's input, and of its hidden state if it has one.
+def quantized_activations(layer: LayerSpec, choice: LayerChoice) -> dict[str, int]:
+    """Bits of a layer's quantized activations, by the attribute that holds the quantizer.
 
     Args:
-        layer: an embedding has no input quantizer.
-        choice: gives the bits; 32 bits need no quantizer.
-        scheme: gives the scales' rule and the clipping.
-
-    Returns:
-        the quantizers by the attribute of the layer that holds them.
+        layer: an embedding has no input to quantize; only recurrent layers have a hidden state.
+        choice: gives the bits; activations of 32 bits need no quantizer.
     """
     bits = {}
     if layer.multiplies and choice.activation_bits < 32:
         bits[INPUT_QUANTIZER] = choice.activation_bits
     if layer.recurrent and choice.state_bits < 32:
         bits[HIDDEN_QUANTIZER] = choice.state_bits
+    return bits
+
+
+def build_activation_quantizers(
+    layer: LayerSpec, choice: LayerChoice, scheme: Scheme
+) -> dict[str, ActivationQuantizer]:
+    """New quantizers of a layer's input, and of its hidden state if it has one.
+
+    Args:
+        layer: as in ``quantized_activations``.
+        choice: as there.
+        scheme: gives the scales' rule and the clipping.
+
+    Returns:
+        the quantizers by the attribute of the layer that holds them.
+    """
+    bits = quantized_activations(layer, choice)
     return {name: ActivationQuantizer(count, scheme) for name, count in bits.items()}
 
 

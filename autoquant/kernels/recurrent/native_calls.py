@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autoquant.kernels.integer_linear import stride_of
 from autoquant.kernels.recurrent.cell import State
 from autoquant.kernels.recurrent.engine import BackwardOperands, ForwardResult, Gradients, Job
 from autoquant.kernels.recurrent.native_struct import Int64, RecurrenceJob, describe, on_threads
@@ -103,7 +104,7 @@ def run_forward(job: Job, operands: PackedOperands) -> ForwardResult | None:
     projected, matrix, _, _, state, scale = operands
     batch, units = state[0].shape
     struct = _describe(job, units, scale)
-    sizes, stride = array(job.sizes), -(-units // 32) * 32
+    sizes, stride = array(job.sizes), stride_of(units)
     scales, bias = _expanded(operands)
     last = tuple(part.clone() for part in state)
     hidden = projected.new_empty(len(projected), units)
