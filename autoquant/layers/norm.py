@@ -56,6 +56,7 @@ class Norm:
             multiplies=False,
             follows=True,
             blocks=getattr(module, "num_groups", units),
+            eps=module.eps,
         )
 
     def attributes(self, spec: LayerSpec) -> dict[str, int]:

@@ -92,6 +92,7 @@ class LayerSpec:
         follows: whether its units are those of its input (a norm): it has no width of its own.
         blocks: number of groups of channels, as of a grouped convolution.
         original: units and features before growing, where they differed; else None.
+        eps: of a norm, what it adds to the variance; None where a layer has none.
     """
 
     name: str
@@ -105,6 +106,7 @@ class LayerSpec:
     follows: bool = False
     blocks: int = 1
     original: tuple[int, int] | None = None
+    eps: float | None = None
 
     @property
     def grown(self) -> bool:
