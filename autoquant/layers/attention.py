@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Attention(nn.Module):
+class Attention(nn.MultiheadAttention):
     """Multi-head attention from four linear layers; inputs and outputs as nn.MultiheadAttention's.
+
+    User code knows it as that class, but finds no joint weight of the projections.
 
     Args:
         query: projects queries, [..., E] -> [..., H*D].
@@ -25,8 +27,8 @@ class Attention(nn.Module):
         batch_first: whether inputs and outputs are [B, L, E], not [L, B, E].
     """
 
-    in_proj_bias = None  # these two keep nn.TransformerEncoderLayer from its fused path,
-    _qkv_same_embed_dim = False  # which would read the weights and not call the layers
+    bias_k = bias_v = None  # see ``suits``
+    add_zero_attn = False
 
     def __init__(
         self,
@@ -39,10 +41,15 @@ class Attention(nn.Module):
         dropout: float,
         batch_first: bool,
     ) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = query, key, value, out
+        nn.Module.__init__(self)
+        # These two keep nn.TransformerEncoderLayer from its fused path, which calls no layers.
+        self.in_proj_bias = None  # type: ignore[assignment]
+        self._qkv_same_embed_dim = False
+        self.q_proj, self.k_proj, self.v_proj = query, key, value
+        self.out_proj = out  # type: ignore[assignment]
         self.head_dim = head
         self.embed_dim = out.out_features
+        self.kdim, self.vdim = key.in_features, value.in_features
         self.num_heads = query.out_features // head  # as user code knows it
         self.dropout = dropout
         self.batch_first = batch_first

@@ -70,7 +70,7 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         if projection and cell.kind != "lstm":
             raise ValueError(f"a projection needs an lstm cell, got {cell.kind!r}")
-        super().__init__()
+        nn.Module.__init__(self)
         self.cell = cell
         self.input_size = features
         self.hidden_size = cells
@@ -188,6 +188,28 @@ def copy_weights(
         getattr(layer, "bias_hn" + suffix).copy_(candidate)
         candidate.zero_()
     getattr(layer, "bias" + suffix).copy_(first + second)
+
+
+def torch_weight(layer: RecurrentLayer, name: str, suffix: str = "") -> Tensor:
+    """A weight of one direction as torch's modules have it.
+
+    Args:
+        layer: of a stack, or a cell.
+        name: torch's, without what follows for layers and directions. torch's second bias is zero
+            here, except for the candidate of a GRU.
+        suffix: of the direction's parameters: one of SUFFIXES.
+
+    Raises:
+        AttributeError: the layer has no such weight.
+    """
+    if not name.startswith("bias"):
+        return getattr(layer, name + suffix)  # type: ignore[no-any-return]
+    bias: Tensor = getattr(layer, "bias" + suffix)
+    if name == "bias_ih":
+        return bias
+    candidate: Tensor | None = getattr(layer, "bias_hn" + suffix, None)
+    zeros = torch.zeros_like(bias)
+    return zeros if candidate is None else torch.cat([zeros[: -len(candidate)], candidate])
 
 
 @layer_kind(RecurrentLayer)

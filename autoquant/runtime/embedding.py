@@ -10,7 +10,7 @@ from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedEmbedding(nn.Module):
+class PackedEmbedding(nn.Embedding):
     """nn.Embedding with a packed table; only rows that are looked up are decoded.
 
     Args:
@@ -19,16 +19,17 @@ class PackedEmbedding(nn.Module):
     """
 
     def __init__(self, module: nn.Embedding, table: PackedWeight) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.num_embeddings = table.rows
         self.embedding_dim = table.columns
         self.padding_idx = module.padding_idx
         self.max_norm = module.max_norm
         self.norm_type = module.norm_type
+        self.scale_grad_by_freq = self.sparse = False  # of gradients, which there are none of
         self.table = table
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 

@@ -26,6 +26,7 @@ from autoquant.training.activations import (
     attach_activation_quantizers,
     build_activation_quantizers,
 )
+from autoquant.training.fixed_loss import fixed_loss
 
 CALIBRATION_BATCHES = 8
 """Training batches from which the scales of activations are calibrated."""
@@ -64,7 +65,7 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs)
+        check_same_function(model, candidate, task.example().inputs, fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate

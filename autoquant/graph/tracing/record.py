@@ -152,13 +152,18 @@ def tensors_in(value: Any) -> list[Tensor]:
         value: a tree of tensors. Of an object that pytree does not know, such as a user's own
             output class, the attributes are searched.
     """
-    tensors = []
+    return list(_tensors(value, set()))
+
+
+def _tensors(value: Any, searched: set[int]) -> Iterator[Tensor]:
+    """All tensors; attributes may form a circle, so that no object is searched twice."""
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
-            tensors.append(leaf)
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, type | nn.Module):
-            tensors += tensors_in(dict(vars(leaf)))
-    return tensors
+            yield leaf
+        elif hasattr(leaf, "__dict__") and id(leaf) not in searched:
+            searched.add(id(leaf))
+            if not isinstance(leaf, type | nn.Module):
+                yield from _tensors(dict(vars(leaf)), searched)
 
 
 _RECORD: CodeType = record.__wrapped__.__code__  # type: ignore[attr-defined]
