@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ def prepare(model: nn.Module) -> nn.Module:
     """A copy of a model whose recurrent and attention modules are made of layers; same function.
 
     Linear layers of the copy can run on integer codes, once they are quantized. Weights that a
-    known layer computes from others (weight norm, say) are plain weights in the copy.
+    known layer computes from others (weight norm, say) are plain weights in the copy. Parameters
+    that are frozen (``requires_grad=False``) stay frozen; a plain weight is frozen where all that it
+    was computed from is.
 
     Args:
         model: a float model of any kind; it is left as it is.
@@ -74,21 +77,42 @@ def _make_weights_plain(module: nn.Module) -> bool:
     torch_modules = (*RECURRENT, *CELLS, nn.MultiheadAttention)
     if kind_of(module) is None and not any(_runs_as(module, cls) for cls in torch_modules):
         return False
-    hooks = [*module._forward_pre_hooks.values()]
-    norms = [hook for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)]
-    for hook in norms:
-        remove = remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
-        remove(module, hook.name)
+    norms = _remove_old_norms(module)
     if not parametrize.is_parametrized(module):
-        return bool(norms)
+        return norms
     parametrizations: Any = module.eval().parametrizations
-    values = {name: getattr(module, name) for name in parametrizations}
+    values = {
+        name: nn.Parameter(getattr(module, name), _any_trained(parametrization.parameters()))
+        for name, parametrization in parametrizations.items()
+    }
     # not remove_parametrizations: it changes the class, which the user's own model has too
     module.__class__ = parametrize.type_before_parametrizations(module)
     del module.parametrizations
     for name, value in values.items():
-        module.register_parameter(name, nn.Parameter(value))
+        module.register_parameter(name, value)
     return True
+
+
+def _remove_old_norms(module: nn.Module) -> bool:
+    """Make plain weights of those that hooks compute (torch.nn.utils.weight_norm, spectral_norm).
+
+    Returns:
+        Whether there were any.
+    """
+    hooks = [*module._forward_pre_hooks.values()]
+    norms = [hook for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)]
+    for hook in norms:
+        of_norm = [f"{hook.name}_{suffix}" for suffix in ("g", "v", "orig")]
+        trained = _any_trained(p for name, p in module.named_parameters() if name in of_norm)
+        remove = remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
+        remove(module, hook.name)
+        getattr(module, hook.name).requires_grad_(trained)
+    return bool(norms)
+
+
+def _any_trained(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether a weight that is computed from parameters is trained: unless all are frozen."""
+    return any(parameter.requires_grad for parameter in parameters)
 
 
 def _replacement(module: nn.Module) -> nn.Module | None:
