@@ -30,9 +30,9 @@ def prepare(model: nn.Module) -> nn.Module:
     """A copy of a model whose recurrent and attention modules are made of layers; same function.
 
     Linear layers of the copy can run on integer codes, once they are quantized. Weights that a
-    known layer computes from others (weight norm, say) are plain weights in the copy. Parameters
-    that are frozen (``requires_grad=False``) stay frozen; a plain weight is frozen where all that it
-    was computed from is.
+    known layer computes from others (weight norm, say) are plain weights in the copy. Frozen
+    parameters (``requires_grad=False``) stay frozen; a plain weight is, where all that it was
+    computed from is.
 
     Args:
         model: a float model of any kind; it is left as it is.
