@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
+from autoquant.errors import UserError
 from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent_cell import RecurrentCell
+from autoquant.layers.registry import runs_as
 from autoquant.layers.stack import Recurrent
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,14 @@ def prepare(model: nn.Module) -> nn.Module:
 
     Args:
         model: a float model of any kind; it is left as it is.
+
+    Raises:
+        UserError: a lazy module of it has not been initialized.
     """
+    for name, module in model.named_modules():
+        if any(is_lazy(tensor) for tensor in (*module._parameters.values(),)):
+            kind = type(module).__name__
+            raise UserError(f"{name} must have seen an input, got an uninitialized {kind}")
     model = copy.deepcopy(model, _copies_of_computed(model))
     computed = [name for name, module in model.named_modules() if _make_weights_plain(module)]
     if computed:
@@ -55,8 +65,8 @@ def prepare(model: nn.Module) -> nn.Module:
             if child in replacements:
                 setattr(parent, name, replacements[child])
     for module in model.modules():
-        if type(module) is nn.Linear:
-            IntegerLinear.adopt(module)
+        if runs_as(module, nn.Linear):
+            IntegerLinear.adopt(module)  # type: ignore[arg-type]
     return model
 
 
@@ -75,7 +85,7 @@ def _make_weights_plain(module: nn.Module) -> bool:
         Whether there were any.
     """
     torch_modules = (*RECURRENT, *CELLS, nn.MultiheadAttention)
-    if kind_of(module) is None and not any(_runs_as(module, cls) for cls in torch_modules):
+    if kind_of(module) is None and not any(runs_as(module, cls) for cls in torch_modules):
         return False
     norms = _remove_old_norms(module)
     if not parametrize.is_parametrized(module):
@@ -117,15 +127,10 @@ def _any_trained(parameters: Iterable[nn.Parameter]) -> bool:
 
 def _replacement(module: nn.Module) -> nn.Module | None:
     """The module of autoquant's that takes a torch module's place, if there is one."""
-    if any(_runs_as(module, cls) for cls in RECURRENT):
+    if any(runs_as(module, cls) for cls in RECURRENT):
         return Recurrent.from_torch(module)  # type: ignore[arg-type]
-    if any(_runs_as(module, cls) for cls in CELLS):
+    if any(runs_as(module, cls) for cls in CELLS):
         return RecurrentCell.from_torch(module)  # type: ignore[arg-type]
-    if _runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
+    if runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
         return Attention.from_torch(module)  # type: ignore[arg-type]
     return None
-
-
-def _runs_as(module: nn.Module, cls: type[nn.Module]) -> bool:
-    """Whether a module is of a class, or of a subclass that has no forward of its own."""
-    return isinstance(module, cls) and type(module).forward is cls.forward

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from torch import nn
@@ -51,7 +51,9 @@ _KINDS: dict[type[nn.Module] | str, LayerKind] = {}
 def layer_kind(
     module_type: type[nn.Module] | str, *arguments: Any
 ) -> Callable[[type[LayerKind]], type[LayerKind]]:
-    """Register a layer kind for a class of module (its subclasses need their own).
+    """Register a layer kind for a class of module, and for those of its subclasses that run as it.
+
+    A subclass with a forward of its own needs its own kind.
 
     The kind follows ``LayerKind``; ``LayerSpec``, ``ParameterSpec`` and ``Axis``, which it
     describes a layer with, are in ``autoquant.layers`` too.
@@ -72,12 +74,43 @@ def layer_kind(
     return register
 
 
+COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding", "weight", "bias")
+"""Attributes of a class of layer that decide what it computes; a subclass may override them."""
+
+
+def runs_as(module: nn.Module, base: type[nn.Module]) -> bool:
+    """Whether a module is of a class, or of a subclass that computes the same.
+
+    Args:
+        module: a parametrized one is of the class that it had before.
+        base: the class.
+    """
+    module_type = parametrize.type_before_parametrizations(module)
+    if not issubclass(module_type, base) or "forward" in vars(module):
+        return False
+    return all(getattr(module_type, name, None) is getattr(base, name, None) for name in COMPUTING)
+
+
+def registered_bases(module: nn.Module) -> Iterator[type[nn.Module]]:
+    """The classes that a module is of and that have a kind, nearest first.
+
+    Args:
+        module: any.
+    """
+    for base in parametrize.type_before_parametrizations(module).__mro__:
+        if _kind_of_class(base) is not None:
+            yield base
+
+
 def kind_of(module: nn.Module) -> LayerKind | None:
-    """The kind of a module, or None where no kind is registered for its class.
+    """The kind of a module: that of the nearest class that it runs as; None where there is none.
 
     Args:
         module: a parametrized one is of the class that it had before.
     """
-    module_type = parametrize.type_before_parametrizations(module)
-    full_name = f"{module_type.__module__}.{module_type.__qualname__}"
-    return _KINDS.get(module_type) or _KINDS.get(full_name)
+    base = next((base for base in registered_bases(module) if runs_as(module, base)), None)
+    return None if base is None else _kind_of_class(base)
+
+
+def _kind_of_class(base: type) -> LayerKind | None:
+    return _KINDS.get(base) or _KINDS.get(f"{base.__module__}.{base.__qualname__}")
