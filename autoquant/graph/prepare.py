@@ -20,13 +20,14 @@ from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent_cell import RecurrentCell
-from autoquant.layers.registry import runs_as
+from autoquant.layers.registry import overridden, runs_as
 from autoquant.layers.stack import Recurrent
 
 log = logging.getLogger(__name__)
 
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+REPLACED = (*RECURRENT, *CELLS, nn.MultiheadAttention)
 
 
 def prepare(model: nn.Module) -> nn.Module:
@@ -84,8 +85,7 @@ def _make_weights_plain(module: nn.Module) -> bool:
     Returns:
         Whether there were any.
     """
-    torch_modules = (*RECURRENT, *CELLS, nn.MultiheadAttention)
-    if kind_of(module) is None and not any(runs_as(module, cls) for cls in torch_modules):
+    if kind_of(module) is None and not any(runs_as(module, cls) for cls in REPLACED):
         return False
     norms = _remove_old_norms(module)
     if not parametrize.is_parametrized(module):
@@ -134,3 +134,16 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
         return Attention.from_torch(module)  # type: ignore[arg-type]
     return None
+
+
+def why_not_replaced(module: nn.Module) -> str:
+    """Why a recurrent or attention module of torch has no replacement; empty for others.
+
+    Args:
+        module: of a prepared model.
+    """
+    base = next((cls for cls in REPLACED if isinstance(module, cls)), None)
+    if base is None:
+        return ""
+    what = overridden(module, base)
+    return f"has a {what} of its own" if what else "has add_bias_kv or add_zero_attn"

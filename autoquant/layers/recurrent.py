@@ -195,7 +195,14 @@ def copy_weights(
 
 
 def _set(layer: RecurrentLayer, name: str, values: Tensor, *, trained: bool) -> None:
-    """Give a parameter of a layer its values, and say whether it is trained."""
+    """Set a parameter of a layer.
+
+    Args:
+        layer: changed in place.
+        name: of the parameter.
+        values: of its shape.
+        trained: whether it is trained.
+    """
     parameter: nn.Parameter = getattr(layer, name)
     parameter.copy_(values)
     parameter.requires_grad_(trained)

@@ -85,10 +85,22 @@ def runs_as(module: nn.Module, base: type[nn.Module]) -> bool:
         module: a parametrized one is of the class that it had before.
         base: the class.
     """
-    module_type = parametrize.type_before_parametrizations(module)
-    if not issubclass(module_type, base) or "forward" in vars(module):
-        return False
-    return all(getattr(module_type, name, None) is getattr(base, name, None) for name in COMPUTING)
+    is_one = issubclass(parametrize.type_before_parametrizations(module), base)
+    return is_one and not overridden(module, base)
+
+
+def overridden(module: nn.Module, base: type[nn.Module]) -> str:
+    """What decides what a module computes, and is not that of a class; empty where nothing is.
+
+    Args:
+        module: of the class, or of a subclass.
+        base: the class.
+    """
+    if "forward" in vars(module):
+        return "forward"
+    cls = parametrize.type_before_parametrizations(module)
+    names = (n for n in COMPUTING if getattr(cls, n, None) is not getattr(base, n, None))
+    return next(names, "")
 
 
 def registered_bases(module: nn.Module) -> Iterator[type[nn.Module]]:
@@ -110,6 +122,17 @@ def kind_of(module: nn.Module) -> LayerKind | None:
     """
     base = next((base for base in registered_bases(module) if runs_as(module, base)), None)
     return None if base is None else _kind_of_class(base)
+
+
+def why_no_kind(module: nn.Module) -> str:
+    """Why a module of a subclass of a known layer has no kind, in words; empty for others.
+
+    Args:
+        module: any.
+    """
+    base = next(registered_bases(module), None)
+    what = "" if base is None else overridden(module, base)
+    return f"has a {what} of its own" if what else ""
 
 
 def _kind_of_class(base: type) -> LayerKind | None:
