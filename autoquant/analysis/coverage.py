@@ -103,11 +103,11 @@ def why_uncovered(model: nn.Module, name: str) -> str:
         model: as ``prepare`` returns it.
         name: of the tensor in the model's state_dict.
     """
-    path, _, tensor = name.partition(".parametrizations.")[0].rpartition(".")
-    module = model.get_submodule(path)
-    if parametrize.is_parametrized(module) or tensor not in module._buffers:
-        return _why_no_layer(module)
-    return f"a buffer of {type(module).__name__}"
+    path, _, tensor = name.rpartition(".")
+    if tensor in model.get_submodule(path)._buffers:
+        return f"a buffer of {type(model.get_submodule(path)).__name__}"
+    owner, is_parametrized, _ = f".{path}".partition(".parametrizations.")
+    return _why_no_layer(model.get_submodule(owner.lstrip(".") if is_parametrized else path))
 
 
 def _why_no_layer(module: nn.Module) -> str:
