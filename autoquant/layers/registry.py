@@ -17,7 +17,8 @@ class LayerKind(Protocol):
     Adding one is one class decorated by ``layer_kind``. ``describe`` is called once for each module
     when a model is profiled, searched, applied or loaded; parameters are then counted, quantized,
     grown and packed as their axes say. ``attributes`` is called when a module has got parameters of
-    other sizes. One instance serves all modules of its class.
+    other sizes. One instance serves all modules of its class. A kind that has a method
+    ``covers(module)`` leaves out the modules for which it returns False.
 
     Attributes:
         name: of the kind, shown to users.
@@ -121,7 +122,9 @@ def kind_of(module: nn.Module) -> LayerKind | None:
         module: a parametrized one is of the class that it had before.
     """
     base = next((base for base in registered_bases(module) if runs_as(module, base)), None)
-    return None if base is None else _kind_of_class(base)
+    kind = None if base is None else _kind_of_class(base)
+    covers: Callable[[nn.Module], bool] | None = getattr(kind, "covers", None)
+    return kind if covers is None or covers(module) else None
 
 
 def why_no_kind(module: nn.Module) -> str:
