@@ -64,7 +64,8 @@ def _without_constants(model: nn.Module) -> nn.Module:
                 noise = torch.randn(tensor.shape, generator=generator).clamp(-2, 2).to(tensor)
                 values = 0.2 * noise + (tensor if bool((tensor.abs() > 0.1).all()) else 0)
                 is_parameter = isinstance(tensor, nn.Parameter)
-                replaced[id(tensor)] = nn.Parameter(values) if is_parameter else values
+                trained = tensor.requires_grad
+                replaced[id(tensor)] = nn.Parameter(values, trained) if is_parameter else values
             setattr(module, name, replaced[id(tensor)])
     return model
 

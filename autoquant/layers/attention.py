@@ -72,11 +72,11 @@ class Attention(nn.MultiheadAttention):
         """
         size = module.embed_dim
         joint_weight: Any = module.in_proj_weight
-        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        weights = [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
         if joint_weight is not None:
-            weights = joint_weight.chunk(3)
+            weights = _thirds(joint_weight)
         joint_bias: Any = module.in_proj_bias
-        biases = (None,) * 3 if joint_bias is None else joint_bias.chunk(3)
+        biases = [None] * 3 if joint_bias is None else _thirds(joint_bias)
         pairs = zip(weights, biases, strict=True)
         query, key, value = (_linear(weight, bias) for weight, bias in pairs)
         attention = cls(
@@ -187,11 +187,17 @@ def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
 
 
+def _thirds(joint: Tensor) -> list[Any]:
+    """A joint parameter of queries, keys and values as one tensor for each; frozen where it is."""
+    return [part.requires_grad_(joint.requires_grad) for part in joint.detach().chunk(3)]
+
+
 @torch.no_grad()
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer with copies of a weight and a bias; frozen where these are."""
     out, features = weight.shape
     linear = nn.Linear(features, out, bias is not None, weight.device, weight.dtype)
-    linear.weight.copy_(weight)
+    linear.weight.copy_(weight).requires_grad_(weight.requires_grad)
     if bias is not None:
-        linear.bias.copy_(bias)
+        linear.bias.copy_(bias).requires_grad_(bias.requires_grad)
     return linear

@@ -102,6 +102,8 @@ def _quantize_parameters(
 ) -> None:
     """Put quantizers on the weights and biases of a layer.
 
+    The scale of a frozen parameter is chosen from its values, and not trained.
+
     Args:
         model: holds the layer.
         layer: at the plan's width.
@@ -120,6 +122,8 @@ def _quantize_parameters(
         parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
         if bits < 32 or parameter_scheme.reparametrization != "none":
             quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
+            if not weight.requires_grad:  # frozen: its quantized values stay as they are too
+                quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
 

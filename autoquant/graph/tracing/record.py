@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import CodeType
 from typing import Any
 
@@ -213,7 +214,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not writes and base is not None and ref is not base:
                 ref.base = base
         name = f"{func.namespace}.{func._schema.name.split('::')[1]}"
-        pointwise = torch.Tag.pointwise in func.tags
+        pointwise = _is_pointwise(func)
         self.note(name, args, kwargs, result, writes=writes, pointwise=pointwise)
 
     def _written_and_viewed(
@@ -314,6 +315,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@cache
+def _is_pointwise(func: Any) -> bool:
+    """Whether ATen tags an operation as pointwise, or the one that it does in place."""
+    name: str = func._schema.name
+    plain = getattr(getattr(torch.ops, func.namespace), name.split("::")[1].rstrip("_"), None)
+    counterparts = (
+        [getattr(plain, o) for o in plain.overloads()] if name[-1] == "_" and plain else []
+    )
+    return any(torch.Tag.pointwise in overload.tags for overload in (func, *counterparts))
 
 
 def _is_packed(value: Any) -> bool:
