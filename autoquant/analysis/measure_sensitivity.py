@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.copies import copy_model
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
 from autoquant.settings import Training
@@ -134,7 +134,7 @@ def _quantized(
     )
     fields = {"recurrent_bits": 32 if split else None} | {dimension.field: bits}
     choices[dimension.layer] = LayerChoice(**fields)
-    model = copy.deepcopy(starting_point.model)
+    model = copy_model(starting_point.model)
     plan, scheme = space.tied(choices), starting_point.settings.quantizer
     quantize(model, starting_point.network, plan, scheme)
     return model

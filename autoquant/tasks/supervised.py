@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoquant.copies import copy_model
 from autoquant.errors import UserError
 from autoquant.kernels import distillation_cross_entropy
 from autoquant.plugins import resolve_path
@@ -86,7 +86,7 @@ class SupervisedTask:
             UserError: what was given for ``model`` made something else.
         """
         if isinstance(self._model, nn.Module):
-            return copy.deepcopy(self._model)
+            return copy_model(self._model)
         model = self._model()
         if not isinstance(model, nn.Module):
             raise UserError(f"model must make a torch.nn.Module, got a {type(model).__name__}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
+from autoquant.copies import copy_model
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
+from autoquant.graph.plain_modules import notes_of
 from autoquant.study.folder import Study
 from autoquant.task import Task
 
@@ -30,15 +31,19 @@ def build_float_model(task: Task, *, progress: bool = False) -> nn.Module:
 
     Args:
         task: builds the model.
-        progress: whether to print a line where the precision is changed.
+        progress: whether to print a line where quantized plans, or the precision, differ from what
+            the task built.
     """
     model = task.build_model()
+    if progress:
+        for line in notes_of(model):
+            tqdm.write(line)
     half = _half_precision_of(model.parameters())
     if half is None:
         return model
     if progress:
         tqdm.write(f"the model is in {half}: it is trained, and counted, in float32")
-    model = copy.deepcopy(model)  # a task may build the same one again
+    model = copy_model(model)  # a task may build the same one again
     model._apply(_to_float32)  # type: ignore[no-untyped-call]
     model.register_forward_pre_hook(_inputs_to_float32, with_kwargs=True)
     return model
