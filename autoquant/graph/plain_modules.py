@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
 from autoquant.layers import kind_of
@@ -65,7 +65,8 @@ def _bake_mask(module: nn.Module, hook: BasePruningMethod) -> None:
     """
     name = hook._tensor_name
     original = module.get_parameter(f"{name}_orig")
-    pruned = nn.Parameter(hook.apply_mask(module), original.requires_grad)
+    masked: Tensor = hook.apply_mask(module)  # type: ignore[no-untyped-call]
+    pruned = nn.Parameter(masked, original.requires_grad)
     for key, other in [*module._forward_pre_hooks.items()]:
         if other is hook:
             del module._forward_pre_hooks[key]
