@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from autoquant.analysis.model_checks import check_model
 from autoquant.analysis.profile import Profile, profile_model
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
@@ -69,14 +70,16 @@ def network_of(task: Task) -> Network:
         task: gives the model and an example of its inputs.
 
     Raises:
-        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
+        UserError: the task is no autoquant.Task, the model has no layer that autoquant knows, or
+            ``check_model`` refuses it.
     """
     _, network = _described(build_float_model(check_task(task)), task.example())
     return network
 
 
 def _described(model: nn.Module, example: Example) -> tuple[nn.Module, Network]:
-    """The prepared model and its network."""
+    """The prepared model and its network; a UserError where the model cannot be quantized."""
+    check_model(model)
     prepared = prepare(model)
     return prepared, describe(prepared, example.inputs)
 
@@ -92,7 +95,8 @@ def inspect_task(
         model: the task's float model, where it has been built already.
 
     Raises:
-        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
+        UserError: the task is no autoquant.Task, the model has no layer that autoquant knows, or
+            ``check_model`` refuses it.
     """
     model = build_float_model(check_task(task)) if model is None else model
     example = task.example()
@@ -121,6 +125,7 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
+        check_model(model)
     widenable = info.profile.widenable
     space = build_space(info.network, widenable, settings.space, settings.rules)
     return SearchInfo(info.network, info.profile, space, info.float_bytes, info.parameters)
@@ -138,6 +143,6 @@ def profile(task: Task, widening: Widening | None = None) -> Profile:
         whether the search may widen it.
 
     Raises:
-        UserError: the model has no layer that autoquant knows.
+        UserError: the model has no layer that autoquant knows, or ``check_model`` refuses it.
     """
     return inspect_task(task, widening).profile
