@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from autoquant.analysis.model_checks import check_model
 from autoquant.analysis.profile import Profile, profile_model
 from autoquant.analysis.replacement_check import check_prepared, check_quantized
 from autoquant.graph.describe import describe
@@ -74,14 +75,15 @@ def network_of(task: Task) -> Network:
         task: gives the model and an example of its inputs.
 
     Raises:
-        UserError: the task is no autoquant.Task; the model has no layer that autoquant knows, or
-            computes something else once its layers are replaced.
+        UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
+            something else once its layers are replaced.
     """
     return _described(build_float_model(check_task(task)), task)[1]
 
 
 def _described(model: nn.Module, task: Task) -> tuple[nn.Module, Network, ExampleRun]:
     """The prepared model, its network, and the run of the example by which models are compared."""
+    check_model(model)
     inputs, prepared = task.example().inputs, prepare(model)
     run = ExampleRun.of(model, inputs, fixed_loss(task))
     check_prepared(model, prepared, run)
@@ -99,8 +101,8 @@ def inspect_task(
         model: the task's float model, where it has been built already.
 
     Raises:
-        UserError: the task is no autoquant.Task; the model has no layer that autoquant knows, or
-            computes something else once its layers are replaced.
+        UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
+            something else once its layers are replaced.
     """
     model = build_float_model(check_task(task)) if model is None else model
     example = task.example()
@@ -129,6 +131,7 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
+        check_model(model)
     check_quantized(model, info.model, info.network, settings, info.run)
     widenable = info.profile.widenable
     space = build_space(info.network, widenable, settings.space, settings.rules)
@@ -147,6 +150,6 @@ def profile(task: Task, widening: Widening | None = None) -> Profile:
         whether the search may widen it.
 
     Raises:
-        UserError: the model has no layer that autoquant knows.
+        UserError: the model has no layer that autoquant knows, or ``check_model`` refuses it.
     """
     return inspect_task(task, widening).profile

@@ -29,7 +29,7 @@ from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.scoring import score
 
 
@@ -114,6 +114,8 @@ def apply(
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
         return done
+    if chosen.init_from == "scratch":
+        check_new_weights(task)
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = load_or_train_baseline(

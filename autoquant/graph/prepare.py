@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils import _pytree as pytree
 
+from autoquant.copies import copy_model
 from autoquant.errors import UserError
+from autoquant.graph.plain_modules import make_plain
 from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
 from autoquant.layers.linear import IntegerLinear
@@ -34,9 +34,9 @@ def prepare(model: nn.Module) -> nn.Module:
     """A copy of a model whose recurrent and attention modules are made of layers; same function.
 
     Linear layers of the copy can run on integer codes, once they are quantized. Weights that a
-    known layer computes from others (weight norm, say) are plain weights in the copy. Frozen
-    parameters (``requires_grad=False``) stay frozen; a plain weight is, where all that it was
-    computed from is.
+    known layer computes from others (weight norm, pruning, max_norm) are plain weights in the copy.
+    Frozen parameters (``requires_grad=False``) stay frozen; a plain weight is, where all that it
+    was computed from is.
 
     Args:
         model: a float model of any kind; it is left as it is.
@@ -45,10 +45,11 @@ def prepare(model: nn.Module) -> nn.Module:
         UserError: a lazy module of it has not been initialized.
     """
     for name, module in model.named_modules():
-        if any(is_lazy(tensor) for tensor in (*module._parameters.values(),)):
+        if any(is_lazy(tensor) for tensor in module._parameters.values()):
             kind = type(module).__name__
             raise UserError(f"{name} must have seen an input, got an uninitialized {kind}")
-    model = copy.deepcopy(model, _copies_of_computed(model))
+    model = copy_model(model)
+    make_plain(model)
     computed = [name for name, module in model.named_modules() if _make_weights_plain(module)]
     if computed:
         log.info(
@@ -69,13 +70,6 @@ def prepare(model: nn.Module) -> nn.Module:
         if runs_as(module, nn.Linear):
             IntegerLinear.adopt(module)  # type: ignore[arg-type]
     return model
-
-
-def _copies_of_computed(model: nn.Module) -> dict[int, Tensor]:
-    """Copies, by identity, of tensors that deepcopy refuses: those that weight_norm computed."""
-    leaves = pytree.tree_leaves([vars(module) for module in model.modules()])
-    tensors = (leaf for leaf in leaves if isinstance(leaf, Tensor))
-    return {id(tensor): tensor.detach().clone() for tensor in tensors if not tensor.is_leaf}
 
 
 @torch.no_grad()

@@ -139,7 +139,8 @@ class Attention(nn.MultiheadAttention):
 
     def _heads(self, values: Tensor) -> Tensor:
         """[B, L, H*D] -> [B, H, L, D]."""
-        return values.view(*values.shape[:-1], -1, self.head_dim).transpose(1, 2)
+        heads = values.shape[-1] // self.head_dim
+        return values.view(*values.shape[:-1], heads, self.head_dim).transpose(1, 2)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
@@ -173,7 +174,7 @@ def _mask(q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None
     """
     total = None if attn_mask is None else _additive(attn_mask, q.dtype)
     if total is not None and total.ndim == 3:
-        total = total.view(len(q), -1, *total.shape[1:])
+        total = total.view(len(q), q.shape[1], *total.shape[1:])
     if padding is not None:
         of_keys = _additive(padding, q.dtype).view(len(q), 1, 1, k.shape[2])
         total = of_keys if total is None else total + of_keys
