@@ -45,10 +45,11 @@ def describe(
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
-    propagation = propagate_widths(model, layers, record(model, inputs, leaves))
+    run = run or ExampleRun.of(model, inputs)
+    propagation = propagate_widths(model, layers, record(model, run.copies(model), leaves))
     widths = widths_of(propagation, layers)
     network = _network(model, layers, widths, propagation.layers.dropouts)
-    return with_verified_growth(model, network, run or ExampleRun.of(model, inputs))
+    return with_verified_growth(model, network, run)
 
 
 def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:

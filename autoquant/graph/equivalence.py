@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoquant.errors import RunError
+from autoquant.graph.modes import modes_restored, train_own_modules
 from autoquant.graph.outputs import check_same_outputs, equal_outputs, numbers_in
 from autoquant.graph.randomness import ConstantNoise, random_line, seeded
 
@@ -157,7 +158,7 @@ class ExampleRun:
         hook = model.register_forward_hook(lambda *call: outputs.extend(numbers_in(call[-1])))
         try:
             with _unchanged(model), seeded(SEEDS[0]), ConstantNoise():
-                loss = self.loss(_set_to_train(model))
+                loss = self.loss(train_own_modules(model))
         finally:
             hook.remove()
         return [*outputs, loss]
@@ -165,7 +166,7 @@ class ExampleRun:
     @torch.no_grad()
     def _forward_in_training(self, model: nn.Module) -> list[Tensor]:
         with _unchanged(model), seeded(SEEDS[0]), ConstantNoise():
-            return numbers_in(_set_to_train(model)(*self.copies(model)))
+            return numbers_in(train_own_modules(model)(*self.copies(model)))
 
     def copies(self, model: nn.Module) -> tuple[Any, ...]:
         """Copies of the inputs on a model's device.
@@ -220,27 +221,15 @@ def _same_function(outputs: list[Tensor], others: list[Tensor] | None) -> bool:
     return True
 
 
-def _set_to_train(model: nn.Module) -> nn.Module:
-    """Put a model into training mode, but not what then depends on the batch or drops values."""
-    keep_eval = nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RNNBase
-    model.train()
-    for module in model.modules():
-        if isinstance(module, keep_eval):
-            module.eval()
-    return model
-
-
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
     """Restore the modes and the buffers of a model at the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    held = [(module, dict(module._buffers)) for module, _ in modes]
+    held = [(module, dict(module._buffers)) for module in model.modules()]
     saved = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     try:
-        yield
+        with modes_restored(model):
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for module, buffers in held:
             module._buffers.update(buffers)
         for buffer, version, values in saved:
