@@ -99,6 +99,7 @@ class Base:
     tensors: dict[str, Tensor]
 
 
+@cache
 def build() -> Model:
     """The float model; always the same."""
     torch.manual_seed(0)
@@ -472,7 +473,7 @@ def _refit(
         listed = manifest.entries(grown, plan, Scheme(**content["scheme"]))
         if not 0 <= sum(entry.bytes for entry in listed) < 1 << 20:
             return
-        if any(size < 0 for entry in listed for size in entry.shape):
+        if any(type(size) is not int or size < 0 for entry in listed for size in entry.shape):
             return
         before = manifest.entries(base.network.resized(base.plan), base.plan, base.scheme)
     except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError):
