@@ -237,30 +237,26 @@ def _check_layouts(network: Network) -> None:
                 _require(network.groups[segment.group] == segment.group, "the name of a group")
                 key = segment.group, segment.part
                 _require(sizes.setdefault(key, segment.size) == segment.size, "one size of a part")
-    _check_writers_and_readers(network, {group for group, _ in sizes})
+    _check_writers_and_readers(network, {*sizes})
 
 
-def _check_writers_and_readers(network: Network, live: set[str]) -> None:
-    """Raise a ValueError unless layers write their own group, and another one reads each group.
+def _check_writers_and_readers(network: Network, parts: set[tuple[str, int]]) -> None:
+    """Raise a ValueError unless layers write their own group, and others read each group.
 
     Args:
         network: whose layouts have the right sizes.
-        live: the groups whose units are in a layout.
+        parts: all that are in a layout: a group and the number of the part.
     """
-    readers = {
-        segment.group
-        for layer in network.layers
-        for segment in network.inputs[layer.name]
-        if segment.group is not None
-    }
-    written = set()
+    written, readers = set(), set()
     for layer in network.layers:
         group = network.groups[layer.name]
         _require(network.groups[group] == group, "a group that is named after its first layer")
-        parts = {segment.group for segment in network.outputs[layer.name]} - {None}
-        _require(parts <= {group}, "a layer that writes its own units")
-        written |= parts
-    _require(live == written and live <= readers, "a reader and a writer for each group")
+        for segment in network.outputs[layer.name]:
+            _require(segment.group in (group, None), "a layer that writes its own units")
+            written.add((segment.group, segment.part))
+        readers |= {segment.group for segment in network.inputs[layer.name]}
+    live = {group for group, _ in parts}
+    _require(parts <= written and live <= readers, "a reader and a writer for each group")
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
@@ -274,7 +270,7 @@ def _require(condition: bool, what: str) -> None:
 
 def _typed(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"a {type(value).__name__} in place of a {kind.__name__}")
+        raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
     return value
 
 

@@ -114,19 +114,28 @@ def words() -> Tensor:
 @cache
 def bases() -> tuple[Base, ...]:
     """Models with every scheme, the choices and widths by turns."""
-    model = prepare(build())
-    network = describe(model, (words(),))
     choices, widths = cycle(CHOICES.values()), cycle(WIDTHS)
     return tuple(
-        _base(model, network, scheme, next(choices), next(widths))
+        base_of(scheme, next(choices), next(widths))
         for scheme in (*SCHEMES.values(), Scheme(), Scheme(norms="half"))
     )
 
 
-def _base(
-    model: nn.Module, network: Network, scheme: Scheme, choice: LayerChoice, width: float
-) -> Base:
-    """A model that is quantized, not trained."""
+@cache
+def _prepared() -> tuple[nn.Module, Network]:
+    model = prepare(build())
+    return model, describe(model, (words(),))
+
+
+def base_of(scheme: Scheme, choice: LayerChoice, width: float) -> Base:
+    """A model that is quantized and calibrated, not trained.
+
+    Args:
+        scheme: of the model.
+        choice: of all layers, but for the width.
+        width: of the layers that can grow.
+    """
+    model, network = _prepared()
     plan = Plan.uniform(network.names, choice)
     for name in network.names:
         if network.why_fixed(name) is None:

@@ -174,7 +174,7 @@ def test_a_rule_lets_a_layer_grow(tmp_path: Path) -> None:
 
 
 def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
-    grid = Sweep(budgets=("0.25x", "0.2X", "0.05x"), width=(1.0, 1.5))
+    grid = Sweep(budgets=("0.21x", "0.19X", "0.05x"), width=(1.0, 1.5))
     result = run(tmp_path / "study", grid, tiny_task(embedding=16, hidden=32))
     for each in result.results[:4]:
         assert (each.state, each.run.weight_bits) == ("complete", None)
@@ -188,7 +188,7 @@ def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
         ("0.05x-a8-x1-seed0", "too large", None),
         ("0.05x-a8-x1.5-seed0", "too large", None),
     ]
-    assert [each.run.budget for each in result.results[::2]] == ["0.25x", "0.2x", "0.05x"]
+    assert [each.run.budget for each in result.results[::2]] == ["0.21x", "0.19x", "0.05x"]
     assert "must be at least" in result.results[4].reason
     assert "header), got 0.05x" in result.results[4].reason
 
