@@ -172,6 +172,11 @@ class Scheme:
     """"learned" from a calibrated start, or "unit": the range [0, 1] is assumed (Bit-RNN)."""
     activation_clip: bool = True
     """Whether activations outside the range are clipped; Bit-RNN does not."""
+    norms: str = "float"
+    """How batch norms are stored: "float" keeps weight, bias, mean and variance in float32; "half"
+    stores a scale and a shift in half precision, a quarter of the bytes, which scores and packed
+    model compute with; in training the norm uses the batch's statistics, unrounded. Other norms are
+    always float32."""
 
     def __post_init__(self) -> None:
         for field_, allowed in _SCHEME_VALUES.items():
@@ -238,6 +243,7 @@ _SCHEME_VALUES: dict[str, Sequence[object]] = {
     "scale_bits": (8, 16, 32),
     "bias_bits": (1, 2, 3, 4, 5, 6, 7, 8, 16, 32),
     "activation_scale": ("learned", "unit"),
+    "norms": ("float", "half"),
 }
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
+from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
@@ -49,6 +50,7 @@ class Applied:
         baseline_costs: the float model's; its bytes are those of its tensors.
         steps: training steps.
         seconds: training time.
+        breakdown: what the packed file's bytes are; None in results of earlier versions.
     """
 
     artifact: Path
@@ -62,6 +64,7 @@ class Applied:
     baseline_costs: PlanCosts
     steps: int
     seconds: float
+    breakdown: SizeBreakdown | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -268,6 +271,7 @@ def _train_and_pack(
             baseline_costs=float_costs(network),
             steps=candidate.run.steps,
             seconds=candidate.run.seconds,
+            breakdown=breakdown(network, plan, scheme),
         )
 
 

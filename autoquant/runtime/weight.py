@@ -34,6 +34,9 @@ class PackedWeight(nn.Module):
         bits: whole bits of a code, 1 to 8.
         gates: how many gates of equal size stand behind one another in the rows, 1 where there are
             none; None for a table whose rows are looked up.
+
+    Raises:
+        UserError: codes or scales have another shape or type, or codes are outside of the grid.
     """
 
     scale: Tensor
@@ -43,6 +46,7 @@ class PackedWeight(nn.Module):
         self, codes: Tensor, scale: Tensor, grid: Grid, bits: int, *, gates: int | None = 1
     ) -> None:
         super().__init__()
+        _check(codes, scale, grid, bits, gates or 1)
         self.rows, self.columns = codes.shape
         self.grid = grid
         self.bits = bits
@@ -155,3 +159,28 @@ class PackedWeight(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if self._kernels_suit():
             self._pack(self.codes())
+
+
+def _check(codes: Tensor, scale: Tensor, grid: Grid, bits: int, gates: int) -> None:
+    """Raise a UserError where the kernels would read other memory than that of a packed weight.
+
+    Args:
+        codes: as in ``PackedWeight``.
+        scale: as there.
+        grid: as there.
+        bits: as there.
+        gates: 1 where there are none.
+    """
+    if codes.ndim != 2 or codes.dtype != torch.int8 or not codes.numel():
+        came = f"{codes.dtype} {[*codes.shape]}"
+        raise UserError(f"packed codes must be torch.int8 [rows, columns], not empty, got {came}")
+    if tuple(scale.shape) not in ((1, 1), (len(codes), 1)):
+        raise UserError(f"scales must be [{len(codes)}, 1] or [1, 1], got {[*scale.shape]}")
+    if len(codes) % gates:
+        raise UserError(f"rows must be those of {gates} gates, got {len(codes)}")
+    if bits not in range(1, 9) or grid.qmax - grid.qmin >= 1 << bits:
+        raise UserError(f"codes of {bits} bits must hold a grid, got {grid.qmin} to {grid.qmax}")
+    smallest, largest = codes.aminmax()
+    if int(smallest) < grid.qmin or int(largest) > grid.qmax:
+        came = f"{int(smallest)} to {int(largest)}"
+        raise UserError(f"codes must be in [{grid.qmin}, {grid.qmax}], got {came}")

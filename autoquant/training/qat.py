@@ -16,6 +16,7 @@ from autoquant.graph.network import Network
 from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.folded_norm import can_fold, round_in_eval
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
@@ -82,7 +83,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     """Put quantizers on the parameters and activations of a model, in place.
 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
-    inside the recurrence.
+    inside the recurrence; batch norms a forward hook where ``scheme.norms`` rounds them.
 
     Args:
         model: a prepared model at the plan's widths.
@@ -99,6 +100,9 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
         attach_activation_quantizers(module, quantizers)
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+    if scheme.norms == "half":
+        for norm in filter(can_fold, network.norms):
+            round_in_eval(model.get_submodule(norm.name))
 
 
 def _quantize_parameters(
