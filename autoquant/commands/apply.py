@@ -17,11 +17,12 @@ from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError
+from autoquant.errors import RunError, UserError, shown
 from autoquant.files import write_text
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
@@ -191,7 +192,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {trial!r}")
+        raise UserError(f"{requirement}, got {shown(trial)}")
     return plans[trial]
 
 
@@ -328,7 +329,7 @@ def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_file(file)
         if content.pop("training") != asdict(training):
             return None
         applied = records.from_json(Applied, {**content, "artifact": str(artifact)})
