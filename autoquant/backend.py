@@ -63,11 +63,12 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 _CURRENT: ContextVar[Compute] = ContextVar("compute")
+_DEFAULT = Compute()
 
 
 def current() -> Compute:
     """The kernels and the precision of the innermost ``computing`` block."""
-    return _CURRENT.get(Compute())
+    return _CURRENT.get(_DEFAULT)
 
 
 @contextmanager

@@ -174,12 +174,12 @@ class Recurrent(nn.Module):
             states = layout.initial_states(sizes[0], inputs.data)
         else:
             parts = layout.checked_parts(hx, sizes[0])
-            states = layout.split(_reordered(parts, inputs.sorted_indices))
+            states = layout.split(reordered(parts, inputs.sorted_indices))
         rows, last = self._run(inputs.data, sizes, states)
         outputs = PackedSequence(
             rows, inputs.batch_sizes, inputs.sorted_indices, inputs.unsorted_indices
         )
-        return outputs, self._state(_reordered(layout.join(last), inputs.unsorted_indices))
+        return outputs, self._state(reordered(layout.join(last), inputs.unsorted_indices))
 
     def _run(
         self, rows: Tensor, sizes: Sequence[int], states: list[State]
@@ -244,6 +244,11 @@ def _check(inputs: Tensor, features: int, *leads: str) -> None:
         raise UserError(f"recurrent inputs must be {wanted}, got {list(inputs.shape)}")
 
 
-def _reordered(parts: State, order: Tensor | None) -> State:
-    """Parts [L*D, B, W] with their sequences in another order; None for the same."""
+def reordered(parts: State, order: Tensor | None) -> State:
+    """Parts of a state with their sequences in another order.
+
+    Args:
+        parts: each [L*D, B, W].
+        order: indices [B], or None for the same order.
+    """
     return parts if order is None else tuple(part.index_select(1, order) for part in parts)
