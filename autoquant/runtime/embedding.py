@@ -32,18 +32,18 @@ class PackedEmbedding(nn.Module):
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Look up.
 
         Args:
-            words: indices [...].
+            input: indices [...].
 
         Returns:
             vectors [..., units].
         """
         if self.max_norm is None:
-            return self.table.lookup(words)
-        distinct, places = torch.unique(words, return_inverse=True)
+            return self.table.lookup(input)
+        distinct, places = torch.unique(input, return_inverse=True)
         vectors = self.table.lookup(distinct)
         return F.embedding(places, vectors, None, self.max_norm, self.norm_type)
 

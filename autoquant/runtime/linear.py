@@ -44,21 +44,21 @@ class PackedLinear(CachingModule):
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product, and the bias.
 
         Args:
-            inputs: [..., in].
+            input: [..., in].
 
         Returns:
             [..., out].
         """
-        call = self._call() if kernels_suit(inputs) else None
-        if call is not None and inputs.numel():
-            outputs = call(inputs.reshape(-1, self.in_features).contiguous())
+        call = self._call() if kernels_suit(input) else None
+        if call is not None and input.numel():
+            outputs = call(input.reshape(-1, self.in_features).contiguous())
             if outputs is not None:
-                return outputs.view(*inputs.shape[:-1], self.out_features)
-        quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
+                return outputs.view(*input.shape[:-1], self.out_features)
+        quantized = input if self.input_quantizer is None else self.input_quantizer(input)
         return linear(quantized, self.weight, self.bias)
 
     def _call(self) -> LinearCall | None:

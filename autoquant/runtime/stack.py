@@ -33,11 +33,11 @@ class PackedRecurrent(CachingModule, Recurrent):
         """
         stack.__class__ = cls
 
-    def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """See ``Recurrent.forward``."""
-        fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
-        result = self._forward_fast(inputs, hx) if fast else None
-        return super().forward(inputs, hx) if result is None else result
+        fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()
+        result = self._forward_fast(input, hx) if fast else None
+        return super().forward(input, hx) if result is None else result
 
     def _forward_fast(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
         """See ``Recurrent.forward``; None where the fast path cannot be taken."""
