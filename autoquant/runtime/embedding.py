@@ -31,16 +31,16 @@ class PackedEmbedding(nn.Embedding):
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Look up.
 
         Args:
-            words: indices [...].
+            input: indices [...].
 
         Returns:
             vectors [..., units].
         """
-        return self.table.lookup(words)
+        return self.table.lookup(input)
 
 
 @packed_form(nn.Embedding)

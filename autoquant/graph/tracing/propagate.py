@@ -37,7 +37,6 @@ class WidthPropagation:
     def __init__(self, model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> None:
         self.state = PropagationState()
         self.layers = LayerUnits(self.state, model, layers)
-        self._names = {layer.name for layer in layers}
         self._record = record
 
     def run(self) -> None:
@@ -56,7 +55,7 @@ class WidthPropagation:
                 self._set(call, self.layers.call(call))
             else:
                 self._operate(call)
-        self.layers.freeze_uncalled()
+        self.layers.freeze_uncalled(self._record)
         self.layers.freeze_shared_weights()
 
     def _set(self, call: Call, result: Value | list[Value]) -> None:
@@ -132,9 +131,8 @@ class WidthPropagation:
 
     def _branch(self, call: Call) -> None:
         """Freeze everything where Python reads a number that the next calls may depend on."""
-        depends = self.state.peek(call.args[0]).data
-        called = {name for target in self._record.called for name in self.layers.names_of(target)}
-        if depends or self._names - called:
+        depends = any(self.state.peek(ref).data for ref in call.operands)
+        if depends or self.layers.uncalled(self._record):
             line = f" ({call.where})" if call.where else ""
             self.layers.freeze_all(f"the forward pass branches on data{line}")
 
