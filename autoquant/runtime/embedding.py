@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from autoquant.layers.embedding import without_padding
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
@@ -37,7 +38,11 @@ class PackedEmbedding(nn.Module):
         Returns:
             vectors [..., units].
         """
-        return self.table.lookup(words)
+        vectors = self.table.lookup(words)
+        if self.padding_idx is None or not self.table.grid.offset:
+            return vectors
+        is_zero = self.table.is_zero(self.padding_idx)
+        return without_padding(vectors, words, self.padding_idx, is_zero)
 
 
 @packed_form(nn.Embedding)
