@@ -9,18 +9,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
+from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError
+from autoquant.errors import RunError, UserError, shown
 from autoquant.files import write_text
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
@@ -49,6 +51,7 @@ class Applied:
         baseline_costs: the float model's; its bytes are those of its tensors.
         steps: training steps.
         seconds: training time.
+        breakdown: what the packed file's bytes are; None in results of earlier versions.
     """
 
     artifact: Path
@@ -62,6 +65,7 @@ class Applied:
     baseline_costs: PlanCosts
     steps: int
     seconds: float
+    breakdown: SizeBreakdown | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -188,7 +192,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {trial!r}")
+        raise UserError(f"{requirement}, got {shown(trial)}")
     return plans[trial]
 
 
@@ -268,6 +272,7 @@ def _train_and_pack(
             baseline_costs=float_costs(network),
             steps=candidate.run.steps,
             seconds=candidate.run.seconds,
+            breakdown=breakdown(network, plan, scheme),
         )
 
 
@@ -290,7 +295,6 @@ def _with_baseline(
     )
 
 
-@torch.no_grad()
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load a packed file; a RunError where it does not compute what was trained, bit for bit.
 
@@ -301,13 +305,7 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
-    first, second = model.eval()(*inputs), loaded(*inputs)
-    while not isinstance(first, Tensor):
-        first, second = first[0], second[0]
-    double = first.dtype == torch.float64  # the file keeps its scales in float32
-    equal = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
-    if not equal:
+    if not ExampleRun.of(model, task.example().inputs).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 
@@ -331,7 +329,7 @@ def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_file(file)
         if content.pop("training") != asdict(training):
             return None
         applied = records.from_json(Applied, {**content, "artifact": str(artifact)})

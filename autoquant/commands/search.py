@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
+from autoquant.artifact.manifest import breakdown
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
 from autoquant.costs.limit import Limit, limit_of
@@ -123,12 +124,14 @@ def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limi
         float_cost=info.float_bytes,
         parameters=info.parameters,
     )
-    smallest, unit = limit.of(info.space.plan(info.space.smallest)), limit.cost.unit
+    plan, unit = info.space.plan(info.space.smallest), limit.cost.unit
+    smallest = limit.of(plan)
     if smallest > limit.value:
         raise UserError(
             f"budget must be at least {smallest} {unit} ({smallest / info.float_bytes:.4f}x), the "
-            f"smallest {limit.cost.name} that any plan of the space reaches, got "
-            f"{settings.budget} = {limit.value} {unit}"
+            f"smallest {limit.cost.name} that any plan of the space reaches "
+            f"({breakdown(info.network, plan, settings.quantizer)}), got "
+            f"{settings.budget} = {limit.value} {unit}; {info.profile.coverage}"
         )
     return limit
 

@@ -189,6 +189,8 @@ def source_dtype(units: int) -> torch.dtype:
 def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -> None:
     """Put parameters into a layer, and set its attributes that tell sizes.
 
+    A parameter that was frozen stays so.
+
     Args:
         module: the layer.
         spec: the layer at its new sizes.
@@ -197,7 +199,8 @@ def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -
     kind = kind_of(module)
     assert kind is not None
     for name, tensor in tensors.items():
-        is_parameter = isinstance(getattr(module, name), nn.Parameter)
-        setattr(module, name, nn.Parameter(tensor) if is_parameter else tensor)
+        old = getattr(module, name)
+        is_parameter = isinstance(old, nn.Parameter)
+        setattr(module, name, nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor)
     for name, size in kind.attributes(spec).items():
         setattr(module, name, size)

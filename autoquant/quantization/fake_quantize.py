@@ -18,10 +18,12 @@ from autoquant.plan import Bits
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
 from autoquant.quantization.native import pointwise
+from autoquant.quantization.native.tracing import is_traced, untraced
 from autoquant.quantization.scale_rules import SMALLEST_SCALE, StoredScale, rule_named
 from autoquant.settings import Scheme
 
 
+@untraced
 def fake_quantize(
     values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
 ) -> Tensor:
@@ -77,7 +79,7 @@ class _FakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
         learned = ctx.needs_input_grad[1]
-        if ctx.in_c:
+        if ctx.in_c and not is_traced(grad):
             grad_values, total = pointwise.fake_quantize_back(
                 grad.contiguous(), values, result, scale, masked=ctx.masked, learned=learned
             )

@@ -9,7 +9,7 @@ from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedEmbedding(nn.Module):
+class PackedEmbedding(nn.Embedding):
     """nn.Embedding with a packed table; only rows that are looked up are decoded.
 
     Args:
@@ -17,15 +17,18 @@ class PackedEmbedding(nn.Module):
         table: [words, units].
     """
 
+    max_norm, norm_type = None, 2.0  # see graph.plain_modules
+    scale_grad_by_freq = sparse = False  # of gradients, which there are none of
+
     def __init__(self, module: nn.Embedding, table: PackedWeight) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.num_embeddings = table.rows
         self.embedding_dim = table.columns
         self.padding_idx = module.padding_idx
         self.table = table
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 

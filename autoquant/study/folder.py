@@ -12,9 +12,16 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from autoquant.errors import RunError, UserError
+from autoquant.errors import RunError, UserError, shown
 from autoquant.files import write_text
 from autoquant.plan import Plan
+from autoquant.reading import (
+    MAX_YAML_BYTES,
+    UnreadableError,
+    read_file,
+    read_json_file,
+    read_yaml,
+)
 from autoquant.settings import Search
 from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
@@ -190,11 +197,11 @@ class Study:
             UserError: the file is not valid YAML, or not a mapping.
         """
         try:
-            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"'{self.config_file}' must be valid YAML") from error
+            content = read_yaml(read_file(self.config_file, MAX_YAML_BYTES))
+        except UnreadableError as error:
+            raise UserError(f"'{self.config_file}' must be valid YAML, got {error}") from error
         if not isinstance(content, dict):
-            raise UserError(f"'{self.config_file}' must hold a configuration, got {content!r}")
+            raise UserError(f"'{self.config_file}' must hold a configuration, got {shown(content)}")
         return content
 
     def baseline(self) -> BaselineRecord:
@@ -206,8 +213,7 @@ class Study:
         if not self.baseline_record.is_file():
             raise UserError(f"the study must have a trained baseline, got none in '{self.path}'")
         try:
-            content = json.loads(self.baseline_record.read_text(encoding="utf-8"))
-            return records.from_json(BaselineRecord, content)
+            return records.from_json(BaselineRecord, read_json_file(self.baseline_record))
         except ValueError as error:
             raise UserError(f"'{self.baseline_record}' must be as a search wrote it") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.settings import Training
 
 
@@ -40,7 +40,7 @@ def resolve_device(name: str) -> torch.device:
         except (RuntimeError, AssertionError) as error:
             available = ", ".join(["auto", "cpu", *_accelerators()])
             requirement = f"device must be one that torch has here ({available})"
-            raise UserError(f"{requirement}, got {name!r}") from error
+            raise UserError(f"{requirement}, got {shown(name)}") from error
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator or torch.device("cpu")

@@ -6,11 +6,9 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.utils import parametrize
 
 from autoquant.errors import RunError, UserError
+from autoquant.graph.modes import modes_restored, train_own_modules
 from autoquant.training.objective import Objective
 
 
@@ -28,9 +26,9 @@ def eval_losses(
         objective: gives the losses.
         batches: in their order; the carry goes from one to the next.
     """
-    training, carry, failed = model.training, None, False
-    model.eval()
-    try:
+    carry, failed = None, False
+    with modes_restored(model):
+        model.eval()
         for batch in batches:
             try:
                 loss, carry = objective(model, batch, carry)
@@ -40,16 +38,5 @@ def eval_losses(
                 if failed:
                     raise
                 failed = True
-                _train_own_modules(model)
-                loss, carry = objective(model, batch, carry)
+                loss, carry = objective(train_own_modules(model), batch, carry)
             yield loss
-    finally:
-        model.train(training)
-
-
-def _train_own_modules(model: nn.Module) -> None:
-    """Put a model's modules into training mode that are of the user's classes."""
-    for module in model.modules():
-        package = parametrize.type_before_parametrizations(module).__module__.partition(".")[0]
-        noisy = isinstance(module, _NormBase | _DropoutNd)
-        module.training = not noisy and package not in ("torch", "autoquant")

@@ -17,6 +17,7 @@ from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.embedding import padding_row, without_padding
+from autoquant.layers.folded_norm import can_fold, round_in_eval
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
@@ -29,6 +30,7 @@ from autoquant.training.activations import (
     build_activation_quantizers,
 )
 from autoquant.training.eval_losses import eval_losses
+from autoquant.training.fixed_loss import fixed_loss
 
 CALIBRATION_BATCHES = 8
 """Training batches from which the scales of activations are calibrated."""
@@ -69,7 +71,7 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs)
+        check_same_function(model, candidate, task.example().inputs, fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
@@ -82,7 +84,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     """Put quantizers on the parameters and activations of a model, in place.
 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
-    inside the recurrence.
+    inside the recurrence; batch norms a forward hook where ``scheme.norms`` rounds them.
 
     Args:
         model: a prepared model at the plan's widths.
@@ -99,12 +101,17 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
         attach_activation_quantizers(module, quantizers)
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+    if scheme.norms == "half":
+        for norm in filter(can_fold, network.norms):
+            round_in_eval(model.get_submodule(norm.name))
 
 
 def _quantize_parameters(
     model: nn.Module, layer: LayerSpec, choice: LayerChoice, scheme: Scheme
 ) -> None:
     """Put quantizers on the weights and biases of a layer.
+
+    The scale of a frozen parameter is chosen from its values, and not trained.
 
     Args:
         model: holds the layer.
@@ -124,6 +131,8 @@ def _quantize_parameters(
         parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
         if bits < 32 or parameter_scheme.reparametrization != "none":
             quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
+            if not weight.requires_grad:  # frozen: its quantized values stay as they are too
+                quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
     _keep_padding_zero(module)

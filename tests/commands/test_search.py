@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -34,7 +35,7 @@ from autoquant.training import candidate
 from tests.toys import described, language_task
 
 SETTINGS = Search(
-    budget="3.67kB",  # of 2312 bytes of floats; the header is most of so small a file
+    budget="950B",  # of 2312 bytes of floats
     trials=4,
     device="cpu",
     sampler="random",
@@ -45,7 +46,7 @@ SETTINGS = Search(
     widening=Widening(max_share=1.0, max_growth=1.0),
     space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
 )
-LIMIT = 3670
+LIMIT = 950
 
 
 def tiny_task() -> LanguageTask:
@@ -173,7 +174,7 @@ def test_files_parse(unbroken: SearchResult) -> None:
     assert [layer["name"] for layer in profile["layers"]] == ["rnn.l0", "decoder", "embedding"]
     config = yaml.safe_load(study.config_file.read_text())
     assert config["task"] == {"name": "toy"}
-    assert config["budget"] == "3.67kB"
+    assert config["budget"] == "950B"
     assert set(load_file(study.baseline_file)) == set(tiny_task().build_model().state_dict())
 
 
@@ -251,7 +252,7 @@ def test_a_search_ends_when_every_plan_was_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"budget": "3.7kB"}, "budget=3.67kB, got budget=3.7kB"),
+        ({"budget": "3.7kB"}, "budget=950B, got budget=3.7kB"),
         ({"seed": 1}, "seed=0, got seed=1"),
         ({"qat": Training(steps=5, scores=2)}, "qat.steps=4, got qat.steps=5"),
         ({"references": (8,)}, "references=[8, 2], got references=[8]"),
@@ -427,10 +428,11 @@ def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
-        run(tmp_path / "study", budget="0.5x")
+        run(tmp_path / "study", budget="0.2x")
     assert not (tmp_path / "study").exists()
     words = str(raised.value)
     assert "\n" not in words
+    assert re.search(r"layers, 0 B norms, 0 B uncovered tensors, 0 B assets, \d+ B header", words)
     smallest = int(words.split(" bytes")[0].split()[-1])
     with pytest.raises(UserError):
         run(tmp_path / "study", budget=f"{smallest - 1}B")
