@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autoquant.graph.network import Network
 from autoquant.layers import ParameterSpec
+from autoquant.layers.embedding import keep_padding
 
 
 @torch.no_grad()
@@ -41,6 +42,7 @@ def reinitialize(
             values: Tensor = getattr(source, old.name).flatten()
             chosen = torch.randint(values.numel(), new.shape, generator=generator)
             weight.copy_(values[chosen.to(values.device)] * math.sqrt(_fan_in_ratio(old, new)))
+            keep_padding(module, getattr(source, old.name), weight)
 
 
 def _fan_in_ratio(old: ParameterSpec, new: ParameterSpec) -> float:

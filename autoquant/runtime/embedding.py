@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from autoquant.layers.embedding import without_padding
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
@@ -40,7 +41,11 @@ class PackedEmbedding(nn.Embedding):
         Returns:
             vectors [..., units].
         """
-        return self.table.lookup(input)
+        vectors = self.table.lookup(input)
+        if self.padding_idx is None or not self.table.grid.offset:
+            return vectors
+        is_zero = self.table.is_zero(self.padding_idx)
+        return without_padding(vectors, input, self.padding_idx, is_zero)
 
 
 @packed_form(nn.Embedding)

@@ -147,6 +147,15 @@ class PackedWeight(nn.Module):
         scale = self.scale[0] if self.scale.numel() == 1 else F.embedding(rows, self.scale)
         return decode(codes, scale, self.grid)
 
+    def is_zero(self, row: int) -> Tensor:
+        """Whether all codes of a row of a table are 0, a boolean.
+
+        Args:
+            row: its index.
+        """
+        assert self.packed is not None
+        return (self._unpack_rows(self.packed[row]) == 0).all()
+
     def _apply(self, fn: Any, recurse: bool = True) -> PackedWeight:
         """See nn.Module: tensors move here, and the codes take the order that suits the new device.
 

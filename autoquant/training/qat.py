@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.graph.equivalence import check_same_function
@@ -16,6 +16,7 @@ from autoquant.graph.network import Network
 from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.embedding import padding_row, without_padding
 from autoquant.layers.folded_norm import can_fold, round_in_eval
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
@@ -134,6 +135,39 @@ def _quantize_parameters(
                 quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
+    _keep_padding_zero(module)
+
+
+def _keep_padding_zero(module: nn.Module) -> None:
+    """Let a table that is quantized on a grid without zero look up zeros for padding.
+
+    Args:
+        module: any layer; only nn.Embedding has a padding row.
+    """
+    padding = padding_row(module)
+    if padding is None or not parametrize.is_parametrized(module, "weight"):
+        return
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    if isinstance(quantizer, WeightQuantizer) and quantizer.grid and quantizer.grid.offset:
+        quantizer.zero_rows[padding] = torch.tensor(False)
+        module.register_forward_hook(_zero_padding, with_kwargs=True)
+
+
+def _zero_padding(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], vectors: Tensor
+) -> Tensor:
+    """A forward hook of an embedding with a padding row.
+
+    Args:
+        module: the embedding.
+        args: of its forward pass: indices.
+        kwargs: of its forward pass.
+        vectors: what it looked up.
+    """
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    words, padding = args[0] if args else kwargs["input"], padding_row(module)
+    assert padding is not None
+    return without_padding(vectors, words, padding, quantizer.zero_rows[padding])
 
 
 def _share_quantizer(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:
