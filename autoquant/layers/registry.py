@@ -19,6 +19,8 @@ class LayerKind(Protocol):
     grown and packed as their axes say. ``attributes`` is called when a module has got parameters of
     other sizes. One instance serves all modules of its class.
 
+    A kind may also have a method ``suits(module) -> bool``: a module that it refuses has no kind.
+
     Attributes:
         name: of the kind, shown to users.
         axis: optional: the axis of input and output along which features and units lie, counted
@@ -36,8 +38,8 @@ class LayerKind(Protocol):
         """
         ...
 
-    def attributes(self, spec: LayerSpec) -> dict[str, int]:
-        """The module's attributes that hold sizes, and their values.
+    def attributes(self, spec: LayerSpec) -> dict[str, Any]:
+        """The module's attributes that follow from sizes, and their values.
 
         Args:
             spec: the layer with the sizes that the module is to have.
@@ -80,4 +82,6 @@ def kind_of(module: nn.Module) -> LayerKind | None:
     """
     module_type = parametrize.type_before_parametrizations(module)
     full_name = f"{module_type.__module__}.{module_type.__qualname__}"
-    return _KINDS.get(module_type) or _KINDS.get(full_name)
+    kind = _KINDS.get(module_type) or _KINDS.get(full_name)
+    suits = getattr(kind, "suits", None)
+    return kind if suits is None or suits(module) else None

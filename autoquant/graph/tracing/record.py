@@ -92,11 +92,13 @@ class Record:
         calls: in order.
         inputs: tensors that the model was given.
         called: names of the known layers that were called.
+        tensors: those outside the layers that the model has itself, and their names.
     """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
+    tensors: dict[Ref, str] = field(default_factory=dict)
 
     def live(self) -> list[Call]:
         """The calls that the output, or a branch, depends on."""
@@ -109,6 +111,17 @@ class Record:
                 live.append(call)
         return live[::-1]
 
+    def sources(self) -> dict[Ref, frozenset[str]]:
+        """Names of the model's own tensors, for all that is computed from nothing but these."""
+        sources = {ref: frozenset([name]) for ref, name in self.tensors.items()}
+        for call in self.calls:
+            operands = [ref for ref in call.operands if ref.dtype.is_floating_point]
+            if operands and all(ref in sources for ref in operands):
+                names = frozenset().union(*(sources[ref] for ref in operands))
+                for ref in call.results:
+                    sources.setdefault(ref, names)
+        return sources
+
 
 def refs_in(tree: Any) -> list[Ref]:
     """The Refs of a tree of arguments, in pytree's order.
@@ -120,15 +133,24 @@ def refs_in(tree: Any) -> list[Ref]:
 
 
 @torch.no_grad()
-def record(model: nn.Module, inputs: tuple[Any, ...], leaves: Mapping[str, nn.Module]) -> Record:
+def record(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    leaves: Mapping[str, nn.Module],
+    tensors: Mapping[str, Tensor],
+) -> Record:
     """Run a model in eval mode and record what it does.
 
     Args:
         model: a prepared model.
         inputs: positional arguments of one forward pass, on the model's device.
         leaves: known layers by name; each call of one is one entry, its inside is not recorded.
+        tensors: of the model outside its layers, by name.
     """
     recorder = _Recorder()
+    recorder.record.tensors.update(
+        (recorder.refs(tensor), name) for name, tensor in tensors.items() if tensor.ndim
+    )
     training = model.training
     model.eval()
     try:

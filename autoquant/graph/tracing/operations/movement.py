@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from autoquant.graph.tracing.new_units import CONSTANT, together
 from autoquant.graph.tracing.operations.registry import argument, operation
-from autoquant.graph.tracing.propagation_state import PropagationState
+from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Ref
 from autoquant.graph.tracing.shapes import Shape, joined, reshaped
 from autoquant.graph.tracing.units import Ids, varies
@@ -32,7 +33,7 @@ def filled_like(state: PropagationState, call: Call) -> Value:
 
     See ``PropagateUnits.__call__``.
     """
-    return Value(state.read(call.args[0]).ids, uniform=True)
+    return Value(state.read(call.args[0]).ids, uniform=True, new_units=CONSTANT)
 
 
 @operation("zeros", "ones", "full", "empty", "scalar_tensor", "new_zeros", "new_ones", "new_full")
@@ -241,11 +242,13 @@ def concatenate(state: PropagationState, call: Call) -> Value:
         return Value(uniform=all(value.uniform for value in values))
     if not any(varies(ids, axis) for ids in present):  # the same units in each value
         ids = state.combine(call, [p.value for p in parts], all_ids, [p.ref for p in parts])
-        return Value(ids, data=True)
+        new_units = together([p.value.combined_new_units() for p in parts], shown(call))
+        return Value(ids, data=True, new_units=new_units)
     joined_ids = joined(all_ids, [part.shape for part in parts], axis)
     state.freeze_if_along_others(joined_ids, all_ids, axis, call)
     dropout = min(part.value.dropout for part in parts if part.ids is not None)
-    return Value(joined_ids, data=True, dropout=dropout)
+    new_units = together([part.value.new_units for part in parts], shown(call))
+    return Value(joined_ids, data=True, dropout=dropout, new_units=new_units)
 
 
 def _part(ref: Ref, value: Value, new_axis: int | None) -> _Part:
