@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
@@ -64,11 +65,11 @@ class LayerUnits:
             call: its ``target`` is the name of the layer or stack.
         """
         module = self._model.get_submodule(call.target)
-        if isinstance(module, Recurrent):
-            return self._stack(call, module)
-        if isinstance(module, RecurrentCell):
-            return self._cell(call)
-        return self._layer(call, module)
+        if not isinstance(module, Recurrent | RecurrentCell):
+            return self._layer(call, module)
+        values = self._stack(call, module) if isinstance(module, Recurrent) else self._cell(call)
+        new_units = equal(f"the recurrent layer {call.target}")
+        return [replace(value, new_units=new_units) for value in values]
 
     def names_of(self, target: str) -> list[str]:
         """The layers that a call of a known module calls.

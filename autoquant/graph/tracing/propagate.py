@@ -47,7 +47,7 @@ class WidthPropagation:
         self._names = {layer.name for layer in layers}
         self._record = record
         for ref, name in record.tensors.items():
-            if name in tables:
+            if name in tables and ref.shape[-1] > 1:
                 self.layers.add_table(name, ref, tables[name])
 
     def run(self) -> None:
