@@ -158,7 +158,9 @@ class LayerUnits:
         if len(roles) == 1 or known[int(first[0])] == "zeros":
             return True
         readers = [layer.name for layer, axis in axes if axis.role == "in"]
-        return all(part.mean == "zeros" for name in readers for part in self._contents[name])
+        return all(
+            part.mean.content == "zeros" for name in readers for part in self._contents[name]
+        )
 
     def _along(self, layer: LayerSpec, axis: Axis) -> Ids:
         """Units along an axis of a layer's parameter, [entries]; none for a fixed one."""

@@ -10,9 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Content = Literal["mean", "zeros", "equal"]
+
+
+class Held(NamedTuple):
+    """What new units hold under one kind of rows.
+
+    Attributes:
+        content: the "mean" of the old units, "zeros", or numbers that are "equal" to one another.
+        cause: what made it something else than the rows say, for reasons.
+    """
+
+    content: Content
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -20,22 +32,19 @@ class NewUnitContents:
     """What the new units of one value hold.
 
     Attributes:
-        mean: where new rows are the mean of the old ones: the "mean" of the old units, "zeros", or
-            numbers that are "equal" to one another.
-        zeros: where new rows are zeros: "zeros" or "equal".
-        cause: what made them hold something else than the rows say, for reasons.
+        mean: where new rows are the mean of the old ones.
+        zeros: where new rows are zeros.
     """
 
-    mean: Content
-    zeros: Content
-    cause: str = ""
+    mean: Held
+    zeros: Held
 
 
-WRITTEN = NewUnitContents("mean", "zeros")
+WRITTEN = NewUnitContents(Held("mean"), Held("zeros"))
 """Right behind a layer that is linear in its rows."""
-CONSTANT = NewUnitContents("mean", "equal")
+CONSTANT = NewUnitContents(Held("mean"), Held("equal", "a constant was added"))
 """One number for all units."""
-UNKNOWN = NewUnitContents("equal", "equal")
+UNKNOWN = NewUnitContents(Held("equal"), Held("equal"))
 """Numbers of which it is only known that they are equal."""
 
 
@@ -43,9 +52,9 @@ def equal(cause: str) -> NewUnitContents:
     """As ``UNKNOWN``, and why.
 
     Args:
-        cause: see ``NewUnitContents``.
+        cause: see ``Held``.
     """
-    return NewUnitContents("equal", "equal", cause)
+    return NewUnitContents(Held("equal", cause), Held("equal", cause))
 
 
 def normalised(name: str) -> NewUnitContents:
@@ -54,22 +63,29 @@ def normalised(name: str) -> NewUnitContents:
     Args:
         name: of the norm.
     """
-    return NewUnitContents("zeros", "zeros", f"the norm {name} (post-norm)")
+    zeros = Held("zeros", f"the norm {name} (post-norm)")
+    return NewUnitContents(zeros, zeros)
 
 
 def together(parts: Sequence[NewUnitContents], cause: str) -> NewUnitContents:
     """Contents of a sum of values, or of values that stand beside one another.
 
     Args:
-        parts: of each value; at least one.
+        parts: of each value.
         cause: the operation.
     """
-    causes = [part.cause for part in parts if part.cause]
-    mean, zeros = (
-        contents.pop() if len(contents) == 1 else "equal"
-        for contents in ({part.mean for part in parts}, {part.zeros for part in parts})
+    return NewUnitContents(
+        _together([part.mean for part in parts], cause),
+        _together([part.zeros for part in parts], cause),
     )
-    return NewUnitContents(mean, zeros, (causes or [cause])[0])
+
+
+def _together(parts: Sequence[Held], cause: str) -> Held:
+    contents = {part.content for part in parts}
+    causes = [part.cause for part in parts if part.cause]
+    if len(contents) == 1:
+        return Held(contents.pop(), causes[0] if causes else "")
+    return Held("equal", causes[0] if causes else cause)
 
 
 def through_zero(part: NewUnitContents, cause: str) -> NewUnitContents:
@@ -79,8 +95,11 @@ def through_zero(part: NewUnitContents, cause: str) -> NewUnitContents:
         part: before it.
         cause: the function.
     """
-    mean: Content = "zeros" if part.mean == "zeros" else "equal"
-    return NewUnitContents(mean, part.zeros, part.cause or cause)
+    return NewUnitContents(_through_zero(part.mean, cause), _through_zero(part.zeros, cause))
+
+
+def _through_zero(part: Held, cause: str) -> Held:
+    return part if part.content != "mean" else Held("equal", cause)
 
 
 def product(parts: Sequence[NewUnitContents], cause: str) -> NewUnitContents:
@@ -93,6 +112,12 @@ def product(parts: Sequence[NewUnitContents], cause: str) -> NewUnitContents:
         parts: of each factor.
         cause: the operation.
     """
-    mean: Content = "zeros" if [part.mean for part in parts].count("zeros") == 1 else "equal"
-    zeros: Content = "zeros" if [part.zeros for part in parts].count("zeros") == 1 else "equal"
-    return NewUnitContents(mean, zeros, next((p.cause for p in parts if p.cause), cause))
+    return NewUnitContents(
+        _product([part.mean for part in parts], cause),
+        _product([part.zeros for part in parts], cause),
+    )
+
+
+def _product(parts: Sequence[Held], cause: str) -> Held:
+    one = [part.content for part in parts].count("zeros") == 1
+    return Held("zeros" if one else "equal", cause)

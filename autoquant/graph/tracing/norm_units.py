@@ -38,10 +38,9 @@ class NormUnits:
             value: that it reads.
             columns: the units, [features].
         """
-        contents = value.new_units
-        held = contents.mean if norm.new_units == "mean" else contents.zeros
-        if held != norm.new_units:
-            self.units.freeze(columns, f"is normalised by {norm.name} after {contents.cause}")
+        held = value.new_units.mean if norm.new_units == "mean" else value.new_units.zeros
+        if held.content != norm.new_units:
+            self.units.freeze(columns, f"is normalised by {norm.name} after {held.cause}")
         self.reads[norm.name] = norm.new_units, columns
 
     def freeze_unfit(self, recurrent_rows: Iterable[Ids]) -> None:

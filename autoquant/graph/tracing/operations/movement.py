@@ -190,6 +190,21 @@ def index(state: PropagationState, call: Call) -> Value:
     return value.with_ids(value.ids.reshape((*before, *(1,) * picked, *after)))
 
 
+@operation("embedding")
+def embedding(state: PropagationState, call: Call) -> Value:
+    """Rows of a table [words, units] that is no known layer.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    if value.ids is None:
+        return value.with_ids(None)
+    if varies(value.ids, 0):
+        return state.stop(call)
+    ndim = len(call.result.shape)
+    return value.with_ids(value.ids.reshape((1,) * (ndim - 1) + (-1,)))
+
+
 def _indexed_axes(indices: Sequence[Ref | None]) -> list[int]:
     """The axes that tensors of indices pick from; None passes over one, a mask covers several."""
     axes: list[int] = []
