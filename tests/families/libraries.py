@@ -68,6 +68,13 @@ def gpt2() -> nn.Module:
     return t.GPT2LMHeadModel(t.GPT2Config(**sizes, **tokens, use_cache=False))
 
 
+def llama() -> nn.Module:
+    t = _transformers()
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0, "tie_word_embeddings": True}
+    config = t.LlamaConfig(**tokens, num_key_value_heads=2, use_cache=False, **SMALL)
+    return t.LlamaForCausalLM(config)
+
+
 def hugging_face_vit() -> nn.Module:
     t = _transformers()
     return t.ViTForImageClassification(t.ViTConfig(image_size=16, patch_size=4, **SMALL))

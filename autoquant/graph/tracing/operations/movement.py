@@ -262,7 +262,7 @@ def concatenate(state: PropagationState, call: Call) -> Value:
     joined_ids = joined(all_ids, [part.shape for part in parts], axis)
     state.freeze_if_along_others(joined_ids, all_ids, axis, call)
     dropout = min(part.value.dropout for part in parts if part.ids is not None)
-    new_units = together([part.value.new_units for part in parts], shown(call))
+    new_units = together([p.value.new_units for p in parts if p.ids is not None], shown(call))
     return Value(joined_ids, data=True, dropout=dropout, new_units=new_units)
 
 
