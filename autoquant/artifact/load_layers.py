@@ -150,7 +150,7 @@ def _replace(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
         for attribute, child in [*parent._modules.items()]:
             if child is replaced:
                 setattr(parent, attribute, packed)
-                if type(parent) is Recurrent:
+                if isinstance(parent, Recurrent):
                     PackedRecurrent.adopt(parent)
     return model
 

@@ -43,6 +43,7 @@ DTYPES = {
     "float32": ("F32", 4),
     "float64": ("F64", 8),
     "int64": ("I64", 8),
+    "complex64": ("C64", 8),
 }
 _RANKS = {name: rank for rank, (name, _) in enumerate(DTYPES.values())}
 _BYTES = dict(DTYPES.values())

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
@@ -19,6 +18,7 @@ from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
@@ -29,7 +29,7 @@ from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.scoring import score
 
 
@@ -114,6 +114,8 @@ def apply(
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
         return done
+    if chosen.init_from == "scratch":
+        check_new_weights(task)
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = load_or_train_baseline(
@@ -288,7 +290,6 @@ def _with_baseline(
     )
 
 
-@torch.no_grad()
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load a packed file; a RunError where it does not compute what was trained, bit for bit.
 
@@ -299,13 +300,7 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
-    first, second = model.eval()(*inputs), loaded(*inputs)
-    while not isinstance(first, Tensor):
-        first, second = first[0], second[0]
-    double = first.dtype == torch.float64  # the file keeps its scales in float32
-    equal = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
-    if not equal:
+    if not ExampleRun.of(model, task.example().inputs).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 

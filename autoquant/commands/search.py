@@ -128,7 +128,7 @@ def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limi
         raise UserError(
             f"budget must be at least {smallest} {unit} ({smallest / info.float_bytes:.4f}x), the "
             f"smallest {limit.cost.name} that any plan of the space reaches, got "
-            f"{settings.budget} = {limit.value} {unit}"
+            f"{settings.budget} = {limit.value} {unit}; {info.profile.coverage}"
         )
     return limit
 

@@ -33,6 +33,7 @@ from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.float_model import check_new_weights
 from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -107,6 +108,8 @@ def sweep(
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
+    if grid.init_from == "scratch":
+        check_new_weights(task)
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)

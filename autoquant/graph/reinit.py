@@ -21,8 +21,8 @@ def reinitialize(
     Duplicated units begin equal, and training hardly separates them. Here each value of a grown
     weight is drawn from the values that the model class gave to the small one, so that it has their
     distribution; as for weights drawn by fan-in, the variance falls with the number of columns.
-    Tables that are trained are drawn likewise. Biases keep what growing gave them, and so do gains,
-    except that those of a LayerNorm or RMSNorm are as large as before.
+    Tables that are trained are drawn likewise. Biases keep what growing gave them, and so do frozen
+    weights, and gains, except that those of a LayerNorm or RMSNorm are as large as before.
 
     Args:
         wide: the model after ``widen``, whose weights are drawn.
@@ -38,6 +38,8 @@ def reinitialize(
             if old.shape == new.shape or len(new.shape) < 2 or new.shared:
                 continue
             weight: Tensor = getattr(module, new.name)
+            if not weight.requires_grad:
+                continue
             values: Tensor = getattr(source, old.name)
             weight.copy_(_drawn(values, new.shape, generator) * math.sqrt(_fan_in_ratio(old, new)))
     for table in after.unquantized:

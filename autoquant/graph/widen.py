@@ -15,13 +15,13 @@ Two methods, both tested by running the old and the new model on the same input:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from autoquant.copies import copy_model
 from autoquant.graph.network import Network
 from autoquant.graph.parameter_growth import grow_norm_parameter, grow_parameter, grow_table
 from autoquant.graph.unit_sources import (
@@ -71,11 +71,11 @@ def widen(
     """
     grown = network.resized(request.plan)
     if all(request.plan[name].width == 1.0 for name in network.names):
-        return copy.deepcopy(model), grown
+        return copy_model(model), grown
     wider = grow(model, network, grown, request)
     old = {id(tensor) for tensor in _tensors(model)}
     new = {id(tensor): tensor for tensor in _tensors(wider) if id(tensor) not in old}
-    return copy.deepcopy(wider, new), grown  # new tensors need not be copied
+    return copy_model(wider, new), grown  # new tensors need not be copied
 
 
 def grow(model: nn.Module, network: Network, grown: Network, request: WideningRequest) -> nn.Module:
@@ -162,7 +162,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     Args:
         model: any.
     """
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
+    return copy_model(model, {id(tensor): tensor for tensor in _tensors(model)})
 
 
 def _tensors(model: nn.Module) -> tuple[Tensor, ...]:
@@ -176,7 +176,7 @@ def resize(model: nn.Module, grown: Network) -> nn.Module:
         model: as ``prepare`` returns it.
         grown: the network at the new widths.
     """
-    model = copy.deepcopy(model)
+    model = copy_model(model)
     for layer in grown.layers_and_norms:
         module = model.get_submodule(layer.name)
         before = {p.name: getattr(module, p.name) for p in layer.parameters}

@@ -1,4 +1,4 @@
-"""Norms: their units are those of their input.
+"""Norms and PReLU: their units are those of their input.
 
 Batch, instance and group norms work on each channel, or each group of channels. LayerNorm and
 RMSNorm work over all units: they compute the same with more of them only if the new ones hold the
@@ -91,6 +91,37 @@ class Norm:
         return {self._size: spec.units} | groups
 
 
+@layer_kind(nn.PReLU)
+class PRelu:
+    """torch.nn.PReLU with a slope for each channel; with a single one it works entry by entry."""
+
+    name = "prelu"
+    axis = 1
+
+    def covers(self, module: nn.PReLU) -> bool:
+        """See ``LayerKind.covers``."""
+        return module.num_parameters > 1
+
+    def describe(self, name: str, module: nn.PReLU) -> LayerSpec:
+        """See ``LayerKind.describe``."""
+        units = module.num_parameters
+        slopes = ParameterSpec("weight", (Axis("out", units),), "norm")
+        return LayerSpec(
+            name,
+            self.name,
+            (slopes,),
+            units,
+            units,
+            multiplies=False,
+            follows=True,
+            blocks=units,
+        )
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
+        return {"num_parameters": spec.units}
+
+
 @layer_kind(nn.LayerNorm, "layernorm", "mean")
 @layer_kind("timm.layers.norm.LayerNorm", "layernorm", "mean")
 @layer_kind("timm.layers.norm.LayerNorm2d", "layernorm", "mean", 1)
@@ -116,8 +147,8 @@ class NormOverUnits:
         self.axis = axis
         self._new_units = new_units
 
-    def suits(self, module: Any) -> bool:
-        """Whether a module has a gain, and one axis."""
+    def covers(self, module: Any) -> bool:
+        """See ``LayerKind.covers``: those with a gain, and one axis."""
         return module.weight is not None and module.weight.ndim == 1
 
     def describe(self, name: str, module: Any) -> LayerSpec:

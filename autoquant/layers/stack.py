@@ -6,6 +6,7 @@ differ.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +17,18 @@ from torch.nn.utils.rnn import PackedSequence
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.layers.packed_sequence import batch_sizes
-from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights
+from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights, torch_weight
 from autoquant.layers.states import StateLayout
 
 _KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
+_TORCH_WEIGHT = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)((?:_reverse)?)")
 
 
 class Recurrent(nn.Module):
     """A stack of recurrent layers with the interface of nn.LSTM, nn.GRU and nn.RNN.
 
-    States are laid out as in torch; see StateLayout for layers of different widths.
+    States are laid out as in torch; see StateLayout for layers of different widths. For user code
+    that reads them, weights also have the names that torch gives them (``weight_ih_l0``).
 
     Args:
         layers: first to last, of one kind of cell.
@@ -34,7 +37,7 @@ class Recurrent(nn.Module):
     """
 
     def __init__(self, layers: list[RecurrentLayer], *, dropout: float, batch_first: bool) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         for i, layer in enumerate(layers):
             self.add_module(f"l{i}", layer)
         self.num_layers = len(layers)
@@ -44,10 +47,47 @@ class Recurrent(nn.Module):
         self.bidirectional = layers[0].bidirectional
         self.dropout = dropout
         self.batch_first = batch_first
+        self.bias = layers[0].has_bias
+        self.mode = next((m for m, kind in _KINDS.items() if kind == layers[0].cell.kind), "")
         self._lstm = layers[0].cell.kind == "lstm"
 
-    @classmethod
-    def from_torch(cls, module: nn.RNNBase) -> Recurrent:
+    # nn.LSTM, nn.GRU and nn.RNN change these for flat weights, which their subclasses here lack
+    __setattr__ = nn.Module.__setattr__
+    __setstate__ = nn.Module.__setstate__
+    _apply = nn.Module._apply
+    _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel
+    extra_repr = nn.Module.extra_repr
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def __getattr__(self, name: str) -> Any:
+        """A weight by the name that torch gives it, as it is now; see ``torch_weight``.
+
+        Args:
+            name: of any attribute that is not found otherwise.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            match = _TORCH_WEIGHT.fullmatch(name)
+            if match is None or int(match[2]) >= len(self._modules):
+                raise
+            return torch_weight(self.layers[int(match[2])], match[1], match[3])
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The weights of each layer and direction, as torch lists them."""
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        names += ["weight_hr"] if self.proj_size else []
+        return [
+            [torch_weight(layer, name, suffix) for name in names]
+            for layer in self.layers
+            for suffix in SUFFIXES[: layer.directions]
+        ]
+
+    @staticmethod
+    def from_torch(module: nn.RNNBase) -> Recurrent:
         """The same function as a torch module, with a copy of its weights.
 
         Args:
@@ -69,7 +109,8 @@ class Recurrent(nn.Module):
             for suffix in SUFFIXES[: layer.directions]:
                 copy_weights(module, layer, suffix, f"_l{i}{suffix}")
             layers.append(layer)
-        stack = cls(layers, dropout=module.dropout, batch_first=module.batch_first)
+        types = (c for torch_class, c in STACKS.items() if isinstance(module, torch_class))
+        stack = next(types)(layers, dropout=module.dropout, batch_first=module.batch_first)
         return stack.train(module.training)
 
     @property
@@ -168,6 +209,26 @@ class Recurrent(nn.Module):
 
     def _state(self, parts: State) -> Any:
         return parts if self._lstm else parts[0]
+
+
+class RecurrentLSTM(Recurrent, nn.LSTM):  # type: ignore[misc]
+    """A Recurrent that user code knows as nn.LSTM."""
+
+
+class RecurrentGRU(Recurrent, nn.GRU):  # type: ignore[misc]
+    """A Recurrent that user code knows as nn.GRU."""
+
+
+class RecurrentRNN(Recurrent, nn.RNN):  # type: ignore[misc]
+    """A Recurrent that user code knows as nn.RNN."""
+
+
+STACKS: dict[type[nn.RNNBase], type[Recurrent]] = {
+    nn.LSTM: RecurrentLSTM,
+    nn.GRU: RecurrentGRU,
+    nn.RNN: RecurrentRNN,
+}
+"""What takes the place of each class of torch, and is an instance of it."""
 
 
 def _check(inputs: Tensor, features: int, *leads: str) -> None:

@@ -85,7 +85,7 @@ class _FakeQuantize(torch.autograd.Function):
             grad_values, total = _gradients(grad, values, result, scale, ctx.masked, learned)
         if total is None:
             return grad_values, None, None, None, None
-        count = values.numel() / scale.numel()
+        count = max(1.0, values.numel() / scale.numel())  # there may be none
         grad_scale = total / (scale * math.sqrt(count * ctx.grid.max_level))
         return grad_values, grad_scale, None, None, None
 

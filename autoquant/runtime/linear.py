@@ -13,7 +13,7 @@ from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedLinear(CachingModule):
+class PackedLinear(CachingModule, nn.Linear):
     """nn.Linear with a packed weight.
 
     The product runs on integers where the input is quantized to at most 8 bits and is float32 on
@@ -27,12 +27,12 @@ class PackedLinear(CachingModule):
 
     _cached: LinearCall | None
 
-    bias: Tensor | None
+    bias: Tensor | None  # type: ignore[assignment]
 
     def __init__(
         self, packed: PackedWeight, bias: Tensor | None, quantizer: ActivationQuantizer | None
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.out_features = packed.rows
         self.in_features = packed.columns
         self.packed = packed
@@ -40,7 +40,7 @@ class PackedLinear(CachingModule):
         self.input_quantizer = quantizer
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.layers.stack import Recurrent
+from autoquant.layers.stack import Recurrent, RecurrentGRU, RecurrentLSTM, RecurrentRNN
 from autoquant.runtime.caching import CachingModule
 from autoquant.runtime.linear_call import kernels_suit
 from autoquant.runtime.recurrent import PackedRecurrentLayer
@@ -24,14 +24,14 @@ class PackedRecurrent(CachingModule, Recurrent):
 
     _cached: tuple[list[StackCall], StackCall] | None
 
-    @classmethod
-    def adopt(cls, stack: Recurrent) -> None:
-        """Make a Recurrent one of these, in place.
+    @staticmethod
+    def adopt(stack: Recurrent) -> None:
+        """Make a Recurrent one of these, in place, unless it is one.
 
         Args:
             stack: whose layers are packed, or will be.
         """
-        stack.__class__ = cls
+        stack.__class__ = PACKED_STACKS.get(type(stack), type(stack))
 
     def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
         """See ``Recurrent.forward``."""
@@ -93,6 +93,27 @@ class PackedRecurrent(CachingModule, Recurrent):
             stack_call = StackCall(directions, len(directions) // len(calls))
             self._cached = cached = calls, stack_call
         return cached[1]
+
+
+class PackedLSTM(PackedRecurrent, nn.LSTM):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.LSTM."""
+
+
+class PackedGRU(PackedRecurrent, nn.GRU):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.GRU."""
+
+
+class PackedRNN(PackedRecurrent, nn.RNN):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.RNN."""
+
+
+PACKED_STACKS: dict[type[Recurrent], type[PackedRecurrent]] = {
+    Recurrent: PackedRecurrent,
+    RecurrentLSTM: PackedLSTM,
+    RecurrentGRU: PackedGRU,
+    RecurrentRNN: PackedRNN,
+}
+"""The packed class of each class of stack."""
 
 
 def _call_of(layer: RecurrentLayer) -> StackCall | None:

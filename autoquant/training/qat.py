@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -26,9 +27,13 @@ from autoquant.training.activations import (
     attach_activation_quantizers,
     build_activation_quantizers,
 )
+from autoquant.training.eval_losses import eval_losses
+from autoquant.training.fixed_loss import fixed_loss
 
 CALIBRATION_BATCHES = 8
 """Training batches from which the scales of activations are calibrated."""
+MAX_CALIBRATION_BATCHES = 64
+"""The same where a layer got no rows in the first ones."""
 
 
 def build_candidate(
@@ -64,7 +69,7 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs)
+        check_same_function(model, candidate, task.example().inputs, fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
@@ -101,6 +106,8 @@ def _quantize_parameters(
 ) -> None:
     """Put quantizers on the weights and biases of a layer.
 
+    The scale of a frozen parameter is chosen from its values, and not trained.
+
     Args:
         model: holds the layer.
         layer: at the plan's width.
@@ -119,6 +126,8 @@ def _quantize_parameters(
         parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
         if bits < 32 or parameter_scheme.reparametrization != "none":
             quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
+            if not weight.requires_grad:  # frozen: its quantized values stay as they are too
+                quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
 
@@ -176,22 +185,22 @@ def calibrate(model: nn.Module, task: Task, seed: int) -> None:
 
     Args:
         model: a fake-quantized model; its quantizers observe CALIBRATION_BATCHES batches in eval
-            mode.
+            mode (see ``eval_losses``), or more where a layer was called without rows in all of them
+            (an expert that no sample was sent to).
         task: gives the batches.
         seed: of the batches.
     """
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     if not quantizers:
         return
-    training = model.training
-    model.eval()
-    carry = None
-    with parametrize.cached():
-        for batch in islice(task.batches(seed), CALIBRATION_BATCHES):
-            _, carry = task.loss(model, batch, carry)
+    batches = islice(task.batches(seed), MAX_CALIBRATION_BATCHES)
+    with parametrize.cached(), closing(eval_losses(model, task.loss, batches)) as losses:
+        for count, _ in enumerate(losses, start=1):
+            enough = count >= CALIBRATION_BATCHES
+            if enough and not any(quantizer.waiting for quantizer in quantizers):
+                break
     for quantizer in quantizers:
         quantizer.finish()
-    model.train(training)
 
 
 def recalibrate(model: nn.Module, task: Task, seed: int) -> None:

@@ -16,8 +16,11 @@ from autoquant.graph.tracing.new_units import UNKNOWN, equal, together
 from autoquant.graph.tracing.operations import operation_of
 from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Record, Ref
+from autoquant.graph.tracing.units import Ids
 from autoquant.graph.tracing.values import Value
 from autoquant.layers import LayerSpec
+
+WRITTEN = "is written by {} into a part of a tensor whose other units are not known"
 
 
 class WidthPropagation:
@@ -86,7 +89,7 @@ class WidthPropagation:
         for ref, value in zip(call.results, values, strict=False):
             self.state.values[ref] = self._checked(call, ref, value)
         for ref in call.writes:  # with what it is a view of
-            self._write(ref, values[0] if values else Value())
+            self._write(call, ref, values[0] if values else Value())
 
     def _values_after(self, call: Call) -> Value | list[Value]:
         propagate_units = operation_of(call)
@@ -108,32 +111,34 @@ class WidthPropagation:
         ids = value.ids
         if ids is None:
             return value
-        pairs = zip(ids.shape, ref.shape, strict=False)
-        if ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs):
+        if _fits(ids, ref):
             return value
         self.state.units.freeze(ids, f"is read by {shown(call)}, which is not followed")
         return Value(data=True)
 
-    def _write(self, ref: Ref, value: Value) -> None:
-        """Let a tensor that was written into hold the units of what was written."""
-        ids = value.ids
-        if ids is not None and len(ref.shape) != ids.ndim:  # along the last axis, then
-            units = ids.reshape(-1)
-            if ref.shape[-1:] != (len(units),) or any(size > 1 for size in ids.shape[:-1]):
-                reason = "is written into a tensor in a way that is not followed"
-                self.state.units.freeze(ids, reason)
-                return
-            ids = units.reshape((1,) * (len(ref.shape) - 1) + (-1,))
+    def _write(self, call: Call, ref: Ref, value: Value) -> None:
+        """Let a tensor that was written into hold the units of what was written.
+
+        Args:
+            call: the operation.
+            ref: the tensor's, or that of the one that it is a view of.
+            value: what was written.
+        """
         written = self.state.peek(ref)
-        before = written.ids
-        if before is not None and ids is not None and before.shape == ids.shape:
-            self.state.units.bind(before, ids)
+        ids, before = value.ids, written.ids
         new_units = value.new_units
         if before is not None or not written.uniform:
-            new_units = together([written.new_units, new_units], "")
-        self.state.values[ref] = Value(
-            before if ids is None else ids, data=True, new_units=new_units
-        )
+            new_units = together([written.new_units, new_units], shown(call))
+        if before is not None:  # what was written into is a view: it has units of these
+            if ids is not None and before.shape == ids.shape:
+                self.state.units.bind(before, ids)
+            ids = before
+        elif ids is not None:
+            ids = ids.reshape((1,) * (len(ref.shape) - ids.ndim) + ids.shape)
+            if not _fits(ids, ref):
+                self.state.units.freeze(ids, WRITTEN.format(shown(call)))
+                ids = None
+        self.state.values[ref] = Value(ids, data=True, new_units=new_units)
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -156,6 +161,12 @@ class WidthPropagation:
 def _with_cause(value: Value, call: Call) -> Value:
     """A value of which it is not known why its new units hold no mean: the call is why."""
     return replace(value, new_units=equal(shown(call))) if value.new_units == UNKNOWN else value
+
+
+def _fits(ids: Ids, ref: Ref) -> bool:
+    """Whether units broadcast against a tensor."""
+    pairs = zip(ids.shape, ref.shape, strict=False)
+    return ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs)
 
 
 def propagate_widths(

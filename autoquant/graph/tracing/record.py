@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import CodeType
+from functools import cache
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import torch
@@ -137,7 +138,7 @@ def record(
     model: nn.Module,
     inputs: tuple[Any, ...],
     leaves: Mapping[str, nn.Module],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Record:
     """Run a model in eval mode and record what it does.
 
@@ -174,13 +175,18 @@ def tensors_in(value: Any) -> list[Tensor]:
         value: a tree of tensors. Of an object that pytree does not know, such as a user's own
             output class, the attributes are searched.
     """
-    tensors = []
+    return list(_tensors(value, set()))
+
+
+def _tensors(value: Any, searched: set[int]) -> Iterator[Tensor]:
+    """All tensors; attributes may form a circle, so that no object is searched twice."""
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
-            tensors.append(leaf)
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, type | nn.Module):
-            tensors += tensors_in(dict(vars(leaf)))
-    return tensors
+            yield leaf
+        elif hasattr(leaf, "__dict__") and id(leaf) not in searched:
+            searched.add(id(leaf))
+            if not isinstance(leaf, type | nn.Module):
+                yield from _tensors(dict(vars(leaf)), searched)
 
 
 _RECORD: CodeType = record.__wrapped__.__code__  # type: ignore[attr-defined]
@@ -230,7 +236,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not writes and base is not None and ref is not base:
                 ref.base = base
         name = f"{func.namespace}.{func._schema.name.split('::')[1]}"
-        pointwise = torch.Tag.pointwise in func.tags
+        pointwise = _is_pointwise(func)
         self.note(name, args, kwargs, result, writes=writes, pointwise=pointwise)
 
     def _written_and_viewed(
@@ -331,6 +337,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@cache
+def _is_pointwise(func: Any) -> bool:
+    """Whether ATen tags an operation as pointwise, or the one that it does in place."""
+    name: str = func._schema.name
+    plain = getattr(getattr(torch.ops, func.namespace), name.split("::")[1].rstrip("_"), None)
+    counterparts = (
+        [getattr(plain, o) for o in plain.overloads()] if name[-1] == "_" and plain else []
+    )
+    return any(torch.Tag.pointwise in overload.tags for overload in (func, *counterparts))
 
 
 def _is_packed(value: Any) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from autoquant.graph.tracing.new_units import CONSTANT, together
+from autoquant.graph.tracing.new_units import CONSTANT, UNKNOWN, together
 from autoquant.graph.tracing.operations.registry import argument, operation
 from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Ref
@@ -190,21 +191,6 @@ def index(state: PropagationState, call: Call) -> Value:
     return value.with_ids(value.ids.reshape((*before, *(1,) * picked, *after)))
 
 
-@operation("embedding")
-def embedding(state: PropagationState, call: Call) -> Value:
-    """Rows of a table [words, units] that is no known layer.
-
-    See ``PropagateUnits.__call__``.
-    """
-    value = state.read(call.args[0])
-    if value.ids is None:
-        return value.with_ids(None)
-    if varies(value.ids, 0):
-        return state.stop(call)
-    ndim = len(call.result.shape)
-    return value.with_ids(value.ids.reshape((1,) * (ndim - 1) + (-1,)))
-
-
 def _indexed_axes(indices: Sequence[Ref | None]) -> list[int]:
     """The axes that tensors of indices pick from; None passes over one, a mask covers several."""
     axes: list[int] = []
@@ -215,6 +201,72 @@ def _indexed_axes(indices: Sequence[Ref | None]) -> list[int]:
             axes += range(axis, axis + covered)
         axis += covered
     return axes
+
+
+@operation("embedding")
+def embedding(state: PropagationState, call: Call) -> Value:
+    """Rows of a table [rows, C] that is no layer's, picked by indices [...].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, indices = state.read(call.args[0]), call.args[1]
+    if value.ids is None:
+        return value.with_ids(None)
+    if varies(value.ids, 0):
+        return state.stop(call)
+    return value.with_ids(value.ids.reshape(*(1,) * len(indices.shape), -1))
+
+
+@operation("_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(state: PropagationState, call: Call) -> list[Value]:
+    """Sums of rows of a table [rows, C], a sum for each bag: [bags, C].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    ids = value.ids
+    if ids is not None and varies(ids, 0):
+        state.stop(call)
+        ids = None
+    is_max = argument(call, 4, "mode", 0) == 2
+    bags = replace(value.with_ids(ids), new_units=UNKNOWN) if is_max else value.with_ids(ids)
+    return [bags, *[Value() for _ in call.results[1:]]]
+
+
+@operation("segment_reduce")
+def segment_reduce(state: PropagationState, call: Call) -> Value:
+    """Entries along an axis, reduced segment by segment.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, axis = state.read(call.args[0]), argument(call, 5, "axis", 0)
+    if value.ids is not None and varies(value.ids, axis):
+        return state.stop(call)
+    is_linear = argument(call, 1, "reduce") in ("sum", "mean")
+    return value if is_linear else replace(value, new_units=UNKNOWN)
+
+
+@operation("view_as_real")
+def view_as_real(state: PropagationState, call: Call) -> Value:
+    """A complex value as one with an axis of two parts.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    return value.with_ids(None if value.ids is None else value.ids[..., None])
+
+
+@operation("view_as_complex")
+def view_as_complex(state: PropagationState, call: Call) -> Value:
+    """Two parts along the last axis as one complex entry: parts are bound.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    if value.ids is None:
+        return value.with_ids(None)
+    state.units.bind_lines(value.ids)
+    return value.with_ids(value.ids[..., 0])
 
 
 # --- values one after the other ------------------------------------------------------------------
