@@ -100,15 +100,24 @@ def widths_of(propagation: WidthPropagation, layers: Sequence[LayerSpec]) -> Wid
         if piece.part is not None and piece.mixed:
             frozen.setdefault(piece.part, MIXED)
     norms = propagation.layers.norms
-    for name in norms.reads:
-        read = pieces[name, "in"]
-        if len(read) == 1 and read[0].run == 1:
-            continue
-        for piece in read:
-            if piece.part is not None:
-                frozen.setdefault(piece.part, f"is normalised by {name} together with other units")
+    for part, reason in _not_alone({name: pieces[name, "in"] for name in norms.reads}):
+        frozen.setdefault(part, reason)
     new_units = {parts[unit_class]: kind for unit_class, kind in norms.new_units().items()}
     return _Grouping(layers, pieces, new_units).widths(frozen)
+
+
+def _not_alone(reads: Mapping[str, Sequence[_Piece]]) -> Iterator[tuple[int, str]]:
+    """Parts that a norm over all units reads together with others, and the reason that this is.
+
+    Args:
+        reads: what each norm reads.
+    """
+    for name, pieces in reads.items():
+        if len(pieces) == 1 and pieces[0].run == 1:
+            continue
+        for piece in pieces:
+            if piece.part is not None:
+                yield piece.part, f"is normalised by {name} together with other units"
 
 
 # --- parts: classes of units that can grow by one width ------------------------------------------
