@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autoquant.artifact.manifest import COUNTER, is_folded, norm_entries
 from autoquant.errors import UserError
 from autoquant.graph.unit_sources import FRESH
-from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers import LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.folded_norm import set_folded
 from autoquant.layers.stack import Recurrent
 from autoquant.plan import LayerChoice
@@ -155,6 +155,16 @@ def load_norm(
             raise UserError(f"{norm.full_name(name)} must be finite")
     scale, shift = (nn.Parameter(half.to(device, dtype)) for half in values.values())  # type: ignore[arg-type]
     set_folded(module, scale, shift)
+
+
+def set_eps(module: nn.Module, eps: float) -> None:
+    """Give a norm its eps.
+
+    Args:
+        module: the norm; its kind may say by ``eps`` which attribute has it.
+        eps: as the file has it.
+    """
+    setattr(module, getattr(kind_of(module), "eps", "eps"), eps)
 
 
 def load_uncovered(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -36,6 +36,7 @@ from autoquant.artifact.load_layers import (
     load_norm,
     load_uncovered,
     refuse_unset,
+    set_eps,
 )
 from autoquant.artifact.manifest import Entry
 from autoquant.artifact.reading import read
@@ -297,7 +298,7 @@ def _with_values(
     for norm in network.norms:
         load_norm(model, norm, stored.scheme, tensors)
     for name, eps in stored.eps.items():
-        model.get_submodule(name).eps = eps  # type: ignore[assignment]
+        set_eps(model.get_submodule(name), eps)
     for layer in network.layers:
         stored_layer = StoredLayer(layer, stored.plan[layer.name], stored.scheme, tensors)
         model = load_layer(model, stored_layer)
