@@ -131,15 +131,13 @@ def check_joined(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, Recurrent):
             for writer, reader in zip(module.layers, module.layers[1:], strict=False):
-                _check_reader(f"{name} of layers", writer.directions * writer.units, reader)
+                written = writer.directions * writer.units
+                if reader.input_size != written:
+                    came = reader.input_size
+                    raise UserError(f"layers of {name} must read {written} features, got {came}")
         elif isinstance(module, Attention):
             q, k, v, out = module.q_proj, module.k_proj, module.v_proj, module.out_proj
             fits = q.out_features == k.out_features and v.out_features == out.in_features
             heads = q.out_features % module.head_dim == v.out_features % module.head_dim == 0
             if not (fits and heads):
                 raise UserError(f"{name} must have projections of one width")
-
-
-def _check_reader(name: str, written: int, reader: nn.Module) -> None:
-    if reader.input_size != written:
-        raise UserError(f"{name} must read {written} features, got {reader.input_size}")

@@ -100,16 +100,24 @@ def _with_shared(model: nn.Module, layers: Sequence[LayerSpec]) -> Iterator[Laye
 def unquantized_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[UnquantizedTensor, ...]:
     """Tensors of the model's state_dict that belong to none of the layers.
 
+    A weight of a layer that another module has too, which is no layer, is among them: that module
+    reads the float values.
+
     Args:
         model: as ``prepare`` returns it.
         layers: the layers and norms that autoquant knows.
     """
-    in_layers = {layer.full_name(p.name) for layer in layers for p in layer.parameters}
-    state = model.state_dict(keep_vars=True)
-    listed = {id(state[name]) for name in in_layers if name in state}
+    in_layers = {  # by the module itself, which may have several names
+        (id(model.get_submodule(layer.name)), parameter.name)
+        for layer in layers
+        for parameter in layer.parameters
+    }
+    listed: set[int] = set()
     unquantized = []
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or name in in_layers or id(tensor) in listed:
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        owner, _, attribute = name.rpartition(".")
+        known = (id(model.get_submodule(owner)), attribute) in in_layers
+        if not isinstance(tensor, Tensor) or known or id(tensor) in listed:
             continue
         listed.add(id(tensor))
         dtype = str(tensor.dtype).removeprefix("torch.")
