@@ -78,7 +78,7 @@ def network_of(task: Task) -> Network:
 def _described(model: nn.Module, example: Example) -> tuple[nn.Module, Network]:
     """The prepared model and its network."""
     prepared = prepare(model)
-    return prepared, describe(prepared, example.inputs)
+    return prepared, describe(prepared, example.inputs, example.keywords)
 
 
 def inspect_task(

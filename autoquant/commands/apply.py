@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
@@ -19,6 +20,7 @@ from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text
+from autoquant.graph.describe import has_forward
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
@@ -299,8 +301,12 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
-    first, second = model.eval()(*inputs), loaded(*inputs)
+    if not has_forward(model):
+        return loaded
+    example = task.example()
+    arguments = example.inputs, dict(example.keywords)
+    inputs, named = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), arguments)
+    first, second = model.eval()(*inputs, **named), loaded(*inputs, **named)
     while not isinstance(first, Tensor):
         first, second = first[0], second[0]
     double = first.dtype == torch.float64  # the file keeps its scales in float32

@@ -19,9 +19,14 @@ from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.stack import Recurrent
 
 NO_EXAMPLE = "no example inputs were given"
+NO_FORWARD = "the model has no forward to run on the example"
 
 
-def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
+def describe(
+    model: nn.Module,
+    inputs: tuple[Any, ...] | None,
+    keywords: Mapping[str, Any] | None = None,
+) -> Network:
     """Read the network of a prepared model.
 
     The model is run on its inputs, a few times where growing is checked, in eval mode.
@@ -29,23 +34,34 @@ def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
     Args:
         model: as ``prepare`` returns it.
         inputs: positional arguments of one forward pass, on the model's device. With None nothing
-            can grow.
+            can grow; nor if the model has no forward.
+        keywords: arguments by name of the forward pass.
 
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
     layers = layers_of(model)
-    if inputs is None:
-        return _network(model, layers, fixed(layers, NO_EXAMPLE), {})
+    if inputs is None or not has_forward(model):
+        reason = NO_EXAMPLE if inputs is None else NO_FORWARD
+        return _network(model, layers, fixed(layers, reason), {})
     leaves = {
         name: module
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
-    propagation = propagate_widths(model, layers, record(model, inputs, leaves))
+    propagation = propagate_widths(model, layers, record(model, inputs, leaves, keywords))
     widths = widths_of(propagation, layers)
     network = _network(model, layers, widths, propagation.layers.dropouts)
-    return with_verified_growth(model, network, inputs)
+    return with_verified_growth(model, network, inputs, keywords)
+
+
+def has_forward(model: nn.Module) -> bool:
+    """Whether a model can be called; a loss may use only methods of other names, or its parts.
+
+    Args:
+        model: any.
+    """
+    return getattr(model.forward, "__func__", model.forward) is not nn.Module.forward
 
 
 def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:

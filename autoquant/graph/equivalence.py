@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,18 +17,24 @@ MAX_DIFFERENCE = 1e-3
 of a recurrence stays two orders of magnitude below."""
 
 
-def check_same_function(old: nn.Module, new: nn.Module, inputs: tuple[Any, ...]) -> float:
+def check_same_function(
+    old: nn.Module,
+    new: nn.Module,
+    inputs: tuple[Any, ...],
+    keywords: Mapping[str, Any] | None = None,
+) -> float:
     """Largest absolute difference of two models' outputs on the same input, in eval mode.
 
     Args:
         old: a float model.
         new: the same model after widening.
         inputs: positional arguments of one forward pass; they are moved to each model's device.
+        keywords: its arguments by name.
 
     Raises:
         RunError: see ``check_same_outputs``.
     """
-    return check_same_outputs(outputs_of(old, inputs), outputs_of(new, inputs))
+    return check_same_outputs(outputs_of(old, inputs, keywords), outputs_of(new, inputs, keywords))
 
 
 def check_same_outputs(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
@@ -65,16 +71,20 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+def outputs_of(
+    model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any] | None = None
+) -> list[Tensor]:
     """All tensors that a model returns in eval mode.
 
     Args:
         model: left in the mode that it is in.
         inputs: positional arguments of one forward pass; they are moved to the model's device.
+        keywords: its arguments by name.
     """
     training = model.training
     device = next(model.parameters()).device
-    moved = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
-    output = model.eval()(*moved)
+    arguments = inputs, dict(keywords or {})
+    moved, named = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), arguments)
+    output = model.eval()(*moved, **named)
     model.train(training)
     return tensors_in(output)

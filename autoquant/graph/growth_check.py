@@ -7,7 +7,7 @@ example: a group with which it fails, or computes something else, is frozen with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -29,7 +29,12 @@ DISTINCT_GROWTHS = 5  # groups grow by different numbers of units, so that one d
 
 
 @torch.no_grad()
-def with_verified_growth(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
+def with_verified_growth(
+    model: nn.Module,
+    network: Network,
+    inputs: tuple[Any, ...],
+    keywords: Mapping[str, Any] | None = None,
+) -> Network:
     """The network with those groups frozen as well that cannot grow after all.
 
     Groups are grown all at once, then by halves where that fails: few runs where few fail.
@@ -38,8 +43,9 @@ def with_verified_growth(model: nn.Module, network: Network, inputs: tuple[Any, 
         model: as ``prepare`` returns it; it is left as it is.
         network: of the model, as the propagation of widths describes it.
         inputs: positional arguments of one forward pass, on the model's device.
+        keywords: its arguments by name.
     """
-    check = _GrowthCheck(_without_constants(model), network, inputs)
+    check = _GrowthCheck(_without_constants(model), network, inputs, keywords)
     groups = dict.fromkeys(network.groups.values())
     check.run([group for group in groups if group not in network.frozen])
     return replace(network, frozen=MappingProxyType({**network.frozen, **check.failures}))
@@ -83,18 +89,20 @@ class _GrowthCheck:
         model: without constant tensors.
         network: of the model.
         inputs: positional arguments of one forward pass.
+        keywords: its arguments by name.
         failures: groups that fail, and why; those found so far.
     """
 
     model: nn.Module
     network: Network
     inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any] | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def outputs(self) -> list[Tensor]:
         """What the model computes before it grows."""
-        return outputs_of(self.model, self.inputs)
+        return outputs_of(self.model, self.inputs, self.keywords)
 
     def run(self, groups: Sequence[str]) -> None:
         """Add the groups that fail to ``failures``.
@@ -126,7 +134,7 @@ class _GrowthCheck:
             grown = self.network.resized(plan)
             request = WideningRequest(plan, Scheme(), "even", seed=0)
             wider = grow(self.model, self.network, grown, request)
-            check_same_outputs(self.outputs, outputs_of(wider, self.inputs))
+            check_same_outputs(self.outputs, outputs_of(wider, self.inputs, self.keywords))
         except RunError:
             return "growing it changes what the model computes"
         except Exception as error:  # whatever user code raises when sizes change

@@ -64,7 +64,8 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs)
+        example = task.example()
+        check_same_function(model, candidate, example.inputs, example.keywords)
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
