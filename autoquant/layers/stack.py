@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.layers.packed_sequence import batch_sizes
-from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights
+from autoquant.layers.recurrent import RAW, SUFFIXES, RecurrentLayer, copy_weights
 from autoquant.layers.states import StateLayout
 
 _KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
@@ -31,10 +31,23 @@ class Recurrent(nn.Module):
         layers: first to last, of one kind of cell.
         dropout: probability of the dropout between layers in training.
         batch_first: whether padded inputs are [B, T, I], not [T, B, I].
+        raw: torch's names of weights that a wrapper of user code sets before each pass, from what
+            it reads as ``NAME_raw``. In training the weight is what was set; in eval mode it is the
+            raw one.
     """
 
-    def __init__(self, layers: list[RecurrentLayer], *, dropout: float, batch_first: bool) -> None:
+    _raw: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        layers: list[RecurrentLayer],
+        *,
+        dropout: float,
+        batch_first: bool,
+        raw: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
+        self._raw = raw
         for i, layer in enumerate(layers):
             self.add_module(f"l{i}", layer)
         self.num_layers = len(layers)
@@ -65,12 +78,36 @@ class Recurrent(nn.Module):
                 bias=module.bias,
                 projection=module.proj_size,
             )
-            layer.to(module.weight_ih_l0.device, module.weight_ih_l0.dtype)  # type: ignore[arg-type]
+            parameter = next(module.parameters())
+            layer.to(parameter.device, parameter.dtype)
             for suffix in SUFFIXES[: layer.directions]:
                 copy_weights(module, layer, suffix, f"_l{i}{suffix}")
             layers.append(layer)
-        stack = cls(layers, dropout=module.dropout, batch_first=module.batch_first)
+        raw = tuple(name.removesuffix(RAW) for name in module._parameters if name.endswith(RAW))
+        stack = cls(layers, dropout=module.dropout, batch_first=module.batch_first, raw=raw)
         return stack.train(module.training)
+
+    def __getattr__(self, name: str) -> Any:
+        """The weight that a wrapper sets another one from."""
+        if name.removesuffix(RAW) in self._raw and name.endswith(RAW):
+            layer, own = self._weight(name.removesuffix(RAW))
+            return getattr(layer, own)
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A weight that a wrapper sets in training is kept for the next pass, as no parameter."""
+        if name in self._raw:
+            layer, own = self._weight(name)
+            if self.training:
+                layer.given[own] = value
+        else:
+            super().__setattr__(name, value)
+
+    def _weight(self, name: str) -> tuple[RecurrentLayer, str]:
+        """The layer that has one of torch's weights, and the weight's name there."""
+        kind, _, rest = name.rpartition("_l")
+        number, _, reverse = rest.partition("_")
+        return self.layers[int(number)], f"{kind}_{reverse}" if reverse else kind
 
     @property
     def layers(self) -> list[RecurrentLayer]:
@@ -159,6 +196,7 @@ class Recurrent(nn.Module):
                 rows = F.dropout(rows, self.dropout, self.training)
             layer_states = states[i * layer.directions : (i + 1) * layer.directions]
             rows, ends = layer(rows, sizes, layer_states)
+            layer.given = {}
             last += ends
         return rows, last
 
