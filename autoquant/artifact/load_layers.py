@@ -179,7 +179,7 @@ def load_uncovered(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     names: dict[int, list[str]] = {}  # of each tensor: modules may share it
     for name, tensor in state.items():
         names.setdefault(id(tensor), []).append(name)
-    copies = {}
+    copies: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         copy = tensor.to(real_device(state[name]), copy=True)
         copies |= dict.fromkeys(names[id(state[name])], copy)

@@ -308,7 +308,8 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    if not ExampleRun.of(model, task.example().inputs).equal(model, loaded):
+    example = task.example()
+    if not ExampleRun.of(model, example.inputs, example.keywords).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 

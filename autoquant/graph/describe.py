@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
-from autoquant.graph.equivalence import ExampleRun
+from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.growth_check import with_verified_growth
 from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.tracing.layouts import Widths, fixed, widths_of
@@ -20,10 +20,14 @@ from autoquant.layers import LayerSpec, kind_of
 from autoquant.layers.stack import Recurrent
 
 NO_EXAMPLE = "no example inputs were given"
+NO_FORWARD = "the model has no forward to run on the example"
 
 
 def describe(
-    model: nn.Module, inputs: tuple[Any, ...] | None, run: ExampleRun | None = None
+    model: nn.Module,
+    inputs: tuple[Any, ...] | None,
+    keywords: Mapping[str, Any] | None = None,
+    run: ExampleRun | None = None,
 ) -> Network:
     """Read the network of a prepared model.
 
@@ -32,25 +36,28 @@ def describe(
     Args:
         model: as ``prepare`` returns it.
         inputs: positional arguments of one forward pass, on the model's device. With None nothing
-            can grow.
+            can grow; nor if the model has no forward.
+        keywords: arguments by name of the forward pass.
         run: of the same example, by which growing is checked; made of the inputs where None.
 
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
     layers = layers_of(model)
-    if inputs is None:
-        return _network(layers, fixed(layers, NO_EXAMPLE), unquantized_of(model, layers), {})
+    unquantized = unquantized_of(model, layers)
+    if inputs is None or not has_forward(model):
+        reason = NO_EXAMPLE if inputs is None else NO_FORWARD
+        return _network(layers, fixed(layers, reason), unquantized, {})
     leaves = {
         name: module
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
-    run = run or ExampleRun.of(model, inputs)
-    unquantized = unquantized_of(model, layers)
+    run = run or ExampleRun.of(model, inputs, keywords)
     state = model.state_dict(keep_vars=True)
     tensors = {tensor.name: state[tensor.name] for tensor in unquantized}
-    recorded = record(model, run.copies(model), leaves, tensors=tensors)
+    inputs, keywords = run.copies(model)
+    recorded = record(model, inputs, leaves, keywords, tensors=tensors)
     propagation = propagate_widths(model, layers, recorded)
     widths = widths_of(propagation, layers)
     network = _network(layers, widths, unquantized, propagation.layers.dropouts)
