@@ -27,6 +27,10 @@ class RunError(RuntimeError):
         super().__init__(shortened(str(message)))
 
 
+class WriteError(RunError):
+    """A file or a folder could not be written."""
+
+
 class Diverged(RunError):
     """A loss or a score was not finite."""
 

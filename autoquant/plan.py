@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from autoquant.errors import UserError, near, shown
+from autoquant.errors import MAX_SHOWN, UserError, near, shortened, shown
 from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
 
 Bits = int | float
@@ -129,6 +129,15 @@ class Plan:
     def digest(self) -> str:
         """Eight hexadecimal digits that tell the plan from others, for the names of files."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:8]
+
+    @property
+    def summary(self) -> str:
+        """Its digest and its first layers on one line, for messages."""
+        layers = [
+            f"{layer} {choice.weight_bits}/{choice.activation_bits} bits x{choice.width:g}"
+            for layer, choice in self.choices.items()
+        ]
+        return shortened(f"plan {self.digest} ({', '.join(layers)})", MAX_SHOWN)
 
     def with_choice(self, layer: str, **changes: Any) -> Plan:
         """The same plan with one layer's choice changed.

@@ -27,20 +27,23 @@ class UnreadableError(ValueError):
     """A text is not what it should be; the message says in what way, as in "a syntax error"."""
 
 
-def read_file(path: Path, most: int) -> bytes:
-    """The bytes of a file.
+def read_file(path: Path, most: int) -> str:
+    """The text of a file.
 
     Args:
-        path: of an existing file.
-        most: bytes that it may have.
+        path: of an existing file, in UTF-8.
+        most: characters that it may have.
 
     Raises:
-        UnreadableError: it has more.
+        UnreadableError: it has more, or it is no such text.
     """
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    _bounded(content, most)
-    return content
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(most + 1)
+    except UnicodeDecodeError as error:
+        raise UnreadableError("bytes that are no UTF-8 text") from error
+    _bounded(text, most)
+    return text
 
 
 def read_yaml(text: str | bytes) -> Any:

@@ -360,7 +360,7 @@ class Search:
     budget: str = "0.15x"
     """Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw."""
     trials: int = 16
-    """Proposals that are trained to an end: finished, pruned or diverged."""
+    """Proposals that are trained to an end: finished, pruned, diverged or failed."""
     seed: int = 0
     """Of every random source."""
     device: str = "auto"

@@ -63,8 +63,9 @@ def check_same_network(stored: Network, original: Network) -> None:
         if len(theirs) != len(ours):
             longer = max(theirs, ours, key=len)
             raise UserError(f"only one of them has {longer[min(len(theirs), len(ours))].name}")
-    if stored.unquantized != original.unquantized:
-        names = {tensor.name for tensor in {*stored.unquantized} ^ {*original.unquantized}}
+    tensors = [{replace(t, layout=()) for t in n.unquantized} for n in (stored, original)]
+    if tensors[0] != tensors[1]:
+        names = {tensor.name for tensor in tensors[0] ^ tensors[1]}
         raise UserError(f"tensors outside of layers must be the same, got {min(names, default='')}")
 
 

@@ -45,7 +45,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import resize
-from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers import LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.folded_norm import FOLDED, folded
 from autoquant.plan import Plan
 from autoquant.quantization.fake_quantize import WeightQuantizer
@@ -276,6 +276,7 @@ def _grown(stored: Header, original: Network) -> tuple[Network, tuple[Entry, ...
         outputs=layouts.outputs,
         groups=layouts.groups,
         frozen=layouts.frozen,
+        unquantized=layouts.unquantized,
     )
     grown = joined.resized(stored.plan)
     return grown, manifest.entries(grown, stored.plan, stored.scheme)
@@ -297,7 +298,8 @@ def _with_values(
     for norm in network.norms:
         load_norm(model, norm, stored.scheme, tensors)
     for name, eps in stored.eps.items():
-        model.get_submodule(name).eps = eps  # type: ignore[assignment]
+        module = model.get_submodule(name)
+        setattr(module, getattr(kind_of(module), "eps", "eps"), eps)
     for layer in network.layers:
         stored_layer = StoredLayer(layer, stored.plan[layer.name], stored.scheme, tensors)
         model = load_layer(model, stored_layer)

@@ -53,9 +53,9 @@ def explain(error: BaseException, settings: Collection[str] = ()) -> tuple[int, 
     chain = _chain(error)
     for link in chain:
         if isinstance(link, UserError):
-            return BAD_INPUT, str(link)
+            return BAD_INPUT, _with_notes(link, str(link))
         if isinstance(link, RunError):
-            return FAILED, str(link)
+            return FAILED, _with_notes(link, str(link))
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = (_explain_configuration(link, chain, settings) for link in chain)
         return BAD_INPUT, next((line for line in lines if line), first_line(error))

@@ -18,7 +18,7 @@ from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError, shown
-from autoquant.files import write_text
+from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
@@ -127,15 +127,18 @@ def apply(
     )
     point = StartingPoint(task, prepare(trained), network, settings)
     point = point.initialized(chosen.init_from, chosen.seed)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    study_folder.clean()
+    write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    try:
         applied = _train_and_pack(point, chosen.plan, training, folder, progress)
         applied = _with_baseline(applied, trained, task, record)
-        _write_result(folder, applied, training)
-        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"'{folder}' could not be written: {error.strerror}") from error
+    except Exception as error:
+        error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
+        raise
+    _write_result(folder, applied, training)
+    _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
 
 

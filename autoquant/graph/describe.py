@@ -33,22 +33,27 @@ def describe(
         model: as ``prepare`` returns it.
         inputs: positional arguments of one forward pass, on the model's device. With None nothing
             can grow.
+        run: of the same example, by which growing is checked; made of the inputs where None.
 
     Raises:
         UserError: the model has no layer that autoquant knows.
     """
     layers = layers_of(model)
     if inputs is None:
-        return _network(model, layers, fixed(layers, NO_EXAMPLE), {})
+        return _network(layers, fixed(layers, NO_EXAMPLE), unquantized_of(model, layers), {})
     leaves = {
         name: module
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
     run = run or ExampleRun.of(model, inputs)
-    propagation = propagate_widths(model, layers, record(model, run.copies(model), leaves))
+    unquantized = unquantized_of(model, layers)
+    state = model.state_dict(keep_vars=True)
+    tensors = {tensor.name: state[tensor.name] for tensor in unquantized}
+    recorded = record(model, run.copies(model), leaves, tensors=tensors)
+    propagation = propagate_widths(model, layers, recorded)
     widths = widths_of(propagation, layers)
-    network = _network(model, layers, widths, propagation.layers.dropouts)
+    network = _network(layers, widths, unquantized, propagation.layers.dropouts)
     return with_verified_growth(model, network, run)
 
 
@@ -113,16 +118,22 @@ def unquantized_of(model: nn.Module, layers: Sequence[LayerSpec]) -> tuple[Unqua
 
 
 def _network(
-    model: nn.Module, layers: Sequence[LayerSpec], widths: Widths, dropouts: Mapping[str, float]
+    layers: Sequence[LayerSpec],
+    widths: Widths,
+    unquantized: Sequence[UnquantizedTensor],
+    dropouts: Mapping[str, float],
 ) -> Network:
     """The network as a value.
 
     Args:
-        model: whose tensors outside of layers are listed.
         layers: layers and norms.
         widths: groups and layouts.
+        unquantized: tensors outside the layers.
         dropouts: see ``Network``.
     """
+    with_units = {
+        name: layout for name, layout in widths.tables.items() if any(s.group for s in layout)
+    }
     return Network(
         tuple(layer for layer in layers if not layer.follows),
         tuple(layer for layer in layers if layer.follows),
@@ -130,6 +141,6 @@ def _network(
         MappingProxyType(widths.outputs),
         MappingProxyType(widths.groups),
         MappingProxyType(widths.frozen),
-        unquantized_of(model, layers),
+        tuple(replace(tensor, layout=with_units.get(tensor.name, ())) for tensor in unquantized),
         MappingProxyType(dict(dropouts)),
     )

@@ -32,20 +32,20 @@ class PackedEmbedding(nn.Embedding):
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Look up.
 
         Args:
-            words: indices [...].
+            input: indices [...].
 
         Returns:
             vectors [..., units].
         """
-        vectors = self.table.lookup(words)
+        vectors = self.table.lookup(input)
         if self.padding_idx is None or not self.table.grid.offset:
             return vectors
         is_zero = self.table.is_zero(self.padding_idx)
-        return without_padding(vectors, words, self.padding_idx, is_zero)
+        return without_padding(vectors, input, self.padding_idx, is_zero)
 
 
 @packed_form(nn.Embedding)

@@ -47,20 +47,20 @@ class PackedLinear(CachingModule, nn.Linear):
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product, and the bias.
 
         Args:
-            inputs: [..., in].
+            input: [..., in].
 
         Returns:
             [..., out].
         """
-        suits = inputs.shape[-1] == self.in_features and kernels_suit(inputs)
-        outputs = self._forward_integer(inputs) if suits else None
+        suits = input.shape[-1] == self.in_features and kernels_suit(input)
+        outputs = self._forward_integer(input) if suits else None
         if outputs is not None:
             return outputs
-        quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
+        quantized = input if self.input_quantizer is None else self.input_quantizer(input)
         return linear(quantized, self.weight, self.bias)
 
     def _forward_integer(self, inputs: Tensor) -> Tensor | None:

@@ -6,6 +6,7 @@ import ctypes
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from autoquant.backend import current
 from autoquant.errors import UserError
@@ -22,6 +23,8 @@ from autoquant.quantization.codes import QuantParams
 from autoquant.quantization.native.matrix import Pointer
 from autoquant.runtime.activation import ActivationCodes
 from autoquant.runtime.weight import ScaledMatrix
+
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling  # bound once, as in native/tracing.py
 
 
 class LinearCallStruct(ctypes.Structure):
@@ -149,7 +152,10 @@ def kernels_suit(*tensors: Tensor) -> bool:
     Args:
         tensors: inputs and states of a call.
     """
-    if torch.is_autocast_enabled("cpu") or current().kernel not in ("auto", "native"):
+    if torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0:
+        return False
+    # torch.compile cannot look at a context: a compiled model has the default kernels
+    if not _is_dynamo_compiling() and current().kernel not in ("auto", "native"):
         return False
     recorded = torch.is_grad_enabled()
     for tensor in tensors:

@@ -32,7 +32,8 @@ class StackArguments(NamedTuple):
         sums: likewise.
         scales: likewise.
         layouts: likewise, MatrixLayout's numbers one after the other.
-        biases: for each direction the bias and the bias of a GRU's candidate.
+        biases: for each direction the bias and the bias of a GRU's candidate; an empty tensor where
+            there is none, since torch.jit takes no list with absent ones.
         log_scales: for each layer, of its inputs and of its hidden state.
         bounds: likewise, the smallest and the largest code.
     """
@@ -44,7 +45,7 @@ class StackArguments(NamedTuple):
     sums: list[Tensor]
     scales: list[Tensor]
     layouts: list[int]
-    biases: list[Tensor | None]
+    biases: list[Tensor]
     log_scales: list[Tensor]
     bounds: list[int]
 
@@ -58,7 +59,9 @@ class StackArguments(NamedTuple):
         cell = layers[0].cell
         directions = [direction for layer in layers for direction in layer.directions]
         weights = [weight for each in directions for weight in (each.input, each.recurrent)]
+        biases = [bias for each in directions for bias in (each.bias, each.candidate_bias)]
         activations = [codes for layer in layers for codes in (layer.inputs, layer.hidden)]
+        absent = weights[0].scale.new_empty(0)
         return cls(
             cell.kind,
             cell.candidate,
@@ -67,7 +70,7 @@ class StackArguments(NamedTuple):
             [weight.matrix.sums for weight in weights],
             [weight.scale for weight in weights],
             [number for weight in weights for number in weight.matrix.layout],
-            [bias for each in directions for bias in (each.bias, each.candidate_bias)],
+            [absent if bias is None else bias for bias in biases],
             [codes.log_scale for codes in activations],
             [bound for codes in activations for bound in codes.bounds],
         )
@@ -79,8 +82,9 @@ class StackArguments(NamedTuple):
         layouts = [MatrixLayout(*numbers) for numbers in _parts(self.layouts, NUMBERS)]
         matrices = map(Matrix.of, layouts, self.codes, self.sums)
         weights = [ScaledMatrix(*each) for each in zip(matrices, self.scales, strict=True)]
-        pairs = zip(_parts(weights, 2), _parts(self.biases, 2), strict=True)
-        directions = [PackedWeights(*pair, *biases) for pair, biases in pairs]
+        biases = [bias if bias.numel() else None for bias in self.biases]
+        pairs = zip(_parts(weights, 2), _parts(biases, 2), strict=True)
+        directions = [PackedWeights(*pair, *added) for pair, added in pairs]
         bounds = zip(self.log_scales, _parts(self.bounds, 2), strict=True)
         activations = [ActivationCodes.of(*each) for each in bounds]
         layers = zip(_parts(directions, self.directions), _parts(activations, 2), strict=True)
@@ -226,7 +230,7 @@ def _shapes(
 define(
     "packed_recurrence(Tensor inputs, Tensor? batch_sizes, Tensor? h0, Tensor? c0, str kind, "
     "str candidate, int directions, Tensor[] codes, Tensor[] sums, Tensor[] scales, "
-    "int[] layouts, Tensor?[] biases, Tensor[] log_scales, int[] bounds) "
+    "int[] layouts, Tensor[] biases, Tensor[] log_scales, int[] bounds) "
     "-> (Tensor, Tensor, Tensor)",
     _compute,
     _shapes,

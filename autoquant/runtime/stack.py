@@ -43,15 +43,15 @@ class PackedRecurrent(CachingModule, Recurrent):
         """
         stack.__class__ = PACKED_STACKS.get(type(stack), type(stack))
 
-    def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """See ``Recurrent.forward``."""
-        data = inputs.data if isinstance(inputs, PackedSequence) else inputs
+        data = input.data if isinstance(input, PackedSequence) else input
         if isinstance(data, Tensor) and is_traced(data):
-            result = self._forward_traced(inputs, hx)
+            result = self._forward_traced(input, hx)
         else:
-            fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
-            result = self._forward_fast(inputs, hx) if fast else None
-        return super().forward(inputs, hx) if result is None else result
+            fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()
+            result = self._forward_fast(input, hx) if fast else None
+        return super().forward(input, hx) if result is None else result
 
     def _forward_traced(self, inputs: Tensor | PackedSequence, hx: Any) -> tuple[Any, Any] | None:
         """See ``Recurrent.forward``: by an operator; None where it cannot compute this."""

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from autoquant.errors import RunError, UserError, shown
-from autoquant.files import write_text
+from autoquant.errors import UserError, shown
+from autoquant.files import make_folder, remove_stale, write_text, writing
 from autoquant.plan import Plan
 from autoquant.reading import (
     MAX_YAML_BYTES,
@@ -147,11 +147,8 @@ class Study:
             return study
         if occupied:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
-        try:
-            study.path.mkdir(parents=True, exist_ok=True)
-            write_text(study.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        except OSError as error:
-            raise RunError(f"'{study.path}' cannot be written: {error.strerror}") from error
+        make_folder(study.path)
+        write_text(study.config_file, yaml.safe_dump(dict(config), sort_keys=False))
         return study
 
     @classmethod
@@ -175,18 +172,25 @@ class Study:
 
         Raises:
             UserError: another process holds it.
+            RunError: the folder cannot be written.
         """
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(blocking=False)
+            with writing(self.path):
+                lock.acquire(blocking=False)
         except Timeout as error:
             raise UserError(
                 f"one search at a time can run in a study, got a second in '{self.path}'"
             ) from error
         try:
+            self.clean()
             yield
         finally:
             lock.release()
+
+    def clean(self) -> None:
+        """Remove the temporary files of processes that were killed."""
+        remove_stale(self.path)
 
     # --- reading and writing ----------------------------------------------------------------------
 
@@ -237,7 +241,10 @@ class Study:
         try:
             return from_csv(self.outcomes_file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"'{self.outcomes_file}' must be as a search wrote it") from error
+            raise UserError(
+                f"'{self.outcomes_file}' must be as a search wrote it; restore it, or remove it: a "
+                "search writes it anew from its journal"
+            ) from error
 
     def plan(self) -> Plan:
         """The plan that the search chose.

@@ -62,6 +62,11 @@ def _check(recurrence: Recurrence) -> None:
             f"a recurrent state must have a row for each sequence ({sizes[0]}), "
             f"got {state[0].shape[0]}"
         )
+    devices = recurrence.inputs.device, recurrence.weights.recurrent.device
+    if devices[0] != devices[1]:
+        raise UserError(
+            "recurrent inputs must be on {1}, as the weights are, got {0}".format(*devices)
+        )
     rows = recurrence.inputs.shape[0]
     if sum(sizes) != rows or list(sizes) != sorted(sizes, reverse=True):
         raise ValueError(f"sizes must not increase and add up to {rows}, got {sizes}")
