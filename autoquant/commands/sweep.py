@@ -33,6 +33,7 @@ from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -106,6 +107,7 @@ def sweep(
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
+    refuse_another_metric(task, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
