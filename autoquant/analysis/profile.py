@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.analysis.coverage import FLOAT_BYTES, Coverage, coverage_of
-from autoquant.graph.equivalence import has_forward
+from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
@@ -226,7 +226,8 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         model.get_submodule(layer.name).register_forward_hook(partial(count, layer))
         for layer in network.layers
     ]
-    model.eval()(*example.inputs, **example.keywords)
+    inputs, keywords = ExampleRun(example.inputs, example.keywords).copies(model)
+    model.eval()(*inputs, **keywords)
     for handle in handles:
         handle.remove()
     return counts
