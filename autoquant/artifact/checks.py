@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,6 +17,11 @@ from autoquant.layers.stack import Recurrent
 
 OTHER_MODEL = "is of another model"
 WRITTEN = "must hold what autoquant writes"
+STORED_FIELDS = (
+    *("name", "kind", "units", "features", "directions", "blocks"),
+    *("multiplies", "recurrent", "follows", "parameters"),
+)
+"""Fields of a LayerSpec that a file holds; from its kind the others follow."""
 _MOST = 300  # characters of a message
 
 
@@ -71,9 +75,8 @@ def check_same_network(stored: Network, original: Network) -> None:
 
 def _check_same_layer(there: LayerSpec, here: LayerSpec) -> None:
     """Raise a UserError unless two layers are the same; of eps it matters whether there is one."""
-    if replace(there, eps=None) == replace(here, eps=None) and (there.eps is None) == (
-        here.eps is None
-    ):
+    same = all(getattr(there, name) == getattr(here, name) for name in STORED_FIELDS)
+    if same and (there.eps is None) == (here.eps is None):
         return
     if there.name != here.name:
         raise UserError(f"{here.name} must be a layer of it, got {there.name}")
