@@ -301,7 +301,13 @@ def _typed(value: Any, kind: type) -> Any:
 
 
 def _whole(value: Any, least: int = 0, most: int = LARGEST) -> int:
-    """A whole number within bounds."""
+    """A whole number within bounds.
+
+    Args:
+        value: of any type.
+        least: the smallest allowed one.
+        most: the largest allowed one.
+    """
     if type(value) is not int or not least <= value <= most:
         raise ValueError("a number that is out of bounds")
     return value

@@ -72,7 +72,9 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs, fixed_loss(task))
+        example = task.example()
+        arguments = example.inputs, example.keywords
+        check_same_function(model, candidate, *arguments, loss=fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate

@@ -118,7 +118,7 @@ STEADY = [plain, counting, in_place, nested]
 
 def run_of(forward: Callable[[Any, Tensor], Any], loss: LossOf | None = None) -> ExampleRun:
     torch.manual_seed(0)
-    return ExampleRun.of(Given(forward), (torch.randn(5, 4),), loss)
+    return ExampleRun.of(Given(forward), (torch.randn(5, 4),), loss=loss)
 
 
 @pytest.mark.parametrize("forward", RANDOM, ids=lambda f: f.__name__)
