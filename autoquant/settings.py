@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.plan import Bits, LayerChoice
 from autoquant.plugins import ExtensionNames
 
@@ -33,7 +33,7 @@ def require(condition: bool, requirement: str, came: object) -> None:
         UserError: the condition is false.
     """
     if not condition:
-        raise UserError(f"{requirement}, got {came!r}")
+        raise UserError(f"{requirement}, got {shown(came)}")
 
 
 _NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -360,7 +360,7 @@ class Search:
     budget: str = "0.15x"
     """Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw."""
     trials: int = 16
-    """Proposals that are trained to an end: finished, pruned or diverged."""
+    """Proposals that are trained to an end: finished, pruned, diverged or failed."""
     seed: int = 0
     """Of every random source."""
     device: str = "auto"

@@ -12,6 +12,7 @@ from autoquant.artifact.manifest import COUNTER, is_folded, norm_entries
 from autoquant.errors import UserError
 from autoquant.graph.unit_sources import FRESH
 from autoquant.layers import LayerSpec, ParameterSpec, kind_of
+from autoquant.layers.embedding import padding_row
 from autoquant.layers.folded_norm import set_folded
 from autoquant.layers.stack import Recurrent
 from autoquant.plan import LayerChoice
@@ -203,6 +204,7 @@ def _load_module(module: nn.Module, stored: StoredLayer) -> nn.Module | None:
         if packed is not None:
             return packed
         _set_parameters(module, ((name, _values(held)) for name, held in parameters.items()))
+    _keep_padding_zero(module, stored)
     attach_activation_quantizers(module, quantizers)
     return None
 
@@ -217,6 +219,19 @@ def _set_parameters(module: nn.Module, values: Iterable[tuple[str, Tensor]]) -> 
         old = getattr(module, name)
         value = tensor.to(real_device(old), old.dtype, copy=True)
         setattr(module, name, nn.Parameter(value) if isinstance(old, nn.Parameter) else value)
+
+
+def _keep_padding_zero(module: nn.Module, stored: StoredLayer) -> None:
+    """Set the padding row of a decoded table to zeros where its codes are all 0.
+
+    Args:
+        module: with its parameters; only nn.Embedding has a padding row.
+        stored: the layer in the file.
+    """
+    padding = padding_row(module)
+    loaded = None if padding is None else stored.parameter(stored.spec.parameters[0])
+    if isinstance(loaded, Codes) and loaded.grid.offset and not loaded.codes[padding].any():
+        module.get_parameter("weight").data[padding] = 0
 
 
 def _replace(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
@@ -235,7 +250,7 @@ def _replace(model: nn.Module, name: str, packed: nn.Module) -> nn.Module:
         for attribute, child in [*parent._modules.items()]:
             if child is replaced:
                 setattr(parent, attribute, packed)
-                if type(parent) is Recurrent:
+                if isinstance(parent, Recurrent):
                     PackedRecurrent.adopt(parent)
     return model
 

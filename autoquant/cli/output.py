@@ -35,10 +35,16 @@ def print_profile(profile: Profile, overrides: LayerOverrides | None = None) -> 
             "x1.25, x1.5, x2: float bytes that widening adds to the layer and to those that read it"
             "\n"
         )
+        console.print(_sentence(str(profile.coverage)), soft_wrap=True, markup=False)
         for layer in profile.layers:
             for line in _growth_lines(layer, (overrides or {}).get(layer.name, {})):
                 console.print(line, soft_wrap=True, markup=False)
     print(captured.get(), end="")
+
+
+def _sentence(text: str) -> str:
+    """A text with a capital at its start, and an empty line after it."""
+    return f"{text[:1].upper()}{text[1:]}\n"
 
 
 def _layer_table(profile: Profile) -> Table:

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
@@ -18,10 +17,12 @@ from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError
-from autoquant.files import write_text
+from autoquant.errors import RunError, UserError, shown
+from autoquant.files import write_text, writing
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
@@ -30,7 +31,7 @@ from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.scoring import score
 
 
@@ -117,6 +118,8 @@ def apply(
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
         return done
+    if chosen.init_from == "scratch":
+        check_new_weights(task)
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = load_or_train_baseline(
@@ -124,15 +127,18 @@ def apply(
     )
     point = StartingPoint(task, prepare(trained), network, settings)
     point = point.initialized(chosen.init_from, chosen.seed)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    study_folder.clean()
+    write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    try:
         applied = _train_and_pack(point, chosen.plan, training, folder, progress)
         applied = _with_baseline(applied, trained, task, record)
-        _write_result(folder, applied, training)
-        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"'{folder}' could not be written: {error.strerror}") from error
+    except Exception as error:
+        error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
+        raise
+    _write_result(folder, applied, training)
+    _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
 
 
@@ -189,7 +195,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {trial!r}")
+        raise UserError(f"{requirement}, got {shown(trial)}")
     return plans[trial]
 
 
@@ -292,7 +298,6 @@ def _with_baseline(
     )
 
 
-@torch.no_grad()
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load a packed file; a RunError where it does not compute what was trained, bit for bit.
 
@@ -303,13 +308,7 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
-    first, second = model.eval()(*inputs), loaded(*inputs)
-    while not isinstance(first, Tensor):
-        first, second = first[0], second[0]
-    double = first.dtype == torch.float64  # the file keeps its scales in float32
-    equal = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
-    if not equal:
+    if not ExampleRun.of(model, task.example().inputs).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 
@@ -333,7 +332,7 @@ def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_file(file)
         if content.pop("training") != asdict(training):
             return None
         applied = records.from_json(Applied, {**content, "artifact": str(artifact)})

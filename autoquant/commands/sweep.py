@@ -23,7 +23,7 @@ from autoquant.budget import readable
 from autoquant.costs.activation_memory import activation_memory
 from autoquant.costs.paper_size_ratio import paper_size_ratio
 from autoquant.costs.size import size
-from autoquant.errors import Diverged, RunError, UserError
+from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
@@ -34,8 +34,9 @@ from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.candidate import StartingPoint, train_candidate
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
+from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.float_model import check_new_weights
 from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -110,24 +111,24 @@ def sweep(
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
+    if grid.init_from == "scratch":
+        check_new_weights(task)
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
     folder = Study.create(study, _config(task, settings, grid, origin))
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
-    try:
-        with computing(Compute(settings.kernel)):
-            with table.locked("baseline"):  # the first process trains it while the others wait
-                starting_point, record = _baseline(task, settings, grid, info, folder, progress)
-                sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
-            if sensitivity is not None:
-                runs = sweep_runs(info, settings, grid, sensitivity)
-            return _Runs(
-                starting_point, grid, runs, folder, record, progress, on_run, info.space
-            ).train()
-    except OSError as error:
-        raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
+    with computing(Compute(settings.kernel)):
+        folder.clean()
+        with table.locked("baseline"):  # the first process trains it while the others wait
+            starting_point, record = _baseline(task, settings, grid, info, folder, progress)
+            sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
+        if sensitivity is not None:
+            runs = sweep_runs(info, settings, grid, sensitivity)
+        return _Runs(
+            starting_point, grid, runs, folder, record, progress, on_run, info.space
+        ).train()
 
 
 def _config(
@@ -263,6 +264,8 @@ class _Runs:
             if not claimed or run.name in self.table.by_name():  # it may have ended in between
                 return False
             result = self._train(run)
+            if result.state == "failed":
+                release_memory()
             self.table.append(result)
             self.table.checkpoint(run).unlink(missing_ok=True)
         self._print(result)
@@ -287,9 +290,13 @@ class _Runs:
                 progress=self.progress,
             )
             test = score(candidate.model, point.task, "test") if self.grid.test else None
-        except Diverged as error:
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                error.add_note(f"in run {run.name} of '{self.folder.path}', {run.plan.summary}")
+                raise
             seconds = time.monotonic() - started
-            return replace(untrained, state="diverged", reason=str(error), seconds=seconds)
+            return replace(untrained, **vars(failure), seconds=seconds)
         steps, seconds = candidate.run.steps, candidate.run.seconds
         return replace(untrained, valid=candidate.score, test=test, steps=steps, seconds=seconds)
 

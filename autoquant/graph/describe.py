@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoquant.errors import UserError
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.growth_check import with_verified_growth
 from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.tracing.layouts import Widths, fixed, widths_of
@@ -21,10 +22,12 @@ from autoquant.layers.stack import Recurrent
 NO_EXAMPLE = "no example inputs were given"
 
 
-def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
+def describe(
+    model: nn.Module, inputs: tuple[Any, ...] | None, run: ExampleRun | None = None
+) -> Network:
     """Read the network of a prepared model.
 
-    The model is run on its inputs, a few times where growing is checked, in eval mode.
+    The model is run on its inputs, a few times where growing is checked.
 
     Args:
         model: as ``prepare`` returns it.
@@ -42,10 +45,11 @@ def describe(model: nn.Module, inputs: tuple[Any, ...] | None) -> Network:
         for name, module in model.named_modules()
         if kind_of(module) is not None or isinstance(module, Recurrent)
     }
-    propagation = propagate_widths(model, layers, record(model, inputs, leaves))
+    run = run or ExampleRun.of(model, inputs)
+    propagation = propagate_widths(model, layers, record(model, run.copies(model), leaves))
     widths = widths_of(propagation, layers)
     network = _network(model, layers, widths, propagation.layers.dropouts)
-    return with_verified_growth(model, network, inputs)
+    return with_verified_growth(model, network, run)
 
 
 def layers_of(model: nn.Module) -> tuple[LayerSpec, ...]:

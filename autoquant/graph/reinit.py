@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autoquant.graph.network import Network
 from autoquant.layers import ParameterSpec
+from autoquant.layers.embedding import keep_padding
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def reinitialize(
     Duplicated units begin equal, and training hardly separates them. Here each value of a grown
     weight is drawn from the values that the model class gave to the small one, so that it has their
     distribution; as for weights drawn by fan-in, the variance falls with the number of columns.
-    Biases keep what growing gave them.
+    Biases keep what growing gave them, and so do frozen weights.
 
     Args:
         wide: the model after ``widen``, whose weights are drawn.
@@ -36,9 +37,12 @@ def reinitialize(
             if old.shape == new.shape or len(new.shape) < 2 or new.shared:
                 continue
             weight: Tensor = getattr(module, new.name)
+            if not weight.requires_grad:
+                continue
             values: Tensor = getattr(source, old.name).flatten()
             chosen = torch.randint(values.numel(), new.shape, generator=generator)
             weight.copy_(values[chosen.to(values.device)] * math.sqrt(_fan_in_ratio(old, new)))
+            keep_padding(module, getattr(source, old.name), weight)
 
 
 def _fan_in_ratio(old: ParameterSpec, new: ParameterSpec) -> float:

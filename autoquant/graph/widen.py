@@ -15,13 +15,13 @@ Two methods, both tested by running the old and the new model on the same input:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from autoquant.copies import copy_model
 from autoquant.graph.network import Network
 from autoquant.graph.parameter_growth import grow_parameter
 from autoquant.graph.unit_sources import (
@@ -32,6 +32,7 @@ from autoquant.graph.unit_sources import (
     outgoing_scales,
 )
 from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers.embedding import keep_padding
 from autoquant.plan import Plan
 from autoquant.settings import Scheme
 
@@ -71,11 +72,11 @@ def widen(
     """
     grown = network.resized(request.plan)
     if all(request.plan[name].width == 1.0 for name in network.names):
-        return copy.deepcopy(model), grown
+        return copy_model(model), grown
     wider = grow(model, network, grown, request)
     old = {id(tensor) for tensor in _tensors(model)}
     new = {id(tensor): tensor for tensor in _tensors(wider) if id(tensor) not in old}
-    return copy.deepcopy(wider, new), grown  # new tensors need not be copied
+    return copy_model(wider, new), grown  # new tensors need not be copied
 
 
 def grow(model: nn.Module, network: Network, grown: Network, request: WideningRequest) -> nn.Module:
@@ -135,6 +136,7 @@ class _LayerGrowth:
                 tensors[before.name] = grow_parameter(
                     values, before, after.shape, by_role, scale, self.generator
                 )
+                keep_padding(module, values, tensors[before.name])
         install(module, new, tensors)
         if new.recurrent and new.grown:
             device = next(module.parameters()).device
@@ -148,7 +150,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     Args:
         model: any.
     """
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
+    return copy_model(model, {id(tensor): tensor for tensor in _tensors(model)})
 
 
 def _tensors(model: nn.Module) -> tuple[Tensor, ...]:
@@ -162,7 +164,7 @@ def resize(model: nn.Module, grown: Network) -> nn.Module:
         model: as ``prepare`` returns it.
         grown: the network at the new widths.
     """
-    model = copy.deepcopy(model)
+    model = copy_model(model)
     for layer in grown.layers_and_norms:
         module = model.get_submodule(layer.name)
         before = {p.name: getattr(module, p.name) for p in layer.parameters}
@@ -187,6 +189,8 @@ def source_dtype(units: int) -> torch.dtype:
 def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -> None:
     """Put parameters into a layer, and set its attributes that tell sizes.
 
+    A parameter that was frozen stays so.
+
     Args:
         module: the layer.
         spec: the layer at its new sizes.
@@ -195,7 +199,8 @@ def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -
     kind = kind_of(module)
     assert kind is not None
     for name, tensor in tensors.items():
-        is_parameter = isinstance(getattr(module, name), nn.Parameter)
-        setattr(module, name, nn.Parameter(tensor) if is_parameter else tensor)
+        old = getattr(module, name)
+        is_parameter = isinstance(old, nn.Parameter)
+        setattr(module, name, nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor)
     for name, size in kind.attributes(spec).items():
         setattr(module, name, size)

@@ -1,4 +1,4 @@
-"""Norms over each channel, or each group of channels: their units are those of their input.
+"""Norms over each channel or group of channels, and PReLU: their units are those of their input.
 
 A LayerNorm normalizes over all of its units: single units before it cannot be added, and it needs
 no kind of its own.
@@ -63,3 +63,34 @@ class Norm:
         """See ``LayerKind.attributes``."""
         groups = {"num_groups": spec.blocks} if self.name == "groupnorm" else {}
         return {self._size: spec.units} | groups
+
+
+@layer_kind(nn.PReLU)
+class PRelu:
+    """torch.nn.PReLU with a slope for each channel; with a single one it works entry by entry."""
+
+    name = "prelu"
+    axis = 1
+
+    def covers(self, module: nn.PReLU) -> bool:
+        """See ``LayerKind.covers``."""
+        return module.num_parameters > 1
+
+    def describe(self, name: str, module: nn.PReLU) -> LayerSpec:
+        """See ``LayerKind.describe``."""
+        units = module.num_parameters
+        slopes = ParameterSpec("weight", (Axis("out", units),), "norm")
+        return LayerSpec(
+            name,
+            self.name,
+            (slopes,),
+            units,
+            units,
+            multiplies=False,
+            follows=True,
+            blocks=units,
+        )
+
+    def attributes(self, spec: LayerSpec) -> dict[str, int]:
+        """See ``LayerKind.attributes``."""
+        return {"num_parameters": spec.units}

@@ -70,7 +70,7 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         if projection and cell.kind != "lstm":
             raise ValueError(f"a projection needs an lstm cell, got {cell.kind!r}")
-        super().__init__()
+        nn.Module.__init__(self)
         self.cell = cell
         self.input_size = features
         self.hidden_size = cells
@@ -170,7 +170,9 @@ class RecurrentLayer(nn.Module):
 def copy_weights(
     module: nn.RNNBase | nn.RNNCellBase, layer: RecurrentLayer, suffix: str = "", tag: str = ""
 ) -> None:
-    """Copy the weights of one direction from a torch module.
+    """Copy the weights of one direction from a torch module; frozen ones are frozen in the copy.
+
+    Two biases that are added become one, which is trained if either of them is.
 
     Args:
         module: of torch.
@@ -179,15 +181,53 @@ def copy_weights(
         tag: suffix of the module's parameters, such as "_l0_reverse"; nothing for a cell's.
     """
     for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
-        getattr(layer, name + suffix).copy_(getattr(module, name + tag))
+        source = getattr(module, name + tag)
+        _set(layer, name + suffix, source, trained=source.requires_grad)
     if not module.bias:
         return
-    first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag).clone()
+    first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag)
+    trained = first.requires_grad or second.requires_grad
     if layer.cell.kind == "gru":  # the reset gate multiplies the candidate's second bias
         candidate = second[-layer.hidden_size :]
-        getattr(layer, "bias_hn" + suffix).copy_(candidate)
-        candidate.zero_()
-    getattr(layer, "bias" + suffix).copy_(first + second)
+        _set(layer, "bias_hn" + suffix, candidate, trained=second.requires_grad)
+        second = torch.cat([second[: -layer.hidden_size], torch.zeros_like(candidate)])
+    _set(layer, "bias" + suffix, first + second, trained=trained)
+
+
+def _set(layer: RecurrentLayer, name: str, values: Tensor, *, trained: bool) -> None:
+    """Set a parameter of a layer.
+
+    Args:
+        layer: changed in place.
+        name: of the parameter.
+        values: of its shape.
+        trained: whether it is trained.
+    """
+    parameter: nn.Parameter = getattr(layer, name)
+    parameter.copy_(values)
+    parameter.requires_grad_(trained)
+
+
+def torch_weight(layer: RecurrentLayer, name: str, suffix: str = "") -> Tensor:
+    """A weight of one direction as torch's modules have it.
+
+    Args:
+        layer: of a stack, or a cell.
+        name: torch's, without what follows for layers and directions. torch's second bias is zero
+            here, except for the candidate of a GRU.
+        suffix: of the direction's parameters: one of SUFFIXES.
+
+    Raises:
+        AttributeError: the layer has no such weight.
+    """
+    if not name.startswith("bias"):
+        return getattr(layer, name + suffix)  # type: ignore[no-any-return]
+    bias: Tensor = getattr(layer, "bias" + suffix)
+    if name == "bias_ih":
+        return bias
+    candidate: Tensor | None = getattr(layer, "bias_hn" + suffix, None)
+    zeros = torch.zeros_like(bias)
+    return zeros if candidate is None else torch.cat([zeros[: -len(candidate)], candidate])
 
 
 @layer_kind(RecurrentLayer)

@@ -29,6 +29,9 @@ class ActivationQuantizer(nn.Module):
     Args:
         bits: 1 to 8, 16 or 32.
         scheme: how activations are quantized.
+
+    Attributes:
+        waiting: whether it observes, and has seen nothing but tensors without values.
     """
 
     SAMPLE = 1024  # values kept from each observed tensor, all of a smaller one
@@ -42,6 +45,7 @@ class ActivationQuantizer(nn.Module):
         self.scheme = scheme
         self.unit = scheme.activation_scale == "unit"
         self.observed: list[Tensor] | None = None
+        self.waiting = False
         self.observe()
         if bits <= 8:
             start = torch.tensor(-math.log((1 << bits) - 1))
@@ -82,10 +86,14 @@ class ActivationQuantizer(nn.Module):
     def observe(self) -> None:
         """Let values pass unchanged and keep a sample, where the scale depends on them."""
         self.observed = None if self.unit or self.bits > 8 else []
+        self.waiting = False
 
     def _observe(self, values: Tensor) -> None:
         assert self.observed is not None
         count = len(self.observed)
+        self.waiting = count == 0 and values.numel() == 0
+        if values.numel() == 0:
+            return
         if count >= self.TENSORS:
             return
         flat = values.flatten()
@@ -96,12 +104,14 @@ class ActivationQuantizer(nn.Module):
         self.observed.append(flat.float().clone())
 
     def finish(self) -> None:
-        """Stop observing; set the grid and the scale from the observed sample."""
-        if not self.observed:
-            self.observed = None
+        """Stop observing; set the grid and the scale from the observed sample.
+
+        Where there is none, the grid is signed, and its range is [-1, 1] at first.
+        """
+        if self.observed is None:
             return
-        values = torch.cat(self.observed)
-        self.observed = None
+        values = torch.cat(self.observed or [torch.tensor([-1.0, 1.0])]).to(self.qmin.device)
+        self.observed, self.waiting = None, False
         self._set_grid(-(1 << self.bits - 1) if bool((values < 0).any()) else 0)
         scale = mse_scale(values[None], self.grid, per_channel=False)
         with torch.no_grad():

@@ -7,13 +7,16 @@ from torch import Tensor, nn
 from autoquant.kernels import linear
 from autoquant.layers.linear import IntegerLinear
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.native import is_traced
+from autoquant.runtime.activation import ActivationCodes
 from autoquant.runtime.caching import CachingModule
-from autoquant.runtime.linear_call import LinearCall, integer_inputs, kernels_suit
+from autoquant.runtime.linear_call import LinearCall, input_codes, kernels_suit
+from autoquant.runtime.linear_operator import packed_linear
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
-from autoquant.runtime.weight import PackedWeight
+from autoquant.runtime.weight import PackedWeight, ScaledMatrix
 
 
-class PackedLinear(CachingModule):
+class PackedLinear(CachingModule, nn.Linear):
     """nn.Linear with a packed weight.
 
     The product runs on integers where the input is quantized to at most 8 bits and is float32 on
@@ -27,12 +30,12 @@ class PackedLinear(CachingModule):
 
     _cached: LinearCall | None
 
-    bias: Tensor | None
+    bias: Tensor | None  # type: ignore[assignment]
 
     def __init__(
         self, packed: PackedWeight, bias: Tensor | None, quantizer: ActivationQuantizer | None
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.out_features = packed.rows
         self.in_features = packed.columns
         self.packed = packed
@@ -40,31 +43,49 @@ class PackedLinear(CachingModule):
         self.input_quantizer = quantizer
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product, and the bias.
 
         Args:
-            inputs: [..., in].
+            input: [..., in].
 
         Returns:
             [..., out].
         """
-        call = self._call() if kernels_suit(inputs) else None
-        if call is not None and inputs.numel():
-            outputs = call(inputs.reshape(-1, self.in_features).contiguous())
-            if outputs is not None:
-                return outputs.view(*inputs.shape[:-1], self.out_features)
-        quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
+        suits = input.shape[-1] == self.in_features and kernels_suit(input)
+        outputs = self._forward_integer(input) if suits else None
+        if outputs is not None:
+            return outputs
+        quantized = input if self.input_quantizer is None else self.input_quantizer(input)
         return linear(quantized, self.weight, self.bias)
+
+    def _forward_integer(self, inputs: Tensor) -> Tensor | None:
+        """See ``forward``; None where the product cannot run on integers."""
+        if is_traced(inputs):
+            weight, codes = self._operands()
+            if weight is None or codes is None:
+                return None
+            return packed_linear(inputs, weight, self.bias, codes)
+        call = self._call()
+        if call is None or not inputs.numel():
+            return None
+        outputs = call(inputs.reshape(-1, self.in_features).contiguous())
+        return None if outputs is None else outputs.view(*inputs.shape[:-1], self.out_features)
+
+    def _operands(self) -> tuple[ScaledMatrix | None, ActivationCodes | None]:
+        """The weight and how inputs become codes, as the kernels take them, where they can."""
+        codes = input_codes(self.input_quantizer, self.in_features)
+        return self.packed.scaled_matrix, codes
 
     def _call(self) -> LinearCall | None:
         if self._cached is None:
-            params = integer_inputs(self.input_quantizer, self.packed)
-            self._cached = LinearCall(self.packed, self.bias, params) if params else None
+            weight, codes = self._operands()
+            if weight is not None and codes is not None:
+                self._cached = LinearCall(weight, self.bias, codes.params())
         return self._cached
 
 

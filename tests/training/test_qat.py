@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from autoquant.backend import Compute, computing
 from autoquant.errors import RunError, UserError
+from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.layers.recurrent import RecurrentLayer
@@ -24,6 +27,7 @@ from autoquant.training.activations import scale_dropout
 from autoquant.training.loop import train
 from autoquant.training.qat import (
     CALIBRATION_BATCHES,
+    MAX_CALIBRATION_BATCHES,
     build_candidate,
     calibrate,
     quantize,
@@ -31,6 +35,7 @@ from autoquant.training.qat import (
     share_magnitude,
 )
 from tests import toys
+from tests.runtime.pairs import flat, pair
 from tests.toys import RegressionTask, described, output_of, plan_of, prepared
 
 SCHEMES = {
@@ -322,6 +327,70 @@ def test_calibration_sees_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     active = [4, 4, 3, 3, 3, 2, 1, 1]  # the initial state first
     direction = [(count, 6) for count in active]
     assert seen["rnn.l0.hidden_quantizer"] == direction * 2 * CALIBRATION_BATCHES
+
+
+class Experts(nn.Module):
+    """Some rows go to a second layer as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, inputs: Tensor, rows: int = 0) -> Tensor:
+        return self.first(inputs).sum() + self.second(inputs[:rows]).sum()
+
+
+class Rare(RegressionTask):
+    """Only the tenth batch has rows for the second layer."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(Experts(), torch.randn(4, 3))
+        self.rows, self.seen = rows, 0
+
+    def batches(self, seed: int, start: int = 0) -> Any:
+        return iter(range(1000))
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
+        self.seen += 1
+        return model(self._inputs, self.rows if batch == 9 else 0), None
+
+
+@pytest.mark.parametrize(
+    ("rows", "batches"), [(2, 10), (0, MAX_CALIBRATION_BATCHES)], ids=["late", "never"]
+)
+def test_a_layer_without_rows_waits_for_some(rows: int, batches: int) -> None:
+    task = Rare(rows)
+    model = prepare(task.build_model())
+    network = describe(model, None)
+    quantize(model, network, plan_of(network, LayerChoice(4, 4)), Scheme())
+    calibrate(model, task, 0)
+    assert task.seen == batches
+    quantizer = quantizers(model)["second.input_quantizer"]
+    assert not quantizer.waiting
+    with torch.no_grad():
+        outputs = quantizer(torch.tensor([-0.5, 0.0, 0.5]))
+    torch.testing.assert_close(outputs, torch.tensor([-0.5, 0.0, 0.5]), atol=0.1, rtol=0)
+
+
+ROWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "Linear": (lambda: nn.Linear(6, 4), (5, 6)),
+    "LSTM": (lambda: nn.LSTM(6, 4, batch_first=True), (5, 2, 6)),
+    "attention": (
+        lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, norm_first=True),
+        (5, 2, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_no_rows_give_no_outputs_and_finite_gradients(name: str, tmp_path: Path) -> None:
+    build, shape = ROWS[name]
+    both = pair(tmp_path, build, LayerChoice(4, 4), torch.randn(shape))
+    empty = torch.randn(0, *shape[1:])
+    outputs = flat(both.fake.train()(empty))
+    sum(output.sum() for output in outputs).backward()  # type: ignore[union-attr]
+    assert all(bool(p.grad.isfinite().all()) for p in both.fake.parameters() if p.grad is not None)
+    assert [output.shape for output in flat(both.loaded(empty))] == [o.shape for o in outputs]
 
 
 def test_calibration_keeps_weights_and_gradients_alone() -> None:

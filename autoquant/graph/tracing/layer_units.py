@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import nn
 
-from autoquant.graph.tracing.propagation_state import PropagationState
-from autoquant.graph.tracing.record import Call
+from autoquant.graph.tracing.propagation_state import PropagationState, shown
+from autoquant.graph.tracing.record import Call, Record
 from autoquant.graph.tracing.units import NONE, Ids, varies
 from autoquant.graph.tracing.values import Value
 from autoquant.layers import LayerSpec, kind_of
@@ -16,6 +16,8 @@ from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.stack import Recurrent
 
 NOT_CALLED = "is not called with the example's inputs"
+UNUSED = "is called, but no output depends on it"
+WEIGHT_READ = "is not called: its weight is read by {}"
 SINGLE = "has a single unit"
 
 
@@ -82,10 +84,43 @@ class LayerUnits:
         for rows in self.rows.values():
             self._units.freeze(rows, reason)
 
-    def freeze_uncalled(self) -> None:
-        """Freeze the units of layers that have not been called so far."""
+    def uncalled(self, record: Record) -> set[str]:
+        """Layers that other inputs might call: not those whose weight is used all the same.
+
+        Args:
+            record: of the forward pass.
+        """
+        called = {name for target in record.called for name in self.names_of(target)}
+        used = {name for layer in called for name in self._weights(layer)}
+        return {
+            name
+            for name in self._specs.keys() - called - record.weights_read.keys()
+            if not self._weights(name) or self._weights(name) - used
+        }
+
+    def _weights(self, layer: str) -> set[str]:
+        """Names of a layer's weights; of one that is shared, in the layer that it belongs to."""
+        spec = self._specs[layer]
+        weights = (parameter for parameter in spec.parameters if parameter.is_weight)
+        return {weight.shared or spec.full_name(weight.name) for weight in weights}
+
+    def freeze_uncalled(self, record: Record) -> None:
+        """Freeze the units of layers that no output depends on.
+
+        Args:
+            record: of the forward pass.
+        """
+        uncalled = self.uncalled(record)
+        called = {name for target in record.called for name in self.names_of(target)}
         for name in self._specs:
-            if name not in self._called:
+            if name in self._called:
+                continue
+            if name in called:
+                self._units.freeze(self.rows[name], UNUSED)
+            elif name in record.weights_read:
+                reason = WEIGHT_READ.format(shown(record.weights_read[name]))
+                self._units.freeze(self.rows[name], reason)
+            elif name in uncalled:
                 self._units.freeze(self.rows[name], NOT_CALLED)
 
     def freeze_shared_weights(self) -> None:

@@ -14,8 +14,11 @@ from autoquant.graph.tracing.layer_units import LayerUnits
 from autoquant.graph.tracing.operations import operation_of
 from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Record, Ref
+from autoquant.graph.tracing.units import Ids
 from autoquant.graph.tracing.values import Value
 from autoquant.layers import LayerSpec
+
+WRITTEN = "is written by {} into a part of a tensor whose other units are not known"
 
 
 class WidthPropagation:
@@ -34,7 +37,6 @@ class WidthPropagation:
     def __init__(self, model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> None:
         self.state = PropagationState()
         self.layers = LayerUnits(self.state, model, layers)
-        self._names = {layer.name for layer in layers}
         self._record = record
 
     def run(self) -> None:
@@ -53,7 +55,7 @@ class WidthPropagation:
                 self._set(call, self.layers.call(call))
             else:
                 self._operate(call)
-        self.layers.freeze_uncalled()
+        self.layers.freeze_uncalled(self._record)
         self.layers.freeze_shared_weights()
 
     def _set(self, call: Call, result: Value | list[Value]) -> None:
@@ -71,7 +73,7 @@ class WidthPropagation:
         for ref, value in zip(call.results, values, strict=False):
             self.state.values[ref] = self._checked(call, ref, value)
         for ref in call.writes:  # with what it is a view of
-            self._write(ref, values[0] if values else Value())
+            self._write(call, ref, values[0] if values else Value())
 
     def _values_after(self, call: Call) -> Value | list[Value]:
         propagate_units = operation_of(call)
@@ -93,26 +95,30 @@ class WidthPropagation:
         ids = value.ids
         if ids is None:
             return value
-        pairs = zip(ids.shape, ref.shape, strict=False)
-        if ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs):
+        if _fits(ids, ref):
             return value
         self.state.units.freeze(ids, f"is read by {shown(call)}, which is not followed")
         return Value(data=True)
 
-    def _write(self, ref: Ref, value: Value) -> None:
-        """Let a tensor that was written into hold the units of what was written."""
-        ids = value.ids
-        if ids is not None and len(ref.shape) != ids.ndim:  # along the last axis, then
-            units = ids.reshape(-1)
-            if ref.shape[-1:] != (len(units),) or any(size > 1 for size in ids.shape[:-1]):
-                reason = "is written into a tensor in a way that is not followed"
-                self.state.units.freeze(ids, reason)
-                return
-            ids = units.reshape((1,) * (len(ref.shape) - 1) + (-1,))
-        before = self.state.peek(ref).ids
-        if before is not None and ids is not None and before.shape == ids.shape:
-            self.state.units.bind(before, ids)
-        self.state.values[ref] = Value(before if ids is None else ids, data=True)
+    def _write(self, call: Call, ref: Ref, value: Value) -> None:
+        """Let a tensor that was written into hold the units of what was written.
+
+        Args:
+            call: the operation.
+            ref: the tensor's, or that of the one that it is a view of.
+            value: what was written.
+        """
+        ids, before = value.ids, self.state.peek(ref).ids
+        if before is not None:  # what was written into is a view: it has units of these
+            if ids is not None and before.shape == ids.shape:
+                self.state.units.bind(before, ids)
+            ids = before
+        elif ids is not None:
+            ids = ids.reshape((1,) * (len(ref.shape) - ids.ndim) + ids.shape)
+            if not _fits(ids, ref):
+                self.state.units.freeze(ids, WRITTEN.format(shown(call)))
+                ids = None
+        self.state.values[ref] = Value(ids, data=True)
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -125,11 +131,16 @@ class WidthPropagation:
 
     def _branch(self, call: Call) -> None:
         """Freeze everything where Python reads a number that the next calls may depend on."""
-        depends = self.state.peek(call.args[0]).data
-        called = {name for target in self._record.called for name in self.layers.names_of(target)}
-        if depends or self._names - called:
+        depends = any(self.state.peek(ref).data for ref in call.operands)
+        if depends or self.layers.uncalled(self._record):
             line = f" ({call.where})" if call.where else ""
             self.layers.freeze_all(f"the forward pass branches on data{line}")
+
+
+def _fits(ids: Ids, ref: Ref) -> bool:
+    """Whether units broadcast against a tensor."""
+    pairs = zip(ids.shape, ref.shape, strict=False)
+    return ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs)
 
 
 def propagate_widths(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from autoquant.graph.tracing.operations.registry import POINTWISE, operation
+from autoquant.graph.tracing.operations.registry import POINTWISE, argument, operation
 from autoquant.graph.tracing.propagation_state import PropagationState
-from autoquant.graph.tracing.record import Call
+from autoquant.graph.tracing.record import Call, Ref
 from autoquant.graph.tracing.units import Ids, varies
 from autoquant.graph.tracing.values import Value
 
-UNTAGGED = ("hardswish", "hardswish_", "hardtanh", "hardtanh_", "relu6", "rrelu", "prelu")
-"""Pointwise operations that ATen does not tag as such."""
+UNTAGGED = (
+    *("hardswish", "hardtanh", "relu6", "rrelu", "rrelu_with_noise", "prelu", "_prelu_kernel"),
+    *("log_sigmoid_forward", "threshold", "mish", "complex", "polar", "copy", "fill"),
+    *("zero", "masked_fill"),
+)
+"""Pointwise operations that ATen does not tag as such, among them those that write into a value."""
 
 
 @operation(POINTWISE, *UNTAGGED)
@@ -30,9 +34,26 @@ def pointwise(state: PropagationState, call: Call) -> Value:
     return Value(state.combine(call, values, all_ids, refs), data=True)
 
 
-@operation("copy_", "fill_", "zero_", "index_put_", "index_put", "scatter", "scatter_")
-@operation("masked_scatter", "masked_fill_", "slice_scatter", "select_scatter", "index_copy_")
-@operation("index_add_", "scatter_add_")
+@operation("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_reduce")
+@operation("index_fill")
+def write_along(state: PropagationState, call: Call) -> Value:
+    """Entries of a value written to places along an axis, along which units must not change.
+
+    See ``PropagateUnits.__call__``.
+    """
+    axis = argument(call, 1, "dim")
+    source = argument(call, 3, "source", call.kwargs.get("src"))
+    refs = [call.args[0], *([source] if isinstance(source, Ref) else [])]
+    values = [state.read(ref) for ref in refs]
+    all_ids = [value.ids for value in values]
+    if any(ids is not None and varies(ids, axis) for ids in all_ids):
+        return state.stop(call)
+    if all(ids is None for ids in all_ids):
+        return Value(uniform=False)
+    return Value(state.combine(call, values, all_ids, refs), data=True)
+
+
+@operation("index_put", "masked_scatter", "slice_scatter", "select_scatter")
 def write(state: PropagationState, call: Call) -> Value:
     """Values written into another one: units along the last axis of all of them are bound.
 

@@ -201,6 +201,69 @@ def _indexed_axes(indices: Sequence[Ref | None]) -> list[int]:
     return axes
 
 
+@operation("embedding")
+def embedding(state: PropagationState, call: Call) -> Value:
+    """Rows of a table [rows, C] that is no layer's, picked by indices [...].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, indices = state.read(call.args[0]), call.args[1]
+    if value.ids is None:
+        return value.with_ids(None)
+    if varies(value.ids, 0):
+        return state.stop(call)
+    return value.with_ids(value.ids.reshape(*(1,) * len(indices.shape), -1))
+
+
+@operation("_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(state: PropagationState, call: Call) -> list[Value]:
+    """Sums of rows of a table [rows, C], a sum for each bag: [bags, C].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    ids = value.ids
+    if ids is not None and varies(ids, 0):
+        state.stop(call)
+        ids = None
+    return [value.with_ids(ids), *[Value() for _ in call.results[1:]]]
+
+
+@operation("segment_reduce")
+def segment_reduce(state: PropagationState, call: Call) -> Value:
+    """Entries along an axis, reduced segment by segment.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, axis = state.read(call.args[0]), argument(call, 5, "axis", 0)
+    if value.ids is not None and varies(value.ids, axis):
+        return state.stop(call)
+    return value.with_ids(value.ids)
+
+
+@operation("view_as_real")
+def view_as_real(state: PropagationState, call: Call) -> Value:
+    """A complex value as one with an axis of two parts.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    return value.with_ids(None if value.ids is None else value.ids[..., None])
+
+
+@operation("view_as_complex")
+def view_as_complex(state: PropagationState, call: Call) -> Value:
+    """Two parts along the last axis as one complex entry: parts are bound.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    if value.ids is None:
+        return value.with_ids(None)
+    state.units.bind_lines(value.ids)
+    return value.with_ids(value.ids[..., 0])
+
+
 # --- values one after the other ------------------------------------------------------------------
 
 

@@ -8,12 +8,18 @@ from autoquant.graph.tracing.record import Call
 from autoquant.graph.tracing.units import varies
 from autoquant.graph.tracing.values import Value
 
+LAST_AXIS = ("sort", "topk", "kthvalue", "mode")
+"""Operations that read along the last axis if they name none."""
 NORMALISED = "is normalised across its units by {}"
 
 
 @operation("sum", "mean", "amax", "amin", "max", "min", "var", "std", "norm", "prod", "logsumexp")
 @operation("all", "any", "argmax", "argmin", "cumsum", "cumprod", "sort", "topk", "median")
-@operation("var_mean", "std_mean", "linalg_vector_norm", "count_nonzero")
+@operation("var_mean", "std_mean", "linalg_vector_norm", "count_nonzero", "nansum", "nanmedian")
+@operation(
+    "aminmax", "mode", "kthvalue", "cummax", "cummin", "logcumsumexp", "_fft_r2c", "_fft_c2c"
+)
+@operation("_fft_c2r")
 def reduce(state: PropagationState, call: Call) -> Value | list[Value]:
     """One entry, or another order of entries, made of those along some axes or all.
 
@@ -35,8 +41,10 @@ def reduce(state: PropagationState, call: Call) -> Value | list[Value]:
 
 def _reduced_axes(call: Call, ndim: int) -> list[int]:
     """The axes that an operation reads along, counted from the front; all if it names none."""
-    position = {"linalg_vector_norm": 2, "norm": 2, "topk": 2}.get(call.name, 1)
+    position = {"linalg_vector_norm": 2, "norm": 2, "topk": 2, "kthvalue": 2}.get(call.name, 1)
     axes = argument(call, position, "dim")
+    if axes is None and call.name in LAST_AXIS:
+        return [ndim - 1]
     if axes is None or axes == []:
         return [*range(ndim)]
     return [axis % ndim for axis in (axes if isinstance(axes, list | tuple) else [axes])]
