@@ -67,12 +67,10 @@ def check_same_network(stored: Network, original: Network) -> None:
         if len(theirs) != len(ours):
             longer = max(theirs, ours, key=len)
             raise UserError(f"only one of them has {longer[min(len(theirs), len(ours))].name}")
-    tensors = [
-        {(tensor.name, tensor.dtype, tensor.shape) for tensor in network.unquantized}
-        for network in (stored, original)
-    ]
-    for name, _, _ in sorted(tensors[0] ^ tensors[1]):
-        raise UserError(f"tensors outside of layers must be the same, got {name}")
+    tensors = [{replace(t, layout=()) for t in n.unquantized} for n in (stored, original)]
+    if tensors[0] != tensors[1]:
+        names = {tensor.name for tensor in tensors[0] ^ tensors[1]}
+        raise UserError(f"tensors outside of layers must be the same, got {min(names, default='')}")
 
 
 def _check_same_layer(there: LayerSpec, here: LayerSpec) -> None:

@@ -175,10 +175,14 @@ def load_uncovered(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         model: changed in place.
         tensors: by their names in its state_dict.
     """
-    state = model.state_dict()
-    copies = {
-        name: tensor.to(real_device(state[name]), copy=True) for name, tensor in tensors.items()
-    }
+    state = model.state_dict(keep_vars=True)
+    names: dict[int, list[str]] = {}  # of each tensor: modules may share it
+    for name, tensor in state.items():
+        names.setdefault(id(tensor), []).append(name)
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = tensor.to(real_device(state[name]), copy=True)
+        copies |= dict.fromkeys(names[id(state[name])], copy)
     model.load_state_dict(copies, strict=False, assign=True)
 
 

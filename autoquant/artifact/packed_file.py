@@ -277,6 +277,7 @@ def _grown(stored: Header, original: Network) -> tuple[Network, tuple[Entry, ...
         outputs=layouts.outputs,
         groups=layouts.groups,
         frozen=layouts.frozen,
+        unquantized=layouts.unquantized,
     )
     grown = joined.resized(stored.plan)
     return grown, manifest.entries(grown, stored.plan, stored.scheme)

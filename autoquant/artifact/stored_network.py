@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from autoquant.graph.network import Layout, Network, Segment, UnquantizedTensor, entries_of
 from autoquant.layers import Axis, LayerSpec, ParameterSpec
+from autoquant.layers.spec import NewUnits
 
 LARGEST = 1 << 48  # of the sizes that a file may hold
 NOT_LIVE = "its file lets it not grow"
@@ -39,6 +41,7 @@ _LETTERS = {role: letter for letter, role in _ROLES.items()}
 _AXIS = re.compile(r"([oighf])(\d{1,15})(?:x(\d{1,15}))?")
 _SEGMENT = re.compile(r"(?:(\d{1,9}):)?(\d{1,15})(?:x(\d{1,15}))?(?:\.(\d{1,9}))?")
 _FLAGS = ("multiplies", "recurrent", "follows")
+_NEW_UNITS = get_args(NewUnits)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -53,7 +56,7 @@ def encode_network(network: Network) -> dict[str, Any]:
     numbers = {layer.name: number for number, layer in enumerate(network.layers_and_norms)}
     return {
         "layers": [_encode_layer(layer, network, numbers) for layer in network.layers_and_norms],
-        "tensors": [[t.name, t.dtype, list(t.shape)] for t in network.unquantized],
+        "tensors": [_encode_tensor(tensor, network, numbers) for tensor in network.unquantized],
     }
 
 
@@ -66,6 +69,8 @@ def _encode_layer(layer: LayerSpec, network: Network, numbers: Mapping[str, int]
         numbers: of all layers and norms, by name.
     """
     flags = sum(getattr(layer, flag) << bit for bit, flag in enumerate(_FLAGS))
+    flags |= (layer.eps is not None) << len(_FLAGS)
+    flags |= _NEW_UNITS.index(layer.new_units) << len(_FLAGS) + 1
     group = network.groups.get(layer.name, layer.name)
     return [
         layer.name,
@@ -74,7 +79,7 @@ def _encode_layer(layer: LayerSpec, network: Network, numbers: Mapping[str, int]
         layer.features,
         layer.directions,
         layer.blocks,
-        flags | (layer.eps is not None) << len(_FLAGS),
+        flags,
         [_encode_parameter(parameter) for parameter in layer.parameters],
         _encode_layout(network.inputs.get(layer.name, ()), network, numbers),
         _encode_layout(network.outputs[layer.name], network, numbers),
@@ -88,6 +93,15 @@ def _encode_parameter(parameter: ParameterSpec) -> list[str]:
         for axis in parameter.axes
     )
     return [parameter.name, " ".join([_LETTERS[parameter.role], *axes]), parameter.shared]
+
+
+def _encode_tensor(
+    tensor: UnquantizedTensor, network: Network, numbers: Mapping[str, int]
+) -> list[Any]:
+    """A tensor outside the layers as a list, with the layout of its last axis if that may grow."""
+    layout = _encode_layout(tensor.layout, network, numbers)
+    row = [tensor.name, tensor.dtype, list(tensor.shape)]
+    return [*row, layout] if ":" in layout else row
 
 
 def _encode_layout(layout: Layout, network: Network, numbers: Mapping[str, int]) -> str:
@@ -128,9 +142,10 @@ def decode_network(content: Mapping[str, Any]) -> Network:
     rows = [_typed(row, list) for row in _typed(content["layers"], list)]
     layers = [_decode_layer(row) for row in rows]
     names = [layer.name for layer in layers]
-    unquantized = tuple(_decode_tensor(row) for row in _typed(content["tensors"], list))
-    _refuse_twice([*names, *(tensor.name for tensor in unquantized)])
     count = sum(not layer.follows for layer in layers)
+    rows_of_tensors = _typed(content["tensors"], list)
+    unquantized = tuple(_decode_tensor(row, names[:count]) for row in rows_of_tensors)
+    _refuse_twice([*names, *(tensor.name for tensor in unquantized)])
     _require(not any(layer.follows for layer in layers[:count]), "layers before norms")
     pairs = [*zip(names, rows, strict=True)]
     inputs = {name: _decode_layout(row[8], names[:count]) for name, row in pairs}
@@ -158,7 +173,7 @@ def _decode_layer(row: Sequence[Any]) -> LayerSpec:
     """One layer, or a norm."""
     _require(len(row) == 11, "11 values of a layer")
     name, kind, units, features, directions, blocks, flags, parameters = row[:8]
-    bits = _whole(flags, 0, 15)
+    bits = _whole(flags, 0, 63)
     multiplies, recurrent, follows = (bool(bits >> bit & 1) for bit in range(len(_FLAGS)))
     return LayerSpec(
         _typed(name, str),
@@ -171,7 +186,8 @@ def _decode_layer(row: Sequence[Any]) -> LayerSpec:
         recurrent=recurrent,
         follows=follows,
         blocks=_whole(blocks, 1),
-        eps=0.0 if bits >> len(_FLAGS) else None,  # its value stands beside the plan
+        eps=0.0 if bits >> len(_FLAGS) & 1 else None,  # its value stands beside the plan
+        new_units=_NEW_UNITS[_whole(bits >> len(_FLAGS) + 1, 0, len(_NEW_UNITS) - 1)],
     )
 
 
@@ -210,10 +226,19 @@ def _decode_layout(text: Any, names: Sequence[str]) -> Layout:
     return tuple(segments)
 
 
-def _decode_tensor(row: Any) -> UnquantizedTensor:
-    name, dtype, shape = _typed(row, list)
+def _decode_tensor(row: Any, names: Sequence[str]) -> UnquantizedTensor:
+    """A tensor outside the layers.
+
+    Args:
+        row: as ``_encode_tensor`` writes it.
+        names: of the layers, by number.
+    """
+    name, dtype, shape, *layouts = _typed(row, list)
     sizes = tuple(_whole(size) for size in _typed(shape, list))
-    return UnquantizedTensor(_typed(name, str), _typed(dtype, str), sizes)
+    _require(len(layouts) <= 1, "one layout of a tensor")
+    layout = _decode_layout(layouts[0], names) if layouts else ()
+    _require(not layout or sizes[-1:] == (entries_of(layout),), "the layout of a tensor")
+    return UnquantizedTensor(_typed(name, str), _typed(dtype, str), sizes, layout)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -232,11 +257,12 @@ def _check_layouts(network: Network) -> None:
         is_fixed = all(segment.group is None for segment in written)
         follows = read == written or (is_fixed and not read)
         _require(follows or not layer.follows, "a norm that writes what it reads")
-        for segment in (*read, *written):
-            if segment.group is not None:
-                _require(network.groups[segment.group] == segment.group, "the name of a group")
-                key = segment.group, segment.part
-                _require(sizes.setdefault(key, segment.size) == segment.size, "one size of a part")
+    layouts = (*network.inputs.values(), *network.outputs.values())
+    for segment in chain(*layouts, *(tensor.layout for tensor in network.unquantized)):
+        if segment.group is not None:
+            _require(network.groups[segment.group] == segment.group, "the name of a group")
+            key = segment.group, segment.part
+            _require(sizes.setdefault(key, segment.size) == segment.size, "one size of a part")
     _check_writers_and_readers(network, {*sizes})
 
 

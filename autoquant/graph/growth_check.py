@@ -142,8 +142,11 @@ def _growth_plan(network: Network, groups: Sequence[str]) -> Plan:
     """Each group grown by 2, 4, ... units, or more where its smallest part would not grow."""
     widths = {}
     for i, group in enumerate(groups):
-        sizes = [s.size for layout in network.outputs.values() for s in layout if s.group == group]
+        segments = [s for layout in network.outputs.values() for s in layout if s.group == group]
+        sizes = [segment.size for segment in segments]
         added = 2 * (1 + i % DISTINCT_GROWTHS)
+        if any(segment.new_units != "copies" for segment in segments):  # few units hardly show
+            added += max(sizes) // 4
         widths[group] = min(1 + max(added / max(sizes), 2 / min(sizes)), WIDEST)
         assert grown_units(min(sizes), widths[group]) > min(sizes)
     return network.at_widths(widths)

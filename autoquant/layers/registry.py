@@ -37,8 +37,8 @@ class LayerKind(Protocol):
         """
         ...
 
-    def attributes(self, spec: LayerSpec) -> dict[str, int]:
-        """The module's attributes that hold sizes, and their values.
+    def attributes(self, spec: LayerSpec) -> dict[str, Any]:
+        """The module's attributes that follow from sizes, and their values.
 
         Args:
             spec: the layer with the sizes that the module is to have.

@@ -87,11 +87,11 @@ def _quantize_input(
 
 def _quantized(module: nn.Module, values: Tensor) -> Tensor:
     """Layer inputs, quantized as if before a preceding dropout, which divides what it keeps."""
-    quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
-    keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
+    quantizer: ActivationQuantizer = module.input_quantizer  # type: ignore[assignment]
+    keep = quantizer.keep if module.training else 1.0
     if keep == 1.0:
         return quantizer(values)  # type: ignore[no-any-return]
-    quantized = quantizer(values * keep)
+    quantized: Tensor = quantizer(values * keep)
     params = quant_params_of(quantized)
     result: Tensor = quantized / keep
     if params is not None:
@@ -103,13 +103,14 @@ def scale_dropout(model: nn.Module, share: float) -> None:
     """Multiply the dropout probabilities of all modules, in place.
 
     Args:
-        model: its dropout modules, stacks and attention layers are changed.
+        model: its dropout modules are changed, and modules with a float attribute ``dropout``, such
+            as stacks and attention layers.
         share: of its dropout that the model keeps, in [0, 1].
     """
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p *= share
-        elif isinstance(getattr(module, "dropout", None), float):  # stacks and attention
+        elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = share * module.dropout  # type: ignore[operator,assignment]
-        if isinstance(getattr(module, "input_keep", None), float):
-            module.input_keep = 1 - share * (1 - module.input_keep)  # type: ignore[operator,assignment]
+        if isinstance(module, ActivationQuantizer):
+            module.keep = 1 - share * (1 - module.keep)

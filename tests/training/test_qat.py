@@ -543,14 +543,14 @@ def test_dropout_is_scaled_wherever_a_module_has_it():
             self.flat = nn.Dropout2d(0.2)
             self.rnn = nn.LSTM(3, 4, 2, dropout=0.5)
             self.attention = nn.MultiheadAttention(4, 2, dropout=0.1)
-            self.linear = nn.Linear(4, 4)
-            self.linear.input_keep = 0.6
+            self.quantizer = ActivationQuantizer(4, Scheme())
+            self.quantizer.keep = 0.6
 
     model = Model()
     scale_dropout(model, 0.5)
     assert (model.first.p, model.flat.p) == (0.2, 0.1)
     assert (model.rnn.dropout, model.attention.dropout) == (0.25, 0.05)
-    assert model.linear.input_keep == pytest.approx(0.8)
+    assert model.quantizer.keep == pytest.approx(0.8)
 
 
 def test_training_without_dropout_is_the_same_whatever_the_random_state():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
-from autoquant.graph.tracing.propagation_state import PropagationState, shown
-from autoquant.graph.tracing.record import Call, Record
+from autoquant.graph.tracing.new_units import WRITTEN, NewUnitContents, equal, normalised
+from autoquant.graph.tracing.norm_units import NormUnits
+from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState, shown
+from autoquant.graph.tracing.record import Call, Record, Ref
 from autoquant.graph.tracing.units import NONE, Ids, varies
 from autoquant.graph.tracing.values import Value
-from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers import Axis, LayerSpec, kind_of
 from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.stack import Recurrent
 
@@ -33,6 +36,8 @@ class LayerUnits:
         rows: for each layer the units of its output (of one direction), [units]; of a norm NONE
             until it has been called.
         columns: for each layer that has been called the units that it reads, [features].
+        tables: units along the last axis of tensors outside the layers, by name.
+        norms: what LayerNorms and RMSNorms read.
         dropouts: probability of the dropout right before a layer's input, where there is one.
     """
 
@@ -48,8 +53,12 @@ class LayerUnits:
             for layer in layers
         }
         self.columns: dict[str, Ids] = {}
+        self.tables: dict[str, Ids] = {}
+        self.norms = NormUnits(state.units)
         self.dropouts: dict[str, float] = {}
         self._called: set[str] = set()
+        self._contents: dict[str, list[NewUnitContents]] = {}  # of what each layer reads
+        self._table_reasons: dict[str, str] = {}
 
     def call(self, call: Call) -> Value | list[Value]:
         """The values of the results of a call of a known layer or stack of layers.
@@ -58,11 +67,11 @@ class LayerUnits:
             call: its ``target`` is the name of the layer or stack.
         """
         module = self._model.get_submodule(call.target)
-        if isinstance(module, Recurrent):
-            return self._stack(call, module)
-        if isinstance(module, RecurrentCell):
-            return self._cell(call)
-        return self._layer(call, module)
+        if not isinstance(module, Recurrent | RecurrentCell):
+            return self._layer(call, module)
+        values = self._stack(call, module) if isinstance(module, Recurrent) else self._cell(call)
+        new_units = equal(f"the recurrent layer {call.target}")
+        return [replace(value, new_units=new_units) for value in values]
 
     def names_of(self, target: str) -> list[str]:
         """The layers that a call of a known module calls.
@@ -123,13 +132,35 @@ class LayerUnits:
             elif name in uncalled:
                 self._units.freeze(self.rows[name], NOT_CALLED)
 
+    def add_table(self, name: str, ref: Ref, reason: str) -> None:
+        """Give a tensor outside the layers units along its last axis, such as a position table.
+
+        Args:
+            name: in the state_dict.
+            ref: the tensor's.
+            reason: why what it is combined with cannot grow, where the table cannot either.
+        """
+        self.tables[name] = self._units.add(ref.shape[-1])
+        self._table_reasons[name] = reason
+        ids = self.tables[name].reshape((1,) * (len(ref.shape) - 1) + (-1,))
+        self._state.values[ref] = Value(ids, new_units=WRITTEN)
+
+    def freeze_unfit(self) -> None:
+        """Freeze what can grow only by rows of a mean or zeros, and does not grow so."""
+        recurrent = (layer.name for layer in self._specs.values() if layer.recurrent)
+        self.norms.freeze_unfit(self.rows[name] for name in recurrent)
+        known = self.norms.new_units()
+        for name, ids in self.tables.items():
+            if not all(unit_class in known for unit_class in self._units.classes(ids).tolist()):
+                self._units.freeze(ids, self._table_reasons[name])
+
     def freeze_shared_weights(self) -> None:
         """Freeze what reads or writes a weight that several layers share.
 
         To copy a unit of one may be to split that of the other.
         """
         owners = {
-            layer.full_name(parameter.name): layer.name
+            layer.full_name(parameter.name): (layer, parameter)
             for layer in self._specs.values()
             for parameter in layer.parameters
         }
@@ -137,11 +168,42 @@ class LayerUnits:
             for parameter in layer.parameters:
                 if not parameter.shared:
                     continue
-                owner = owners[parameter.shared]
-                reason = f"{layer.full_name(parameter.name)} is the weight of {owner} too"
-                for name in (owner, layer.name):
-                    self._units.freeze(self.rows.get(name, NONE), reason)
-                    self._units.freeze(self.columns.get(name, NONE), reason)
+                owner, owned = owners[parameter.shared]
+                reason = f"{layer.full_name(parameter.name)} is the weight of {owner.name} too"
+                for axes in zip(owned.axes, parameter.axes, strict=True):
+                    pair = tuple(zip((owner, layer), axes, strict=True))
+                    if not self._grow_alike(pair):
+                        for axis_layer, axis in pair:
+                            self._units.freeze(self._along(axis_layer, axis), reason)
+
+    def _grow_alike(self, axes: Sequence[tuple[LayerSpec, Axis]]) -> bool:
+        """Whether growing one axis of a shared weight keeps the function of both its layers.
+
+        It does where new rows are a mean or zeros, if the columns that are the same entries read
+        zeros: those of a tied output layer behind a norm.
+
+        Args:
+            axes: of both layers.
+        """
+        known = self.norms.new_units()
+        first, second = (self._units.classes(self._along(*pair)) for pair in axes)
+        if not np.array_equal(first, second) or not all(i in known for i in first.tolist()):
+            return False
+        roles = {axis.role for _, axis in axes}
+        if len(roles) == 1 or known[int(first[0])] == "zeros":
+            return True
+        readers = [layer.name for layer, axis in axes if axis.role == "in"]
+        return all(
+            part.mean.content == "zeros" for name in readers for part in self._contents[name]
+        )
+
+    def _along(self, layer: LayerSpec, axis: Axis) -> Ids:
+        """Units along an axis of a layer's parameter, [entries]; none for a fixed one."""
+        none = np.empty(0, dtype=np.int64)
+        if axis.role == "fixed":
+            return none
+        units = self.columns if axis.role in ("in", "grouped") else self.rows
+        return units.get(layer.name, none)
 
     # --- one layer -------------------------------------------------------------------------------
 
@@ -149,6 +211,8 @@ class LayerUnits:
         """A call of a layer that is neither a recurrent stack nor a cell."""
         spec = self._specs[call.target]
         axis = getattr(kind_of(module), "axis", -1)
+        if spec.new_units != "copies":
+            return self._norm_over_units(call, spec, axis)
         refs = call.operands
         values = [self._state.read(ref) for ref in refs]
         for value in values[1:]:
@@ -161,7 +225,35 @@ class LayerUnits:
         if spec.units == 1 and not spec.follows:  # such a value is broadcast over others' units
             self._units.freeze(self.rows[call.target], SINGLE)
             return Value(data=True)
-        return Value(_placed(self.rows[call.target], len(call.results[0].shape), axis), data=True)
+        is_linear = not (spec.recurrent or spec.follows or spec.blocks > 1)
+        new_units = WRITTEN if is_linear else equal(f"the {spec.kind} layer {spec.name}")
+        ids = _placed(self.rows[call.target], len(call.results[0].shape), axis)
+        return Value(ids, data=True, new_units=new_units)
+
+    def _norm_over_units(self, call: Call, spec: LayerSpec, axis: int) -> Value:
+        """A call of a LayerNorm or RMSNorm.
+
+        Args:
+            call: the call.
+            spec: the norm.
+            axis: along which it normalises.
+        """
+        value, ndim = self._state.read(call.operands[0]), len(call.operands[0].shape)
+        self._called.add(spec.name)
+        ids = value.ids
+        if ids is None:
+            self._read(spec.name, value, ndim, axis)
+            return Value(data=True)
+        axis = axis % ndim - ndim  # counted from the back, as ids may have fewer axes
+        varying = [other - ids.ndim for other in range(ids.ndim) if varies(ids, other)]
+        if varying != [axis]:  # over the entries of a head, say: its own sizes stay
+            self._read(spec.name, Value(), ndim, axis)
+            self._state.bind_across(ids, [axis], call, NORMALISED)
+            return Value(ids, data=True, new_units=equal(f"the norm {spec.name}"))
+        self._read(spec.name, value, ndim, axis)
+        columns = self.rows[spec.name] = self.columns[spec.name]
+        self.norms.read(spec, value, columns)
+        return Value(_placed(columns, ndim, axis), data=True, new_units=normalised(spec.name))
 
     def _bind_to_input(self, spec: LayerSpec) -> None:
         """Bind the units of a norm, or of a layer that works in groups, to those it reads."""
@@ -189,6 +281,7 @@ class LayerUnits:
             axis: along which it reads.
         """
         columns = self._columns_read(name, value, ndim, axis)
+        self._contents.setdefault(name, []).append(value.new_units)
         before = self.columns.get(name)
         if before is not None:  # it has been called before
             only_once = (before == NONE) != (columns == NONE)

@@ -6,11 +6,13 @@ as a whole or, if nothing is left that could grow, frozen, with the reason as te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from autoquant.graph.tracing.layer_units import LayerUnits
+from autoquant.graph.tracing.new_units import UNKNOWN, equal, together
 from autoquant.graph.tracing.operations import operation_of
 from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Record, Ref
@@ -28,16 +30,27 @@ class WidthPropagation:
         model: that was recorded.
         layers: its layers and norms.
         record: one forward pass.
+        tables: names of tensors outside the layers that have units along their last axis, and why
+            what they are combined with cannot grow otherwise.
 
     Attributes:
         state: the values of all tensors, and their units.
         layers: the units along the axes of each layer.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[LayerSpec],
+        record: Record,
+        tables: Mapping[str, str],
+    ) -> None:
         self.state = PropagationState()
         self.layers = LayerUnits(self.state, model, layers)
         self._record = record
+        for ref, name in record.tensors.items():
+            if name in tables and ref.shape[-1] > 1:
+                self.layers.add_table(name, ref, tables[name])
 
     def run(self) -> None:
         """Propagate units through all calls that the output or a branch depends on."""
@@ -50,12 +63,13 @@ class WidthPropagation:
                 self._branch(call)
             elif call.target == "dropout":
                 value = self.state.read(call.args[0])
-                self._set(call, Value(value.ids, dropout=call.args[1], data=value.data))
+                self._set(call, replace(value, dropout=call.args[1], uniform=False))
             elif call.layer:
                 self._set(call, self.layers.call(call))
             else:
                 self._operate(call)
         self.layers.freeze_uncalled(self._record)
+        self.layers.freeze_unfit()
         self.layers.freeze_shared_weights()
 
     def _set(self, call: Call, result: Value | list[Value]) -> None:
@@ -70,6 +84,7 @@ class WidthPropagation:
         """Propagate units through an operation."""
         result = self._values_after(call)
         values = result if isinstance(result, list) else [result] * len(call.results)
+        values = [_with_cause(value, call) for value in values]
         for ref, value in zip(call.results, values, strict=False):
             self.state.values[ref] = self._checked(call, ref, value)
         for ref in call.writes:  # with what it is a view of
@@ -108,7 +123,11 @@ class WidthPropagation:
             ref: the tensor's, or that of the one that it is a view of.
             value: what was written.
         """
-        ids, before = value.ids, self.state.peek(ref).ids
+        written = self.state.peek(ref)
+        ids, before = value.ids, written.ids
+        new_units = value.new_units
+        if before is not None or not written.uniform:
+            new_units = together([written.new_units, new_units], shown(call))
         if before is not None:  # what was written into is a view: it has units of these
             if ids is not None and before.shape == ids.shape:
                 self.state.units.bind(before, ids)
@@ -118,7 +137,7 @@ class WidthPropagation:
             if not _fits(ids, ref):
                 self.state.units.freeze(ids, WRITTEN.format(shown(call)))
                 ids = None
-        self.state.values[ref] = Value(ids, data=True)
+        self.state.values[ref] = Value(ids, data=True, new_units=new_units)
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -137,6 +156,11 @@ class WidthPropagation:
             self.layers.freeze_all(f"the forward pass branches on data{line}")
 
 
+def _with_cause(value: Value, call: Call) -> Value:
+    """A value of which it is not known why its new units hold no mean: the call is why."""
+    return replace(value, new_units=equal(shown(call))) if value.new_units == UNKNOWN else value
+
+
 def _fits(ids: Ids, ref: Ref) -> bool:
     """Whether units broadcast against a tensor."""
     pairs = zip(ids.shape, ref.shape, strict=False)
@@ -148,11 +172,23 @@ def propagate_widths(
 ) -> WidthPropagation:
     """Propagate the units of all layers through a recorded forward pass.
 
+    Tensors outside the layers, such as position tables, have no units at first. Those that keep
+    others from growing have some in a second pass.
+
     Args:
         model: a prepared model.
         layers: its layers and norms.
         record: what the model did with its example inputs.
     """
-    propagation = WidthPropagation(model, layers, record)
+    propagation = WidthPropagation(model, layers, record, {})
     propagation.run()
+    sources = record.sources()
+    tables = {
+        name: reason
+        for ref, reason in propagation.state.blocking.items()
+        for name in sources.get(ref, ())
+    }
+    if tables:  # once more, with units along these
+        propagation = WidthPropagation(model, layers, record, tables)
+        propagation.run()
     return propagation

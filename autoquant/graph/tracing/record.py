@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from types import CodeType
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import torch
@@ -102,12 +102,14 @@ class Record:
         called: names of the known layers that were called.
         weights_read: known layers of which an operation outside them reads a parameter, and the
             first such operation.
+        tensors: those outside the layers that the model has itself, and their names.
     """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     weights_read: dict[str, Call] = field(default_factory=dict)
+    tensors: dict[Ref, str] = field(default_factory=dict)
 
     def live(self) -> list[Call]:
         """The calls that the output, or a branch, depends on."""
@@ -119,6 +121,17 @@ class Record:
                 needed.update(call.operands)
                 live.append(call)
         return live[::-1]
+
+    def sources(self) -> dict[Ref, frozenset[str]]:
+        """Names of the model's own tensors, for all that is computed from nothing but these."""
+        sources = {ref: frozenset([name]) for ref, name in self.tensors.items()}
+        for call in self.calls:
+            operands = [ref for ref in call.operands if ref.dtype.is_floating_point]
+            if operands and all(ref in sources for ref in operands):
+                names = frozenset().union(*(sources[ref] for ref in operands))
+                for ref in call.results:
+                    sources.setdefault(ref, names)
+        return sources
 
 
 def refs_in(tree: Any) -> list[Ref]:
@@ -136,6 +149,7 @@ def record(
     inputs: tuple[Any, ...],
     leaves: Mapping[str, nn.Module],
     keywords: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Record:
     """Run a model in eval mode and record what it does.
 
@@ -144,9 +158,13 @@ def record(
         inputs: positional arguments of one forward pass, on the model's device.
         leaves: known layers by name; each call of one is one entry, its inside is not recorded.
         keywords: arguments by name of the forward pass.
+        tensors: of the model outside its layers, by name.
     """
     keywords = dict(keywords or {})
     recorder = _Recorder()
+    recorder.record.tensors.update(
+        (recorder.refs(tensor), name) for name, tensor in tensors.items() if tensor.ndim
+    )
     training = model.training
     model.eval()
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from autoquant.graph.tracing.new_units import equal
 from autoquant.graph.tracing.operations.registry import argument, operation
-from autoquant.graph.tracing.propagation_state import PropagationState
+from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState, shown
 from autoquant.graph.tracing.record import Call
 from autoquant.graph.tracing.units import varies
 from autoquant.graph.tracing.values import Value
 
 LAST_AXIS = ("sort", "topk", "kthvalue", "mode")
 """Operations that read along the last axis if they name none."""
-NORMALISED = "is normalised across its units by {}"
+LINEAR = ("sum", "mean")
+"""Reductions after which new units still hold the mean of the others, or zeros."""
 
 
 @operation("sum", "mean", "amax", "amin", "max", "min", "var", "std", "norm", "prod", "logsumexp")
@@ -32,10 +34,11 @@ def reduce(state: PropagationState, call: Call) -> Value | list[Value]:
     kept = state.bind_across(value.ids, axes, call)
     for axis in axes:
         kept = kept.take([0], axis)
-    values = [
-        Value(kept if len(ref.shape) == kept.ndim else kept.squeeze(tuple(axes)), data=True)
-        for ref in results
-    ]
+    new_units = value.new_units if call.name in LINEAR else equal(shown(call))
+    kept_ids = (
+        kept if len(ref.shape) == kept.ndim else kept.squeeze(tuple(axes)) for ref in results
+    )
+    values = [Value(ids, data=True, new_units=new_units) for ids in kept_ids]
     return values if len(values) > 1 else values[0]
 
 

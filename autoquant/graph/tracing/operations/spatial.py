@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoquant.graph.tracing.new_units import CONSTANT, equal, together
 from autoquant.graph.tracing.operations.registry import PropagateUnits, argument, operation
-from autoquant.graph.tracing.propagation_state import COMBINED, PropagationState
+from autoquant.graph.tracing.propagation_state import COMBINED, PropagationState, shown
 from autoquant.graph.tracing.record import Call, refs_in
 from autoquant.graph.tracing.units import varies
 from autoquant.graph.tracing.values import Value
@@ -35,7 +36,8 @@ def spatial(dimensions: int) -> PropagateUnits:
         ids = value.ids
         if ids is not None and any(varies(ids, -1 - i) for i in range(dimensions)):
             return state.stop(call)
-        values = [value.with_ids(ids) for _ in results]
+        new_units = equal(shown(call)) if "max" in call.name else value.new_units
+        values = [replace(value.with_ids(ids), new_units=new_units) for _ in results]
         return values if len(values) > 1 else values[0]
 
     return propagate
@@ -56,7 +58,9 @@ def pad(state: PropagationState, call: Call) -> Value:
     padded = [-1 - i // 2 for i, size in enumerate(sizes) if size]
     if value.ids is not None and any(varies(value.ids, axis) for axis in padded):
         return state.stop(call)
-    return replace(value, uniform=False, state=False)
+    parts = [value.new_units, *[CONSTANT] * bool(argument(call, 2, "value", 0))]
+    new_units = together(parts, shown(call))
+    return replace(value, uniform=False, state=False, new_units=new_units)
 
 
 # --- channels that are made of positions, and the other way round ---------------------------------
