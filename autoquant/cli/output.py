@@ -174,6 +174,8 @@ def print_applied(applied: Applied) -> None:
     for name, before, after in rows:
         print(f"  {name:<20} {before:>16} {after:>16}")
     share = plan.size_bytes / base.size_bytes
+    if applied.breakdown is not None:
+        print(f"  of the file: {applied.breakdown}")
     print(f"  the file has {plan.size_bytes} bytes, {share:.4f}x; activations and operations are")
     print("  for one position; the paper's neuron-proportional size would be", end=" ")
     print(f"{plan.paper_size_ratio:.4f}x")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.plugins import add_current_folder
 from autoquant.study.folder import Study
 from autoquant.task import Task, check_task
@@ -63,5 +63,7 @@ def recorded_task(study: Study) -> dict[str, Any]:
     """
     origin = study.config().get("task")
     if not isinstance(origin, dict):
-        raise UserError(f"'{study.config_file}' must name the task of the study, got {origin!r}")
+        raise UserError(
+            f"'{study.config_file}' must name the task of the study, got {shown(origin)}"
+        )
     return origin

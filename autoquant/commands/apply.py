@@ -13,14 +13,16 @@ from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
+from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError
-from autoquant.files import write_text
+from autoquant.errors import RunError, UserError, shown
+from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
@@ -49,6 +51,7 @@ class Applied:
         baseline_costs: the float model's; its bytes are those of its tensors.
         steps: training steps.
         seconds: training time.
+        breakdown: what the packed file's bytes are; None in results of earlier versions.
     """
 
     artifact: Path
@@ -62,6 +65,7 @@ class Applied:
     baseline_costs: PlanCosts
     steps: int
     seconds: float
+    breakdown: SizeBreakdown | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -123,15 +127,18 @@ def apply(
     )
     point = StartingPoint(task, prepare(trained), network, settings)
     point = point.initialized(chosen.init_from, chosen.seed)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    study_folder.clean()
+    write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    try:
         applied = _train_and_pack(point, chosen.plan, training, folder, progress)
         applied = _with_baseline(applied, trained, task, record)
-        _write_result(folder, applied, training)
-        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"'{folder}' could not be written: {error.strerror}") from error
+    except Exception as error:
+        error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
+        raise
+    _write_result(folder, applied, training)
+    _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
 
 
@@ -188,7 +195,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {trial!r}")
+        raise UserError(f"{requirement}, got {shown(trial)}")
     return plans[trial]
 
 
@@ -268,6 +275,7 @@ def _train_and_pack(
             baseline_costs=float_costs(network),
             steps=candidate.run.steps,
             seconds=candidate.run.seconds,
+            breakdown=breakdown(network, plan, scheme),
         )
 
 
@@ -324,7 +332,7 @@ def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_file(file)
         if content.pop("training") != asdict(training):
             return None
         applied = records.from_json(Applied, {**content, "artifact": str(artifact)})

@@ -49,7 +49,7 @@ def describe(
     unquantized = unquantized_of(model, layers)
     state = model.state_dict(keep_vars=True)
     tensors = {tensor.name: state[tensor.name] for tensor in unquantized}
-    recorded = record(model, run.copies(model), leaves, tensors)
+    recorded = record(model, run.copies(model), leaves, tensors=tensors)
     propagation = propagate_widths(model, layers, recorded)
     widths = widths_of(propagation, layers)
     network = _network(layers, widths, unquantized, propagation.layers.dropouts)

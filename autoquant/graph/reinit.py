@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from autoquant.graph.network import Network
 from autoquant.graph.widen import get_tensor
 from autoquant.layers import ParameterSpec
+from autoquant.layers.embedding import keep_padding
 
 
 @torch.no_grad()
@@ -42,6 +43,7 @@ def reinitialize(
                 continue
             values: Tensor = getattr(source, old.name)
             weight.copy_(_drawn(values, new.shape, generator) * math.sqrt(_fan_in_ratio(old, new)))
+            keep_padding(module, values, weight)
     for table in after.unquantized:
         weight, values = get_tensor(wide, table.name), get_tensor(small, table.name)
         if table.original is not None and weight.requires_grad:

@@ -32,6 +32,7 @@ from autoquant.graph.unit_sources import (
     outgoing_scales,
 )
 from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers.embedding import keep_padding
 from autoquant.plan import Plan
 from autoquant.settings import Scheme
 
@@ -149,6 +150,7 @@ class _LayerGrowth:
                 tensors[before.name] = grow_parameter(
                     values, before, after.shape, by_role, scale, self.generator
                 )
+                keep_padding(module, values, tensors[before.name])
         install(module, new, tensors)
         if new.recurrent and new.grown:
             device = next(module.parameters()).device

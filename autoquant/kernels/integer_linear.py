@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from autoquant.backend import Compute, current
+from autoquant.errors import UserError
 from autoquant.kernels.matmul import narrowed, product
 from autoquant.quantization import native
 from autoquant.quantization.codes import QuantParams, quant_params_of
@@ -42,6 +43,7 @@ class IntegerLinearJob(ctypes.Structure):
     ]
 
 
+@native.untraced
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The linear layer, [..., N].
 
@@ -88,7 +90,8 @@ def _suits(
     floats = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
     one_scale = input_params.scale.numel() == 1 and input_params.grid.offset == 0
     scales = one_scale and has_row_scales(weight, weight_params.scale)
-    return floats and scales and _shapes_fit(inputs, weight, bias) and native.available()
+    fits = floats and scales and _shapes_fit(inputs, weight, bias)
+    return fits and not native.is_traced(*tensors) and native.available()
 
 
 def _shapes_fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -99,7 +102,7 @@ def _shapes_fit(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         weight: as in ``linear``.
         bias: as in ``linear``.
     """
-    if weight.ndim != 2 or inputs.numel() == 0 or weight.shape[1] >= MAX_COLUMNS:
+    if weight.ndim != 2 or not (inputs.numel() and len(weight)) or weight.shape[1] >= MAX_COLUMNS:
         return False
     return inputs.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
 
@@ -152,6 +155,7 @@ class _Linear(torch.autograd.Function):
         return grad_inputs, grad_weight, grad_bias, None, None, None
 
 
+@native.untraced
 def integer_product(
     values: Tensor, matrix: Matrix, params: QuantParams, scales: Tensor, bias: Tensor | None
 ) -> Tensor | None:
@@ -167,30 +171,32 @@ def integer_product(
     Returns:
         None where a value or a weight is NaN.
     """
-    struct = matrix.struct
+    rows, units = len(values), matrix.layout.rows
+    if [*values.shape] != [rows, matrix.layout.columns]:
+        raise UserError(f"{matrix.layout.columns} columns must be multiplied, got {values.shape}")
     stride = stride_of(values.shape[1])
     codes, sums, finite = native.encode(values, float(params.scale), params.grid, stride)
     if not (finite and matrix.finite):
         return None
-    out = values.new_empty(values.shape[0], struct.rows)
-    scales = scales.expand(struct.rows).contiguous()
+    out = values.new_empty(rows, units)
+    scales = scales.expand(units).contiguous()
     bias = None if bias is None else bias.detach().float().contiguous()
     job = IntegerLinearJob(
         matrix.address,
-        native.pointer(scales),
-        native.pointer(bias),
-        native.pointer(codes),
-        native.pointer(sums),
+        native.address(scales, torch.float32, units),
+        native.address(bias, torch.float32, units),
+        native.address(codes, torch.uint8, rows * stride),
+        native.address(sums, torch.int32, rows),
         stride,
         params.grid.qmin,
         params.grid.qmax,
-        native.pointer(out),
+        native.address(out, torch.float32, rows * units),
         0,
-        values.shape[0],
+        rows,
         0,
-        struct.blocks,
+        matrix.layout.blocks,
     )
-    _run(job, struct.rows * struct.columns)
+    _run(job, units * matrix.layout.columns)
     return out
 
 

@@ -10,8 +10,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from autoquant.quantization.native import pointwise
+from autoquant.quantization.native.tracing import untraced
 
 
+@untraced
 def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
     """Mean of -log softmax(logits)[target] over the targets that are not ignored, in nats.
 

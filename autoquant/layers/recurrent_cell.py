@@ -60,11 +60,11 @@ class RecurrentCell(RecurrentLayer):
                 raise
             return torch_weight(self, name)
 
-    def forward(self, inputs: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
-        """One time step.
+    def forward(self, input: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+        """One time step; the arguments have torch's names.
 
         Args:
-            inputs: [B, I] or [I].
+            input: [B, I] or [I].
             hx: h or (h, c), each [B, H] or [H]; zeros where None.
 
         Returns:
@@ -73,13 +73,13 @@ class RecurrentCell(RecurrentLayer):
         Raises:
             UserError: inputs or state have another shape.
         """
-        if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
-            shape = list(inputs.shape)
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            shape = list(input.shape)
             raise UserError(f"inputs of a cell must be [B, {self.input_size}], got {shape}")
-        rows = inputs if inputs.ndim == 2 else inputs.unsqueeze(0)
+        rows = input if input.ndim == 2 else input.unsqueeze(0)
         state = self._state(rows, hx)
         _, (last,) = super().forward(rows, [len(rows)], [state])
-        if inputs.ndim == 1:
+        if input.ndim == 1:
             last = tuple(part.squeeze(0) for part in last)
         return last if self.cell.kind == "lstm" else last[0]
 

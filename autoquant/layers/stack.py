@@ -121,27 +121,27 @@ class Recurrent(nn.Module):
     def flatten_parameters(self) -> None:
         """For user code that calls it on torch's modules; it does nothing here."""
 
-    def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
-        """Run over time.
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        """Run over time; the arguments have torch's names.
 
         Args:
-            inputs: [T, B, I] (or [B, T, I] when batch_first, or [T, I]), or a PackedSequence.
+            input: [T, B, I] (or [B, T, I] when batch_first, or [T, I]), or a PackedSequence.
             hx: the initial state, h or (h, c), each part [L*D, B, W] ([L*D, W] without a batch
                 axis); where None, the value that the layers are built with, 0 by default.
 
         Returns:
-            outputs in the form of the inputs, of the width D*W, and the state of each sequence
+            outputs in the form of the input, of the width D*W, and the state of each sequence
             after its last time step, laid out as ``hx``.
 
         Raises:
             UserError: inputs or state have another type or shape.
         """
-        if isinstance(inputs, PackedSequence):
-            return self._packed(inputs, hx)
-        if not isinstance(inputs, Tensor):
-            kind = type(inputs).__name__
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
+        if not isinstance(input, Tensor):
+            kind = type(input).__name__
             raise UserError(f"recurrent inputs must be a tensor or a PackedSequence, got {kind}")
-        return self._padded(inputs, hx)
+        return self._padded(input, hx)
 
     def _padded(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any]:
         _check(inputs, self.layers[0].input_size, "BT" if self.batch_first else "TB", "T")
@@ -174,12 +174,12 @@ class Recurrent(nn.Module):
             states = layout.initial_states(sizes[0], inputs.data)
         else:
             parts = layout.checked_parts(hx, sizes[0])
-            states = layout.split(_reordered(parts, inputs.sorted_indices))
+            states = layout.split(reordered(parts, inputs.sorted_indices))
         rows, last = self._run(inputs.data, sizes, states)
         outputs = PackedSequence(
             rows, inputs.batch_sizes, inputs.sorted_indices, inputs.unsorted_indices
         )
-        return outputs, self._state(_reordered(layout.join(last), inputs.unsorted_indices))
+        return outputs, self._state(reordered(layout.join(last), inputs.unsorted_indices))
 
     def _run(
         self, rows: Tensor, sizes: Sequence[int], states: list[State]
@@ -244,6 +244,11 @@ def _check(inputs: Tensor, features: int, *leads: str) -> None:
         raise UserError(f"recurrent inputs must be {wanted}, got {list(inputs.shape)}")
 
 
-def _reordered(parts: State, order: Tensor | None) -> State:
-    """Parts [L*D, B, W] with their sequences in another order; None for the same."""
+def reordered(parts: State, order: Tensor | None) -> State:
+    """Parts of a state with their sequences in another order.
+
+    Args:
+        parts: each [L*D, B, W].
+        order: indices [B], or None for the same order.
+    """
     return parts if order is None else tuple(part.index_select(1, order) for part in parts)

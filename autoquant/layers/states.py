@@ -75,7 +75,9 @@ class StateLayout:
             widths: that it may have.
         """
         lead = (len(self._layers), *batch)
-        if len(shape) != len(lead) + 1 or shape[:-1] != lead or shape[-1] not in widths:
+        # compared one by one: a size that is traced has no hash
+        has_width = any(shape[-1] == width for width in widths)
+        if len(shape) != len(lead) + 1 or shape[:-1] != lead or not has_width:
             wanted = ", ".join([*map(str, lead), " or ".join(map(str, sorted(widths)))])
             raise UserError(
                 f"{name} of the recurrent state must have the shape [{wanted}], got {list(shape)}"

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.errors import UserError
 from autoquant.quantization.codes import Grid, QuantSpec
 from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.quantization.scale_rules import mse_scale
 from autoquant.quantization.storage import cast
 from autoquant.settings import Scheme
+
+LARGEST_LOG_SCALE = 80
+"""e**80 times any code is finite in float32, and e**-80 is not 0."""
 
 
 class ActivationQuantizer(nn.Module):
@@ -113,15 +117,25 @@ class ActivationQuantizer(nn.Module):
         with torch.no_grad():
             self.log_scale.copy_(scale.squeeze().log())
 
-    def restore(self, log_scale: float, qmin: int) -> None:
+    def restore(self, log_scale: float, qmin: float) -> None:
         """Set a grid and a scale that were stored.
 
         Args:
             log_scale: natural logarithm of the scale.
             qmin: the smallest code: 0, or that of a signed grid.
+
+        Raises:
+            UserError: the scale is not finite or 0, or no grid begins with that code.
         """
+        allowed = (0,) if self.unit else (0, -(1 << self.bits - 1))
+        if qmin not in allowed:
+            codes = " or ".join(map(str, allowed))
+            raise UserError(f"the smallest code must be {codes}, got {qmin}")
+        if not abs(log_scale) < LARGEST_LOG_SCALE:
+            requirement = f"the scale's logarithm must be within {LARGEST_LOG_SCALE} of 0"
+            raise UserError(f"{requirement}, got {log_scale}")
         self.observed = None
-        self._set_grid(qmin)
+        self._set_grid(int(qmin))
         with torch.no_grad():
             self.log_scale.fill_(log_scale)
 

@@ -18,10 +18,12 @@ from autoquant.plan import Bits
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
 from autoquant.quantization.native import pointwise
+from autoquant.quantization.native.tracing import is_traced, untraced
 from autoquant.quantization.scale_rules import SMALLEST_SCALE, StoredScale, rule_named
 from autoquant.settings import Scheme
 
 
+@untraced
 def fake_quantize(
     values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
 ) -> Tensor:
@@ -77,7 +79,7 @@ class _FakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
         learned = ctx.needs_input_grad[1]
-        if ctx.in_c:
+        if ctx.in_c and not is_traced(grad):
             grad_values, total = pointwise.fake_quantize_back(
                 grad.contiguous(), values, result, scale, masked=ctx.masked, learned=learned
             )
@@ -146,6 +148,8 @@ class WeightQuantizer(nn.Module):
         format: the number format.
         grid: the integer codes, or None for a format without.
         magnitude: mean|W| that the weight shares with others (quantizer.joint_recurrent), or None.
+        zero_rows: whether a row had code 0 everywhere when the weight was last computed, by the
+            index of the row; the keys are set from outside (padding rows of tables).
     """
 
     log_scale: Tensor
@@ -157,6 +161,7 @@ class WeightQuantizer(nn.Module):
         self._coded = self.format if isinstance(self.format, CodedFormat) else None
         self.grid = None if self._coded is None else self._coded.grid
         self.magnitude: Tensor | None = None  # set from outside where several weights share a mean
+        self.zero_rows: dict[int, Tensor] = {}
         if self.grid is None:
             return
         rule = rule_named(scheme.scale)
@@ -246,8 +251,24 @@ class WeightQuantizer(nn.Module):
         if self.grid is None:
             return cast(RoundedFormat, self.format).rounded(weight)
         masked, parts = self.scheme.clip_gradient == "mask", self._parts(weight)
-        quantized = fake_quantize(parts, self.scale(weight), self.grid, masked=masked)
-        return quantized if parts is weight else quantized.view_as(weight)
+        scale = self.scale(weight)
+        quantized = fake_quantize(parts, scale, self.grid, masked=masked)
+        quantized = quantized if parts is weight else quantized.view_as(weight)
+        for row in self.zero_rows:
+            self.zero_rows[row] = self._is_zero(quantized.detach(), scale.detach(), row)
+        return quantized
+
+    def _is_zero(self, quantized: Tensor, scale: Tensor, row: int) -> Tensor:
+        """Whether a row of the quantized weight has code 0 everywhere, a boolean.
+
+        Args:
+            quantized: [rows, columns].
+            scale: one, or one for each row.
+            row: its index.
+        """
+        assert self.grid is not None
+        row_scale = scale.flatten()[0 if scale.numel() == 1 else row]
+        return (quantized[row] == row_scale * self.grid.offset).all()
 
     @torch.no_grad()
     def stored(self, parameter: Tensor) -> dict[str, Tensor]:

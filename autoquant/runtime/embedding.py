@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from autoquant.layers.embedding import without_padding
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
@@ -31,16 +32,20 @@ class PackedEmbedding(nn.Embedding):
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Look up.
 
         Args:
-            words: indices [...].
+            input: indices [...].
 
         Returns:
             vectors [..., units].
         """
-        return self.table.lookup(words)
+        vectors = self.table.lookup(input)
+        if self.padding_idx is None or not self.table.grid.offset:
+            return vectors
+        is_zero = self.table.is_zero(self.padding_idx)
+        return without_padding(vectors, input, self.padding_idx, is_zero)
 
 
 @packed_form(nn.Embedding)

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 from autoquant.kernels import linear
 from autoquant.layers.linear import IntegerLinear
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.native import is_traced
+from autoquant.runtime.activation import ActivationCodes
 from autoquant.runtime.caching import CachingModule
-from autoquant.runtime.linear_call import LinearCall, integer_inputs, kernels_suit
+from autoquant.runtime.linear_call import LinearCall, input_codes, kernels_suit
+from autoquant.runtime.linear_operator import packed_linear
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
-from autoquant.runtime.weight import PackedWeight
+from autoquant.runtime.weight import PackedWeight, ScaledMatrix
 
 
 class PackedLinear(CachingModule, nn.Linear):
@@ -44,27 +47,45 @@ class PackedLinear(CachingModule, nn.Linear):
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product, and the bias.
 
         Args:
-            inputs: [..., in].
+            input: [..., in].
 
         Returns:
             [..., out].
         """
-        call = self._call() if kernels_suit(inputs) else None
-        if call is not None and inputs.numel():
-            outputs = call(inputs.reshape(-1, self.in_features).contiguous())
-            if outputs is not None:
-                return outputs.view(*inputs.shape[:-1], self.out_features)
-        quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
+        suits = input.shape[-1] == self.in_features and kernels_suit(input)
+        outputs = self._forward_integer(input) if suits else None
+        if outputs is not None:
+            return outputs
+        quantized = input if self.input_quantizer is None else self.input_quantizer(input)
         return linear(quantized, self.weight, self.bias)
+
+    def _forward_integer(self, inputs: Tensor) -> Tensor | None:
+        """See ``forward``; None where the product cannot run on integers."""
+        if is_traced(inputs):
+            weight, codes = self._operands()
+            if weight is None or codes is None:
+                return None
+            return packed_linear(inputs, weight, self.bias, codes)
+        call = self._call()
+        if call is None or not inputs.numel():
+            return None
+        outputs = call(inputs.reshape(-1, self.in_features).contiguous())
+        return None if outputs is None else outputs.view(*inputs.shape[:-1], self.out_features)
+
+    def _operands(self) -> tuple[ScaledMatrix | None, ActivationCodes | None]:
+        """The weight and how inputs become codes, as the kernels take them, where they can."""
+        codes = input_codes(self.input_quantizer, self.in_features)
+        return self.packed.scaled_matrix, codes
 
     def _call(self) -> LinearCall | None:
         if self._cached is None:
-            params = integer_inputs(self.input_quantizer, self.packed)
-            self._cached = LinearCall(self.packed, self.bias, params) if params else None
+            weight, codes = self._operands()
+            if weight is not None and codes is not None:
+                self._cached = LinearCall(weight, self.bias, codes.params())
         return self._cached
 
 

@@ -6,8 +6,10 @@ import ctypes
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from autoquant.backend import current
+from autoquant.errors import UserError
 from autoquant.kernels.integer_linear import (
     MAX_COLUMNS,
     WORTH_A_THREAD,
@@ -19,7 +21,10 @@ from autoquant.quantization import native
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import QuantParams
 from autoquant.quantization.native.matrix import Pointer
-from autoquant.runtime.weight import PackedWeight
+from autoquant.runtime.activation import ActivationCodes
+from autoquant.runtime.weight import ScaledMatrix
+
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling  # bound once, as in native/tracing.py
 
 
 class LinearCallStruct(ctypes.Structure):
@@ -37,7 +42,7 @@ class LinearCall:
     """The product with one packed weight: all that does not change from call to call.
 
     Args:
-        weight: whose codes are in the kernels' order.
+        weight: the weight.
         bias: [rows of the weight] or None.
         inputs: scale and grid of the inputs; their codes are clipped to the grid.
 
@@ -46,20 +51,23 @@ class LinearCall:
             object. A call copies it, so that several threads may run one model.
     """
 
-    def __init__(self, weight: PackedWeight, bias: Tensor | None, inputs: QuantParams) -> None:
-        assert weight.matrix is not None
-        self._matrix = weight.matrix
+    @native.untraced
+    def __init__(self, weight: ScaledMatrix, bias: Tensor | None, inputs: QuantParams) -> None:
+        self._matrix, layout = weight.matrix, weight.matrix.layout
         self._inputs = inputs
-        self._scales = (weight.scale * inputs.scale).float().reshape(-1)
-        self._scales = self._scales.expand(weight.rows).contiguous()
-        self._bias = None if bias is None else bias.float().contiguous()
-        self._stride = stride_of(weight.columns)
-        job = IntegerLinearJob(self._matrix.address, self._scales.data_ptr())
-        job.bias = None if self._bias is None else self._bias.data_ptr()
-        job.stride, job.block1 = self._stride, self._matrix.struct.blocks
-        job.low, job.high = inputs.grid.qmin, inputs.grid.qmax
+        self._rows, self._columns = layout.rows, layout.columns
+        self._scales = row_scales(weight, inputs)
+        self._bias = None if bias is None else bias.detach().float().contiguous()
+        self._stride = stride_of(layout.columns)
+        job = IntegerLinearJob(self._matrix.address)
+        job.scales = native.address(self._scales, torch.float32, layout.rows)
+        job.bias = native.address(self._bias, torch.float32, layout.rows)
+        job.stride, job.block1 = self._stride, layout.blocks
+        job.low, job.high = checked_grid(inputs)
         self.struct = LinearCallStruct(job=job, scale=float(inputs.scale))
+        self._kernel = native.function("linear_call")
 
+    @native.untraced
     def __call__(self, inputs: Tensor) -> Tensor | None:
         """Multiply.
 
@@ -68,23 +76,27 @@ class LinearCall:
 
         Returns:
             [N, rows of the weight]; None where an input is NaN, which codes cannot be.
+
+        Raises:
+            UserError: the inputs are of another type or size.
         """
-        shape = self._matrix.struct
-        work = len(inputs) * shape.rows * shape.columns
+        rows = inputs.shape[0]
+        work = rows * self._rows * self._columns
         if torch.get_num_threads() > 1 and work > 2 * WORTH_A_THREAD:
             return integer_product(inputs, self._matrix, self._inputs, self._scales, self._bias)
-        outputs = inputs.new_empty(len(inputs), shape.rows)
+        outputs = inputs.new_empty(rows, self._rows)
         struct, workspace = self._prepare(inputs, outputs)
-        has_nan = native.function("linear_call")(ctypes.byref(struct))
+        has_nan = self._kernel(ctypes.byref(struct))
         del workspace  # until here the kernel used it
         return None if has_nan else outputs
 
     def _prepare(self, inputs: Tensor, outputs: Tensor) -> tuple[LinearCallStruct, Tensor]:
         """The structure of a call that computes ``outputs``, and the memory that it works in."""
-        rows = len(inputs)
-        workspace = inputs.new_empty(rows * (self._stride + 4), dtype=torch.uint8)
+        rows = inputs.shape[0]
         struct = LinearCallStruct.from_buffer_copy(self.struct)
-        struct.inputs, struct.rows = inputs.data_ptr(), rows
+        struct.inputs = native.address(inputs, torch.float32, rows * self._columns)
+        struct.rows = rows
+        workspace = inputs.new_empty(rows * (self._stride + 4), dtype=torch.uint8)
         job = struct.job
         job.codes = workspace.data_ptr()
         job.sums = workspace.data_ptr() + rows * self._stride
@@ -92,24 +104,46 @@ class LinearCall:
         return struct, workspace
 
 
-def integer_inputs(
-    quantizer: ActivationQuantizer | None, weight: PackedWeight
-) -> QuantParams | None:
-    """Scale and grid of layer inputs whose codes can be multiplied with a weight's.
+def row_scales(weight: ScaledMatrix, inputs: QuantParams) -> Tensor:
+    """For each row of a weight its scale times that of the codes it is multiplied with, [rows].
 
     Args:
-        quantizer: of the inputs, or None.
-        weight: the other factor.
+        weight: of any layer.
+        inputs: of the other factor; their scale is one number.
+    """
+    scales = (weight.scale * inputs.scale).detach().float().reshape(-1)
+    return scales.expand(weight.rows).contiguous()
+
+
+def checked_grid(inputs: QuantParams) -> tuple[int, int]:
+    """The smallest and the largest code of inputs, if the kernels can hold such codes.
+
+    Args:
+        inputs: their grid.
+
+    Raises:
+        UserError: they cannot.
+    """
+    grid = inputs.grid
+    if grid.offset or not (-128 <= grid.qmin <= 0 < grid.qmax <= grid.qmin + 255):
+        raise UserError(f"codes of inputs must be 8 bits with a level at zero, got {grid}")
+    return grid.qmin, grid.qmax
+
+
+def input_codes(quantizer: ActivationQuantizer | None, columns: int) -> ActivationCodes | None:
+    """The codes of an activation, where they can be multiplied with those of a weight.
+
+    Args:
+        quantizer: of the activation, or None.
+        columns: of the weight.
 
     Returns:
-        None where the inputs or the weight have no codes that the kernels can use.
+        None where the activation has no codes that the kernels can use.
     """
     spec = None if quantizer is None else quantizer.spec()
-    if quantizer is None or spec is None or not spec.clip:
+    if quantizer is None or spec is None or not spec.clip or columns >= MAX_COLUMNS:
         return None
-    if weight.matrix is None or weight.columns >= MAX_COLUMNS:
-        return None
-    return QuantParams(quantizer.scale().detach(), spec.grid)
+    return ActivationCodes(quantizer.log_scale, spec.grid)
 
 
 def kernels_suit(*tensors: Tensor) -> bool:
@@ -118,10 +152,15 @@ def kernels_suit(*tensors: Tensor) -> bool:
     Args:
         tensors: inputs and states of a call.
     """
-    if torch.is_autocast_enabled("cpu") or current().kernel not in ("auto", "native"):
+    if torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0:
+        return False
+    # torch.compile cannot look at a context: a compiled model has the default kernels
+    if not _is_dynamo_compiling() and current().kernel not in ("auto", "native"):
         return False
     recorded = torch.is_grad_enabled()
-    return all(
-        tensor.is_cpu and tensor.dtype == torch.float32 and not (recorded and tensor.requires_grad)
-        for tensor in tensors
-    )
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or not tensor.is_cpu:
+            return False
+        if recorded and tensor.requires_grad:
+            return False
+    return True

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from autoquant.kernels import State
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.native import is_traced
 from autoquant.runtime.caching import CachingModule
-from autoquant.runtime.direction import Direction, PackedWeights
-from autoquant.runtime.linear_call import integer_inputs, kernels_suit
+from autoquant.runtime.direction import PackedWeights
+from autoquant.runtime.layer_operands import LayerOperands
+from autoquant.runtime.linear_call import input_codes, kernels_suit
+from autoquant.runtime.recurrence_operator import packed_recurrence
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.stack_call import StackCall
-from autoquant.runtime.weight import PackedWeight
+from autoquant.runtime.weight import PackedWeight, ScaledMatrix
 
 
 class PackedRecurrentLayer(CachingModule, RecurrentLayer):
@@ -70,16 +73,34 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
     ) -> tuple[Tensor, list[State]]:
         """See ``RecurrentLayer.forward``; the input is quantized here."""
         parts = [part for state in states for part in state]
-        call = self.stack_call() if inputs.numel() and kernels_suit(inputs, *parts) else None
-        if call is None:
-            return self._forward_decoded(inputs, sizes, states)
-        initial = tuple(torch.stack(part) for part in zip(*states, strict=True))
-        lead = (len(inputs),)
-        result = call(inputs.contiguous(), len(sizes), sizes[0], initial, lead, sizes)
+        suits = inputs.numel() and kernels_suit(inputs, *parts)
+        result = self._forward_integer(inputs, sizes, states) if suits else None
         if result is None:
             return self._forward_decoded(inputs, sizes, states)
         outputs, last = result
         return outputs, [*zip(*last, strict=True)]
+
+    def _forward_integer(
+        self, inputs: Tensor, sizes: Sequence[int], states: list[State]
+    ) -> tuple[Tensor, State] | None:
+        """The outputs, and the parts of the last state, [D, B, H]; None where integers do not do.
+
+        Args:
+            inputs: as in ``forward``.
+            sizes: as in ``forward``.
+            states: as in ``forward``.
+        """
+        initial = tuple(torch.stack(part) for part in zip(*states, strict=True))
+        if is_traced(inputs, *initial):
+            operands = self.operands()
+            if operands is None:
+                return None
+            batch_sizes = torch.tensor(sizes, device="cpu")
+            return packed_recurrence(inputs, batch_sizes, initial, [operands])
+        call = self.stack_call()
+        if call is None:
+            return None
+        return call(inputs.contiguous(), len(sizes), sizes[0], initial, sizes)
 
     def _forward_decoded(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -92,29 +113,38 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
     def stack_call(self) -> StackCall | None:
         """The layer as the kernels take it; None where they cannot run it."""
         if self._cached is None:
-            suffixes = SUFFIXES[: self.directions]
-            directions = [*filter(None, (self._direction(suffix) for suffix in suffixes))]
-            suits = len(directions) == len(suffixes)
-            self._cached = (StackCall(directions, len(suffixes)) if suits else None,)
+            operands = self.operands()
+            self._cached = (None if operands is None else operands.call(),)
         return self._cached[0]
 
-    def _direction(self, suffix: str) -> Direction | None:
-        names = "weight_ih" + suffix, "weight_hh" + suffix
+    def operands(self) -> LayerOperands | None:
+        """What the kernels compute with; None where they cannot run the layer."""
         if self.proj_size or self.cell.resets_first:
             return None
-        if not all(name in self.packed for name in names):
+        inputs = input_codes(self.input_quantizer, self.input_size)
+        hidden = input_codes(self.hidden_quantizer, self.hidden_size)
+        suffixes = SUFFIXES[: self.directions]
+        directions = [*filter(None, (self._weights(suffix) for suffix in suffixes))]
+        if inputs is None or hidden is None or len(directions) < len(suffixes):
             return None
-        weights = PackedWeights(
-            self.packed[names[0]],  # type: ignore[arg-type]
-            self.packed[names[1]],  # type: ignore[arg-type]
-            getattr(self, "bias" + suffix, None),
-            getattr(self, "bias_hn" + suffix, None),
-        )
-        inputs = integer_inputs(self.input_quantizer, weights.input)
-        hidden = integer_inputs(self.hidden_quantizer, weights.recurrent)
-        if inputs is None or hidden is None:
+        return LayerOperands(self.cell, tuple(directions), inputs, hidden)
+
+    def _weights(self, suffix: str) -> PackedWeights | None:
+        """The weights of one direction; None where the kernels cannot read both.
+
+        Args:
+            suffix: of the direction's parameters: one of SUFFIXES.
+        """
+        inputs = self._weight("weight_ih" + suffix)
+        recurrent = self._weight("weight_hh" + suffix)
+        if inputs is None or recurrent is None:
             return None
-        return Direction(self.cell, weights, inputs, hidden)
+        biases = (getattr(self, name + suffix, None) for name in ("bias", "bias_hn"))
+        return PackedWeights(inputs, recurrent, *biases)
+
+    def _weight(self, name: str) -> ScaledMatrix | None:
+        packed = self.packed[name] if name in self.packed else None  # noqa: SIM401 (it has no get)
+        return packed.scaled_matrix if isinstance(packed, PackedWeight) else None
 
 
 @packed_form(RecurrentLayer)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.layers.stack import Recurrent, RecurrentGRU, RecurrentLSTM, RecurrentRNN
+from autoquant.layers.stack import (
+    Recurrent,
+    RecurrentGRU,
+    RecurrentLSTM,
+    RecurrentRNN,
+    reordered,
+)
+from autoquant.quantization.native import is_traced
 from autoquant.runtime.caching import CachingModule
+from autoquant.runtime.layer_operands import LayerOperands
 from autoquant.runtime.linear_call import kernels_suit
+from autoquant.runtime.recurrence_operator import packed_recurrence
 from autoquant.runtime.recurrent import PackedRecurrentLayer
 from autoquant.runtime.stack_call import StackCall
 
@@ -33,11 +43,110 @@ class PackedRecurrent(CachingModule, Recurrent):
         """
         stack.__class__ = PACKED_STACKS.get(type(stack), type(stack))
 
-    def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """See ``Recurrent.forward``."""
-        fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
-        result = self._forward_fast(inputs, hx) if fast else None
-        return super().forward(inputs, hx) if result is None else result
+        data = input.data if isinstance(input, PackedSequence) else input
+        if isinstance(data, Tensor) and is_traced(data):
+            result = self._forward_traced(input, hx)
+        else:
+            fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()
+            result = self._forward_fast(input, hx) if fast else None
+        return super().forward(input, hx) if result is None else result
+
+    def _forward_traced(self, inputs: Tensor | PackedSequence, hx: Any) -> tuple[Any, Any] | None:
+        """See ``Recurrent.forward``: by an operator; None where it cannot compute this."""
+        layers = self._operands()
+        if layers is None:
+            return None
+        if isinstance(inputs, PackedSequence):
+            return self._trace_sequences(inputs, hx, layers)
+        if inputs.ndim == 3:
+            return self._trace_padded(inputs, hx, layers)
+        return self._trace_unbatched(inputs, hx, layers) if inputs.ndim == 2 else None
+
+    def _trace_padded(
+        self, inputs: Tensor, hx: Any, layers: list[LayerOperands]
+    ) -> tuple[Tensor, Any] | None:
+        """See ``_forward_traced``, for inputs with a batch axis.
+
+        Args:
+            inputs: [T, B, I], or [B, T, I].
+            hx: the initial state, or None.
+            layers: what the operator gets of each layer.
+        """
+        rows = inputs.transpose(0, 1) if self.batch_first else inputs
+        parts = self._initial_state(hx, rows.shape[1], inputs)
+        if inputs.shape[2] != self.layers[0].input_size or not kernels_suit(inputs, *parts):
+            return None
+        outputs, last = packed_recurrence(rows, None, parts, layers)
+        return outputs.transpose(0, 1) if self.batch_first else outputs, self._state(last)
+
+    def _trace_unbatched(
+        self, inputs: Tensor, hx: Any, layers: list[LayerOperands]
+    ) -> tuple[Tensor, Any] | None:
+        """See ``_forward_traced``, for inputs without a batch axis.
+
+        Args:
+            inputs: [T, I].
+            hx: the initial state, or None.
+            layers: what the operator gets of each layer.
+        """
+        axis = 0 if self.batch_first else 1
+        if hx is not None:
+            parts = self._layout().checked_parts(hx)
+            hx = self._state(tuple(part.unsqueeze(1) for part in parts))
+        result = self._trace_padded(inputs.unsqueeze(axis), hx, layers)
+        if result is None:
+            return None
+        outputs, last = result
+        parts = tuple(part.squeeze(1) for part in (last if self._lstm else (last,)))
+        return outputs.squeeze(axis), self._state(parts)
+
+    def _trace_sequences(
+        self, inputs: PackedSequence, hx: Any, layers: list[LayerOperands]
+    ) -> tuple[PackedSequence, Any] | None:
+        """See ``_forward_traced``, for sequences of several lengths.
+
+        Args:
+            inputs: the sequences.
+            hx: the initial state, or None.
+            layers: what the operator gets of each layer.
+        """
+        rows, sizes, order, order_before = inputs
+        batch = int(sizes[0]) if order is None else order.shape[0]
+        parts = self._initial_state(hx, batch, rows)
+        if not parts:
+            shape = sum(len(layer.directions) for layer in layers), batch
+            width = max(layer.units for layer in layers)
+            parts = tuple(rows.new_zeros(*shape, width) for _ in range(1 + self._lstm))
+        if rows.shape[-1] != self.layers[0].input_size or not kernels_suit(rows, *parts):
+            return None
+        parts = parts if hx is None else reordered(parts, order)
+        outputs, last = packed_recurrence(rows, sizes, parts, layers)
+        packed = PackedSequence(outputs, sizes, order, order_before)
+        return packed, self._state(reordered(last, order_before))
+
+    def _initial_state(self, hx: Any, batch: int, inputs: Tensor) -> State:
+        """The parts of the initial state at the width of the widest layer; nothing for zeros.
+
+        Args:
+            hx: the state that user code gave, or None.
+            batch: number of sequences.
+            inputs: whose dtype and device a new state has.
+        """
+        layout = self._layout()
+        if hx is not None:
+            return layout.join(layout.split(layout.checked_parts(hx, batch)))
+        if any(layer.initial for layer in self.layers):
+            return layout.join(layout.initial_states(batch, inputs))
+        return ()
+
+    def _operands(self) -> list[LayerOperands] | None:
+        """What the operator gets of all layers; None where one must be called itself."""
+        if self.dropout and self.training:
+            return None
+        layers = [layer.operands() if _is_packed(layer) else None for layer in self.layers]
+        return None if None in layers else layers  # type: ignore[return-value]
 
     def _forward_fast(self, inputs: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
         """See ``Recurrent.forward``; None where the fast path cannot be taken."""
@@ -50,7 +159,7 @@ class PackedRecurrent(CachingModule, Recurrent):
         if features != call.features or parts is None or not kernels_suit(inputs, *parts):
             return None
         initial = tuple(part.contiguous() for part in parts) if parts else None
-        result = call(rows.contiguous(), steps, batch, initial, (steps, batch))
+        result = call(rows.contiguous(), steps, batch, initial)
         if result is None:
             return None
         outputs = result[0].transpose(0, 1) if self.batch_first else result[0]
@@ -75,16 +184,21 @@ class PackedRecurrent(CachingModule, Recurrent):
         parts = hx if self._lstm else (hx,)
         if not isinstance(parts, tuple | list) or len(parts) != 1 + self._lstm:
             return None
-        suit = all(isinstance(part, Tensor) and part.shape == shape for part in parts)
-        return tuple(parts) if suit else None
+        for part in parts:
+            if not isinstance(part, Tensor) or part.shape != shape:
+                return None
+        return tuple(parts)
 
     def _stack_call(self) -> StackCall | None:
         """A call through all layers as they are now; None where a layer must be called itself."""
         if self.dropout and self.training:
             return None
-        calls = [*filter(None, (_call_of(layer) for layer in self.layers))]
-        if len(calls) < len(self.layers):
-            return None
+        calls = []
+        for layer in self.layers:
+            call = layer.stack_call() if _is_packed(layer) else None
+            if call is None:
+                return None
+            calls.append(call)
         if len(calls) == 1:
             return calls[0]
         cached = self._cached
@@ -116,8 +230,8 @@ PACKED_STACKS: dict[type[Recurrent], type[PackedRecurrent]] = {
 """The packed class of each class of stack."""
 
 
-def _call_of(layer: RecurrentLayer) -> StackCall | None:
-    """A layer as the kernels take it; None where it cannot be, or has hooks that must run."""
+def _is_packed(layer: RecurrentLayer) -> TypeGuard[PackedRecurrentLayer]:
+    """Whether the kernels may take a layer's place: it has no hooks that must run."""
     if layer._forward_hooks or layer._forward_pre_hooks:
-        return None
-    return layer.stack_call() if isinstance(layer, PackedRecurrentLayer) else None
+        return False
+    return isinstance(layer, PackedRecurrentLayer)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from operator import ge
 
 import torch
 from torch import Tensor
 
+from autoquant.errors import UserError
 from autoquant.kernels.recurrent.cell import State
 from autoquant.kernels.recurrent.native_struct import WORTH_A_THREAD
 from autoquant.quantization import native
@@ -52,6 +54,9 @@ class StackCall:
         directions: of the first layer, of the second, ...
         directions_per_layer: 1 or 2.
 
+    Raises:
+        UserError: a layer does not read what the layer before it writes.
+
     Attributes:
         directions: as given.
         features: width of the inputs I.
@@ -59,7 +64,9 @@ class StackCall:
         outputs: width of the outputs D*H.
     """
 
+    @native.untraced
     def __init__(self, directions: Sequence[Direction], directions_per_layer: int) -> None:
+        _check(directions, directions_per_layer)
         self.directions = directions
         self._structs = (DirectionStruct * len(directions))(
             *(direction.struct for direction in directions)
@@ -77,51 +84,60 @@ class StackCall:
         self._struct.direction1 = directions_per_layer
         self._kernel = native.function("stack_call")
 
+    @native.untraced
     def __call__(
         self,
         inputs: Tensor,
         steps: int,
         batch: int,
         initial: State | None,
-        lead: tuple[int, ...],
         sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, State] | None:
-        """Run over time; all tensors contiguous float32 on the CPU.
+        """Run over time.
 
         Args:
-            inputs: [N, I] in any shape, the time steps one after the other.
+            inputs: [N, I] in any shape, the time steps one after the other; contiguous float32 on
+                the CPU, like the states.
             steps: number of time steps T.
             batch: number of sequences B.
             initial: the initial state, each part [L*D, B, W] with the width of the widest layer;
                 None for zeros.
-            lead: shape of the outputs, without their width.
-            sizes: how many sequences are active at each time step; None if always all.
+            sizes: how many sequences are active at each time step, non-increasing from B on; None
+                if always all.
 
         Returns:
-            outputs [*lead, D*H], and the last state, laid out as the initial one; None where a
-            number is NaN.
+            outputs [N, D*H] ([T, B, D*H] without sizes), and the last state, laid out as the
+            initial one; None where a number is NaN.
+
+        Raises:
+            UserError: a tensor is of another type or size.
         """
-        hidden = inputs.new_empty(*lead, self.outputs)
-        last = self._new_state(inputs, batch)
+        rows = steps * batch if sizes is None else _rows(sizes, steps, batch)
+        lead = (steps, batch) if sizes is None else (rows,)
         struct = StackCallStruct.from_buffer_copy(self._struct)
         struct.steps, struct.batch, struct.row1 = steps, batch, batch
-        struct.inputs, struct.hidden = inputs.data_ptr(), hidden.data_ptr()
-        struct.h = last[0].data_ptr()
-        if self._has_cell_state:
-            struct.c = last[1].data_ptr()
+        struct.inputs = native.address(inputs, torch.float32, rows * self.features)
         if initial is not None:
-            struct.h0, struct.c0 = initial[0].data_ptr(), initial[-1].data_ptr()
+            entries = len(self.directions) * batch * self.width
+            struct.h0 = native.address(initial[0], torch.float32, entries)
+            if self._has_cell_state:
+                struct.c0 = native.address(initial[1], torch.float32, entries)
         c_sizes = None if sizes is None else array(sizes)
         struct.sizes = None if c_sizes is None else ctypes.addressof(c_sizes)
-        rows = steps * batch if sizes is None else sum(sizes)
+        # the rest is new memory of float32 numbers on the CPU, as the inputs are
+        hidden = inputs.new_empty(*lead, self.outputs)
+        last = self._new_state(inputs, batch)
+        struct.hidden, struct.h = hidden.data_ptr(), last[0].data_ptr()
+        if self._has_cell_state:
+            struct.c = last[1].data_ptr()
         workspace = self._workspace(inputs, rows)
         struct.workspace = None if workspace is None else workspace.data_ptr()
         return None if self._run(struct, rows) else (hidden, last)
 
     def _new_state(self, inputs: Tensor, batch: int) -> State:
-        parts = 2 if self._has_cell_state else 1
         shape = len(self.directions), batch, self.width
-        return tuple(inputs.new_empty(shape) for _ in range(parts))
+        h = inputs.new_empty(shape)
+        return (h, inputs.new_empty(shape)) if self._has_cell_state else (h,)
 
     def _workspace(self, inputs: Tensor, rows: int) -> Tensor | None:
         """Memory for the outputs of one layer that are the inputs of the next."""
@@ -160,3 +176,40 @@ class StackCall:
         for name, value in bounds.items():
             setattr(part, name, value)
         return self._kernel(ctypes.byref(part))  # type: ignore[no-any-return]
+
+
+def _check(directions: Sequence[Direction], directions_per_layer: int) -> None:
+    """Raise a UserError unless each layer reads what the layer before it writes.
+
+    Args:
+        directions: as for StackCall.
+        directions_per_layer: as for StackCall.
+    """
+    features = directions[0].features if directions else 0
+    for first in range(0, len(directions), directions_per_layer):
+        layer = directions[first : first + directions_per_layer]
+        kinds = {(each.cell, each.features, each.units) for each in layer}
+        if kinds != {(directions[0].cell, features, layer[0].units)}:
+            came = [(each.cell.kind, each.features, each.units) for each in layer]
+            raise UserError(
+                f"layer {first // directions_per_layer} of a recurrent stack must have the first "
+                f"layer's cell, read {features} features and have one width, got {came}"
+            )
+        features = len(layer) * layer[0].units
+
+
+def _rows(sizes: Sequence[int], steps: int, batch: int) -> int:
+    """The number of rows of sequences with these sizes.
+
+    Args:
+        sizes: as in ``StackCall.__call__``, like all that follow.
+        steps: number of time steps.
+        batch: number of sequences.
+
+    Raises:
+        UserError: the sizes are not those of such sequences.
+    """
+    falls = all(map(ge, sizes, sizes[1:]))
+    if not (len(sizes) == steps and falls and sizes[0] == batch and sizes[-1] >= 0):
+        raise UserError(f"{steps} sizes must not increase from {batch} on, got {[*sizes]}")
+    return sum(sizes)

@@ -6,7 +6,7 @@ three.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,31 @@ from autoquant.quantization.bitpacking import packed_bytes
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode
 from autoquant.quantization.native import Matrix
 from autoquant.runtime.rows import pack_rows, unpack_rows
+
+
+class ScaledMatrix(NamedTuple):
+    """A weight as the kernels read it.
+
+    Attributes:
+        matrix: codes [rows, columns] in the kernels' order.
+        scale: float32, of each row or of all, [rows, 1] or [1, 1].
+    """
+
+    matrix: Matrix
+    scale: Tensor
+
+    @property
+    def rows(self) -> int:
+        return self.matrix.layout.rows
+
+    @property
+    def columns(self) -> int:
+        return self.matrix.layout.columns
+
+    def values(self) -> Tensor:
+        """Decoded [rows, columns]; its quantization parameters are attached."""
+        grid = self.matrix.layout.grid
+        return decoded(self.matrix.unpacked(), self.scale, grid)
 
 
 class PackedWeight(nn.Module):
@@ -34,6 +59,9 @@ class PackedWeight(nn.Module):
         bits: whole bits of a code, 1 to 8.
         gates: how many gates of equal size stand behind one another in the rows, 1 where there are
             none; None for a table whose rows are looked up.
+
+    Raises:
+        UserError: the sizes do not match, or codes lie outside of the grid.
     """
 
     scale: Tensor
@@ -43,6 +71,7 @@ class PackedWeight(nn.Module):
         self, codes: Tensor, scale: Tensor, grid: Grid, bits: int, *, gates: int | None = 1
     ) -> None:
         super().__init__()
+        _check(codes, scale, grid, bits, gates or 1)
         self.rows, self.columns = codes.shape
         self.grid = grid
         self.bits = bits
@@ -74,6 +103,11 @@ class PackedWeight(nn.Module):
         return self._matrix
 
     @property
+    def scaled_matrix(self) -> ScaledMatrix | None:
+        """The weight as the kernels read it, where they can use it."""
+        return None if self._matrix is None else ScaledMatrix(self._matrix, self.scale)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the weight takes in memory."""
         matrix = self._matrix
@@ -97,8 +131,7 @@ class PackedWeight(nn.Module):
         Its quantization parameters are attached: kernels compute with it what they compute with the
         fake-quantized weight.
         """
-        values = decode(self.codes().to(self.scale.dtype), self.scale, self.grid)
-        return attach_quant_params(values, QuantParams(self.scale.detach(), self.grid))
+        return decoded(self.codes(), self.scale, self.grid)
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Decoded rows of a table.
@@ -113,6 +146,15 @@ class PackedWeight(nn.Module):
         codes = self._unpack_rows(F.embedding(rows, self.packed)).to(self.scale.dtype)
         scale = self.scale[0] if self.scale.numel() == 1 else F.embedding(rows, self.scale)
         return decode(codes, scale, self.grid)
+
+    def is_zero(self, row: int) -> Tensor:
+        """Whether all codes of a row of a table are 0, a boolean.
+
+        Args:
+            row: its index.
+        """
+        assert self.packed is not None
+        return (self._unpack_rows(self.packed[row]) == 0).all()
 
     def _apply(self, fn: Any, recurse: bool = True) -> PackedWeight:
         """See nn.Module: tensors move here, and the codes take the order that suits the new device.
@@ -155,3 +197,44 @@ class PackedWeight(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if self._kernels_suit():
             self._pack(self.codes())
+
+
+def decoded(codes: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """The values of codes, with their quantization parameters.
+
+    Args:
+        codes: int8, [rows, columns].
+        scale: [rows, 1] or [1, 1].
+        grid: the codes.
+    """
+    values = decode(codes.to(scale.dtype), scale, grid)
+    return attach_quant_params(values, QuantParams(scale.detach(), grid))
+
+
+def _check(codes: Tensor, scale: Tensor, grid: Grid, bits: int, gates: int) -> None:
+    """Raise a UserError unless a weight's parts belong together; all as for PackedWeight.
+
+    Args:
+        codes: of the weight.
+        scale: its scales.
+        grid: its codes.
+        bits: of a code.
+        gates: 1 where there are none.
+    """
+    if codes.ndim != 2 or codes.dtype != torch.int8 or not codes.numel() or len(codes) % gates:
+        raise UserError(
+            f"packed codes must be int8 [rows, columns], with rows for each of {gates} gates, "
+            f"got {codes.dtype} {[*codes.shape]}"
+        )
+    if [*scale.shape] not in ([1, 1], [len(codes), 1]) or not scale.dtype.is_floating_point:
+        raise UserError(
+            f"scales of packed codes must be [1, 1] or [{len(codes)}, 1], "
+            f"got {scale.dtype} {[*scale.shape]}"
+        )
+    if not (1 <= bits <= 8 and grid.qmax - grid.qmin < 1 << bits):
+        raise UserError(f"packed codes must have the bits of their grid, 1 to 8, got {bits}")
+    lowest, highest = map(int, codes.aminmax())
+    if lowest < grid.qmin or highest > grid.qmax:
+        raise UserError(
+            f"packed codes must be in [{grid.qmin}, {grid.qmax}], got [{lowest}, {highest}]"
+        )

@@ -19,7 +19,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn
 
+from autoquant.errors import shown
 from autoquant.plan import Plan
+from autoquant.reading import MAX_JSON_BYTES, read_json
 
 T = TypeVar("T")
 
@@ -113,7 +115,13 @@ def from_csv(kind: type[T], text: str) -> list[T]:
     Raises:
         ValueError: see ``from_row``.
     """
-    return [from_row(kind, row) for row in csv.DictReader(io.StringIO(text), restval="")]
+    before = csv.field_size_limit(MAX_JSON_BYTES)  # the plan of a large model is a long field
+    try:
+        return [from_row(kind, row) for row in csv.DictReader(io.StringIO(text), restval="")]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _structured(converter: Converter, kind: type[T], content: Any) -> T:
@@ -125,7 +133,7 @@ def _structured(converter: Converter, kind: type[T], content: Any) -> T:
         content: the plain values.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"a {kind.__name__} must be a mapping, got {content!r}")
+        raise ValueError(f"a {kind.__name__} must be a mapping, got {shown(content)}")
     try:
         return converter.structure(content, kind)
     except BaseValidationError as error:
@@ -180,7 +188,7 @@ def _optional(hint: Any, converter: Converter) -> Hook:
 
 def _json_number(value: Any, _: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number, got {value!r}")
+        raise ValueError(f"must be a number, got {shown(value)}")
     return value
 
 
@@ -209,12 +217,12 @@ _JSON.register_structure_hook_func(_is_number, _json_number)
 _JSON.register_structure_hook_factory(_is_optional, _optional)
 _JSON.register_structure_hook_factory(_is_record, _json_record)
 
-_ROWS.register_structure_hook(Plan, lambda text, _: Plan.from_dict(json.loads(text)))
+_ROWS.register_structure_hook(Plan, lambda text, _: Plan.from_dict(read_json(text)))
 _ROWS.register_structure_hook_func(
     _is_number, lambda text, _: int(text) if text.isdigit() else float(text)
 )
 _ROWS.register_structure_hook_func(
-    _is_tuple, lambda text, hint: _JSON.structure(json.loads(text), hint)
+    _is_tuple, lambda text, hint: _JSON.structure(read_json(text), hint)
 )
 _ROWS.register_structure_hook_factory(_is_optional, _optional)
 _ROWS.register_structure_hook_factory(_is_record, _row_record)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_model
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.kernels import distillation_cross_entropy
 from autoquant.plugins import resolve_path
 from autoquant.task import Direction, Example, Split
@@ -81,7 +81,7 @@ class SupervisedTask:
     ) -> None:
         for setting, value in (("batch_size", batch_size), ("probe", probe)):
             if type(value) is not int or value < 1:
-                raise UserError(f"{setting} must be a whole number from 1 up, got {value!r}")
+                raise UserError(f"{setting} must be a whole number from 1 up, got {shown(value)}")
         self._model = model if isinstance(model, nn.Module) else _callable("model", model)
         self._dtype: torch.dtype | None = None  # of the model, once it has been built
         self._loss: Loss = _callable("loss", loss)
@@ -232,7 +232,9 @@ def _callable(setting: str, value: Any) -> Any:
     requirement = f"{setting} must be an import path such as {CROSS_ENTROPY}"
     function = resolve_path(value, requirement) if isinstance(value, str) else value
     if not callable(function):
-        raise UserError(f"{setting} must be something to call or its import path, got {value!r}")
+        raise UserError(
+            f"{setting} must be something to call or its import path, got {shown(value)}"
+        )
     return function
 
 
@@ -242,14 +244,15 @@ def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
         ready = SCORES[score]
         if direction not in (None, ready.direction):
             requirement = f"direction must be {ready.direction} for score={score}"
-            raise UserError(f"{requirement}, got {direction!r}")
+            raise UserError(f"{requirement}, got {shown(direction)}")
         return ready
     if isinstance(score, str) and "." not in score:
         names = ", ".join(SCORES)
-        raise UserError(f"score must be one of {names}, or an import path, got {score!r}")
+        raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
     if direction not in ("minimize", "maximize"):
         raise UserError(
-            f"direction must be minimize or maximize where score is a function, got {direction!r}"
+            "direction must be minimize or maximize where score is a function, "
+            f"got {shown(direction)}"
         )
     function = _callable("score", score)
     name = getattr(function, "__name__", type(function).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -80,7 +81,7 @@ def _quantize_input(
     """
     if args:
         return (_quantized(module, args[0]), *args[1:]), kwargs
-    first = next(iter(kwargs))
+    first = next(iter(inspect.signature(module.forward).parameters))
     return args, kwargs | {first: _quantized(module, kwargs[first])}
 
 

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from autoquant.copies import copy_model
-from autoquant.errors import RunError, UserError
+from autoquant.errors import UserError
 from autoquant.files import replacing
 from autoquant.graph.plain_modules import notes_of
 from autoquant.study.folder import Study
@@ -151,11 +151,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()  # copies, for some may share memory
     }
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(to_bytes(state))
-    except OSError as error:
-        raise RunError(f"'{path}' could not be written: {error.strerror}") from error
+    data = to_bytes(state)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_weights(model: nn.Module, path: Path) -> str | None:

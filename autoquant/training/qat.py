@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.graph.equivalence import check_same_function
@@ -16,6 +16,8 @@ from autoquant.graph.network import Network
 from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.embedding import padding_row, without_padding
+from autoquant.layers.folded_norm import can_fold, round_in_eval
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
@@ -82,7 +84,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     """Put quantizers on the parameters and activations of a model, in place.
 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
-    inside the recurrence.
+    inside the recurrence; batch norms a forward hook where ``scheme.norms`` rounds them.
 
     Args:
         model: a prepared model at the plan's widths.
@@ -99,6 +101,9 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
         attach_activation_quantizers(module, quantizers)
         if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
             module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+    if scheme.norms == "half":
+        for norm in filter(can_fold, network.norms):
+            round_in_eval(model.get_submodule(norm.name))
 
 
 def _quantize_parameters(
@@ -130,6 +135,39 @@ def _quantize_parameters(
                 quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
+    _keep_padding_zero(module)
+
+
+def _keep_padding_zero(module: nn.Module) -> None:
+    """Let a table that is quantized on a grid without zero look up zeros for padding.
+
+    Args:
+        module: any layer; only nn.Embedding has a padding row.
+    """
+    padding = padding_row(module)
+    if padding is None or not parametrize.is_parametrized(module, "weight"):
+        return
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    if isinstance(quantizer, WeightQuantizer) and quantizer.grid and quantizer.grid.offset:
+        quantizer.zero_rows[padding] = torch.tensor(False)
+        module.register_forward_hook(_zero_padding, with_kwargs=True)
+
+
+def _zero_padding(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], vectors: Tensor
+) -> Tensor:
+    """A forward hook of an embedding with a padding row.
+
+    Args:
+        module: the embedding.
+        args: of its forward pass: indices.
+        kwargs: of its forward pass.
+        vectors: what it looked up.
+    """
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    words, padding = args[0] if args else kwargs["input"], padding_row(module)
+    assert padding is not None
+    return without_padding(vectors, words, padding, quantizer.zero_rows[padding])
 
 
 def _share_quantizer(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:

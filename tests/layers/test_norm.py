@@ -57,6 +57,7 @@ NORMS: dict[str, tuple[Any, int, list[str]]] = {  # made by, axes behind channel
     "InstanceNorm3d": (lambda: nn.InstanceNorm3d(CHANNELS), 3, []),
     "GroupNorm, 6": (lambda: nn.GroupNorm(6, CHANNELS), 2, ["weight", "bias"]),
     "GroupNorm, 3": (lambda: nn.GroupNorm(3, CHANNELS), 2, ["weight", "bias"]),
+    "PReLU": (lambda: nn.PReLU(CHANNELS), 2, ["weight"]),
     "GroupNorm, plain": (lambda: nn.GroupNorm(2, CHANNELS, affine=False), 1, []),
 }
 
@@ -99,7 +100,9 @@ def test_it_follows(build: Any, dims: int, names: list[str], method: str) -> Non
     assert check_same_function(model, grown, (x,)) < 1e-5
     units = promised.layers[0].units
     assert units == promised.norms[0].units > CHANNELS
-    if isinstance(grown.norm, nn.GroupNorm):
+    if isinstance(grown.norm, nn.PReLU):
+        assert grown.norm.num_parameters == units == len(grown.norm.weight)
+    elif isinstance(grown.norm, nn.GroupNorm):
         assert grown.norm.num_channels == units
         assert grown.norm.num_groups == units * model.norm.num_groups // CHANNELS
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +10,20 @@ from torch import nn
 
 from autoquant.graph.tracing.new_units import WRITTEN, NewUnitContents, equal, normalised
 from autoquant.graph.tracing.norm_units import NormUnits
-from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState
-from autoquant.graph.tracing.record import Call, Ref
+from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState, shown
+from autoquant.graph.tracing.record import Call, Record, Ref
 from autoquant.graph.tracing.units import NONE, Ids, varies
 from autoquant.graph.tracing.values import Value
-from autoquant.layers import Axis, LayerSpec, kind_of
+from autoquant.layers import Axis, LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.stack import Recurrent
 
 NOT_CALLED = "is not called with the example's inputs"
+UNUSED = "is called, but no output depends on it"
+WEIGHT_READ = "is not called: its weight is read by {}"
 SINGLE = "has a single unit"
+
+_Owned = tuple[LayerSpec, ParameterSpec]  # a layer, and a parameter of it
 
 
 class LayerUnits:
@@ -91,10 +95,43 @@ class LayerUnits:
         for rows in self.rows.values():
             self._units.freeze(rows, reason)
 
-    def freeze_uncalled(self) -> None:
-        """Freeze the units of layers that have not been called so far."""
+    def uncalled(self, record: Record) -> set[str]:
+        """Layers that other inputs might call: not those whose weight is used all the same.
+
+        Args:
+            record: of the forward pass.
+        """
+        called = {name for target in record.called for name in self.names_of(target)}
+        used = {name for layer in called for name in self._weights(layer)}
+        return {
+            name
+            for name in self._specs.keys() - called - record.weights_read.keys()
+            if not self._weights(name) or self._weights(name) - used
+        }
+
+    def _weights(self, layer: str) -> set[str]:
+        """Names of a layer's weights; of one that is shared, in the layer that it belongs to."""
+        spec = self._specs[layer]
+        weights = (parameter for parameter in spec.parameters if parameter.is_weight)
+        return {weight.shared or spec.full_name(weight.name) for weight in weights}
+
+    def freeze_uncalled(self, record: Record) -> None:
+        """Freeze the units of layers that no output depends on.
+
+        Args:
+            record: of the forward pass.
+        """
+        uncalled = self.uncalled(record)
+        called = {name for target in record.called for name in self.names_of(target)}
         for name in self._specs:
-            if name not in self._called:
+            if name in self._called:
+                continue
+            if name in called:
+                self._units.freeze(self.rows[name], UNUSED)
+            elif name in record.weights_read:
+                reason = WEIGHT_READ.format(shown(record.weights_read[name]))
+                self._units.freeze(self.rows[name], reason)
+            elif name in uncalled:
                 self._units.freeze(self.rows[name], NOT_CALLED)
 
     def add_table(self, name: str, ref: Ref, reason: str) -> None:
@@ -112,6 +149,10 @@ class LayerUnits:
 
     def freeze_unfit(self) -> None:
         """Freeze what can grow only by rows of a mean or zeros, and does not grow so."""
+        for (owner, owned), (layer, parameter) in self._shared():
+            for pair in zip(owned.axes, parameter.axes, strict=True):
+                if all(axis.role == "out" for axis in pair):  # tables that grow alike, or not
+                    self._units.bind(self.rows[owner.name], self.rows[layer.name])
         recurrent = (layer.name for layer in self._specs.values() if layer.recurrent)
         self.norms.freeze_unfit(self.rows[name] for name in recurrent)
         known = self.norms.new_units()
@@ -124,22 +165,24 @@ class LayerUnits:
 
         To copy a unit of one may be to split that of the other.
         """
+        for (owner, owned), (layer, parameter) in self._shared():
+            reason = f"{layer.full_name(parameter.name)} is the weight of {owner.name} too"
+            for axes in zip(owned.axes, parameter.axes, strict=True):
+                pair = tuple(zip((owner, layer), axes, strict=True))
+                if not self._grow_alike(pair):
+                    for axis_layer, axis in pair:
+                        self._units.freeze(self._along(axis_layer, axis), reason)
+
+    def _shared(self) -> Iterator[tuple[_Owned, _Owned]]:
+        """Each parameter that is also that of an earlier layer: there, and here."""
         owners = {
             layer.full_name(parameter.name): (layer, parameter)
             for layer in self._specs.values()
             for parameter in layer.parameters
         }
-        for layer in self._specs.values():
-            for parameter in layer.parameters:
-                if not parameter.shared:
-                    continue
-                owner, owned = owners[parameter.shared]
-                reason = f"{layer.full_name(parameter.name)} is the weight of {owner.name} too"
-                for axes in zip(owned.axes, parameter.axes, strict=True):
-                    pair = tuple(zip((owner, layer), axes, strict=True))
-                    if not self._grow_alike(pair):
-                        for axis_layer, axis in pair:
-                            self._units.freeze(self._along(axis_layer, axis), reason)
+        for owned in owners.values():
+            if owned[1].shared:
+                yield owners[owned[1].shared], owned
 
     def _grow_alike(self, axes: Sequence[tuple[LayerSpec, Axis]]) -> bool:
         """Whether growing one axis of a shared weight keeps the function of both its layers.

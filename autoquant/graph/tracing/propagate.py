@@ -47,7 +47,6 @@ class WidthPropagation:
     ) -> None:
         self.state = PropagationState()
         self.layers = LayerUnits(self.state, model, layers)
-        self._names = {layer.name for layer in layers}
         self._record = record
         for ref, name in record.tensors.items():
             if name in tables and ref.shape[-1] > 1:
@@ -69,7 +68,7 @@ class WidthPropagation:
                 self._set(call, self.layers.call(call))
             else:
                 self._operate(call)
-        self.layers.freeze_uncalled()
+        self.layers.freeze_uncalled(self._record)
         self.layers.freeze_unfit()
         self.layers.freeze_shared_weights()
 
@@ -151,9 +150,8 @@ class WidthPropagation:
 
     def _branch(self, call: Call) -> None:
         """Freeze everything where Python reads a number that the next calls may depend on."""
-        depends = self.state.peek(call.args[0]).data
-        called = {name for target in self._record.called for name in self.layers.names_of(target)}
-        if depends or self._names - called:
+        depends = any(self.state.peek(ref).data for ref in call.operands)
+        if depends or self.layers.uncalled(self._record):
             line = f" ({call.where})" if call.where else ""
             self.layers.freeze_all(f"the forward pass branches on data{line}")
 

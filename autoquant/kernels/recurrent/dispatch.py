@@ -10,12 +10,15 @@ from autoquant.kernels.recurrent import autograd, fused, reference
 from autoquant.kernels.recurrent.cell import Quantize, Recurrence, State
 from autoquant.kernels.recurrent.registry import factories
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.native.tracing import is_traced, untraced
 
 
+@untraced
 def recur(recurrence: Recurrence) -> tuple[Tensor, State]:
     """Run one direction over time; ``backend.current`` says which kernel is asked for.
 
-    A quantizer that still observes always gets the reference, which shows it every hidden state.
+    A quantizer that still observes always gets the reference, which shows it every hidden state. A
+    run that is traced gets no engine, since torch must see its operations.
 
     Args:
         recurrence: what is run.
@@ -33,6 +36,8 @@ def recur(recurrence: Recurrence) -> tuple[Tensor, State]:
         return reference.recur(recurrence)
     if kernel in ("auto", "torch") and fused.suits(recurrence):
         return fused.recur(recurrence)
+    if is_traced(recurrence.inputs, recurrence.weights.recurrent, *recurrence.state):
+        return reference.recur(recurrence)
     problem = autograd.obstacle(recurrence)
     if problem is None:
         result = autograd.recur(recurrence, factories(kernel))
@@ -56,6 +61,11 @@ def _check(recurrence: Recurrence) -> None:
         raise UserError(
             f"a recurrent state must have a row for each sequence ({sizes[0]}), "
             f"got {state[0].shape[0]}"
+        )
+    devices = recurrence.inputs.device, recurrence.weights.recurrent.device
+    if devices[0] != devices[1]:
+        raise UserError(
+            "recurrent inputs must be on {1}, as the weights are, got {0}".format(*devices)
         )
     rows = recurrence.inputs.shape[0]
     if sum(sizes) != rows or list(sizes) != sorted(sizes, reverse=True):

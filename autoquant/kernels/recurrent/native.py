@@ -50,7 +50,9 @@ class Native:
         return self._fallback.forward(job, operands)
 
     def _forward(self, job: Job, operands: Operands) -> ForwardResult | None:
-        """The same in C; None where a number is NaN or a code may leave the grid."""
+        """The same in C; None without rows, for a NaN, or where a code may leave the grid."""
+        if not len(operands.projected):
+            return None
         assert job.weight_params is not None
         assert job.hidden is not None
         assert operands.scale is not None
@@ -102,7 +104,7 @@ def _shapes_fit(job: Job, operands: Operands) -> bool:
     rows, units = operands.recurrent.shape
     states = all(part.shape == (job.sizes[0], units) for part in operands.state)
     width = operands.projected.shape[1]
-    return states and rows == width == job.cell.gates * units and units < MAX_COLUMNS
+    return states and units > 0 and rows == width == job.cell.gates * units and units < MAX_COLUMNS
 
 
 def _may_stay(job: Job, spec: QuantSpec) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import NamedTuple
 
 import torch
@@ -87,10 +88,12 @@ def _describe(job: Job, units: int, scale: Tensor) -> RecurrenceJob:
     return struct
 
 
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _address(tensor: Tensor | None, *shape: int) -> int | None:
+    """The address of float32 numbers, checked; see native.address."""
+    return native.address(tensor, torch.float32, math.prod(shape))
 
 
+@native.untraced
 def run_forward(job: Job, operands: PackedOperands) -> ForwardResult | None:
     """A forward pass.
 
@@ -102,29 +105,68 @@ def run_forward(job: Job, operands: PackedOperands) -> ForwardResult | None:
         what Engine.forward returns, NativeSaved among it; None where a hidden state is NaN.
     """
     projected, matrix, _, _, state, scale = operands
-    batch, units = state[0].shape
-    struct = _describe(job, units, scale)
-    sizes, stride = array(job.sizes), stride_of(units)
-    scales, bias = _expanded(operands)
+    units = matrix.layout.columns
+    struct, sizes = _describe(job, units, scale), array(job.sizes)
     last = tuple(part.clone() for part in state)
-    hidden = projected.new_empty(len(projected), units)
+    hidden = projected.new_empty(sum(job.sizes), units)
     activations = _activations(job, projected, units)
-    codes = torch.empty(2 * batch * stride, dtype=torch.uint8)
-    sums = torch.empty(batch, dtype=torch.int32)
     struct.sizes, struct.weight = ctypes.addressof(sizes), matrix.address
-    struct.scales, struct.candidate_bias = _address(scales), _address(bias)
-    struct.projected, struct.hidden = _address(projected), _address(hidden)
-    struct.gates, struct.memory, struct.squashed = map(_address, activations)
-    struct.h, struct.c = _address(last[0]), _address(last[1] if len(last) > 1 else None)
-    struct.codes, struct.sums, struct.stride = _address(codes), _address(sums), stride
+    alive = _set_operands(struct, operands, len(hidden))
+    _set_results(struct, hidden, last, activations)
     if on_threads("forward", struct, len(projected)):
         return None
+    del alive  # until here the kernel used them
     if activations.gates is None:
         return ForwardResult(hidden, last, ())
     first_memory = state[1] if len(state) > 1 else None
     _, memory, squashed = activations
     saved = NativeSaved(hidden, activations.gates, memory, squashed, state[0], first_memory)
     return ForwardResult(hidden, last, saved)
+
+
+def _set_operands(
+    struct: RecurrenceJob, operands: PackedOperands, rows: int
+) -> tuple[Tensor | None, ...]:
+    """Give a structure the addresses of what the kernel reads, and of its workspaces.
+
+    Args:
+        struct: changed.
+        operands: as in ``run_forward``.
+        rows: N.
+
+    Returns:
+        tensors that must live until the kernel has run.
+    """
+    units, width = operands.matrix.layout.columns, operands.matrix.layout.rows
+    scales, bias = _expanded(operands)
+    batch, stride = struct.batch, stride_of(units)
+    codes = torch.empty(2 * batch * stride, dtype=torch.uint8, device="cpu")
+    sums = torch.empty(batch, dtype=torch.int32, device="cpu")
+    struct.scales, struct.candidate_bias = _address(scales, width), _address(bias, units)
+    struct.projected = _address(operands.projected, rows, width)
+    struct.codes = native.address(codes, torch.uint8, 2 * batch * stride)
+    struct.sums, struct.stride = native.address(sums, torch.int32, batch), stride
+    return scales, bias, codes, sums
+
+
+def _set_results(
+    struct: RecurrenceJob, hidden: Tensor, last: State, activations: Activations
+) -> None:
+    """Give a structure the addresses of what the kernel writes.
+
+    Args:
+        struct: changed.
+        hidden: as in ForwardResult.
+        last: as in ForwardResult.
+        activations: as ``_activations`` makes them.
+    """
+    rows, units, batch = len(hidden), struct.units, struct.batch
+    gates, memory, squashed = activations
+    struct.hidden = _address(hidden, rows, units)
+    struct.gates = None if gates is None else _address(gates, rows, gates.shape[1])
+    struct.memory, struct.squashed = (_address(part, rows, units) for part in (memory, squashed))
+    struct.h = _address(last[0], batch, units)
+    struct.c = _address(last[1] if len(last) > 1 else None, batch, units)
 
 
 def _expanded(operands: PackedOperands) -> tuple[Tensor, Tensor | None]:
@@ -153,6 +195,7 @@ def _activations(job: Job, projected: Tensor, units: int) -> Activations:
     return Activations(torch.empty_like(projected), memory, squashed)
 
 
+@native.untraced
 def run_backward(job: Job, operands: BackwardOperands, saved: NativeSaved) -> Gradients:
     """A backward pass.
 
@@ -163,26 +206,64 @@ def run_backward(job: Job, operands: BackwardOperands, saved: NativeSaved) -> Gr
     """
     recurrent, _, scale, grad_hidden, grad_last = operands
     assert scale is not None
-    batch, width, bf16 = job.sizes[0], saved.gates.shape[1], job.precision == "bfloat16"
-    struct = _describe(job, saved.hidden.shape[1], scale)
-    sizes, grad_scales = array(job.sizes), (ctypes.c_double * batch)()
+    batch, units, bf16 = job.sizes[0], saved.hidden.shape[1], job.precision == "bfloat16"
+    rows, width = sum(job.sizes), job.cell.gates * units
+    struct, sizes = _describe(job, units, scale), array(job.sizes)
+    grad_scales = (ctypes.c_double * batch)()
     grads = tuple(part.clone(memory_format=torch.contiguous_format) for part in grad_last)
     grad_hidden = grad_hidden.contiguous()
     grad_gates = torch.empty_like(saved.gates)
     grad_product = torch.empty_like(saved.gates) if job.cell.kind == "gru" else grad_gates
-    panel, panel_scales = _panel(job, recurrent, bf16)
-    scaled = torch.empty(batch * (width + 1), dtype=torch.int16) if bf16 else None
-    struct.sizes, struct.hidden = ctypes.addressof(sizes), _address(saved.hidden)
-    struct.gates, struct.memory, struct.squashed = map(_address, saved[1:4])
-    struct.h0, struct.c0 = _address(saved.first_hidden), _address(saved.first_memory)
-    struct.panel, struct.bf16 = _address(panel), int(bf16)
-    struct.panel_scales, struct.scaled = _address(panel_scales), _address(scaled)
-    struct.grad_hidden, struct.grad_h = _address(grad_hidden), _address(grads[0])
-    struct.grad_c = _address(grads[1] if len(grads) > 1 else None)
-    struct.grad_gates, struct.grad_recurrent = _address(grad_gates), _address(grad_product)
-    on_threads("backward", struct, len(saved.gates), grad_scales)
+    struct.sizes, struct.bf16 = ctypes.addressof(sizes), int(bf16)
+    _set_saved(struct, saved, rows)
+    alive = _set_panel(struct, job, recurrent)
+    struct.grad_hidden = _address(grad_hidden, rows, units)
+    struct.grad_h = _address(grads[0], batch, units)
+    struct.grad_c = _address(grads[1] if len(grads) > 1 else None, batch, units)
+    struct.grad_gates = _address(grad_gates, rows, width)
+    struct.grad_recurrent = _address(grad_product, rows, width)
+    on_threads("backward", struct, rows, grad_scales)
+    del alive  # until here the kernel used them
     total = torch.tensor(sum(grad_scales), dtype=scale.dtype) if job.scale_gradient else None
     return Gradients(grad_gates, grad_product, grads, total)
+
+
+def _set_saved(struct: RecurrenceJob, saved: NativeSaved, rows: int) -> None:
+    """Give a structure the addresses of what the forward pass saved.
+
+    Args:
+        struct: changed.
+        saved: what was saved.
+        rows: N.
+    """
+    units, batch = struct.units, struct.batch
+    struct.hidden = _address(saved.hidden, rows, units)
+    struct.gates = _address(saved.gates, rows, saved.gates.shape[1])
+    struct.memory = _address(saved.memory, rows, units)
+    struct.squashed = _address(saved.squashed, rows, units)
+    struct.h0 = _address(saved.first_hidden, batch, units)
+    struct.c0 = _address(saved.first_memory, batch, units)
+
+
+def _set_panel(struct: RecurrenceJob, job: Job, recurrent: Tensor) -> tuple[Tensor | None, ...]:
+    """Give a structure the recurrent weights, and workspaces where these are bfloat16.
+
+    Args:
+        struct: changed.
+        job: what is computed.
+        recurrent: as in Operands.
+
+    Returns:
+        tensors that must live until the kernel has run.
+    """
+    depth, bf16, scaled = len(recurrent), bool(struct.bf16), None
+    panel, scales = _panel(job, recurrent, bf16)
+    struct.panel = native.address(panel, torch.uint8, panel.numel())
+    struct.panel_scales = _address(scales, depth)
+    if bf16:
+        scaled = torch.empty(struct.batch * (depth + 1), dtype=torch.int16, device="cpu")
+        struct.scaled = scaled.data_ptr()
+    return panel, scales, scaled
 
 
 def weight_scales(job: Job) -> Tensor:
@@ -206,15 +287,15 @@ def _panel(job: Job, recurrent: Tensor, bf16: bool) -> tuple[Tensor, Tensor | No
     depth, units = recurrent.shape
     values, scales = recurrent.detach().contiguous(), weight_scales(job).contiguous()
     size = native.function("panel_size", Int64)(depth, units, int(bf16))
-    panel = torch.zeros(size, dtype=torch.uint8)
-    per_row = int(scales.numel() > 1)
+    panel = torch.zeros(size, dtype=torch.uint8, device="cpu")
+    per_row = scales.numel() > 1
     native.function("fill_panel", None)(
-        native.pointer(values),
-        native.pointer(scales),
-        per_row,
+        native.pointer(values, torch.float32, depth * units),
+        native.pointer(scales, torch.float32, depth if per_row else 1),
+        int(per_row),
         depth,
         units,
         int(bf16),
-        native.pointer(panel),
+        native.pointer(panel, torch.uint8, size),
     )
     return panel, scales.expand(depth).contiguous() if bf16 else None

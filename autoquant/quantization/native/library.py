@@ -81,17 +81,51 @@ def function(name: str, result: Any = ctypes.c_int) -> Callable[..., Any]:
     return kernel  # type: ignore[no-any-return]
 
 
-def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """The address of a tensor's data; NULL for None.
+def address(tensor: Tensor | None, dtype: torch.dtype, count: int) -> int | None:
+    """The address of a tensor's data, checked: every address that C gets comes from here.
+
+    Memory that the caller has just allocated itself, of this size, needs no check.
 
     Args:
-        tensor: contiguous, on the CPU; the caller keeps it alive.
+        tensor: None for an absent one; the caller keeps it alive.
+        dtype: that C reads or writes.
+        count: number of entries that C reads or writes.
+
+    Returns:
+        None where there is no tensor: NULL.
+
+    Raises:
+        UserError: the tensor is of another type or size, not contiguous, or has no memory on the
+            CPU.
     """
     if tensor is None:
-        return ctypes.c_void_p(None)
-    assert tensor.is_contiguous()
-    assert tensor.device.type == "cpu"
-    return ctypes.c_void_p(tensor.data_ptr())
+        return None
+    if (
+        tensor.dtype is dtype
+        and tensor.is_cpu
+        and tensor.numel() == count > 0
+        and tensor.is_contiguous()
+    ):
+        try:
+            return tensor.data_ptr()
+        except RuntimeError as error:  # as torch's for a FakeTensor, or inside vmap
+            raise UserError(f"a kernel's operand must have memory of its own: {error}") from error
+    layout = "contiguous" if tensor.is_contiguous() else "strided"
+    raise UserError(
+        f"a kernel's operand must be contiguous {dtype} on the CPU with {max(count, 1)} entries, "
+        f"got {layout} {tensor.dtype} {[*tensor.shape]} on {tensor.device.type}"
+    )
+
+
+def pointer(tensor: Tensor | None, dtype: torch.dtype, count: int) -> ctypes.c_void_p:
+    """The same as an argument of a C function.
+
+    Args:
+        tensor: as in ``address``, like all that follow.
+        dtype: of its entries.
+        count: their number.
+    """
+    return ctypes.c_void_p(address(tensor, dtype, count))
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

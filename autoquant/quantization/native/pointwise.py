@@ -10,14 +10,15 @@ from torch import Tensor
 
 from autoquant.backend import current
 from autoquant.quantization.codes import Grid
-from autoquant.quantization.native.library import available, function, parallel, pointer
+from autoquant.quantization.native.library import address, available, function, parallel
+from autoquant.quantization.native.tracing import is_traced, untraced
 
 WORTH_A_THREAD = 1 << 16  # values
 Float, Int64 = ctypes.c_float, ctypes.c_int64
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether these kernels may compute, and can read the tensors.
+    """Whether these kernels may compute, and can read the tensors; nothing may be traced.
 
     Args:
         tensors: that a kernel would get.
@@ -26,7 +27,9 @@ def suits(*tensors: Tensor) -> bool:
         tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
         for tensor in tensors
     )
-    return readable and current().kernel in ("auto", "native") and available()
+    if not readable or is_traced(*tensors):
+        return False
+    return current().kernel in ("auto", "native") and available()
 
 
 def has_row_scales(values: Tensor, scale: Tensor) -> bool:
@@ -42,11 +45,18 @@ def has_row_scales(values: Tensor, scale: Tensor) -> bool:
     return scale.numel() == 1 or rows
 
 
-def _address(tensor: Tensor, items: int) -> ctypes.c_void_p:
-    """The address of an item of a contiguous tensor."""
-    return ctypes.c_void_p(tensor.data_ptr() + items * tensor.element_size())
+def _at(start: int | None, entries: int, size: int = 4) -> ctypes.c_void_p:
+    """The address of an entry.
+
+    Args:
+        start: of the first entry, or None.
+        entries: before it.
+        size: bytes of an entry.
+    """
+    return ctypes.c_void_p(None if start is None else start + entries * size)
 
 
+@untraced
 def fake_quantize(values: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     """decode(encode(values)), bit for bit.
 
@@ -58,24 +68,27 @@ def fake_quantize(values: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     result = torch.empty_like(values)
     kernel, scales = function("fake_quantize", None), scale.reshape(-1)
     per_row, rows, columns = _layout(values, scales)
+    x, y = (address(tensor, torch.float32, rows * columns) for tensor in (values, result))
+    steps = address(scales, torch.float32, rows if per_row else 1)
 
     def run_share(first: int, end: int) -> None:
         kernel(
-            _address(values, first * columns),
-            _address(scales, first if per_row else 0),
+            _at(x, first * columns),
+            _at(steps, first if per_row else 0),
             per_row,
             Int64(end - first),
             Int64(columns),
             grid.qmin,
             grid.qmax,
             Float(grid.offset),
-            _address(result, first * columns),
+            _at(y, first * columns),
         )
 
     parallel(run_share, rows, WORTH_A_THREAD // columns + 1)
     return result
 
 
+@untraced
 def fake_quantize_back(
     grad: Tensor, values: Tensor, result: Tensor, scale: Tensor, *, masked: bool, learned: bool
 ) -> tuple[Tensor, Tensor | None]:
@@ -95,20 +108,24 @@ def fake_quantize_back(
     kernel, scales = function("fake_quantize_back", None), scale.reshape(-1)
     per_row, rows, columns = _layout(values, scales)
     sums = values.new_empty(rows) if learned else None
+    g, x, y, dx = (
+        address(tensor, torch.float32, rows * columns)
+        for tensor in (grad, values, result, grad_values)
+    )
+    steps = address(scales, torch.float32, rows if per_row else 1)
+    row_sums = address(sums, torch.float32, rows)
 
     def run_share(first: int, end: int) -> None:
         at = first * columns
         kernel(
-            _address(grad, at),
-            _address(values, at),
-            _address(result, at),
-            _address(scales, first if per_row else 0),
+            *(_at(start, at) for start in (g, x, y)),
+            _at(steps, first if per_row else 0),
             per_row,
             Int64(end - first),
             Int64(columns),
             int(masked),
-            _address(grad_values, at),
-            pointer(None) if sums is None else _address(sums, first),
+            _at(dx, at),
+            _at(row_sums, first),
         )
 
     parallel(run_share, rows, WORTH_A_THREAD // columns + 1)
@@ -139,6 +156,7 @@ def _layout(values: Tensor, scales: Tensor) -> _Layout:
     return _Layout(per_row, values.numel() // columns, columns)
 
 
+@untraced
 def cross_entropy(logits: Tensor, targets: Tensor, ignored: int, *, weight: float | None) -> float:
     """Sum of -log softmax(logits)[target] over rows; the logits become a gradient.
 
@@ -154,11 +172,13 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignored: int, *, weight: floa
     kernel = function("cross_entropy", ctypes.c_double)
     rows, classes = logits.shape
     sums = [0.0] * rows
+    first_logit = address(logits, torch.float32, rows * classes)
+    first_target = address(targets, torch.int64, rows)
 
     def run_share(first: int, end: int) -> None:
         sums[first] = kernel(
-            _address(logits, first * classes),
-            _address(targets, first),
+            _at(first_logit, first * classes),
+            _at(first_target, first, size=8),
             Int64(end - first),
             Int64(classes),
             Int64(ignored),

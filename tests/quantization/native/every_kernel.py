@@ -264,15 +264,15 @@ def overrun() -> None:
     values, sums = torch.zeros(9, 4), torch.empty(9, dtype=torch.int32)
     codes = torch.empty(8 * 32, dtype=torch.uint8)  # a row too few
     native.function("encode")(
-        native.pointer(values),
+        native.pointer(values, torch.float32, 9 * 4),
         ctypes.c_int64(9),
         4,
         ctypes.c_float(1.0),
         0,
         255,
-        native.pointer(codes),
+        native.pointer(codes, torch.uint8, 8 * 32),
         ctypes.c_int64(32),
-        native.pointer(sums),
+        native.pointer(sums, torch.int32, 9),
     )
 
 

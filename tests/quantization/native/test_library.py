@@ -174,10 +174,10 @@ def test_a_library_that_cannot_be_loaded_is_as_none(without, monkeypatch, tmp_pa
 
 def test_an_address_is_that_of_a_contiguous_tensor():
     tensor = torch.zeros(3, 4)
-    assert native.pointer(tensor).value == tensor.data_ptr()
-    assert native.pointer(None).value is None
-    with pytest.raises(AssertionError):
-        native.pointer(tensor.t())
+    assert native.pointer(tensor, torch.float32, 12).value == tensor.data_ptr()
+    assert native.pointer(None, torch.float32, 12).value is None
+    assert native.address(tensor, torch.float32, 12) == tensor.data_ptr()
+    assert native.address(None, torch.float32, 12) is None
 
 
 def test_whole_numbers_become_an_array_of_64_bits():
