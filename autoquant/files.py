@@ -95,6 +95,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, atomically.
+
+    Args:
+        path: of the file, in an existing folder.
+        content: its whole content.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def remove_stale(folder: Path) -> None:
     """Remove the temporary files of processes that were killed.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from autoquant.errors import UserError, shown
@@ -46,11 +46,13 @@ class Example(NamedTuple):
         inputs: positional arguments of the model; their tensors on the CPU.
         units: how many units (tokens, images, frames) the inputs hold; MACs are given for one.
         unit: what a unit is called.
+        keywords: further arguments of the model, by name; their tensors on the CPU.
     """
 
     inputs: tuple[Any, ...]
     units: int
     unit: str = "sample"
+    keywords: Mapping[str, Any] = {}
 
 
 @runtime_checkable

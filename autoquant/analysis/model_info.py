@@ -84,10 +84,10 @@ def network_of(task: Task) -> Network:
 def _described(model: nn.Module, task: Task) -> tuple[nn.Module, Network, ExampleRun]:
     """The prepared model, its network, and the run of the example by which models are compared."""
     check_model(model)
-    inputs, prepared = task.example().inputs, prepare(model)
-    run = ExampleRun.of(model, inputs, fixed_loss(task))
+    example, prepared = task.example(), prepare(model)
+    run = ExampleRun.of(model, example.inputs, example.keywords, fixed_loss(task))
     check_prepared(model, prepared, run)
-    return prepared, describe(prepared, inputs, run), run
+    return prepared, describe(prepared, example.inputs, example.keywords, run), run
 
 
 def inspect_task(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.analysis.coverage import FLOAT_BYTES, Coverage, coverage_of
+from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
@@ -206,7 +207,7 @@ def _profile_layer(
 
 @torch.no_grad()
 def _count_positions(model: nn.Module, network: Network, example: Example) -> dict[str, int]:
-    """At how many positions each layer is evaluated in one forward pass.
+    """At how many positions each layer is evaluated in one forward pass; 0 without a forward.
 
     Args:
         model: the prepared model.
@@ -214,6 +215,8 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         example: inputs of the forward pass.
     """
     counts = dict.fromkeys(network.names, 0)
+    if not has_forward(model):
+        return counts
 
     def count(layer: LayerSpec, module: nn.Module, args: Any, output: Any) -> None:
         values: Tensor = output if isinstance(output, Tensor) else output[0]
@@ -223,7 +226,8 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         model.get_submodule(layer.name).register_forward_hook(partial(count, layer))
         for layer in network.layers
     ]
-    model.eval()(*example.inputs)
+    inputs, keywords = ExampleRun(example.inputs, example.keywords).copies(model)
+    model.eval()(*inputs, **keywords)
     for handle in handles:
         handle.remove()
     return counts

@@ -129,7 +129,7 @@ def _check(
     try:
         compare()
     except RunError as error:
-        where = first_difference(before, after, run.copies(before))
+        where = first_difference(before, after, *run.copies(before))
         difference = first_line(error).rpartition("got ")[2]
         came = f"got {difference}{where and f' from {where} on'}"
     except Exception as error:  # whatever user code raises when it meets other modules

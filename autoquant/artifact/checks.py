@@ -18,6 +18,11 @@ from autoquant.layers.stack import Recurrent
 
 OTHER_MODEL = "is of another model"
 WRITTEN = "must hold what autoquant writes"
+STORED_FIELDS = (
+    *("name", "kind", "units", "features", "directions", "blocks"),
+    *("multiplies", "recurrent", "follows", "parameters"),
+)
+"""Fields of a LayerSpec that a file holds; from its kind the others follow."""
 _MOST = 300  # characters of a message
 
 
@@ -58,25 +63,21 @@ def check_same_network(stored: Network, original: Network) -> None:
             raise UserError(f"it has no layer {name}")
     pairs = ((stored.layers, original.layers), (stored.norms, original.norms))
     for theirs, ours in pairs:
-        for their_layer, our_layer in zip(theirs, ours, strict=False):
-            _check_same_layer(their_layer, our_layer)
+        for there, here in zip(theirs, ours, strict=False):
+            _check_same_layer(there, here)
         if len(theirs) != len(ours):
             longer = max(theirs, ours, key=len)
             raise UserError(f"only one of them has {longer[min(len(theirs), len(ours))].name}")
-    there, here = (
-        tuple(replace(tensor, layout=()) for tensor in network.unquantized)
-        for network in (stored, original)
-    )
-    if there != here:
-        names = {tensor.name for tensor in {*there} ^ {*here}}
+    tensors = [{replace(t, layout=()) for t in n.unquantized} for n in (stored, original)]
+    if tensors[0] != tensors[1]:
+        names = {tensor.name for tensor in tensors[0] ^ tensors[1]}
         raise UserError(f"tensors outside of layers must be the same, got {min(names, default='')}")
 
 
 def _check_same_layer(there: LayerSpec, here: LayerSpec) -> None:
     """Raise a UserError unless two layers are the same; of eps it matters whether there is one."""
-    if replace(there, eps=None) == replace(here, eps=None) and (there.eps is None) == (
-        here.eps is None
-    ):
+    same = all(getattr(there, name) == getattr(here, name) for name in STORED_FIELDS)
+    if same and (there.eps is None) == (here.eps is None):
         return
     if there.name != here.name:
         raise UserError(f"{here.name} must be a layer of it, got {there.name}")
@@ -134,15 +135,13 @@ def check_joined(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, Recurrent):
             for writer, reader in zip(module.layers, module.layers[1:], strict=False):
-                _check_reader(f"{name} of layers", writer.directions * writer.units, reader)
+                written = writer.directions * writer.units
+                if reader.input_size != written:
+                    came = reader.input_size
+                    raise UserError(f"layers of {name} must read {written} features, got {came}")
         elif isinstance(module, Attention):
             q, k, v, out = module.q_proj, module.k_proj, module.v_proj, module.out_proj
             fits = q.out_features == k.out_features and v.out_features == out.in_features
             heads = q.out_features % module.head_dim == v.out_features % module.head_dim == 0
             if not (fits and heads):
                 raise UserError(f"{name} must have projections of one width")
-
-
-def _check_reader(name: str, written: int, reader: nn.Module) -> None:
-    if reader.input_size != written:
-        raise UserError(f"{name} must read {written} features, got {reader.input_size}")

@@ -259,7 +259,7 @@ def decode_plan(text: str, layers: Sequence[str], norms: Sequence[str]) -> tuple
     data, end = base64.b85decode(text), len(layers) * _CHOICE.size
     if len(data) != end + len(norms) * _EPS.size:
         raise ValueError("a plan for other layers")
-    choices = [_choice(*values) for values in _CHOICE.iter_unpack(data[:end])]
+    choices = [_choice(values) for values in _CHOICE.iter_unpack(data[:end])]
     eps = [value for (value,) in _EPS.iter_unpack(data[end:])]
     if not all(0.0 <= value < math.inf for value in eps):
         raise ValueError("an eps that is not finite or below 0")
@@ -275,10 +275,11 @@ def _as_byte(bits: Bits | None) -> int:
     return 0 if bits is None else round(bits * _PARTS)
 
 
-def _choice(weight: int, activation: int, recurrent: int, hidden: int, width: float) -> LayerChoice:
-    bits = (
+def _choice(values: tuple[Any, ...]) -> LayerChoice:
+    """The choice of four bytes and a width."""
+    *parts, width = values
+    weight, activation, recurrent, hidden = (  # LayerChoice refuses what must not be None
         None if part == 0 else part // _PARTS if part % _PARTS == 0 else part / _PARTS
-        for part in (weight, activation, recurrent, hidden)
+        for part in parts
     )
-    weight_bits, activation_bits, recurrent_bits, hidden_bits = bits
-    return LayerChoice(weight_bits, activation_bits, width, recurrent_bits, hidden_bits)  # type: ignore[arg-type]
+    return LayerChoice(weight, activation, width, recurrent, hidden)  # type: ignore[arg-type]

@@ -30,7 +30,13 @@ class InputCheck:
         self.name, self.features, self.axis = name, features, axis
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """See ``nn.Module.register_forward_pre_hook``."""
+        """See ``nn.Module.register_forward_pre_hook``.
+
+        Args:
+            module: the layer.
+            args: of its forward pass.
+            kwargs: of its forward pass.
+        """
         inputs = args[0] if args else next(iter(kwargs.values()), None)
         if not isinstance(inputs, Tensor):
             return

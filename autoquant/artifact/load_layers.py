@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autoquant.artifact.manifest import COUNTER, is_folded, norm_entries
 from autoquant.errors import UserError
 from autoquant.graph.unit_sources import FRESH
-from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers import LayerSpec, ParameterSpec, kind_of
 from autoquant.layers.embedding import padding_row
 from autoquant.layers.folded_norm import set_folded
 from autoquant.layers.stack import Recurrent
@@ -158,6 +158,16 @@ def load_norm(
     set_folded(module, scale, shift)
 
 
+def set_eps(module: nn.Module, eps: float) -> None:
+    """Give a norm its eps.
+
+    Args:
+        module: the norm; its kind may say by ``eps`` which attribute has it.
+        eps: as the file has it.
+    """
+    setattr(module, getattr(kind_of(module), "eps", "eps"), eps)
+
+
 def load_uncovered(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a model copies of tensors outside of layers, which may be the file itself, mapped.
 
@@ -165,10 +175,14 @@ def load_uncovered(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         model: changed in place.
         tensors: by their names in its state_dict.
     """
-    state = model.state_dict()
-    copies = {
-        name: tensor.to(real_device(state[name]), copy=True) for name, tensor in tensors.items()
-    }
+    state = model.state_dict(keep_vars=True)
+    names: dict[int, list[str]] = {}  # of each tensor: modules may share it
+    for name, tensor in state.items():
+        names.setdefault(id(tensor), []).append(name)
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = tensor.to(real_device(state[name]), copy=True)
+        copies |= dict.fromkeys(names[id(state[name])], copy)
     model.load_state_dict(copies, strict=False, assign=True)
 
 

@@ -105,7 +105,13 @@ def _uncovered_entries(network: Network) -> list[Entry]:
 
 
 def _all_layer_entries(network: Network, plan: Plan, scheme: Scheme) -> list[Entry]:
-    """The tensors of all layers; see ``entries``."""
+    """The tensors of all layers.
+
+    Args:
+        network: as in ``entries``.
+        plan: as there.
+        scheme: as there.
+    """
     return [
         entry
         for layer in network.layers
@@ -290,6 +296,13 @@ class _ByIdentity:
 
 @lru_cache(maxsize=16)
 def _header_bytes(network: _ByIdentity, scheme: Scheme, assets: tuple[tuple[str, int], ...]) -> int:
+    """Bytes of the header of any plan.
+
+    Args:
+        network: the original network.
+        scheme: how numbers become codes.
+        assets: name and bytes of each.
+    """
     content = header.ModelText(network.network, scheme, dict(assets))
     layers, eps = len(network.network.layers), len(norms_with_eps(network.network, scheme))
     return header.length_of(header.encode_model(content), layers, eps)

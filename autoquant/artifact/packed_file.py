@@ -36,6 +36,7 @@ from autoquant.artifact.load_layers import (
     load_norm,
     load_uncovered,
     refuse_unset,
+    set_eps,
 )
 from autoquant.artifact.manifest import Entry
 from autoquant.artifact.reading import read
@@ -45,7 +46,7 @@ from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import resize
-from autoquant.layers import LayerSpec, ParameterSpec, kind_of
+from autoquant.layers import LayerSpec, ParameterSpec
 from autoquant.layers.folded_norm import FOLDED, folded
 from autoquant.plan import Plan
 from autoquant.quantization.fake_quantize import WeightQuantizer
@@ -298,8 +299,7 @@ def _with_values(
     for norm in network.norms:
         load_norm(model, norm, stored.scheme, tensors)
     for name, eps in stored.eps.items():
-        module = model.get_submodule(name)
-        setattr(module, getattr(kind_of(module), "eps", "eps"), eps)
+        set_eps(model.get_submodule(name), eps)
     for layer in network.layers:
         stored_layer = StoredLayer(layer, stored.plan[layer.name], stored.scheme, tensors)
         model = load_layer(model, stored_layer)

@@ -6,8 +6,7 @@ the model.
 
 Axes and layouts are short texts. An axis is its role, size and copies: ``o1200x4`` has the units of
 four gates. A layout is its segments: ``16`` never changes, ``3:16x4.1`` are the 16 units of part 1
-of the group that layer number 3 is the first of, four entries each. A tensor outside the layers has
-a layout only where its last axis may grow.
+of the group that layer number 3 is the first of, four entries each.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from autoquant.graph.network import Layout, Network, Segment, UnquantizedTensor, entries_of
 from autoquant.layers import Axis, LayerSpec, ParameterSpec
@@ -41,7 +41,7 @@ _LETTERS = {role: letter for letter, role in _ROLES.items()}
 _AXIS = re.compile(r"([oighf])(\d{1,15})(?:x(\d{1,15}))?")
 _SEGMENT = re.compile(r"(?:(\d{1,9}):)?(\d{1,15})(?:x(\d{1,15}))?(?:\.(\d{1,9}))?")
 _FLAGS = ("multiplies", "recurrent", "follows")
-_NEW_UNITS: tuple[NewUnits, ...] = ("copies", "mean", "zeros")
+_NEW_UNITS = get_args(NewUnits)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -60,21 +60,6 @@ def encode_network(network: Network) -> dict[str, Any]:
     }
 
 
-def _encode_tensor(
-    tensor: UnquantizedTensor, network: Network, numbers: Mapping[str, int]
-) -> list[Any]:
-    """A tensor outside the layers as a list, with the layout of its last axis where that may grow.
-
-    Args:
-        tensor: before growing.
-        network: that it is part of.
-        numbers: of all layers and norms, by name.
-    """
-    may_grow = any(s.group and s.group not in network.frozen for s in tensor.layout)
-    layout = [_encode_layout(tensor.layout, network, numbers)] if may_grow else []
-    return [tensor.name, tensor.dtype, list(tensor.shape), *layout]
-
-
 def _encode_layer(layer: LayerSpec, network: Network, numbers: Mapping[str, int]) -> list[Any]:
     """One layer or norm as a list.
 
@@ -84,7 +69,8 @@ def _encode_layer(layer: LayerSpec, network: Network, numbers: Mapping[str, int]
         numbers: of all layers and norms, by name.
     """
     flags = sum(getattr(layer, flag) << bit for bit, flag in enumerate(_FLAGS))
-    flags |= _NEW_UNITS.index(layer.new_units) << (len(_FLAGS) + 1)
+    flags |= (layer.eps is not None) << len(_FLAGS)
+    flags |= _NEW_UNITS.index(layer.new_units) << len(_FLAGS) + 1
     group = network.groups.get(layer.name, layer.name)
     return [
         layer.name,
@@ -93,7 +79,7 @@ def _encode_layer(layer: LayerSpec, network: Network, numbers: Mapping[str, int]
         layer.features,
         layer.directions,
         layer.blocks,
-        flags | (layer.eps is not None) << len(_FLAGS),
+        flags,
         [_encode_parameter(parameter) for parameter in layer.parameters],
         _encode_layout(network.inputs.get(layer.name, ()), network, numbers),
         _encode_layout(network.outputs[layer.name], network, numbers),
@@ -107,6 +93,15 @@ def _encode_parameter(parameter: ParameterSpec) -> list[str]:
         for axis in parameter.axes
     )
     return [parameter.name, " ".join([_LETTERS[parameter.role], *axes]), parameter.shared]
+
+
+def _encode_tensor(
+    tensor: UnquantizedTensor, network: Network, numbers: Mapping[str, int]
+) -> list[Any]:
+    """A tensor outside the layers as a list, with the layout of its last axis if that may grow."""
+    layout = _encode_layout(tensor.layout, network, numbers)
+    row = [tensor.name, tensor.dtype, list(tensor.shape)]
+    return [*row, layout] if ":" in layout else row
 
 
 def _encode_layout(layout: Layout, network: Network, numbers: Mapping[str, int]) -> str:
@@ -147,15 +142,14 @@ def decode_network(content: Mapping[str, Any]) -> Network:
     rows = [_typed(row, list) for row in _typed(content["layers"], list)]
     layers = [_decode_layer(row) for row in rows]
     names = [layer.name for layer in layers]
-    tensor_rows = [_typed(row, list) for row in _typed(content["tensors"], list)]
-    unquantized = tuple(_decode_tensor(row[:3]) for row in tensor_rows)
-    _refuse_twice([*names, *(tensor.name for tensor in unquantized)])
     count = sum(not layer.follows for layer in layers)
+    rows_of_tensors = _typed(content["tensors"], list)
+    unquantized = tuple(_decode_tensor(row, names[:count]) for row in rows_of_tensors)
+    _refuse_twice([*names, *(tensor.name for tensor in unquantized)])
     _require(not any(layer.follows for layer in layers[:count]), "layers before norms")
     pairs = [*zip(names, rows, strict=True)]
     inputs = {name: _decode_layout(row[8], names[:count]) for name, row in pairs}
     outputs = {name: _decode_layout(row[9], names[:count]) for name, row in pairs}
-    tables = [_decode_layout(row[3], names[:count]) if row[3:] else () for row in tensor_rows]
     groups = {
         name: names[_whole(row[10], 0, number)] for number, (name, row) in enumerate(pairs[:count])
     }
@@ -166,7 +160,7 @@ def decode_network(content: Mapping[str, Any]) -> Network:
         MappingProxyType(outputs),
         MappingProxyType(groups),
         MappingProxyType({}),
-        tuple(replace(t, layout=layout) for t, layout in zip(unquantized, tables, strict=True)),
+        unquantized,
         MappingProxyType({}),
     )
     _check_layouts(network)
@@ -179,7 +173,7 @@ def _decode_layer(row: Sequence[Any]) -> LayerSpec:
     """One layer, or a norm."""
     _require(len(row) == 11, "11 values of a layer")
     name, kind, units, features, directions, blocks, flags, parameters = row[:8]
-    bits = _whole(flags, 0, 47)
+    bits = _whole(flags, 0, 63)
     multiplies, recurrent, follows = (bool(bits >> bit & 1) for bit in range(len(_FLAGS)))
     return LayerSpec(
         _typed(name, str),
@@ -193,7 +187,7 @@ def _decode_layer(row: Sequence[Any]) -> LayerSpec:
         follows=follows,
         blocks=_whole(blocks, 1),
         eps=0.0 if bits >> len(_FLAGS) & 1 else None,  # its value stands beside the plan
-        new_units=_NEW_UNITS[bits >> len(_FLAGS) + 1],
+        new_units=_NEW_UNITS[_whole(bits >> len(_FLAGS) + 1, 0, len(_NEW_UNITS) - 1)],
     )
 
 
@@ -232,10 +226,19 @@ def _decode_layout(text: Any, names: Sequence[str]) -> Layout:
     return tuple(segments)
 
 
-def _decode_tensor(row: Any) -> UnquantizedTensor:
-    name, dtype, shape = _typed(row, list)
+def _decode_tensor(row: Any, names: Sequence[str]) -> UnquantizedTensor:
+    """A tensor outside the layers.
+
+    Args:
+        row: as ``_encode_tensor`` writes it.
+        names: of the layers, by number.
+    """
+    name, dtype, shape, *layouts = _typed(row, list)
     sizes = tuple(_whole(size) for size in _typed(shape, list))
-    return UnquantizedTensor(_typed(name, str), _typed(dtype, str), sizes)
+    _require(len(layouts) <= 1, "one layout of a tensor")
+    layout = _decode_layout(layouts[0], names) if layouts else ()
+    _require(not layout or sizes[-1:] == (entries_of(layout),), "the layout of a tensor")
+    return UnquantizedTensor(_typed(name, str), _typed(dtype, str), sizes, layout)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -254,28 +257,13 @@ def _check_layouts(network: Network) -> None:
         is_fixed = all(segment.group is None for segment in written)
         follows = read == written or (is_fixed and not read)
         _require(follows or not layer.follows, "a norm that writes what it reads")
-        _check_parts(network, (*read, *written), sizes)
-    for tensor in network.unquantized:
-        if tensor.layout:
-            fits = tensor.shape[-1:] == (entries_of(tensor.layout),)
-            _require(fits and "float" in tensor.dtype, "a table of its units")
-            _check_parts(network, tensor.layout, sizes)
-    _check_writers_and_readers(network, {*sizes})
-
-
-def _check_parts(network: Network, layout: Layout, sizes: dict[tuple[str, int], int]) -> None:
-    """Raise a ValueError unless segments are of groups, and of one size where of one part.
-
-    Args:
-        network: whose groups have names.
-        layout: the segments.
-        sizes: of each part so far; new ones are added.
-    """
-    for segment in layout:
+    layouts = (*network.inputs.values(), *network.outputs.values())
+    for segment in chain(*layouts, *(tensor.layout for tensor in network.unquantized)):
         if segment.group is not None:
             _require(network.groups[segment.group] == segment.group, "the name of a group")
             key = segment.group, segment.part
             _require(sizes.setdefault(key, segment.size) == segment.size, "one size of a part")
+    _check_writers_and_readers(network, {*sizes})
 
 
 def _check_writers_and_readers(network: Network, parts: set[tuple[str, int]]) -> None:
@@ -313,7 +301,13 @@ def _typed(value: Any, kind: type) -> Any:
 
 
 def _whole(value: Any, least: int = 0, most: int = LARGEST) -> int:
-    """A whole number within bounds."""
+    """A whole number within bounds.
+
+    Args:
+        value: of any type.
+        least: the smallest allowed one.
+        most: the largest allowed one.
+    """
     if type(value) is not int or not least <= value <= most:
         raise ValueError("a number that is out of bounds")
     return value

@@ -32,6 +32,7 @@ from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
+from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 
 
@@ -108,6 +109,7 @@ def apply(
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
     study_folder = Study.open(study)
+    refuse_another_metric(task, study_folder)
     settings = _settings(study_folder)
     chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
@@ -308,7 +310,8 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    if not ExampleRun.of(model, task.example().inputs).equal(model, loaded):
+    example = task.example()
+    if not ExampleRun.of(model, example.inputs, example.keywords).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 

@@ -39,6 +39,7 @@ from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.recognise import refuse_another_metric
 
 PRUNED, STOPPED = "worse than three quarters of the trials", "the search was stopped"  # reasons
 
@@ -90,6 +91,7 @@ def search(
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study(Path(study)))
+    refuse_another_metric(task, Study(Path(study)))
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     limit = _reachable_limit(budget, info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder

@@ -37,6 +37,7 @@ from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.float_model import check_new_weights
+from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -110,6 +111,7 @@ def sweep(
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
+    refuse_another_metric(task, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)

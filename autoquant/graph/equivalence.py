@@ -7,9 +7,9 @@ what its loss sees in training where that is something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ class ExampleRun:
 
     Attributes:
         inputs: positional arguments of one forward pass.
+        keywords: arguments by name of the forward pass.
         loss: a model's loss on a batch that is always the same, or None.
         trains: whether training is run too: where a model returns something else in training than
             in eval mode, or no real numbers in eval mode.
@@ -45,6 +46,7 @@ class ExampleRun:
     """
 
     inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
     loss: LossOf | None = None
     trains: bool = False
     real: bool = True
@@ -54,17 +56,22 @@ class ExampleRun:
 
     @classmethod
     def of(
-        cls, model: nn.Module, inputs: tuple[Any, ...], loss: LossOf | None = None
+        cls,
+        model: nn.Module,
+        inputs: tuple[Any, ...],
+        keywords: Mapping[str, Any] | None = None,
+        loss: LossOf | None = None,
     ) -> ExampleRun:
         """Find out how a model can be compared with others; it is run three times or more.
 
         Args:
             model: a float model; it is left as it is.
             inputs: positional arguments of one forward pass.
+            keywords: arguments by name of the forward pass.
             loss: a model's loss on a batch that is always the same. Where None, training is tried
                 with the inputs.
         """
-        run = cls(inputs, loss)
+        run = cls(inputs, keywords or {}, loss)
         outputs = run.eval_outputs(model)
         if not _same_function(outputs, run.eval_outputs(model, seed=SEEDS[1], noise=True)):
             line = random_line(partial(run.eval_outputs, model, noise=True))
@@ -143,7 +150,7 @@ class ExampleRun:
             noise: whether random numbers are drawn; else constants take their places.
         """
         with _unchanged(model), seeded(seed), nullcontext() if noise else ConstantNoise():
-            return numbers_in(model.eval()(*self.copies(model)))
+            return numbers_in(self._call(model.eval())) if has_forward(model) else []
 
     @torch.no_grad()
     def training_outputs(self, model: nn.Module) -> list[Tensor]:
@@ -166,24 +173,43 @@ class ExampleRun:
     @torch.no_grad()
     def _forward_in_training(self, model: nn.Module) -> list[Tensor]:
         with _unchanged(model), seeded(SEEDS[0]), ConstantNoise():
-            return numbers_in(train_own_modules(model)(*self.copies(model)))
+            return numbers_in(self._call(train_own_modules(model)))
 
-    def copies(self, model: nn.Module) -> tuple[Any, ...]:
-        """Copies of the inputs on a model's device.
+    def _call(self, model: nn.Module) -> Any:
+        inputs, keywords = self.copies(model)
+        return model(*inputs, **keywords)
+
+    def copies(self, model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Copies of the inputs and of the keywords, on a model's device.
 
         Args:
             model: any.
         """
         tensor = next(iter((*model.parameters(), *model.buffers())), None)
         device = None if tensor is None else tensor.device
-        copies: tuple[Any, ...] = pytree.tree_map_only(
-            Tensor, lambda value: value.detach().to(device, copy=True), self.inputs
+        copies: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(
+            Tensor,
+            lambda value: value.detach().to(device, copy=True),
+            (self.inputs, dict(self.keywords)),
         )
         return copies
 
 
+def has_forward(model: nn.Module) -> bool:
+    """Whether a model can be called; a loss may use only methods of other names, or its parts.
+
+    Args:
+        model: any.
+    """
+    return getattr(model.forward, "__func__", model.forward) is not nn.Module.forward
+
+
 def check_same_function(
-    old: nn.Module, new: nn.Module, inputs: tuple[Any, ...], loss: LossOf | None = None
+    old: nn.Module,
+    new: nn.Module,
+    inputs: tuple[Any, ...],
+    keywords: Mapping[str, Any] | None = None,
+    loss: LossOf | None = None,
 ) -> float:
     """Largest absolute difference of what two models compute; 0 where they cannot be compared.
 
@@ -191,12 +217,13 @@ def check_same_function(
         old: a float model.
         new: the same model after widening.
         inputs: positional arguments of one forward pass; they are moved to each model's device.
+        keywords: its arguments by name.
         loss: a model's loss on a batch that is always the same, see ``ExampleRun.of``.
 
     Raises:
         RunError: see ``check_same_outputs``.
     """
-    return ExampleRun.of(old, inputs, loss).check_same(old, new)
+    return ExampleRun.of(old, inputs, keywords, loss).check_same(old, new)
 
 
 def _has_real(outputs: list[Tensor]) -> bool:

@@ -19,6 +19,7 @@ from autoquant.graph.plain_modules import make_plain
 from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
 from autoquant.layers.linear import IntegerLinear
+from autoquant.layers.recurrent import RAW
 from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.registry import overridden, runs_as
 from autoquant.layers.stack import Recurrent
@@ -121,6 +122,8 @@ def _any_trained(parameters: Iterable[nn.Parameter]) -> bool:
 
 def _replacement(module: nn.Module) -> nn.Module | None:
     """The module of autoquant's that takes a torch module's place, if there is one."""
+    if _weights_set_by_others(module):
+        return None
     if any(runs_as(module, cls) for cls in RECURRENT):
         return Recurrent.from_torch(module)  # type: ignore[arg-type]
     if any(runs_as(module, cls) for cls in CELLS):
@@ -128,6 +131,20 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if runs_as(module, nn.MultiheadAttention) and Attention.suits(module):  # type: ignore[arg-type]
         return Attention.from_torch(module)  # type: ignore[arg-type]
     return None
+
+
+def _weights_set_by_others(module: nn.Module) -> bool:
+    """Whether a recurrent module lacks a weight, or has a plain tensor in the place of one.
+
+    A wrapper of user code sets it before each pass. Where the module has the weight that it is set
+    from (see ``source_of``), that one is known, and taken.
+    """
+    if isinstance(module, nn.RNNBase):
+        names = module._flat_weights_names
+    else:
+        names = ["weight_ih", "weight_hh"] if isinstance(module, nn.RNNCellBase) else []
+    kept = module._parameters
+    return any(name not in kept and name + RAW not in kept for name in names)
 
 
 def why_not_replaced(module: nn.Module) -> str:
@@ -139,5 +156,8 @@ def why_not_replaced(module: nn.Module) -> str:
     base = next((cls for cls in REPLACED if isinstance(module, cls)), None)
     if base is None:
         return ""
-    what = overridden(module, base)
-    return f"has a {what} of its own" if what else "has add_bias_kv or add_zero_attn"
+    if what := overridden(module, base):
+        return f"has a {what} of its own"
+    if _weights_set_by_others(module):
+        return "has weights that other code sets"
+    return "has add_bias_kv or add_zero_attn"

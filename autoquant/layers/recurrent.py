@@ -17,6 +17,8 @@ from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
 SUFFIXES = ("", "_reverse")
+RAW = "_raw"
+"""Ends the name of a weight that a wrapper sets another one from, before each forward pass."""
 PROJECTION = "weight_hr"
 ROUND_HALF_UP = 1 + 1e-6
 """Factor of an initial value before it is quantized. An initial value of 1/2 lies halfway between
@@ -51,6 +53,7 @@ class RecurrentLayer(nn.Module):
 
     Attributes:
         hidden_quantizer: of the hidden state, or None.
+        given: weights that a wrapper set for the next pass in training mode, by name.
         unit_sources: where the layer was widened: for each unit the one that it was copied from, or
             a negative number.
     """
@@ -79,6 +82,7 @@ class RecurrentLayer(nn.Module):
         self.has_bias = bias
         self.initial = initial
         self.hidden_quantizer: nn.Module | None = None
+        self.given: dict[str, Tensor] = {}
         bound = cells**-0.5
         for suffix in SUFFIXES[: self.directions]:
             for name, shape in self._shapes().items():
@@ -141,7 +145,11 @@ class RecurrentLayer(nn.Module):
             )
             return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in parts))  # type: ignore[arg-type]
         names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
-        return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
+        given = self.given if self.training else {}
+        own = (name + suffix for name in names)
+        return Weights(
+            *(given[name] if name in given else getattr(self, name, None) for name in own)  # type: ignore[arg-type]
+        )
 
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -181,7 +189,7 @@ def copy_weights(
         tag: suffix of the module's parameters, such as "_l0_reverse"; nothing for a cell's.
     """
     for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
-        source = getattr(module, name + tag)
+        source = source_of(module, name + tag)
         _set(layer, name + suffix, source, trained=source.requires_grad)
     if not module.bias:
         return
@@ -192,6 +200,19 @@ def copy_weights(
         _set(layer, "bias_hn" + suffix, candidate, trained=second.requires_grad)
         second = torch.cat([second[: -layer.hidden_size], torch.zeros_like(candidate)])
     _set(layer, "bias" + suffix, first + second, trained=trained)
+
+
+def source_of(module: nn.Module, name: str) -> Tensor:
+    """A weight of a torch module, or the one that a wrapper sets it from before each pass.
+
+    The weight-drop of AWD-LSTM (Merity et al. 2017) keeps the trained weight as ``NAME_raw``.
+
+    Args:
+        module: of torch.
+        name: of the weight.
+    """
+    raw = module._parameters.get(name + RAW)
+    return getattr(module, name) if raw is None else raw
 
 
 def _set(layer: RecurrentLayer, name: str, values: Tensor, *, trained: bool) -> None:

@@ -17,7 +17,13 @@ from torch.nn.utils.rnn import PackedSequence
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.layers.packed_sequence import batch_sizes
-from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, copy_weights, torch_weight
+from autoquant.layers.recurrent import (
+    RAW,
+    SUFFIXES,
+    RecurrentLayer,
+    copy_weights,
+    torch_weight,
+)
 from autoquant.layers.states import StateLayout
 
 _KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
@@ -34,10 +40,23 @@ class Recurrent(nn.Module):
         layers: first to last, of one kind of cell.
         dropout: probability of the dropout between layers in training.
         batch_first: whether padded inputs are [B, T, I], not [T, B, I].
+        raw: torch's names of weights that a wrapper of user code sets before each pass, from what
+            it reads as ``NAME_raw``. In training the weight is what was set; in eval mode it is the
+            raw one.
     """
 
-    def __init__(self, layers: list[RecurrentLayer], *, dropout: float, batch_first: bool) -> None:
+    _raw: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        layers: list[RecurrentLayer],
+        *,
+        dropout: float,
+        batch_first: bool,
+        raw: tuple[str, ...] = (),
+    ) -> None:
         nn.Module.__init__(self)
+        self._raw = raw
         for i, layer in enumerate(layers):
             self.add_module(f"l{i}", layer)
         self.num_layers = len(layers)
@@ -52,7 +71,6 @@ class Recurrent(nn.Module):
         self._lstm = layers[0].cell.kind == "lstm"
 
     # nn.LSTM, nn.GRU and nn.RNN change these for flat weights, which their subclasses here lack
-    __setattr__ = nn.Module.__setattr__
     __setstate__ = nn.Module.__setstate__
     _apply = nn.Module._apply
     _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel
@@ -61,15 +79,26 @@ class Recurrent(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A weight that a wrapper sets in training is kept for the next pass, as no parameter."""
+        if name not in self._raw:
+            nn.Module.__setattr__(self, name, value)
+        elif self.training:
+            layer, own = self._weight(name)
+            layer.given[own] = value
+
     def __getattr__(self, name: str) -> Any:
         """A weight by the name that torch gives it, as it is now; see ``torch_weight``.
 
         Args:
-            name: of any attribute that is not found otherwise.
+            name: of any attribute that is not found otherwise. With the suffix RAW, of the weight
+                that a wrapper sets another one from.
         """
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.endswith(RAW) and name.removesuffix(RAW) in self._raw:
+                return getattr(*self._weight(name.removesuffix(RAW)))
             match = _TORCH_WEIGHT.fullmatch(name)
             if match is None or int(match[2]) >= len(self._modules):
                 raise
@@ -105,13 +134,21 @@ class Recurrent(nn.Module):
                 bias=module.bias,
                 projection=module.proj_size,
             )
-            layer.to(module.weight_ih_l0.device, module.weight_ih_l0.dtype)  # type: ignore[arg-type]
+            parameter = next(module.parameters())
+            layer.to(parameter.device, parameter.dtype)
             for suffix in SUFFIXES[: layer.directions]:
                 copy_weights(module, layer, suffix, f"_l{i}{suffix}")
             layers.append(layer)
+        raw = tuple(name.removesuffix(RAW) for name in module._parameters if name.endswith(RAW))
         types = (c for torch_class, c in STACKS.items() if isinstance(module, torch_class))
-        stack = next(types)(layers, dropout=module.dropout, batch_first=module.batch_first)
+        stack = next(types)(layers, dropout=module.dropout, batch_first=module.batch_first, raw=raw)
         return stack.train(module.training)
+
+    def _weight(self, name: str) -> tuple[RecurrentLayer, str]:
+        """The layer that has one of torch's weights, and the weight's name there."""
+        kind, _, rest = name.rpartition("_l")
+        number, _, reverse = rest.partition("_")
+        return self.layers[int(number)], f"{kind}_{reverse}" if reverse else kind
 
     @property
     def layers(self) -> list[RecurrentLayer]:
@@ -200,6 +237,7 @@ class Recurrent(nn.Module):
                 rows = F.dropout(rows, self.dropout, self.training)
             layer_states = states[i * layer.directions : (i + 1) * layer.directions]
             rows, ends = layer(rows, sizes, layer_states)
+            layer.given = {}
             last += ends
         return rows, last
 

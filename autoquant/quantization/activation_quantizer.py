@@ -31,6 +31,7 @@ class ActivationQuantizer(nn.Module):
         scheme: how activations are quantized.
 
     Attributes:
+        keep: share of the values that a dropout right before keeps in training; 1 without one.
         waiting: whether it observes, and has seen nothing but tensors without values.
     """
 
@@ -45,6 +46,7 @@ class ActivationQuantizer(nn.Module):
         self.scheme = scheme
         self.unit = scheme.activation_scale == "unit"
         self.observed: list[Tensor] | None = None
+        self.keep = 1.0
         self.waiting = False
         self.observe()
         if bits <= 8:
@@ -58,8 +60,8 @@ class ActivationQuantizer(nn.Module):
         self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
 
     def scale(self) -> Tensor:
-        """The scale, a scalar that may be learned."""
-        return self.log_scale.exp()
+        """The scale, a scalar that may be learned; in float32, as in the file."""
+        return self.log_scale.float().exp()
 
     def spec(self) -> QuantSpec | None:
         """How ``forward`` quantizes, beside ``scale``; None where it does not make codes."""

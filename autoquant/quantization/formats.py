@@ -344,7 +344,7 @@ class FloatFormat:
 
     def store(self, values: Tensor) -> dict[str, Tensor]:
         """See ``RoundedFormat.store``."""
-        return {"": self.rounded(values).half() if self.bits == 16 else values}
+        return {"": self.rounded(values).to(storage.FLOAT_TYPES[self.bits])}
 
     def load(self, stored: Mapping[str, Tensor], shape: Shape) -> Tensor:
         """See ``CodedFormat.load``; a UserError where half precision is not finite."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from autoquant.reading import (
 from autoquant.settings import Search
 from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
+from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Direction
 
 CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "study", "sweep"})
@@ -45,6 +47,8 @@ class BaselineRecord:
         seconds: of training, intermediate scores included.
         history: intermediate (step, score on the probe split).
         test: score on the test split; None where it was not asked for.
+        digest: SHA-256 of the file of its weights; None in studies of earlier versions.
+        fingerprint: of the task that it was made for; None in studies of earlier versions.
     """
 
     score: float
@@ -56,6 +60,12 @@ class BaselineRecord:
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
     test: float | None = None
+    digest: str | None = field(default=None, metadata=records.OPTIONAL)
+    fingerprint: TaskFingerprint | None = field(default=None, metadata=records.OPTIONAL)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score) or min(self.size_bytes, self.parameters) < 1:
+            raise ValueError("the score, the size and the parameters must be numbers of a model")
 
 
 @dataclass(frozen=True)

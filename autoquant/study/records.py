@@ -32,6 +32,9 @@ RENAMED = {
 }
 """Columns and keys of earlier versions' files, and the fields that they are read into."""
 
+OPTIONAL = {"optional": True}
+"""Metadata of fields that JSON leaves out where they are None, as earlier versions had none."""
+
 _JSON, _ROWS = Converter(), Converter()  # fields <-> JSON values, fields <- texts of columns
 
 
@@ -42,10 +45,12 @@ def to_json(record: Any) -> dict[str, Any]:
         record: an instance of a dataclass.
 
     Returns:
-        its fields by name, in their order.
+        its fields by name, in their order; without those that are OPTIONAL and None.
     """
     return {
-        field.name: _JSON.unstructure(getattr(record, field.name)) for field in fields(type(record))
+        field.name: _JSON.unstructure(value)
+        for field in fields(type(record))
+        if (value := getattr(record, field.name)) is not None or field.metadata != OPTIONAL
     }
 
 

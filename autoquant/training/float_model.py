@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
-from autoquant.files import replacing
+from autoquant.files import write_bytes
 from autoquant.graph.plain_modules import notes_of
 from autoquant.study.folder import Study
 from autoquant.task import Task
@@ -141,19 +142,36 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """Write a float model's state.
 
     Args:
-        model: shared tensors are written once for each of their names.
+        model: as for ``serialized``.
         path: of the safetensors file.
 
     Raises:
         RunError: the file cannot be written.
     """
+    write_bytes(path, serialized(model))
+
+
+def serialized(model: nn.Module) -> bytes:
+    """A float model's state as a safetensors file.
+
+    Args:
+        model: shared tensors are written once for each of their names.
+    """
     state = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()  # copies, for some may share memory
     }
-    data = to_bytes(state)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    return to_bytes(state)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        path: of the file.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path) -> str | None:

@@ -26,6 +26,7 @@ from autoquant.quantization.scale_rules import mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
 from autoquant.training.activations import (
+    INPUT_QUANTIZER,
     attach_activation_quantizers,
     build_activation_quantizers,
 )
@@ -71,7 +72,9 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs, fixed_loss(task))
+        example = task.example()
+        arguments = example.inputs, example.keywords
+        check_same_function(model, candidate, *arguments, loss=fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
@@ -99,8 +102,9 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
             module.register_forward_pre_hook(share_magnitude)
         quantizers = build_activation_quantizers(layer, choice, scheme)
         attach_activation_quantizers(module, quantizers)
-        if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
-            module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+        dropout = network.dropouts.get(layer.name, 0.0)
+        if INPUT_QUANTIZER in quantizers and 0.0 < dropout < 1.0:
+            quantizers[INPUT_QUANTIZER].keep = 1 - dropout
     if scheme.norms == "half":
         for norm in filter(can_fold, network.norms):
             round_in_eval(model.get_submodule(norm.name))
@@ -129,7 +133,8 @@ def _quantize_parameters(
         weight = getattr(module, parameter.name)
         float_table = not layer.multiplies and bits == 32  # Bit-RNN's embedding has no tanh
         parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
-        if bits < 32 or parameter_scheme.reparametrization != "none":
+        rounded = bits < 32 or weight.dtype == torch.float64  # to float32, as it will be stored
+        if rounded or parameter_scheme.reparametrization != "none":
             quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
             if not weight.requires_grad:  # frozen: its quantized values stay as they are too
                 quantizer.requires_grad_(False)

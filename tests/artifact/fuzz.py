@@ -478,11 +478,11 @@ def _refit(
         plan = Plan.from_dict(content["plan"])
         plan.check(base.network.names)
         sizes = {name: (a, b) for name, (a, b, _, _) in content["sizes"].items()}
+        if not all(type(n) is int and 0 <= n < 1 << 20 for pair in sizes.values() for n in pair):
+            return
         grown = base.network.with_sizes(sizes)
         listed = manifest.entries(grown, plan, Scheme(**content["scheme"]))
         if not 0 <= sum(entry.bytes for entry in listed) < 1 << 20:
-            return
-        if any(type(size) is not int or size < 0 for entry in listed for size in entry.shape):
             return
         before = manifest.entries(base.network.resized(base.plan), base.plan, base.scheme)
     except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError):

@@ -46,7 +46,7 @@ def test_rules_hold_for_references_and_proposals(place, ruled):
 def test_three_levels_from_search_to_score(place):
     """As a reference, as a choice and in a rule; with step sizes and biases of 8 bits."""
     choices = ["space.weight_bits=[1.6,4]", "references=[1.6]", "rules.rnn.*.recurrent_bits=1.6"]
-    quantizer = ["quantizer.scale_bits=8", "quantizer.bias_bits=8"]
+    quantizer = ["quantizer.scale_bits=8", "quantizer.bias_bits=8", "quantizer.norms=half"]
     ran = run(place, "search", *TINY, "study=ternary", *choices, *quantizer)
     assert ran.code == 0, ran.err
     study = Study(place / "ternary")

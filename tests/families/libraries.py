@@ -68,6 +68,13 @@ def gpt2() -> nn.Module:
     return t.GPT2LMHeadModel(t.GPT2Config(**sizes, **tokens, use_cache=False))
 
 
+def llama() -> nn.Module:
+    t = _transformers()
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0, "tie_word_embeddings": True}
+    config = t.LlamaConfig(**tokens, num_key_value_heads=2, use_cache=False, **SMALL)
+    return t.LlamaForCausalLM(config)
+
+
 def hugging_face_vit() -> nn.Module:
     t = _transformers()
     return t.ViTForImageClassification(t.ViTConfig(image_size=16, patch_size=4, **SMALL))
@@ -113,10 +120,14 @@ def efficientnet() -> nn.Module:
     return _timm("test_efficientnet", num_classes=10)  # small already
 
 
-def llama() -> nn.Module:
+def bart() -> nn.Module:
     t = _transformers()
-    sizes = {"vocab_size": WORDS, "num_key_value_heads": 2, "max_position_embeddings": 32}
-    return t.LlamaForCausalLM(t.LlamaConfig(**sizes, **SMALL, use_cache=False))
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48}
+    sizes |= {"decoder_ffn_dim": 48, "max_position_embeddings": 32}
+    sizes |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    tokens |= {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+    return t.BartForConditionalGeneration(t.BartConfig(**sizes, **tokens, use_cache=False))
 
 
 def t5() -> nn.Module:

@@ -87,6 +87,13 @@ FAMILIES = (
         stream="transformer.wte",
     ),
     Family(
+        "Hugging Face Llama",
+        libraries.llama,
+        lambda: (_words(2, 9),),
+        HUGGING_FACE,
+        stream="model.embed_tokens",
+    ),
+    Family(
         "Hugging Face ViT",
         libraries.hugging_face_vit,
         _image(16),
@@ -138,13 +145,7 @@ FAMILIES = (
         TIMM,
         usual=libraries.USUAL["efficientnet"],
     ),
-    Family(
-        "Hugging Face Llama",
-        libraries.llama,
-        lambda: (_words(2, 9),),
-        HUGGING_FACE,
-        stream="model.embed_tokens",
-    ),
+    Family("Hugging Face BART", libraries.bart, lambda: (_words(2, 9),), HUGGING_FACE, heavy=True),
     Family(
         "Hugging Face T5",
         libraries.t5,

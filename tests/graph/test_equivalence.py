@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from autoquant.errors import RunError
 from autoquant.graph.equivalence import ExampleRun, LossOf, check_same_function
-from autoquant.graph.outputs import check_same_outputs, numbers_in
+from autoquant.graph.outputs import check_same_outputs, equal_outputs, numbers_in
 from tests import toys
 from tests.graph.tracing.lines import here
 from tests.toys import prepared
@@ -40,6 +40,16 @@ def test_check_keeps_the_mode() -> None:
     model, _ = prepared(toys.stack())
     check_same_function(model, model.train(), (torch.randn(4, 2, 5),))
     assert model.training
+
+
+@pytest.mark.parametrize(("dtype", "equal"), [(torch.float64, True), (torch.float32, False)])
+def test_doubles_are_compared_with_the_largest_one(dtype: torch.dtype, equal: bool) -> None:
+    """A small one may be the difference of two large ones."""
+    first = torch.tensor([1.0, 1e-6, float("nan"), float("inf")], dtype=dtype)
+    second = first + torch.tensor([0.0, 1e-7, 0.0, 0.0], dtype=dtype)
+    assert equal_outputs([first], [second], double=1e-6) is equal
+    assert not equal_outputs([first], [second + 1e-5], double=1e-6)
+    assert not equal_outputs([first], [second])
 
 
 class Given(nn.Module):
@@ -108,7 +118,7 @@ STEADY = [plain, counting, in_place, nested]
 
 def run_of(forward: Callable[[Any, Tensor], Any], loss: LossOf | None = None) -> ExampleRun:
     torch.manual_seed(0)
-    return ExampleRun.of(Given(forward), (torch.randn(5, 4),), loss)
+    return ExampleRun.of(Given(forward), (torch.randn(5, 4),), loss=loss)
 
 
 @pytest.mark.parametrize("forward", RANDOM, ids=lambda f: f.__name__)

@@ -254,3 +254,11 @@ def test_codes_of_another_weight_are_refused(columns: int, bits: int) -> None:
     state = weight_of(36, columns, bits).state_dict()
     with pytest.raises(UserError, match=r"packed codes must be torch.uint8 \[36, 8\], got"):
         weight.load_state_dict(state)
+
+
+@pytest.mark.parametrize("code", [-9, 8, 127])
+def test_codes_outside_of_the_grid(code: int) -> None:
+    codes = torch.zeros(4, 3, dtype=torch.int8)
+    codes[2, 1] = code
+    with pytest.raises(UserError, match=r"codes must be in \[-8, 7\], got"):
+        PackedWeight(codes, torch.ones(4, 1), Grid.signed(4), 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -13,13 +14,16 @@ from autoquant.layers import kind_of
 _REPLACED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
-def first_difference(first: nn.Module, second: nn.Module, inputs: tuple[Any, ...]) -> str:
+def first_difference(
+    first: nn.Module, second: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> str:
     """The user's line where the second model's forward pass takes another way than the first's.
 
     Args:
         first: a float model.
         second: the same model with other modules in place of its layers.
         inputs: positional arguments of one forward pass; they are recorded, and may be changed.
+        keywords: its arguments by name.
 
     Returns:
         the line as "model.py:12"; empty where both do the same operations.
@@ -30,7 +34,7 @@ def first_difference(first: nn.Module, second: nn.Module, inputs: tuple[Any, ...
         if kind_of(module) is not None or isinstance(module, _REPLACED)
     ]
     calls = [
-        record(model, inputs, {name: model.get_submodule(name) for name in layers}).calls
+        record(model, inputs, {name: model.get_submodule(name) for name in layers}, keywords).calls
         for model in (first, second)
     ]
     for before, after in zip_longest(*calls):

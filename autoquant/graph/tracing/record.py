@@ -100,16 +100,16 @@ class Record:
         calls: in order.
         inputs: tensors that the model was given.
         called: names of the known layers that were called.
-        tensors: those outside the layers that the model has itself, and their names.
         weights_read: known layers of which an operation outside them reads a parameter, and the
             first such operation.
+        tensors: those outside the layers that the model has itself, and their names.
     """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
-    tensors: dict[Ref, str] = field(default_factory=dict)
     weights_read: dict[str, Call] = field(default_factory=dict)
+    tensors: dict[Ref, str] = field(default_factory=dict)
 
     def live(self) -> list[Call]:
         """The calls that the output, or a branch, depends on."""
