@@ -93,7 +93,15 @@ def _parametrized(model: nn.Module, network: Network) -> nn.Module:
 def _check_packed(
     model: nn.Module, prepared: nn.Module, network: Network, settings: Search, run: ExampleRun
 ) -> None:
-    """Pack the model as it is and load it again; see ``check_quantized`` for the arguments."""
+    """Pack the model as it is and load it again.
+
+    Args:
+        model: the task's float model.
+        prepared: what ``prepare`` made of it.
+        network: of the prepared model.
+        settings: give the quantizer, and the bits.
+        run: of the task's example.
+    """
     scheme, choice = settings.quantizer, LayerChoice(max(settings.space.weight_bits))
     plan = Plan(dict.fromkeys(network.names, choice))
     quantized = sharing_copy(prepared)
