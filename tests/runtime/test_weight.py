@@ -256,31 +256,6 @@ def test_codes_of_another_weight_are_refused(columns: int, bits: int) -> None:
         weight.load_state_dict(state)
 
 
-# --- what a forged file could hold ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shape", "scales", "bits", "gates", "says"),
-    [
-        ((4,), (4, 1), 4, 1, r"packed codes must be torch.int8 \[rows, columns\]"),
-        ((4, 0), (4, 1), 4, 1, "not empty, got torch.int8"),
-        ((0, 4), (1, 1), 4, 1, "not empty, got torch.int8"),
-        ((4, 3), (3, 1), 4, 1, r"scales must be \[4, 1\] or \[1, 1\], got \[3, 1\]"),
-        ((4, 3), (4,), 4, 1, r"scales must be \[4, 1\] or \[1, 1\], got \[4\]"),
-        ((5, 3), (5, 1), 4, 4, "rows must be those of 4 gates, got 5"),
-        ((4, 3), (4, 1), 3, 1, "codes of 3 bits must hold a grid, got -8 to 7"),
-        ((4, 3), (4, 1), 9, 1, "codes of 9 bits must hold a grid"),
-    ],
-    ids=["one axis", "no columns", "no rows", "scales", "scale axes", "gates", "bits", "many bits"],
-)
-def test_shapes_that_do_not_fit(
-    shape: tuple[int, ...], scales: tuple[int, ...], bits: int, gates: int, says: str
-) -> None:
-    codes = torch.zeros(shape, dtype=torch.int8)
-    with pytest.raises(UserError, match=says):
-        PackedWeight(codes, torch.ones(scales), Grid.signed(4), bits, gates=gates)
-
-
 @pytest.mark.parametrize("code", [-9, 8, 127])
 def test_codes_outside_of_the_grid(code: int) -> None:
     codes = torch.zeros(4, 3, dtype=torch.int8)
