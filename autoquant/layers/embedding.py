@@ -41,16 +41,19 @@ def padding_row(module: nn.Module) -> int | None:
     return module.padding_idx if isinstance(module, nn.Embedding) else None
 
 
-def without_padding(vectors: Tensor, words: Tensor, padding: int, is_zero: Tensor) -> Tensor:
-    """Vectors that were looked up, with zeros for padding where its row is one of zeros.
+def without_padding(
+    vectors: Tensor, words: Tensor, padding: int, is_zero: Tensor | None = None
+) -> Tensor:
+    """Vectors that were looked up, with zeros for padding.
 
     Args:
         vectors: [..., units].
         words: indices [...].
         padding: index of the padding row.
-        is_zero: whether that row has code 0 everywhere, a boolean.
+        is_zero: a boolean: where it is false, the vectors stay as they are.
     """
-    return vectors.masked_fill(((words == padding) & is_zero)[..., None], 0)
+    masked = words == padding if is_zero is None else (words == padding) & is_zero
+    return vectors.masked_fill(masked[..., None], 0)
 
 
 @torch.no_grad()

@@ -26,6 +26,8 @@ class PackedEmbedding(nn.Embedding):
         self.embedding_dim = table.columns
         self.padding_idx = module.padding_idx
         self.table = table
+        if self.padding_idx is not None and table.grid.offset:
+            table.watch(self.padding_idx)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -42,10 +44,9 @@ class PackedEmbedding(nn.Embedding):
             vectors [..., units].
         """
         vectors = self.table.lookup(input)
-        if self.padding_idx is None or not self.table.grid.offset:
-            return vectors
-        is_zero = self.table.is_zero(self.padding_idx)
-        return without_padding(vectors, input, self.padding_idx, is_zero)
+        for padding, is_zero in self.table.zero_rows.items():
+            vectors = without_padding(vectors, input, padding) if is_zero else vectors
+        return vectors
 
 
 @packed_form(nn.Embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_a_padding_row_of_zeros_is_looked_up_as_zeros(
     assert torch.equal(vectors.any(-1), WITH_PADDING != PADDING)
     scalar = torch.tensor(PADDING)
     assert torch.equal(both.fake(input=scalar), torch.zeros(UNITS))
+
+
+def test_the_padding_row_follows_the_codes(tmp_path: Path) -> None:
+    """Those of a state_dict, of a copy, and on another device or in another type."""
+    scheme = Scheme(granularity="tensor")
+    both = pair(
+        tmp_path,
+        lambda: nn.Embedding(WORDS, UNITS, padding_idx=PADDING),
+        LayerChoice(2, 8),
+        WITH_PADDING,
+        scheme,
+    )
+    word = torch.tensor(PADDING)
+    other = copy.deepcopy(both.loaded.double())
+    assert not bool(other(word).any())
+    state = other.state_dict()
+    packed = next(name for name in state if name.endswith("_extra_state"))
+    state[packed] = state[packed].roll(1, 0)
+    other.load_state_dict(state)
+    assert bool(other(word).all())
+    assert both.loaded.to("meta")(word.to("meta")).shape == (UNITS,)
 
 
 def test_another_padding_row_is_looked_up_as_it_is(tmp_path: Path) -> None:
