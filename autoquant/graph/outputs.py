@@ -94,7 +94,13 @@ def equal_outputs(
 
 
 def _equal(a: Tensor, b: Tensor, double: float) -> bool:
-    """See ``equal_outputs``."""
+    """Whether two outputs are equal.
+
+    Args:
+        a: of one model.
+        b: of the other, of the same shape and type.
+        double: see ``equal_outputs``.
+    """
     tolerance = 0.0
     if double and a.dtype == torch.float64 and a.numel():
         tolerance = double * float(a.nan_to_num(0.0, 0.0, 0.0).abs().max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -58,31 +59,30 @@ def attach_activation_quantizers(
     """Let a layer use its activation quantizers.
 
     Args:
-        module: the layer; its input is quantized by a forward pre-hook, its hidden state by the
-            layer's own time loop.
+        module: the layer; its input is quantized before its forward, also where user code calls
+            that instead of the module; its hidden state by the layer's own time loop.
         quantizers: by attribute, as ``build_activation_quantizers`` returns them.
     """
     device = next(module.parameters()).device
     for name, quantizer in quantizers.items():
         setattr(module, name, quantizer.to(device))
     if INPUT_QUANTIZER in quantizers:
-        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
+        module.forward = partial(_forward_quantized, module)
 
 
-def _quantize_input(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A forward pre-hook that quantizes a layer's first input, by position or by name.
+def _forward_quantized(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """A layer's forward with its first input quantized, which is given by position or by name.
 
     Args:
         module: the layer.
         args: of its forward pass.
         kwargs: of its forward pass.
     """
+    forward: Any = type(module).forward
     if args:
-        return (_quantized(module, args[0]), *args[1:]), kwargs
-    first = next(iter(inspect.signature(module.forward).parameters))
-    return args, kwargs | {first: _quantized(module, kwargs[first])}
+        return forward(module, _quantized(module, args[0]), *args[1:], **kwargs)
+    first = [*inspect.signature(forward).parameters][1]
+    return forward(module, **kwargs | {first: _quantized(module, kwargs[first])})
 
 
 def _quantized(module: nn.Module, values: Tensor) -> Tensor:

@@ -195,6 +195,40 @@ def test_a_tied_weight_stays_tied() -> None:
     assert (grown.head.in_features, grown.tokens.embedding_dim) == (12, 12)
 
 
+class EncoderDecoder(nn.Module):
+    """Two pre-norm streams of one table, which a layer holds that is not called itself."""
+
+    def __init__(self, norm: str) -> None:
+        super().__init__()
+        self.shared, self.head = nn.Embedding(WORDS, 8), nn.Linear(8, WORDS, bias=False)
+        self.source, self.target = nn.Embedding(WORDS, 8), nn.Embedding(WORDS, 8)
+        for layer in (self.source, self.target, self.head):
+            layer.weight = self.shared.weight
+        self.encoder, self.decoder = (Block(NORMS[norm], 8, 2) for _ in range(2))
+        self.norm, self.memory_norm = NORMS[norm](8), NORMS[norm](8)
+        self.cross = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, words: Tensor) -> Tensor:
+        memory = self.memory_norm(self.encoder(self.source(words)))
+        x = self.decoder(self.target(words.flip(1)))
+        x = x + self.cross(self.norm(x), memory, memory, need_weights=False)[0]
+        return self.head(0.5 * self.norm(x))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_streams_of_one_table_grow_together(norm: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, network = described(EncoderDecoder(norm))
+    assert dict(network.frozen) == {"head": "feeds the model's output"}
+    assert {"source", "target", "encoder.down", "decoder.down"} < {*network.members("shared")}
+    grown, _ = widened(model, network, 1.5)
+    for layer in (grown.source, grown.target, grown.head):
+        assert layer.weight is grown.shared.weight
+    assert_same(grown, model, words())
+    cycle = Cycle(lambda: EncoderDecoder(norm), (words(),))
+    cycle.check_packed(cycle.mixed(dict.fromkeys(cycle.free, 1.5)), tmp_path)
+
+
 def test_channels_before_a_layer_norm_over_channels() -> None:
     """LayerNorm2d of torchvision, along the first axis behind the batch."""
     if importlib.util.find_spec("torchvision") is None:

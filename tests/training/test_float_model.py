@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from autoquant.errors import RunError, UserError
 from autoquant.graph.prepare import prepare
@@ -136,6 +137,21 @@ def test_old_weights_are_no_scratch(build: Callable[[], nn.Module]) -> None:
     task: Any = Built(build)
     with pytest.raises(UserError, match="init_from=scratch must have a task that builds a model"):
         check_new_weights(task)
+
+
+def test_lines_say_what_quantized_plans_do_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    table = nn.Embedding(9, 6, max_norm=1.0)
+    task: Any = Built(
+        lambda: nn.Sequential(table, prune.l1_unstructured(nn.Linear(6, 6), "bias", 2))
+    )
+    build_float_model(task)
+    assert capsys.readouterr().out == ""
+    build_float_model(task, progress=True)
+    pruned, limited = capsys.readouterr().out.splitlines()
+    assert pruned.startswith(
+        "pruning is baked in: plans train the zeros of 1.bias like other weights"
+    )
+    assert limited == "max_norm of 0 is applied to the trained table, once"
 
 
 def test_a_model_of_half_precision_takes_its_old_inputs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -570,3 +571,36 @@ def test_training_without_dropout_is_the_same_whatever_the_random_state():
         losses[share] = {float(task.loss(candidate, batch, None)[0].detach()) for _ in range(3)}
     assert len(losses[0.0]) == 1
     assert len(losses[1.0]) == 3
+
+
+class ByForward(nn.Module):
+    """Calls a layer's forward instead of the layer, and another layer by the argument's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(5, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(input=self.one.forward(x))
+
+
+def test_inputs_are_quantized_however_a_layer_is_called() -> None:
+    model, _ = built(ByForward(), LayerChoice(8, 2), Scheme())
+    for layer in (model.one, model.two):
+        assert layer.input_quantizer.observed is None
+        x = torch.linspace(-1, 1, 60).view(-1, layer.in_features)
+        quantized = layer.input_quantizer(x)
+        assert not torch.equal(quantized, x)
+        for result in (layer(x), layer(input=x), layer.forward(x), layer.forward(input=x)):
+            assert torch.equal(result, type(layer).forward(layer, quantized))
+
+
+def test_a_copy_uses_its_own_quantizers() -> None:
+    model, _ = built(ByForward(), LayerChoice(8, 2), Scheme())
+    other: Any = copy.deepcopy(model)
+    x = torch.linspace(-1, 1, 60).view(-1, 5)
+    before = model(x)
+    with torch.no_grad():
+        other.one.input_quantizer.log_scale.add_(1)
+    assert torch.equal(model(x), before)
+    assert not torch.equal(other(x), before)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
@@ -22,6 +23,20 @@ NOT_CALLED = "is not called with the example's inputs"
 UNUSED = "is called, but no output depends on it"
 WEIGHT_READ = "is not called: its weight is read by {}"
 SINGLE = "has a single unit"
+
+
+class _WeightAxis(NamedTuple):
+    """An axis of a layer's parameter.
+
+    Attributes:
+        layer: the layer.
+        parameter: full name of the parameter.
+        axis: what is known of the axis.
+    """
+
+    layer: LayerSpec
+    parameter: str
+    axis: Axis
 
 
 class LayerUnits:
@@ -147,6 +162,9 @@ class LayerUnits:
 
     def freeze_unfit(self) -> None:
         """Freeze what can grow only by rows of a mean or zeros, and does not grow so."""
+        for first, second in self._shared():  # those that write one table grow alike, or not
+            if first.axis.role == second.axis.role == "out":
+                self._units.bind(self.rows[first.layer.name], self.rows[second.layer.name])
         recurrent = (layer.name for layer in self._specs.values() if layer.recurrent)
         self.norms.freeze_unfit(self.rows[name] for name in recurrent)
         known = self.norms.new_units()
@@ -159,51 +177,54 @@ class LayerUnits:
 
         To copy a unit of one may be to split that of the other.
         """
+        for first, second in self._shared():
+            if not self._grow_alike(first, second):
+                for axis in (first, second):
+                    reason = f"{second.parameter} is the weight of {first.layer.name} too"
+                    self._units.freeze(self._along(axis), reason)
+
+    def _shared(self) -> Iterator[tuple[_WeightAxis, _WeightAxis]]:
+        """Each axis of a parameter that is also that of an earlier layer: there, and here."""
         owners = {
             layer.full_name(parameter.name): (layer, parameter)
             for layer in self._specs.values()
             for parameter in layer.parameters
         }
-        for layer in self._specs.values():
-            for parameter in layer.parameters:
-                if not parameter.shared:
-                    continue
+        for name, (layer, parameter) in owners.items():
+            if parameter.shared:
                 owner, owned = owners[parameter.shared]
-                reason = f"{layer.full_name(parameter.name)} is the weight of {owner.name} too"
-                for axes in zip(owned.axes, parameter.axes, strict=True):
-                    pair = tuple(zip((owner, layer), axes, strict=True))
-                    if not self._grow_alike(pair):
-                        for axis_layer, axis in pair:
-                            self._units.freeze(self._along(axis_layer, axis), reason)
+                for axis, owned_axis in zip(parameter.axes, owned.axes, strict=True):
+                    first = _WeightAxis(owner, parameter.shared, owned_axis)
+                    yield first, _WeightAxis(layer, name, axis)
 
-    def _grow_alike(self, axes: Sequence[tuple[LayerSpec, Axis]]) -> bool:
+    def _grow_alike(self, first: _WeightAxis, second: _WeightAxis) -> bool:
         """Whether growing one axis of a shared weight keeps the function of both its layers.
 
         It does where new rows are a mean or zeros, if the columns that are the same entries read
         zeros: those of a tied output layer behind a norm.
 
         Args:
-            axes: of both layers.
+            first: the axis in one layer.
+            second: the same in the other.
         """
         known = self.norms.new_units()
-        first, second = (self._units.classes(self._along(*pair)) for pair in axes)
-        if not np.array_equal(first, second) or not all(i in known for i in first.tolist()):
+        classes, others = (self._units.classes(self._along(axis)) for axis in (first, second))
+        if not np.array_equal(classes, others) or not all(i in known for i in classes.tolist()):
             return False
-        roles = {axis.role for _, axis in axes}
-        if len(roles) == 1 or known[int(first[0])] == "zeros":
+        if first.axis.role == second.axis.role or known[int(classes[0])] == "zeros":
             return True
-        readers = [layer.name for layer, axis in axes if axis.role == "in"]
+        readers = [axis.layer.name for axis in (first, second) if axis.axis.role == "in"]
         return all(
             part.mean.content == "zeros" for name in readers for part in self._contents[name]
         )
 
-    def _along(self, layer: LayerSpec, axis: Axis) -> Ids:
-        """Units along an axis of a layer's parameter, [entries]; none for a fixed one."""
+    def _along(self, axis: _WeightAxis) -> Ids:
+        """Units along an axis of a parameter, [entries]; none for a fixed one."""
         none = np.empty(0, dtype=np.int64)
-        if axis.role == "fixed":
+        if axis.axis.role == "fixed":
             return none
-        units = self.columns if axis.role in ("in", "grouped") else self.rows
-        return units.get(layer.name, none)
+        units = self.columns if axis.axis.role in ("in", "grouped") else self.rows
+        return units.get(axis.layer.name, none)
 
     # --- one layer -------------------------------------------------------------------------------
 
