@@ -20,7 +20,7 @@ OTHER_MODEL = "is of another model"
 WRITTEN = "must hold what autoquant writes"
 STORED_FIELDS = (
     *("name", "kind", "units", "features", "directions", "blocks"),
-    *("multiplies", "recurrent", "follows", "parameters"),
+    *("multiplies", "recurrent", "follows", "parameters", "new_units"),
 )
 """Fields of a LayerSpec that a file holds; from its kind the others follow."""
 _MOST = 300  # characters of a message

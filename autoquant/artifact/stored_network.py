@@ -41,7 +41,7 @@ _LETTERS = {role: letter for letter, role in _ROLES.items()}
 _AXIS = re.compile(r"([oighf])(\d{1,15})(?:x(\d{1,15}))?")
 _SEGMENT = re.compile(r"(?:(\d{1,9}):)?(\d{1,15})(?:x(\d{1,15}))?(?:\.(\d{1,9}))?")
 _FLAGS = ("multiplies", "recurrent", "follows")
-_NEW_UNITS = get_args(NewUnits)
+_NEW_UNITS = get_args(NewUnits)  # their order is part of the format
 
 
 # --- writing -------------------------------------------------------------------------------------
