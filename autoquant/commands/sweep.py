@@ -29,6 +29,7 @@ from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, require
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
+from autoquant.study.trust import remember
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -112,7 +113,9 @@ def sweep(
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
-    folder = Study.create(study, _config(task, settings, grid, origin))
+    config = _config(task, settings, grid, origin)
+    folder = Study.create(study, config)
+    remember(config)
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
     with computing(Compute(settings.kernel)):

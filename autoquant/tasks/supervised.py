@@ -19,6 +19,8 @@ from autoquant.tasks.samples import Batch, Data, checked_data, length_of, select
 from autoquant.tasks.score import SCORES, FunctionScore, Loss, Pairs, Score, ScoreFunction
 
 CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
+IMPORTED = ("model", "loss", "score")
+"""Arguments that are imported where they are texts, unless they name a ready score."""
 
 
 class SupervisedTask:
