@@ -27,6 +27,7 @@ from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
+from autoquant.study.trust import require_trust
 from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
@@ -84,6 +85,7 @@ def apply(
     changes: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool = True,
+    trust: bool = False,
 ) -> Applied:
     """Train a plan in full and pack it.
 
@@ -101,16 +103,21 @@ def apply(
         changes: fields of that training to change, such as ``epochs``.
         device: where to train; the study's device when None.
         progress: whether to show progress bars.
+        trust: whether an engine or a rule for scales that the study names by an import path may be
+            imported, though this user has not searched with it.
 
     Raises:
-        UserError: the study, trial or plan is not there, or does not fit the model.
+        UserError: the study, trial or plan is not there, or does not fit the model; or it names
+            code that is not trusted.
         RunError: training diverged or the file cannot be written.
     """
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
     study_folder = Study.open(study)
     refuse_another_metric(task, study_folder)
-    settings = _settings(study_folder)
+    config = study_folder.config()
+    require_trust(study_folder.config_file, {**config, "task": None}, trusted=trust)
+    settings = _settings(config)
     chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
@@ -171,11 +178,10 @@ class _ChosenPlan:
         return replace(self, name=name, init_from=init_from)
 
 
-def _settings(folder: Study) -> Search:
+def _settings(config: Mapping[str, Any]) -> Search:
     """The settings of a study; of a sweep too, in whose folder a plan may be applied."""
     others = ("task", "sweep")
-    content = {key: value for key, value in folder.config().items() if key not in others}
-    return from_dict(Search, content)
+    return from_dict(Search, {key: value for key, value in config.items() if key not in others})
 
 
 def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:

@@ -35,6 +35,7 @@ from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, TrialRole, best, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.trial_storage import Trial, TrialPruned, state_of
+from autoquant.study.trust import remember
 from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -99,6 +100,7 @@ def search(
     for training in (settings.baseline, settings.qat):
         check_autocast(training, device)
     folder = Study.create(study, config)
+    remember(config)
     with folder.locked(), computing(Compute(settings.kernel)):
         write_text(folder.profile_file, info.profile.to_json())
         trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)

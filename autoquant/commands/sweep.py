@@ -32,6 +32,7 @@ from autoquant.settings import Search, Sweep, require
 from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
+from autoquant.study.trust import remember
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -118,7 +119,9 @@ def sweep(
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
-    folder = Study.create(study, _config(task, settings, grid, origin))
+    config = _config(task, settings, grid, origin)
+    folder = Study.create(study, config)
+    remember(config)
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
     with computing(Compute(settings.kernel)):

@@ -27,6 +27,8 @@ from autoquant.tasks.score import (
 from autoquant.tasks.targets import Loss, counted_targets
 
 CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
+IMPORTED = ("model", "loss", "score")
+"""Arguments that are imported where they are texts, unless they name a ready score."""
 
 
 class SupervisedTask:
