@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
@@ -17,6 +18,7 @@ from autoquant.runtime.linear_call import kernels_suit
 from autoquant.runtime.recurrence_operator import packed_recurrence
 from autoquant.runtime.recurrent import PackedRecurrentLayer
 from autoquant.runtime.stack_call import StackCall
+from autoquant.runtime.traced_sizes import with_fixed_sizes
 
 
 class PackedRecurrent(CachingModule, Recurrent):
@@ -42,6 +44,8 @@ class PackedRecurrent(CachingModule, Recurrent):
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
         if isinstance(data, Tensor) and is_traced(data):
             result = self._forward_traced(inputs, hx)
+            if result is None and torch.jit.is_tracing():
+                inputs = with_fixed_sizes(inputs)
         else:
             fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
             result = self._forward_fast(inputs, hx) if fast else None
