@@ -14,7 +14,7 @@ from autoquant.backend import Compute, current
 from autoquant.errors import UserError
 from autoquant.kernels.matmul import narrowed, product
 from autoquant.quantization import native
-from autoquant.quantization.codes import QuantParams, quant_params_of
+from autoquant.quantization.codes import QuantParams, has_quant_params, quant_params_of
 from autoquant.quantization.native.matrix import Int, Matrix, Pointer
 from autoquant.quantization.native.pointwise import has_row_scales
 
@@ -43,7 +43,6 @@ class IntegerLinearJob(ctypes.Structure):
     ]
 
 
-@native.untraced
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The linear layer, [..., N].
 
@@ -55,6 +54,19 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight: [N, K].
         bias: [N] or None.
     """
+    if has_quant_params(inputs) and has_quant_params(weight):
+        return _coded_linear(inputs, weight, bias)
+    return _float_linear(inputs, weight, bias)
+
+
+def _float_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See ``linear``; contiguous: else the order of torch's sums depends on needed gradients."""
+    return F.linear(inputs.contiguous(), weight, bias)
+
+
+@native.untraced
+def _coded_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See ``linear``; both factors may have codes."""
     compute = current()
     input_params, weight_params = quant_params_of(inputs), quant_params_of(weight)
     if (
@@ -63,8 +75,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         or compute.kernel not in ("auto", "native")
         or not _suits(inputs, weight, bias, input_params, weight_params)
     ):
-        # contiguous: else the order of torch's sums depends on whether the weight needs a gradient
-        return F.linear(inputs.contiguous(), weight, bias)
+        return _float_linear(inputs, weight, bias)
     flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
     result: Tensor = _Linear.apply(flat, weight, bias, input_params, weight_params, compute)  # type: ignore[no-untyped-call]
     return result.view(*inputs.shape[:-1], -1)

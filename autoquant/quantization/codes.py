@@ -101,10 +101,21 @@ def attach_quant_params(values: Tensor, params: QuantParams) -> Tensor:
         params: their scale and grid.
 
     Returns:
-        ``values`` itself.
+        ``values`` itself; torch.compile gets them without, since it cannot follow an attribute.
     """
+    if torch.compiler.is_compiling():
+        return values
     setattr(values, _ATTRIBUTE, (params, _version(values)))
     return values
+
+
+def has_quant_params(values: Tensor) -> bool:
+    """Whether quantization parameters were attached to a tensor; it may have changed since.
+
+    Args:
+        values: any tensor.
+    """
+    return hasattr(values, _ATTRIBUTE)
 
 
 def quant_params_of(values: Tensor) -> QuantParams | None:
@@ -116,7 +127,10 @@ def quant_params_of(values: Tensor) -> QuantParams | None:
     Returns:
         None where there are none, or where the tensor was changed in place since.
     """
-    params, version = getattr(values, _ATTRIBUTE, (None, 0))
+    attached = getattr(values, _ATTRIBUTE, None)
+    if attached is None:
+        return None
+    params, version = attached
     return params if version == _version(values) else None
 
 

@@ -18,7 +18,7 @@ from autoquant.plan import Bits
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
 from autoquant.quantization.native import pointwise
-from autoquant.quantization.native.tracing import is_traced, untraced
+from autoquant.quantization.native.tracing import is_differentiated, is_traced, untraced
 from autoquant.quantization.scale_rules import SMALLEST_SCALE, StoredScale, rule_named
 from autoquant.settings import Scheme
 
@@ -38,8 +38,28 @@ def fake_quantize(
             and its quantization parameters are attached.
         masked: whether the gradient of clipped values is zero; no effect without ``clip``.
     """
-    result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked)  # type: ignore[no-untyped-call]
+    in_c = clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
+    if is_differentiated(values, scale):
+        result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked, in_c)  # type: ignore[no-untyped-call]
+    else:
+        result = _quantized(values, scale, grid, clip, in_c)
     return attach_quant_params(result, QuantParams(scale.detach(), grid)) if clip else result
+
+
+def _quantized(values: Tensor, scale: Tensor, grid: Grid, clip: bool, in_c: bool) -> Tensor:
+    """As ``fake_quantize``, without gradients.
+
+    Args:
+        values: as in ``fake_quantize``, like all that follow.
+        scale: broadcasts against ``values``.
+        grid: the codes.
+        clip: whether codes are clipped to the grid.
+        in_c: whether the compiled kernels compute.
+    """
+    if in_c:
+        return pointwise.fake_quantize(values, scale, grid)
+    codes = encode(values, scale, grid, clip=clip)
+    return decode(codes, scale, grid, out=codes)
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -53,7 +73,13 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, scale: Tensor, grid: Grid, clip: bool, masked: bool
+        ctx: Any,
+        values: Tensor,
+        scale: Tensor,
+        grid: Grid,
+        clip: bool,
+        masked: bool,
+        in_c: bool,
     ) -> Tensor:
         """Quantize and dequantize.
 
@@ -64,13 +90,9 @@ class _FakeQuantize(torch.autograd.Function):
             grid: the codes.
             clip: whether codes are clipped to the grid.
             masked: whether the gradient of clipped values is zero.
+            in_c: whether the compiled kernels compute.
         """
-        in_c = clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
-        if in_c:
-            result = pointwise.fake_quantize(values, scale, grid)
-        else:
-            codes = encode(values, scale, grid, clip=clip)
-            result = decode(codes, scale, grid, out=codes)
+        result = _quantized(values, scale, grid, clip, in_c)
         ctx.save_for_backward(values, scale, result)
         ctx.grid, ctx.masked, ctx.in_c = grid, masked and clip, in_c
         return result
@@ -86,10 +108,10 @@ class _FakeQuantize(torch.autograd.Function):
         else:
             grad_values, total = _gradients(grad, values, result, scale, ctx.masked, learned)
         if total is None:
-            return grad_values, None, None, None, None
+            return grad_values, None, None, None, None, None
         count = max(1.0, values.numel() / scale.numel())  # there may be none
         grad_scale = total / (scale * math.sqrt(count * ctx.grid.max_level))
-        return grad_values, grad_scale, None, None, None
+        return grad_values, grad_scale, None, None, None, None
 
 
 def _gradients(

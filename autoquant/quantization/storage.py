@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autoquant.errors import UserError
 from autoquant.quantization import log_scales
+from autoquant.quantization.native.tracing import is_differentiated, untraced
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 """Types of parameters and activations by their bits, where these are more than 8."""
@@ -50,12 +51,17 @@ def straight_through(values: Tensor, rounding: Rounding) -> Tensor:
         values: any shape.
         rounding: values -> values of the same shape and dtype; autograd does not record it.
     """
+    if not is_differentiated(values):
+        return rounding(values)
     result: Tensor = _StraightThrough.apply(values, rounding)  # type: ignore[no-untyped-call]
     return result
 
 
+@untraced
 def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES) -> Tensor:
     """Values as they are after storage in a narrower float type, in their own dtype.
+
+    torch's compilers do not see it: they leave out a narrowing that is undone at once.
 
     Args:
         values: float, any shape. Magnitudes beyond the type's range become its largest number.

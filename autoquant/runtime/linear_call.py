@@ -6,7 +6,6 @@ import ctypes
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from autoquant.backend import current
 from autoquant.errors import UserError
@@ -21,6 +20,7 @@ from autoquant.quantization import native
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import QuantParams
 from autoquant.quantization.native.matrix import Pointer
+from autoquant.quantization.native.tracing import is_differentiated
 from autoquant.runtime.activation import ActivationCodes
 from autoquant.runtime.weight import ScaledMatrix
 
@@ -152,15 +152,12 @@ def kernels_suit(*tensors: Tensor) -> bool:
     Args:
         tensors: inputs and states of a call.
     """
-    if torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0:
+    if torch.is_autocast_enabled("cpu") or is_differentiated(*tensors):
         return False
     # torch.compile cannot look at a context: a compiled model has the default kernels
     if not _is_dynamo_compiling() and current().kernel not in ("auto", "native"):
         return False
-    recorded = torch.is_grad_enabled()
-    for tensor in tensors:
+    for tensor in tensors:  # noqa: SIM110 (a generator takes longer)
         if tensor.dtype != torch.float32 or not tensor.is_cpu:
-            return False
-        if recorded and tensor.requires_grad:
             return False
     return True

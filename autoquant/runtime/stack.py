@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -23,6 +24,7 @@ from autoquant.runtime.linear_call import kernels_suit
 from autoquant.runtime.recurrence_operator import packed_recurrence
 from autoquant.runtime.recurrent import PackedRecurrentLayer
 from autoquant.runtime.stack_call import StackCall
+from autoquant.runtime.traced_sizes import with_fixed_sizes
 
 
 class PackedRecurrent(CachingModule, Recurrent):
@@ -48,6 +50,8 @@ class PackedRecurrent(CachingModule, Recurrent):
         data = input.data if isinstance(input, PackedSequence) else input
         if isinstance(data, Tensor) and is_traced(data):
             result = self._forward_traced(input, hx)
+            if result is None and torch.jit.is_tracing():
+                input = with_fixed_sizes(input)
         else:
             fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()
             result = self._forward_fast(input, hx) if fast else None

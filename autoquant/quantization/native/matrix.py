@@ -171,10 +171,10 @@ class Matrix:
         layout = self.layout
         gates, blocks, width = layout.panels, layout.blocks, layout.lanes
         if layout.bits == 8:
-            codes = self.codes.view(torch.int8)
+            codes = self.codes.to(torch.int8)  # the same bits: torch.jit knows no view as a type
         else:
             planes = self.codes.view(blocks, -1, layout.bits, gates * width * 4)
-            codes = _from_planes(planes).view(torch.int8) + layout.qmin
+            codes = _from_planes(planes).to(torch.int8) + layout.qmin
         codes = codes.view(blocks, -1, gates, width, 4)
         has_gates = layout.gates > 1
         order = (2, 0, 3, 1, 4) if has_gates else (0, 2, 3, 1, 4)

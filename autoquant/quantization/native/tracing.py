@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +52,21 @@ def is_traced(*tensors: Tensor) -> bool:
 
 def _intercepts(tensor: Tensor) -> bool:
     return torch._C._dispatch_keys(tensor).has(torch._C.DispatchKey.Python)
+
+
+def is_differentiated(*tensors: Tensor) -> bool:
+    """Whether autograd follows what is computed from some tensors, backward or forward.
+
+    Args:
+        tensors: operands.
+    """
+    if forward_ad._current_level >= 0:
+        return True
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return True
+    return False
 
 
 def untraced(function: F) -> F:
