@@ -105,9 +105,9 @@ class MatrixLayout(NamedTuple):
             UserError: they cannot.
         """
         sizes = 0 < min(self.rows, self.columns) <= max(self.rows, self.columns) < 1 << 31
-        if not (sizes and self.gates in (1, 3, 4) and self.rows % self.gates == 0):
+        if not (sizes and 1 <= self.gates <= 4 and self.rows % self.gates == 0):
             raise UserError(
-                "a packed weight must have rows for each of its gates (1, 3 or 4) and columns, "
+                "a packed weight must have rows for each of its gates (1 to 4) and columns, "
                 f"got {[self.rows, self.columns]} and {self.gates} gates"
             )
         if not (-128 <= self.qmin <= self.qmax <= 127 and 1 <= self.bits <= 8):
