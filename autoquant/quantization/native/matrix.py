@@ -60,7 +60,7 @@ class MatrixLayout(NamedTuple):
     Attributes:
         rows: of the weight, N.
         columns: of the weight, K.
-        gates: how many gates of equal size are one after another in the rows (3 or 4), or 1.
+        gates: how many gates of equal size are one after another in the rows (2 to 4), or 1.
         bits: of a stored code, 1 to 8.
         qmin: the smallest code.
         qmax: the largest code.
@@ -85,7 +85,7 @@ class MatrixLayout(NamedTuple):
     @property
     def panels(self) -> int:
         """Gates of a block; four vectors of units take their place where there are none."""
-        return 3 if self.gates == 3 else 4
+        return self.gates if self.gates > 1 else 4
 
     @property
     def blocks(self) -> int:
@@ -192,7 +192,7 @@ def pack_values(values: Tensor, params: QuantParams, gates: int = 1) -> Matrix:
     Args:
         values: [rows, columns].
         params: their grid, and the scale of each row, or one.
-        gates: how many gates of equal size are one after another in the rows (3 or 4), or 1.
+        gates: how many gates of equal size are one after another in the rows (2 to 4), or 1.
     """
     values = values.detach().contiguous()
     scales = params.scale.detach().float().reshape(-1).contiguous()
