@@ -98,7 +98,13 @@ def _encode_parameter(parameter: ParameterSpec) -> list[str]:
 def _encode_tensor(
     tensor: UnquantizedTensor, network: Network, numbers: Mapping[str, int]
 ) -> list[Any]:
-    """A tensor outside the layers as a list, with the layout of its last axis if that may grow."""
+    """A tensor outside the layers as a list, with the layout of its last axis if that may grow.
+
+    Args:
+        tensor: before growing.
+        network: that it is part of.
+        numbers: of all layers and norms, by name.
+    """
     layout = _encode_layout(tensor.layout, network, numbers)
     row = [tensor.name, tensor.dtype, list(tensor.shape)]
     return [*row, layout] if ":" in layout else row
