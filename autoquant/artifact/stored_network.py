@@ -102,7 +102,7 @@ def _encode_tensor(
 
     Args:
         tensor: before growing.
-        network: knows the frozen groups.
+        network: that it is part of.
         numbers: of all layers and norms, by name.
     """
     layout = _encode_layout(tensor.layout, network, numbers)
