@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from autoquant.artifact import packed_file
 from autoquant.errors import UserError, shown
 from autoquant.plugins import add_current_folder
 from autoquant.study.folder import Study
@@ -43,11 +44,12 @@ def study_of_file(path: str) -> Study:
         path: of the packed file.
 
     Raises:
-        UserError: the file is somewhere else.
+        UserError: the file is somewhere else, or it is no packed file.
     """
     applied = Path(path).resolve().parent.parent
     study = Study(applied.parent)
     if applied.name != "applied" or not study.config_file.is_file():
+        packed_file.read(path)
         raise UserError(f"task must be given for a file outside a study, got artifact={path}")
     return study
 

@@ -62,8 +62,7 @@ def load_or_train_baseline(
     model = build_float_model(task, progress=progress).to(device)
     recorded = study.baseline() if study.baseline_record.is_file() else None
     if recorded and study.baseline_file.is_file():
-        _refuse_altered_weights(recorded, study)
-        load_weights(model, study.baseline_file)
+        _load_own_weights(model, recorded, study)
         refuse_another_task(task, model, settings.seed, recorded, study)
         return model, recorded
     if recorded:
@@ -129,18 +128,26 @@ def _record(model: nn.Module, task: Task, run: TrainingRun, started: float) -> B
     )
 
 
-def _refuse_altered_weights(record: BaselineRecord, study: Study) -> None:
-    """Raise a UserError where the file of the weights is not the one that was written.
+def _load_own_weights(model: nn.Module, record: BaselineRecord, study: Study) -> None:
+    """Load the weights that were trained in a study.
 
     Args:
-        record: has the file's digest, in studies of this version.
+        model: takes them.
+        record: has their digest, in studies of this version.
         study: that has the file.
+
+    Raises:
+        UserError: the file is damaged, of another model, or not the one that was written.
     """
+    remedy = "; restore it, or remove it: the float model is then made anew"
+    try:
+        load_weights(model, study.baseline_file)
+    except UserError as error:
+        raise UserError(f"{error}{remedy}") from error
     if record.digest not in (None, digest_of(study.baseline_file)):
         raise UserError(
             f"'{study.baseline_file}' must hold the weights that were trained in this study, got "
-            "other ones, or damaged ones; restore it, or remove it: the float model is then made "
-            "anew"
+            f"other ones{remedy}"
         )
 
 

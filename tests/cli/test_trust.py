@@ -34,9 +34,9 @@ def forge(folder: Path, **changes: object) -> None:
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
 
 
-def artifact_of(study: Path) -> str:
-    (file,) = study.glob("applied/plan-*/model.safetensors")
-    return f"artifact={file}"
+def copied(packed: Path, folder: Path) -> Path:
+    """The packed file in the copy of its study."""
+    return folder / "study/applied" / packed.parent.name / packed.name
 
 
 FORGED = {
@@ -49,9 +49,9 @@ FORGED = {
 
 @pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED)
 @pytest.mark.parametrize("command", ["apply", "evaluate"])
-def test_a_forged_configuration_is_not_run(command, changes, received, monkeypatch):
+def test_a_forged_configuration_is_not_run(command, changes, received, packed):
     forge(received / "study", **changes)
-    argument = "study=study" if command == "apply" else artifact_of(received / "study")
+    argument = "study=study" if command == "apply" else f"artifact={copied(packed, received)}"
     line = refused(run(received, command, argument))
     assert line.startswith("trust=true must be given for a study that this user has not searched")
     assert line.endswith("/config.yaml' would import and call 'evil.Task'")
@@ -83,13 +83,13 @@ def test_a_report_runs_nothing(received):
     assert not (received / "was run").exists()
 
 
-def test_only_the_study_of_the_file_is_looked_at(received):
+def test_only_the_study_of_the_file_is_looked_at(received, packed):
     """Not every folder above it, as a folder for downloads may be."""
     study = received / "study"
     for name in ("config.yaml", "journal.log"):
         shutil.copy(study / name, received / name)
     forge(received, task={"_target_": "evil.Task"})
-    (file,) = study.glob("applied/plan-*/model.safetensors")
+    file = copied(packed, received)
     for place in (received / "model.safetensors", received / "a/b/model.safetensors"):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, place)
@@ -99,10 +99,10 @@ def test_only_the_study_of_the_file_is_looked_at(received):
     assert not (received / "was run").exists()
 
 
-def test_modules_of_a_folder_do_not_stand_in_for_installed_ones(received, monkeypatch):
+def test_modules_of_a_folder_do_not_stand_in_for_installed_ones(received, packed, monkeypatch):
     """A ready task needs no module of the current folder, so none is found there."""
     seen: list[str] = []
     monkeypatch.setattr("autoquant.cli.task_builder.add_current_folder", lambda: seen.append("."))
-    assert run(received, "evaluate", artifact_of(received / "study")).code == 0
+    assert run(received, "evaluate", f"artifact={copied(packed, received)}").code == 0
     assert seen == []
     assert Study(received / "study").config()["task"]["_target_"].startswith("autoquant.")
