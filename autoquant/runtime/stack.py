@@ -44,7 +44,7 @@ class PackedRecurrent(CachingModule, Recurrent):
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
         if isinstance(data, Tensor) and is_traced(data):
             result = self._forward_traced(inputs, hx)
-            if result is None and torch.jit.is_tracing():
+            if result is None and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 inputs = with_fixed_sizes(inputs)
         else:
             fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
