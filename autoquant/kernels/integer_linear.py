@@ -153,6 +153,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @native.untraced
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         need_inputs, need_weight, need_bias, *_ = ctx.needs_input_grad

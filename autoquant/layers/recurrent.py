@@ -262,15 +262,10 @@ class RecurrentKind:
 
     def describe(self, name: str, module: RecurrentLayer) -> LayerSpec:
         """See ``LayerKind.describe``."""
-        parameters = tuple(
-            parameter
-            for suffix in SUFFIXES[: module.directions]
-            for parameter in _parameters(module, suffix)
-        )
         return LayerSpec(
             name,
             module.cell.kind,
-            parameters,
+            parameters_of(module),
             module.units,
             module.input_size,
             directions=module.directions,
@@ -282,6 +277,19 @@ class RecurrentKind:
         projected = any(parameter.name == PROJECTION for parameter in spec.parameters)
         units = "proj_size" if projected else "hidden_size"
         return {units: spec.units, "input_size": spec.features}
+
+
+def parameters_of(module: RecurrentLayer) -> tuple[ParameterSpec, ...]:
+    """The parameters of a layer, of both directions where it has them.
+
+    Args:
+        module: the layer.
+    """
+    return tuple(
+        parameter
+        for suffix in SUFFIXES[: module.directions]
+        for parameter in _parameters(module, suffix)
+    )
 
 
 def _parameters(module: RecurrentLayer, suffix: str) -> list[ParameterSpec]:

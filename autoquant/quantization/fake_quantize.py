@@ -59,7 +59,7 @@ def _quantized(values: Tensor, scale: Tensor, grid: Grid, clip: bool, in_c: bool
     if in_c:
         return pointwise.fake_quantize(values, scale, grid)
     codes = encode(values, scale, grid, clip=clip)
-    return decode(codes, scale, grid, out=codes)
+    return decode(codes, scale, grid, out=None if is_traced(values) else codes)
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -98,6 +98,7 @@ class _FakeQuantize(torch.autograd.Function):
         return result
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
         learned = ctx.needs_input_grad[1]

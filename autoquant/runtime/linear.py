@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from autoquant.errors import UserError
 from autoquant.kernels import linear
 from autoquant.layers.linear import IntegerLinear
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
@@ -26,6 +27,9 @@ class PackedLinear(CachingModule, nn.Linear):
         packed: the weight, [out, in].
         bias: [out], float, or None.
         quantizer: of the input, or None.
+
+    Raises:
+        UserError: the bias has another length.
     """
 
     _cached: LinearCall | None
@@ -36,6 +40,8 @@ class PackedLinear(CachingModule, nn.Linear):
         self, packed: PackedWeight, bias: Tensor | None, quantizer: ActivationQuantizer | None
     ) -> None:
         nn.Module.__init__(self)
+        if bias is not None and [*bias.shape] != [packed.rows]:
+            raise UserError(f"the bias must be [{packed.rows}], got {[*bias.shape]}")
         self.out_features = packed.rows
         self.in_features = packed.columns
         self.packed = packed

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.errors import UserError
 from autoquant.kernels import State
-from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
+from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, parameters_of
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.native import is_traced
 from autoquant.runtime.caching import CachingModule
@@ -33,6 +34,9 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
         parameters: by the names of the layer's; packed, or float tensors.
         input_quantizer: of the layer's inputs, or None.
         hidden_quantizer: of its hidden state, or None.
+
+    Raises:
+        UserError: a parameter does not have the layer's shape.
     """
 
     _cached: tuple[StackCall | None] | None
@@ -48,6 +52,7 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
         hidden_quantizer: ActivationQuantizer | None,
     ) -> None:
         nn.Module.__init__(self)
+        _check(layer, parameters)
         self.cell = layer.cell
         self.input_size, self.hidden_size = layer.input_size, layer.hidden_size
         self.proj_size, self.bidirectional = layer.proj_size, layer.bidirectional
@@ -146,6 +151,17 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
     def _weight(self, name: str) -> ScaledMatrix | None:
         packed = self.packed[name] if name in self.packed else None  # noqa: SIM401 (it has no get)
         return packed.scaled_matrix if isinstance(packed, PackedWeight) else None
+
+
+def _check(layer: RecurrentLayer, parameters: Parameters) -> None:
+    """Raise a UserError unless a layer's parameters have its shapes."""
+    for parameter in parameters_of(layer):
+        held = parameters.get(parameter.name)
+        if held is None:
+            raise UserError(f"a recurrent layer must have {parameter.name}, got {[*parameters]}")
+        shape = (held.rows, held.columns) if isinstance(held, PackedWeight) else tuple(held.shape)
+        if shape != parameter.shape:
+            raise UserError(f"{parameter.name} must be {[*parameter.shape]}, got {[*shape]}")
 
 
 @packed_form(RecurrentLayer)

@@ -50,7 +50,7 @@ class PackedRecurrent(CachingModule, Recurrent):
         data = input.data if isinstance(input, PackedSequence) else input
         if isinstance(data, Tensor) and is_traced(data):
             result = self._forward_traced(input, hx)
-            if result is None and torch.jit.is_tracing():
+            if result is None and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 input = with_fixed_sizes(input)
         else:
             fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()

@@ -187,13 +187,15 @@ class PackedWeight(nn.Module):
             state: what ``get_extra_state`` of that weight returned.
 
         Raises:
-            UserError: it is of another type or shape.
+            UserError: it is of another type or shape, or has codes outside of the grid.
         """
         shape = [self.rows, packed_bytes(self.columns, self.bits)]
         if [*state.shape] != shape or state.dtype != torch.uint8:
             came = f"{state.dtype} {[*state.shape]}"
             raise UserError(f"packed codes must be torch.uint8 {shape}, got {came}")
-        self._pack(self._unpack_rows(state.to(self.scale.device)))
+        codes = self._unpack_rows(state.to(self.scale.device))
+        _check_codes(codes, self.grid)
+        self._pack(codes)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: a matrix holds addresses."""
@@ -240,6 +242,11 @@ def _check(codes: Tensor, scale: Tensor, grid: Grid, bits: int, gates: int) -> N
         )
     if not (1 <= bits <= 8 and grid.qmax - grid.qmin < 1 << bits):
         raise UserError(f"packed codes must have the bits of their grid, 1 to 8, got {bits}")
+    _check_codes(codes, grid)
+
+
+def _check_codes(codes: Tensor, grid: Grid) -> None:
+    """Raise a UserError for codes outside of a grid."""
     lowest, highest = map(int, codes.aminmax())
     if lowest < grid.qmin or highest > grid.qmax:
         raise UserError(

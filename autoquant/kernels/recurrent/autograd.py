@@ -18,6 +18,7 @@ from autoquant.kernels.recurrent.packed_batch import PackedBatch
 from autoquant.kernels.recurrent.registry import EngineFactory
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import QuantSpec, quant_params_of
+from autoquant.quantization.native import untraced
 
 
 class _RecurrenceFunction(torch.autograd.Function):
@@ -42,6 +43,7 @@ class _RecurrenceFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @untraced
     def backward(ctx: Any, grad_hidden: Tensor, *grad_last: Tensor) -> tuple[Any, ...]:
         """Run the engine back in time.
 

@@ -62,10 +62,10 @@ def _check(recurrence: Recurrence) -> None:
             f"a recurrent state must have a row for each sequence ({sizes[0]}), "
             f"got {state[0].shape[0]}"
         )
-    devices = recurrence.inputs.device, recurrence.weights.recurrent.device
-    if devices[0] != devices[1]:
+    device, expected = recurrence.inputs.device, recurrence.weights.recurrent.device
+    if device != expected:
         raise UserError(
-            "recurrent inputs must be on {1}, as the weights are, got {0}".format(*devices)
+            f"recurrent inputs must be on the weights' device, {expected}, got {device}"
         )
     rows = recurrence.inputs.shape[0]
     if sum(sizes) != rows or list(sizes) != sorted(sizes, reverse=True):
