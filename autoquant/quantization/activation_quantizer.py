@@ -60,8 +60,11 @@ class ActivationQuantizer(nn.Module):
         self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
 
     def scale(self) -> Tensor:
-        """The scale, a scalar that may be learned; in float32, as in the file."""
-        return self.log_scale.float().exp()
+        """The scale, a scalar that may be learned; its logarithm is rounded to float32 for files."""
+        log_scale = self.log_scale
+        if log_scale.dtype == torch.float64:  # the rounding has no gradient
+            log_scale = log_scale + (log_scale.float() - log_scale).detach()
+        return log_scale.exp()
 
     def spec(self) -> QuantSpec | None:
         """How ``forward`` quantizes, beside ``scale``; None where it does not make codes."""
