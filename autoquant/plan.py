@@ -237,6 +237,8 @@ class Plan:
         Raises:
             UserError: there is no such file, or it holds no plan.
         """
+        if not isinstance(path, str | Path):
+            raise UserError(f"plan must be the path of a YAML file, got {shown(path)}")
         if not Path(path).is_file():
             raise UserError(f"plan must be an existing YAML file, got '{path}'")
         try:

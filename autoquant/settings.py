@@ -7,6 +7,7 @@ torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
@@ -58,10 +59,29 @@ def _check_types(settings: Any, where: str = "") -> None:
             words, types = _NUMBERS[str(each.type)]
             right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
             require(right, f"{where}{each.name} must be {words}", value)
+            object.__setattr__(settings, each.name, _plain_number(value))
         elif is_dataclass(each.default):
             section = type(each.default)
             requirement = f"{where}{each.name} must be an autoquant.{section.__name__}"
             require(isinstance(value, section), requirement, value)
+
+
+def _plain_number(value: Any) -> Any:
+    """A number of numpy's as one of Python's, which YAML can hold."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _checked_path(name: str, value: Any) -> str:
+    """A path as a text.
+
+    Args:
+        name: of the setting, for errors.
+        value: of the setting.
+    """
+    require(isinstance(value, str | os.PathLike), f"{name} must be a path", value)
+    return str(os.fspath(value))
 
 
 @dataclass(frozen=True)
@@ -416,7 +436,13 @@ class Search:
             "baseline.dropout must be 1: the float model trains with the dropout that it has"
         )
         require(self.baseline.dropout == 1, requirement, self.baseline.dropout)
+        requirement = "references must be a list"
+        require(isinstance(self.references, list | tuple), requirement, self.references)
         object.__setattr__(self, "references", tuple(self.references))
+        object.__setattr__(self, "device", str(self.device))  # a torch.device too
+        if self.pretrained is not None:
+            path = _checked_path("pretrained", self.pretrained)
+            object.__setattr__(self, "pretrained", path)
         _check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", _checked_rules(self.rules))
         requirement = f"kernel must be one of {', '.join(KERNELS)}, or an import path"
@@ -459,6 +485,8 @@ class Sweep:
             object.__setattr__(self, name, tuple(values))
             twice = len(set(values)) != len(values)
             require(not twice, f"sweep.{name} must name each value once", list(values))
+        plans = tuple(_checked_path("sweep.plans", plan) for plan in self.plans)
+        object.__setattr__(self, "plans", plans)
         for name in ("weight_bits", "activation_bits", "width"):
             _check_choices("sweep", name, getattr(self, name))
         whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in self.seeds)

@@ -16,6 +16,8 @@ from autoquant.task import check_split
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from autoquant.commands.search import SearchResult
+
 
 def run_profile(config: DictConfig) -> None:
     """Print the profile of a task's model.
@@ -54,7 +56,13 @@ def run_search(config: DictConfig) -> None:
     figures = report(result.study)
     output.print_search(result, figures)
     if result.best is None:
-        raise RunError("no plan within the budget was trained to its end")
+        raise RunError(f"no plan within the budget was trained to its end{_first_failure(result)}")
+
+
+def _first_failure(result: SearchResult) -> str:
+    """The first trial that failed and its reason, in parentheses; an empty text if none did."""
+    failed = next((outcome for outcome in result.outcomes if outcome.state == "failed"), None)
+    return "" if failed is None else f" (trial {failed.trial} failed: {failed.reason})"
 
 
 def run_sweep(config: DictConfig) -> None:
@@ -78,7 +86,8 @@ def run_sweep(config: DictConfig) -> None:
     result = sweep(task, settings, sweep=grid, **options)
     output.print_sweep(result, report(result.study) if result.results else [])
     if not result.missing and all(row.state != "complete" for row in result.results):
-        raise RunError("no run was trained to its end")
+        reason = next((f": {row.reason}" for row in result.results if row.state == "failed"), "")
+        raise RunError(f"no run was trained to its end{reason}")
 
 
 def run_report(config: DictConfig) -> None:

@@ -26,7 +26,7 @@ FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
 DPI = 150  # of the PNG files
 
 
-def report(study: Study) -> list[Path]:
+def report(study: Study | str | Path) -> list[Path]:
     """Draw every figure of a study into its ``figures`` folder, as PNG and SVG.
 
     A figure without data is left out, and removed where an earlier report wrote it: the plan when
@@ -34,7 +34,7 @@ def report(study: Study) -> list[Path]:
     measured, a sweep's grid when no run of it is complete.
 
     Args:
-        study: of a search or a sweep.
+        study: of a search or a sweep, or its folder.
 
     Returns:
         the files that were written.
@@ -43,6 +43,7 @@ def report(study: Study) -> list[Path]:
         UserError: the study has no outcomes, or one of its files is not what it should be.
         RunError: the figures cannot be written.
     """
+    study = Study.open(study)
     with matplotlib.rc_context(SETTINGS):
         drawn = _of_sweep(study) if study.runs_file.is_file() else _of_search(study)
         bars = profile_data(study.profile_file)

@@ -68,7 +68,7 @@ def search(
     task: Task,
     settings: Search | None = None,
     *,
-    study: str | Path,
+    study: str | Path | Study,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> SearchResult:
@@ -91,8 +91,8 @@ def search(
     settings = settings or Search()
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     budget = Budget.parse(settings.budget)
-    info = inspect_search(task, settings, Study(Path(study)))
-    refuse_another_metric(task, Study(Path(study)))
+    info = inspect_search(task, settings, Study.at(study))
+    refuse_another_metric(task, Study.at(study))
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     limit = _reachable_limit(budget, info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder

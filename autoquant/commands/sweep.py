@@ -83,7 +83,7 @@ def sweep(
     settings: Search | None = None,
     *,
     sweep: Sweep | None = None,
-    study: str | Path,
+    study: str | Path | Study,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
     on_run: OnRun | None = None,
@@ -111,8 +111,8 @@ def sweep(
     settings, grid = settings or Search(), sweep or Sweep()
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
-    info = inspect_search(task, settings, Study(Path(study)))
-    refuse_another_metric(task, Study(Path(study)))
+    info = inspect_search(task, settings, Study.at(study))
+    refuse_another_metric(task, Study.at(study))
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from autoquant.errors import UserError, shown
+from autoquant.errors import UserError, first_line, shown
 from autoquant.files import make_folder, remove_stale, write_text, writing
 from autoquant.plan import Plan
 from autoquant.reading import (
@@ -78,6 +79,22 @@ class Study:
 
     path: Path
 
+    @classmethod
+    def at(cls, path: object) -> Study:
+        """The study at a path, whether there is one or not.
+
+        Args:
+            path: of the folder, or a study.
+
+        Raises:
+            UserError: it is neither.
+        """
+        if isinstance(path, Study):
+            return path
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(f"study must be the path of a folder, got {shown(path)}")
+        return cls(Path(os.fspath(path)))
+
     # --- its files -------------------------------------------------------------------------------
 
     @property
@@ -138,7 +155,7 @@ class Study:
     # --- opening ----------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any]) -> Study:
+    def create(cls, path: str | Path | Study, config: Mapping[str, Any]) -> Study:
         """Make a study folder, or continue the one that is there with the same configuration.
 
         Args:
@@ -149,7 +166,7 @@ class Study:
             UserError: the folder is something else, or of another configuration.
             RunError: the folder cannot be written.
         """
-        study = cls(Path(path))
+        study = cls.at(path)
         # Looked at first: another process may write the configuration between the two lines.
         occupied = study.path.exists() and not _empty(study.path)
         if study.config_file.is_file():
@@ -157,12 +174,16 @@ class Study:
             return study
         if occupied:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
+        try:
+            text = yaml.safe_dump(dict(config), sort_keys=False)
+        except yaml.YAMLError as error:
+            raise UserError(f"settings must be plain values, got {first_line(error)}") from error
         make_folder(study.path)
-        write_text(study.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(study.config_file, text)
         return study
 
     @classmethod
-    def open(cls, path: str | Path) -> Study:
+    def open(cls, path: str | Path | Study) -> Study:
         """An existing study.
 
         Args:
@@ -171,9 +192,9 @@ class Study:
         Raises:
             UserError: the folder is not a study.
         """
-        study = cls(Path(path))
+        study = cls.at(path)
         if not study.config_file.is_file():
-            raise UserError(f"study must be a folder of a search or a sweep, got '{path}'")
+            raise UserError(f"study must be a folder of a search or a sweep, got '{study.path}'")
         return study
 
     @contextmanager

@@ -41,6 +41,52 @@ def test_a_search_in_which_all_diverge(place, monkeypatch):
     assert "must have a chosen plan" in refused(run(place, "apply", "study=diverged"))
 
 
+def test_a_search_in_which_all_fail(place, monkeypatch):
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
+    words = "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory\nmore"
+    with monkeypatch.context() as patch:
+        error = mock.Mock(side_effect=RuntimeError(words))
+        patch.setattr("autoquant.commands.search.train_candidate", error)
+        ran = run(place, "search", *TINY, "study=failed", "references=[]")
+    assert ran.code == 1
+    reason = f"not enough memory: {words.splitlines()[0]}"
+    line = f"no plan within the budget was trained to its end (trial 0 failed: {reason})"
+    assert ran.err.endswith(f"autoquant: {line}\n")
+
+
+def test_an_error_in_a_trial_names_the_trial(place, monkeypatch):
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
+    with monkeypatch.context() as patch:
+        error = mock.Mock(side_effect=FileNotFoundError(2, "No such file", "a\x1b[2J.png"))
+        patch.setattr("autoquant.commands.search.train_candidate", error)
+        ran = run(place, "search", *TINY, "study=broken", "references=[]")
+    assert ran.code == 1
+    start = "autoquant: No such file: 'a\\x1b[2J.png' (in trial 0 of 'broken', plan "
+    assert ran.err.splitlines()[-1].startswith(start)
+    assert run(place, "search", *TINY, "study=broken", "references=[]").code == 0
+
+
+def test_ctrl_c_during_the_imports(place):
+    """Whatever is imported first: no traceback."""
+    code = (
+        "import sys, builtins\n"
+        "real, stopper = builtins.__import__, sys.argv[1]\n"
+        "def stop(name, *args, **options):\n"
+        "    if name == stopper:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return real(name, *args, **options)\n"
+        "from autoquant.cli.main import main\n"
+        "builtins.__import__ = stop\n"
+        "main(['search'])\n"
+    )
+    for name in ("autoquant.cli.command_table", "hydra"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, name], cwd=place, capture_output=True, text=True
+        )
+        stopped = "\nstopped; the same command goes on from here\n"
+        assert (ran.returncode, ran.stderr) == (130, stopped), name
+
+
 def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeypatch):
     monkeypatch.setattr(
         "autoquant.commands.report.report", mock.Mock(side_effect=ZeroDivisionError("x"))

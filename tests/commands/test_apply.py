@@ -264,6 +264,28 @@ def test_a_run_that_diverges(study):
     assert files(study) == WHOLE
 
 
+class Missing(LanguageTask):
+    """A file of its test data is missing."""
+
+    def score(self, model, split):
+        if split == "test":
+            Path("images/0037.png").read_bytes()
+        return super().score(model, split)
+
+
+def test_an_error_of_the_users_data_is_the_users(study):
+    """Not one of the folder of the packed file."""
+    task = Missing(toy().corpus)
+    vars(task).update(vars(toy()))
+    with pytest.raises(FileNotFoundError, match=r"images/0037\.png") as raised:
+        apply(study, task, progress=False)
+    (note,) = raised.value.__notes__
+    assert note.startswith("in applying plan-")
+    assert f"of '{study}', plan " in note
+    apply(study, toy(), progress=False)
+    assert files(study) == WHOLE
+
+
 def test_a_folder_that_cannot_be_written(study):
     (study / "applied").write_text("in the way")
     with pytest.raises(RunError, match="could not be written: "):

@@ -422,6 +422,45 @@ def test_a_run_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) -> 
 # --- several processes ----------------------------------------------------------------------------
 
 
+class Hungry(LanguageTask):
+    """Its loss needs more memory than any machine has where the model was widened."""
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        if model.training and model.get_submodule("decoder").weight.shape[1] > 8:
+            torch.empty(10**15)
+        return super().loss(model, batch, carry)
+
+
+def test_a_run_without_enough_memory_has_failed(tmp_path: Path, trained: list[str]) -> None:
+    other = tiny_task()
+    task = Hungry(other.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    grid = Sweep(weight_bits=(4,), width=(1.0, 1.5))
+    result = run(tmp_path / "study", grid, task)
+    assert [each.state for each in result.results] == ["complete", "failed"]
+    failed = result.results[1]
+    assert failed.reason.startswith("not enough memory: ")
+    assert (failed.valid, failed.test) == (None, None)
+    assert failed.size_bytes is not None
+    again = run(tmp_path / "study", grid, task)
+    assert len(trained) == 2  # it is not tried again
+    assert [each.state for each in again.results] == ["complete", "failed"]
+    assert not list(SweepTable.of(result.study).path.parent.rglob("*.checkpoint"))
+
+
+def test_an_error_of_the_user_names_the_run_and_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_candidate(*args: Any, **options: Any) -> Any:
+        raise FileNotFoundError(2, "No such file", "images/37.png")
+
+    monkeypatch.setattr("autoquant.commands.sweep.train_candidate", train_candidate)
+    grid = Sweep(weight_bits=(4,))
+    with pytest.raises(FileNotFoundError, match=r"images/37\.png") as raised:
+        run(tmp_path / "study", grid)
+    (note,) = raised.value.__notes__
+    assert note.startswith(f"in run w4-a8-x1-seed0 of '{tmp_path / 'study'}', plan ")
+
+
 def test_a_run_of_another_process_is_left_alone(tmp_path: Path, trained: list[str]) -> None:
     grid = Sweep(weight_bits=(4, 2))
     first = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].run

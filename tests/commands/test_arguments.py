@@ -1,0 +1,92 @@
+"""What Python users may give for an argument: accepted, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autoquant.commands.apply import apply
+from autoquant.commands.report import report
+from autoquant.commands.search import search
+from autoquant.commands.sweep import sweep
+from autoquant.errors import UserError
+from autoquant.plan import Plan
+from autoquant.settings import Search, Sweep, Training
+from autoquant.study.folder import Study
+from tests.toys import language_task
+
+SHORT = Training(steps=np.int64(2), lr=np.float32(1e-3), scores=0)
+SETTINGS = Search(
+    budget="0.8x", trials=np.int64(1), references=[4], baseline=SHORT, qat=SHORT, final=SHORT
+)
+
+
+def toy() -> Any:
+    return language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    settings = replace(SETTINGS, device=torch.device("cpu"), budget="9kB")
+    path = tmp_path_factory.mktemp("arguments") / "study"
+    return search(toy(), settings, study=path, progress=False).study
+
+
+def test_numbers_of_numpy_and_a_device_of_torch_are_plain_settings(study: Study) -> None:
+    config = study.config()
+    assert (config["trials"], config["device"], config["qat"]["steps"]) == (1, "cpu", 2)
+    assert config["qat"]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_trial_may_be_a_number_and_a_study_an_object(study: Study) -> None:
+    (outcome,) = (o for o in study.outcomes() if o.role == "search")
+    for trial in (0, np.int64(0), "0"):
+        assert apply(study, toy(), trial=trial, progress=False).plan == outcome.plan
+    assert search(toy(), replace(SETTINGS, budget="9kB"), study=study, progress=False).outcomes
+    assert report(str(study.path)) == report(study)
+
+
+def test_paths_are_texts_in_a_configuration(study: Study, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, budget="9kB", pretrained=study.path)
+    made = search(toy(), settings, study=tmp_path / "study", progress=False).study
+    assert made.config()["pretrained"] == str(study.path)
+    assert Sweep(plans=(study.plan_file,)).plans == (str(study.plan_file),)
+
+
+REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
+    "trials=2.5": (lambda s: Search(trials=2.5), "trials must be a whole number, got 2.5"),
+    "references=8": (lambda s: Search(references=8), "references must be a list, got 8"),
+    "references=8 as a text": (lambda s: Search(references="8"), "references must be a list"),
+    "references=None": (lambda s: Search(references=None), "references must be a list, got None"),
+    "pretrained=5": (lambda s: Search(pretrained=5), "pretrained must be a path, got 5"),
+    "plans=(5,)": (lambda s: Sweep(plans=(5,)), "sweep.plans must be a path, got 5"),
+    "plan=file": (lambda s: apply(s, toy(), plan="p.yaml"), "plan must be an autoquant.Plan"),
+    "changes=5": (lambda s: apply(s, toy(), changes=5), "changes must be a mapping, got 5"),
+    "no task": (lambda s: apply(s, None), "the task must follow autoquant.Task, got a NoneType"),
+    "apply study=5": (lambda s: apply(5, toy()), "study must be the path of a folder, got 5"),
+    "search study=5": (lambda s: search(toy(), study=5), "study must be the path of a folder"),
+    "sweep study=5": (lambda s: sweep(toy(), study=5), "study must be the path of a folder"),
+    "report study=5": (lambda s: report(5), "study must be the path of a folder, got 5"),
+    "Plan.read(5)": (lambda s: Plan.read(5), "plan must be the path of a YAML file, got 5"),
+}
+
+
+@pytest.mark.parametrize(("call", "line"), REFUSED.values(), ids=REFUSED)
+def test_other_things_are_refused_in_one_line(call: Any, line: str, study: Study) -> None:
+    with pytest.raises(UserError) as raised:
+        call(study)
+    assert str(raised.value).startswith(line)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_origin_that_yaml_cannot_hold_leaves_no_folder(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, budget="9kB")
+    with pytest.raises(UserError, match="settings must be plain values, got "):
+        search(toy(), settings, study=tmp_path / "study", origin={"x": object()}, progress=False)
+    assert not (tmp_path / "study").exists()
