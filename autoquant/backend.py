@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.settings import KERNELS
 
 BUILT_IN = ("auto", "reference", "torch", "native")
@@ -35,10 +35,10 @@ class Compute:
         if not KERNELS.allows(self.kernel):
             names = dict.fromkeys((*BUILT_IN, *KERNELS))
             requirement = f"kernel must be one of {', '.join(names)}, or an import path"
-            raise UserError(f"{requirement}, got {self.kernel!r}")
+            raise UserError(f"{requirement}, got {shown(self.kernel)}")
         if self.precision not in PRECISIONS:
             raise UserError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+                f"precision must be one of {', '.join(PRECISIONS)}, got {shown(self.precision)}"
             )
 
     def precision_on(self, device: torch.device) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _UNITS = {unit.lower(): factor for unit, factor in UNITS.items()}
@@ -45,11 +45,11 @@ class Budget:
         unit = match.group(2).lower() if match else ""
         if match is None or unit not in {"x", "bpw", *_UNITS}:
             raise UserError(
-                f"budget must look like 0.15x, 2.5MB, 1.5MiB or 4.5bpw, got {str(text)!r}"
+                f"budget must look like 0.15x, 2.5MB, 1.5MiB or 4.5bpw, got {shown(str(text))}"
             )
         amount = float(match.group(1))
         if not (amount > 0 and math.isfinite(amount)):
-            raise UserError(f"budget must be above 0, got {str(text)!r}")
+            raise UserError(f"budget must be above 0, got {shown(str(text))}")
         written = {name.lower(): name for name in UNITS}
         return cls(amount, written.get(unit, unit))
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from autoquant.errors import UserError, near
+from autoquant.errors import MAX_SHOWN, UserError, near, shortened, shown
+from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
 
 Bits = int | float
 """Bits of a weight: whole numbers, and TERNARY."""
@@ -53,11 +54,11 @@ class LayerChoice:
             if bits is None and name in ("recurrent_bits", "hidden_bits"):
                 continue
             if (type(bits) is not int and bits != TERNARY) or bits not in allowed:
-                raise UserError(f"{name} must be one of {_listed(allowed)}, got {bits!r}")
+                raise UserError(f"{name} must be one of {_listed(allowed)}, got {shown(bits)}")
         if isinstance(self.width, bool) or not isinstance(self.width, int | float):
-            raise UserError(f"width must be a number, got {self.width!r}")
+            raise UserError(f"width must be a number, got {shown(self.width)}")
         if not 1.0 <= self.width <= WIDEST:
-            raise UserError(f"width must be in [1, {WIDEST:g}], got {self.width!r}")
+            raise UserError(f"width must be in [1, {WIDEST:g}], got {shown(self.width)}")
 
     def bits_of(self, role: str) -> Bits:
         """Bits of some of the layer's weights.
@@ -129,6 +130,15 @@ class Plan:
         """Eight hexadecimal digits that tell the plan from others, for the names of files."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:8]
 
+    @property
+    def summary(self) -> str:
+        """Its digest and its first layers on one line, for messages."""
+        layers = [
+            f"{layer} {choice.weight_bits}/{choice.activation_bits} bits x{choice.width:g}"
+            for layer, choice in self.choices.items()
+        ]
+        return shortened(f"plan {self.digest} ({', '.join(layers)})", MAX_SHOWN)
+
     def with_choice(self, layer: str, **changes: Any) -> Plan:
         """The same plan with one layer's choice changed.
 
@@ -156,7 +166,7 @@ class Plan:
             if name not in expected:
                 raise UserError(
                     "a plan must name layers of the model, "
-                    f"got {name!r} (near: {near(name, expected)})"
+                    f"got {shown(name)} (near: {near(name, expected)})"
                 )
         missing = [name for name in expected if name not in self.choices]
         if missing:
@@ -187,7 +197,7 @@ class Plan:
             UserError: the data has another shape, an unknown field or a value that is not allowed.
         """
         if not isinstance(data, Mapping) or not data:
-            raise UserError(f"{source} must map layer names to choices, got {data!r}")
+            raise UserError(f"{source} must map layer names to choices, got {shown(data)}")
         return cls({str(name): _read_choice(name, value, source) for name, value in data.items()})
 
     def to_yaml(self) -> str:
@@ -210,11 +220,9 @@ class Plan:
             UserError: the text is no YAML or holds no plan.
         """
         try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            where = getattr(error, "problem_mark", None)
-            line = f" at line {where.line + 1}" if where else ""
-            raise UserError(f"{source} must be valid YAML, got a syntax error{line}") from error
+            data = read_yaml(text)
+        except UnreadableError as error:
+            raise UserError(f"{source} must be valid YAML, got {error}") from error
         if not isinstance(data, Mapping) or "layers" not in data:
             raise UserError(f"{source} must have a 'layers' mapping, got {_kind(data)}")
         return cls.from_dict(data["layers"], source)
@@ -231,7 +239,11 @@ class Plan:
         """
         if not Path(path).is_file():
             raise UserError(f"plan must be an existing YAML file, got '{path}'")
-        return cls.from_yaml(Path(path).read_bytes(), f"plan '{path}'")
+        try:
+            text = read_file(Path(path), MAX_YAML_BYTES)
+        except UnreadableError as error:
+            raise UserError(f"plan '{path}' must be a plan, got {error}") from error
+        return cls.from_yaml(text, f"plan '{path}'")
 
 
 def _key(layer: str) -> str:
@@ -253,11 +265,12 @@ def _read_choice(layer: Any, value: Any, source: str) -> LayerChoice:
     """
     known = {f.name for f in fields(LayerChoice)}
     if not isinstance(value, Mapping):
-        raise UserError(f"{source}, layer {layer}: must be a mapping, got {value!r}")
+        raise UserError(f"{source}, layer {layer}: must be a mapping, got {shown(value)}")
     for key in value:
         if key not in known:
             raise UserError(
-                f"{source}, layer {layer}: keys must be among {_listed(sorted(known))}, got {key!r}"
+                f"{source}, layer {layer}: keys must be among {_listed(sorted(known))}, "
+                f"got {shown(key)}"
             )
     try:
         return LayerChoice(**value)

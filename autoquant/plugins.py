@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from autoquant.errors import UserError, first_line
+from autoquant.errors import UserError, first_line, shown
 
 VARIABLE = "AUTOQUANT_PLUGINS"
 """Environment variable with the names of modules, separated by commas."""
@@ -84,7 +84,7 @@ def _load(requirement: str, name: str, load: Callable[[], object]) -> None:
     try:
         load()
     except Exception as error:
-        raise UserError(f"{requirement}, got {name!r}: {first_line(error)}") from error
+        raise UserError(f"{requirement}, got {shown(name)}: {first_line(error)}") from error
 
 
 def resolve_path(path: str, requirement: str) -> Any:
@@ -107,7 +107,7 @@ def resolve_path(path: str, requirement: str) -> Any:
             raise
     except ValueError:  # not a path at all
         pass
-    raise UserError(f"{requirement}, got {path!r}")
+    raise UserError(f"{requirement}, got {shown(path)}")
 
 
 def resolve_callable(path: str, requirement: str) -> Any:
@@ -123,7 +123,7 @@ def resolve_callable(path: str, requirement: str) -> Any:
     try:
         resolved = resolve_path(path, requirement)
     except ImportError as error:
-        raise UserError(f"{requirement}, got {path!r}: {error}") from error
+        raise UserError(f"{requirement}, got {shown(path)}: {error}") from error
     if not callable(resolved):
-        raise UserError(f"{requirement}, got {path!r}")
+        raise UserError(f"{requirement}, got {shown(path)}")
     return resolved

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.plan import Bits, LayerChoice
 from autoquant.plugins import ExtensionNames
 
@@ -33,7 +33,7 @@ def require(condition: bool, requirement: str, came: object) -> None:
         UserError: the condition is false.
     """
     if not condition:
-        raise UserError(f"{requirement}, got {came!r}")
+        raise UserError(f"{requirement}, got {shown(came)}")
 
 
 _NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -172,6 +172,11 @@ class Scheme:
     """"learned" from a calibrated start, or "unit": the range [0, 1] is assumed (Bit-RNN)."""
     activation_clip: bool = True
     """Whether activations outside the range are clipped; Bit-RNN does not."""
+    norms: str = "float"
+    """How batch norms are stored: "float" keeps weight, bias, mean and variance in float32; "half"
+    stores a scale and a shift in half precision, a quarter of the bytes, which scores and packed
+    model compute with; in training the norm uses the batch's statistics, unrounded. Other norms are
+    always float32."""
 
     def __post_init__(self) -> None:
         for field_, allowed in _SCHEME_VALUES.items():
@@ -238,6 +243,7 @@ _SCHEME_VALUES: dict[str, Sequence[object]] = {
     "scale_bits": (8, 16, 32),
     "bias_bits": (1, 2, 3, 4, 5, 6, 7, 8, 16, 32),
     "activation_scale": ("learned", "unit"),
+    "norms": ("float", "half"),
 }
 
 
@@ -354,7 +360,7 @@ class Search:
     budget: str = "0.15x"
     """Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw."""
     trials: int = 16
-    """Proposals that are trained to an end: finished, pruned or diverged."""
+    """Proposals that are trained to an end: finished, pruned, diverged or failed."""
     seed: int = 0
     """Of every random source."""
     device: str = "auto"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,7 @@ def check_split(split: object) -> None:
         UserError: there is no such split.
     """
     if split not in SPLITS:
-        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {shown(split)}")
 
 
 def as_loss(score: float, direction: Direction) -> float:
@@ -46,11 +46,13 @@ class Example(NamedTuple):
         inputs: positional arguments of the model; their tensors on the CPU.
         units: how many units (tokens, images, frames) the inputs hold; MACs are given for one.
         unit: what a unit is called.
+        keywords: further arguments of the model, by name; their tensors on the CPU.
     """
 
     inputs: tuple[Any, ...]
     units: int
     unit: str = "sample"
+    keywords: Mapping[str, Any] = {}
 
 
 @runtime_checkable
@@ -210,5 +212,5 @@ def task_named(name: str) -> Callable[..., Task]:
     """
     if name not in TASKS:
         registered = ", ".join(sorted(TASKS)) or "none"
-        raise UserError(f"task must be one that is registered ({registered}), got {name!r}")
+        raise UserError(f"task must be one that is registered ({registered}), got {shown(name)}")
     return TASKS[name]

@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from autoquant.files import replacing, write_text
+from autoquant.errors import RunError
+from autoquant.files import remove_stale, replacing, set_aside, write_text
 
 
 @pytest.fixture
@@ -46,9 +50,41 @@ def test_makes_a_new_file(tmp_path):
 
 
 def test_a_missing_folder_is_an_error_and_not_made(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RunError, match=r"file.txt' could not be written: No such file"):
         write_text(tmp_path / "absent" / "file.txt", "text")
     assert names(tmp_path) == []
+
+
+def test_content_is_on_the_disk_before_the_name(target, monkeypatch):
+    done: list[str] = []
+    real = Path.replace
+    monkeypatch.setattr("os.fsync", lambda descriptor: done.append("written"))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (done.append("renamed"), real(a, b))[1])
+    write_text(target, "new")
+    assert done == ["written", "renamed", "written"]  # the file, its name, the folder
+
+
+def test_temporary_files_of_ended_processes_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "deep").mkdir()
+    left = [f".a.json.{ended.pid}.tmp", f"deep/.b.csv.{ended.pid}.tmp", f".c.{os.getpid()}.tmp"]
+    kept = [f".live.{os.getppid()}.tmp", ".mine.tmp", "kept.1.tmp", f".d.{ended.pid}.txt"]
+    old = f".old.{os.getppid()}.tmp"
+    for name in [*left, *kept, old]:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / old, (0, 0))
+    remove_stale(tmp_path)
+    assert names(tmp_path) == sorted([*kept, "deep"])
+    assert names(tmp_path / "deep") == []
+
+
+def test_a_damaged_file_is_set_aside(target, capsys):
+    set_aside(target, "is damaged: a new one is written")
+    assert names(target.parent) == ["kept.txt.damaged"]
+    (line,) = capsys.readouterr().err.splitlines()
+    expected = f"'{target}' is damaged: a new one is written; it is kept as 'kept.txt.damaged'"
+    assert line == f"autoquant: {expected}"
 
 
 def test_write_text_is_utf8(target):

@@ -52,6 +52,7 @@ def test_help_needs_no_torch():
         (Scheme, {"grid": "odd"}, "quantizer.grid must be one of auto, midrise, midtread"),
         (Scheme, {"reparametrization": "sin"}, "quantizer.reparametrization must be one of"),
         (Scheme, {"clip_gradient": "stop"}, "quantizer.clip_gradient must be one of mask, pass"),
+        (Scheme, {"norms": "int8"}, "quantizer.norms must be one of float, half"),
         (Scheme, {"scale_bits": 4}, "quantizer.scale_bits must be one of 8, 16, 32"),
         (Scheme, {"bias_bits": 12}, "quantizer.bias_bits must be one of 1, 2, 3"),
         (Scheme, {"bias_bits": 1.6}, "quantizer.bias_bits must be one of 1, 2, 3"),

@@ -345,7 +345,7 @@ def layer_bytes(network: Network, plan: Plan, scheme: Scheme) -> dict[str, int]:
     """
     resized = network.resized(plan)
     others = {each.name for each in resized.unquantized}
-    others |= {norm.full_name(p.name) for norm in resized.norms for p in norm.parameters}
+    others |= {each.name for norm in resized.norms for each in manifest.norm_entries(norm, scheme)}
     total = dict.fromkeys(network.names, 0)
     for entry in manifest.entries(resized, plan, scheme):
         if entry.name not in others:

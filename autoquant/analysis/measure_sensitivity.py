@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,12 +13,14 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.copies import copy_model
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
 from autoquant.settings import Training
 from autoquant.space.search_space import Dimension, SearchSpace
 from autoquant.training.candidate import StartingPoint
 from autoquant.training.device import seed_everything
+from autoquant.training.eval_losses import eval_losses
 from autoquant.training.objective import Objective, build_objective
 from autoquant.training.qat import quantize
 
@@ -134,7 +135,7 @@ def _quantized(
     )
     fields = {"recurrent_bits": 32 if split else None} | {dimension.field: bits}
     choices[dimension.layer] = LayerChoice(**fields)
-    model = copy.deepcopy(starting_point.model)
+    model = copy_model(starting_point.model)
     plan, scheme = space.tied(choices), starting_point.settings.quantizer
     quantize(model, starting_point.network, plan, scheme)
     return model
@@ -142,7 +143,7 @@ def _quantized(
 
 @torch.no_grad()
 def _mean_loss(model: nn.Module, objective: Objective, batches: list[Any], seed: int) -> float:
-    """The mean loss over batches, in eval mode.
+    """The mean loss over batches, in eval mode (see ``eval_losses``).
 
     Args:
         model: a float or a fake-quantized model.
@@ -151,12 +152,5 @@ def _mean_loss(model: nn.Module, objective: Objective, batches: list[Any], seed:
         seed: of what the objective draws; the same in every call.
     """
     seed_everything(seed)
-    training = model.training
-    model.eval()
-    total, carry = 0.0, None
     with parametrize.cached():
-        for batch in batches:
-            loss, carry = objective(model, batch, carry)
-            total += float(loss)
-    model.train(training)
-    return total / len(batches)
+        return sum(float(loss) for loss in eval_losses(model, objective, batches)) / len(batches)

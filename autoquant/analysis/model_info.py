@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from autoquant.analysis.model_checks import check_model
 from autoquant.analysis.profile import Profile, profile_model
+from autoquant.analysis.replacement_check import check_prepared, check_quantized
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.kernels.recurrent.registry import factories
@@ -15,7 +18,8 @@ from autoquant.quantization.scale_rules import rule_named
 from autoquant.settings import Search, Widening
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
-from autoquant.task import Example, Task, check_task
+from autoquant.task import Task, check_task
+from autoquant.training.fixed_loss import fixed_loss
 from autoquant.training.float_model import (
     build_float_model,
     load_weights,
@@ -32,6 +36,7 @@ class ModelInfo:
         model: the prepared float model, in eval mode, with the weights that the task gave it.
         network: its layers, and which of their widths depend on each other.
         profile: the layers' shares, operations and growth costs, and which ones may be widened.
+        run: of the example, by which models are compared with the float model.
         float_bytes: bytes of the float model's tensors.
         parameters: number of its parameters.
     """
@@ -39,6 +44,7 @@ class ModelInfo:
     model: nn.Module = field(repr=False, compare=False)
     network: Network
     profile: Profile
+    run: ExampleRun = field(repr=False, compare=False)
     float_bytes: int
     parameters: int
 
@@ -69,16 +75,19 @@ def network_of(task: Task) -> Network:
         task: gives the model and an example of its inputs.
 
     Raises:
-        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
+        UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
+            something else once its layers are replaced.
     """
-    _, network = _described(build_float_model(check_task(task)), task.example())
-    return network
+    return _described(build_float_model(check_task(task)), task)[1]
 
 
-def _described(model: nn.Module, example: Example) -> tuple[nn.Module, Network]:
-    """The prepared model and its network."""
-    prepared = prepare(model)
-    return prepared, describe(prepared, example.inputs)
+def _described(model: nn.Module, task: Task) -> tuple[nn.Module, Network, ExampleRun]:
+    """The prepared model, its network, and the run of the example by which models are compared."""
+    check_model(model)
+    example, prepared = task.example(), prepare(model)
+    run = ExampleRun.of(model, example.inputs, example.keywords, fixed_loss(task))
+    check_prepared(model, prepared, run)
+    return prepared, describe(prepared, example.inputs, example.keywords, run), run
 
 
 def inspect_task(
@@ -92,13 +101,14 @@ def inspect_task(
         model: the task's float model, where it has been built already.
 
     Raises:
-        UserError: the task is no autoquant.Task, or the model has no layer that autoquant knows.
+        UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
+            something else once its layers are replaced.
     """
     model = build_float_model(check_task(task)) if model is None else model
     example = task.example()
-    prepared, network = _described(model, example)
+    prepared, network, run = _described(model, task)
     profile = profile_model(prepared, network, example, widening or Widening())
-    return ModelInfo(prepared, network, profile, *measure_size(model))
+    return ModelInfo(prepared, network, profile, run, *measure_size(model))
 
 
 def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
@@ -111,9 +121,9 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
             used and ``settings.pretrained`` is not read.
 
     Raises:
-        UserError: the model has no layer that autoquant knows, ``settings.pretrained`` does not
-            hold this model, a rule for layers does not suit it, or an import path of a scale rule
-            or of an engine names none.
+        UserError: the model has no layer that autoquant knows, or computes something else once its
+            layers are replaced; ``settings.pretrained`` does not hold this model; a rule for layers
+            does not suit it; an import path of a scale rule or of an engine names none.
     """
     factories(settings.kernel)
     rule_named(settings.quantizer.scale)
@@ -121,6 +131,8 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
+        check_model(model)
+    check_quantized(model, info.model, info.network, settings, info.run)
     widenable = info.profile.widenable
     space = build_space(info.network, widenable, settings.space, settings.rules)
     return SearchInfo(info.network, info.profile, space, info.float_bytes, info.parameters)
@@ -138,6 +150,6 @@ def profile(task: Task, widening: Widening | None = None) -> Profile:
         whether the search may widen it.
 
     Raises:
-        UserError: the model has no layer that autoquant knows.
+        UserError: the model has no layer that autoquant knows, or ``check_model`` refuses it.
     """
     return inspect_task(task, widening).profile

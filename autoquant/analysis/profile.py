@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.analysis.coverage import FLOAT_BYTES, Coverage, coverage_of
+from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
@@ -19,8 +21,6 @@ PROFILED_WIDTHS = (1.25, 1.5, 2.0)
 """Neuron multipliers whose cost is listed for each layer."""
 REFERENCE_WIDTH = 1.5
 """The one of PROFILED_WIDTHS whose cost must be at most ``widening.max_growth``."""
-FLOAT_BYTES = 4
-"""Bytes of a float32 parameter."""
 WIDENABLE_REASON = "small, and cheap to grow"
 
 
@@ -76,11 +76,21 @@ class Profile:
         layers: largest share first.
         parameters: of the whole model, layers that autoquant does not know included.
         unit: what MACs are counted for: "token", "sample", ...
+        coverage: what of the model a plan chooses bits for, and what stays in float.
     """
 
     layers: tuple[LayerProfile, ...]
     parameters: int
     unit: str
+    coverage: Coverage
+
+    def __str__(self) -> str:
+        """One line."""
+        widenable = ", ".join(self.widenable) or "none"
+        return (
+            f"{len(self.layers)} layers, {self.parameters:,} parameters; {self.coverage}; "
+            f"may grow: {widenable}"
+        )
 
     def __getitem__(self, name: str) -> LayerProfile:
         return next(layer for layer in self.layers if layer.name == name)
@@ -112,7 +122,8 @@ def profile_model(
         for layer in network.layers
     ]
     layers.sort(key=lambda layer: -layer.share)
-    return Profile(tuple(layers), network.parameters, example.unit)
+    coverage = coverage_of(model, network)
+    return Profile(tuple(layers), network.parameters, example.unit, coverage)
 
 
 def why_not_widenable(
@@ -196,7 +207,7 @@ def _profile_layer(
 
 @torch.no_grad()
 def _count_positions(model: nn.Module, network: Network, example: Example) -> dict[str, int]:
-    """At how many positions each layer is evaluated in one forward pass.
+    """At how many positions each layer is evaluated in one forward pass; 0 without a forward.
 
     Args:
         model: the prepared model.
@@ -204,6 +215,8 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         example: inputs of the forward pass.
     """
     counts = dict.fromkeys(network.names, 0)
+    if not has_forward(model):
+        return counts
 
     def count(layer: LayerSpec, module: nn.Module, args: Any, output: Any) -> None:
         values: Tensor = output if isinstance(output, Tensor) else output[0]
@@ -213,7 +226,8 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         model.get_submodule(layer.name).register_forward_hook(partial(count, layer))
         for layer in network.layers
     ]
-    model.eval()(*example.inputs)
+    inputs, keywords = ExampleRun(example.inputs, example.keywords).copies(model)
+    model.eval()(*inputs, **keywords)
     for handle in handles:
         handle.remove()
     return counts

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.plan import WEIGHT_FIELDS
+from autoquant.reading import read_json_file
 
 _KEY, _FORMER_KEY = "loss_increases", "rises"  # of the JSON object; studies hold both
 
@@ -44,7 +45,7 @@ class Sensitivity:
             UserError: the file is not what a search wrote.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json_file(path)
             increases = content[_FORMER_KEY if _FORMER_KEY in content else _KEY]
             return cls(
                 {
@@ -53,7 +54,7 @@ class Sensitivity:
                 }
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"'{path}' must be as a search wrote it, got {error!r}") from error
+            raise UserError(f"'{path}' must be as a search wrote it, got {shown(error)}") from error
 
 
 def _dimension(name: str) -> str:

@@ -1,37 +1,37 @@
 """Manifest: the tensors that the packed file of a plan holds, and so its size before it exists.
 
 Sizes are not estimated: ``entries`` lists the tensors of the packed file, and ``packed_file.save``
-writes exactly these. Scales, biases, unquantized tensors, the header and its checksums are all
-counted. The file's own format is safetensors.
+writes exactly these. Scales, biases, norms, uncovered tensors, assets and the header with its
+digest are all counted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any
+from dataclasses import astuple, dataclass
+from functools import cache, lru_cache
+from types import MappingProxyType
 
 import torch
 
-from autoquant.graph.network import Network
+from autoquant.artifact import header
+from autoquant.budget import readable
+from autoquant.graph.network import Network, UnquantizedTensor
 from autoquant.graph.widen import source_dtype
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.folded_norm import FOLDED, can_fold
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.formats import format_of
 from autoquant.settings import Scheme
 from autoquant.training.activations import quantized_activations
 
-FORMAT_VERSION = 2
-METADATA_KEY = "autoquant"
-CHECKSUM_PLACEHOLDER = "0" * 64
-"""As long as a SHA-256 in hexadecimal; sizes are counted with it before tensors exist."""
+COUNTER = "num_batches_tracked"
+"""A buffer of norms that only training reads; it is not stored."""
+NO_ASSETS: Mapping[str, int] = MappingProxyType({})
 
-# names of torch types and safetensors' names and bytes of them, in the order in which safetensors
-# sorts tensors (last first)
+# names of torch types, and safetensors' names and bytes of them, in the reverse order of the file:
+# larger ones come first there, so that each tensor begins at a multiple of its type's bytes
 DTYPES = {
     "bool": ("BOOL", 1),
     "uint8": ("U8", 1),
@@ -43,7 +43,10 @@ DTYPES = {
     "float32": ("F32", 4),
     "float64": ("F64", 8),
     "int64": ("I64", 8),
+    "complex64": ("C64", 8),
 }
+TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in DTYPES.items()}
+"""Torch's types by safetensors' names of them."""
 _RANKS = {name: rank for rank, (name, _) in enumerate(DTYPES.values())}
 _BYTES = dict(DTYPES.values())
 
@@ -80,13 +83,76 @@ def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
         scheme: how numbers become codes.
     """
     listed = [
-        Entry(tensor.name, DTYPES[tensor.dtype][0], tensor.shape) for tensor in network.unquantized
+        *_uncovered_entries(network),
+        *_all_layer_entries(network, plan, scheme),
+        *(entry for norm in network.norms for entry in norm_entries(norm, scheme)),
     ]
-    for layer in network.layers:
-        listed += _layer_entries(layer, plan[layer.name], scheme)
-    for norm in network.norms:
-        listed += [Entry(norm.full_name(p.name), "F32", p.shape) for p in norm.parameters]
     return tuple(sorted(listed, key=lambda entry: (-_RANKS[entry.dtype], entry.name)))
+
+
+def uncovered(network: Network) -> tuple[UnquantizedTensor, ...]:
+    """Tensors of the model that belong to no layer and are stored: all but the norms' counters.
+
+    Args:
+        network: at any widths.
+    """
+    counters = {norm.full_name(COUNTER) for norm in network.norms}
+    return tuple(tensor for tensor in network.unquantized if tensor.name not in counters)
+
+
+def _uncovered_entries(network: Network) -> list[Entry]:
+    return [Entry(t.name, DTYPES[t.dtype][0], t.shape) for t in uncovered(network)]
+
+
+def _all_layer_entries(network: Network, plan: Plan, scheme: Scheme) -> list[Entry]:
+    """The tensors of all layers.
+
+    Args:
+        network: as in ``entries``.
+        plan: as there.
+        scheme: as there.
+    """
+    return [
+        entry
+        for layer in network.layers
+        for entry in _layer_entries(layer, plan[layer.name], scheme)
+    ]
+
+
+def norm_entries(norm: LayerSpec, scheme: Scheme) -> list[Entry]:
+    """The tensors of a norm: its own in float32, or a scale and a shift in half precision.
+
+    Args:
+        norm: at the plan's width.
+        scheme: tells which.
+    """
+    if is_folded(norm, scheme):
+        return [Entry(norm.full_name(name), "F16", (norm.units,)) for name in FOLDED]
+    return [Entry(norm.full_name(p.name), "F32", p.shape) for p in norm.parameters]
+
+
+def is_folded(norm: LayerSpec, scheme: Scheme) -> bool:
+    """Whether a norm is stored as scale and shift.
+
+    Args:
+        norm: of any kind.
+        scheme: of the file.
+    """
+    return scheme.norms == "half" and can_fold(norm)
+
+
+def norms_with_eps(network: Network, scheme: Scheme) -> tuple[LayerSpec, ...]:
+    """The layers and norms whose eps is stored: it is part of the scale of a folded norm.
+
+    Args:
+        network: at any widths.
+        scheme: of the file.
+    """
+    return tuple(
+        layer
+        for layer in network.layers_and_norms
+        if layer.eps is not None and not is_folded(layer, scheme)
+    )
 
 
 @cache
@@ -148,63 +214,95 @@ def stored_quantizers(layer: LayerSpec, choice: LayerChoice) -> tuple[str, ...]:
 # --- bytes ---------------------------------------------------------------------------------------
 
 
-def metadata(
-    network: Network, plan: Plan, scheme: Scheme, checksums: Mapping[str, str]
-) -> dict[str, str]:
-    """The packed file's metadata: one JSON string. Its length does not depend on the checksums.
+@dataclass(frozen=True)
+class SizeBreakdown:
+    """What the bytes of a packed file are.
 
-    Args:
-        network: at the plan's widths; the sizes of layers that have grown are stored.
-        plan: stored as it is.
-        scheme: stored as it is.
-        checksums: SHA-256 in hexadecimal of each tensor, by the tensor's name.
+    Attributes:
+        header: network, plan, scheme and digest.
+        layers: codes, scales and biases of the layers that a plan chooses bits for.
+        norms: of norms.
+        uncovered: of tensors that belong to no layer, and stay as they are.
+        assets: of assets of the task.
     """
-    content: dict[str, Any] = {
-        "version": FORMAT_VERSION,
-        "plan": plan.to_dict(),
-        "sizes": {name: list(sizes) for name, sizes in network.sizes().items()},
-        "scheme": asdict(scheme),
-        "sha256": dict(checksums),
-    }
-    content["digest"] = digest(content)
-    return {METADATA_KEY: json.dumps(content, separators=(",", ":"))}
+
+    header: int
+    layers: int
+    norms: int
+    uncovered: int
+    assets: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of the file."""
+        return sum(astuple(self))
+
+    def __str__(self) -> str:
+        return (
+            f"{readable(self.layers)} layers, {readable(self.norms)} norms, "
+            f"{readable(self.uncovered)} uncovered tensors, {readable(self.assets)} assets, "
+            f"{readable(self.header)} header"
+        )
 
 
-def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 in hexadecimal of the metadata's compact JSON.
-
-    Args:
-        content: the metadata without the digest itself.
-    """
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-
-
-def header_bytes(listed: tuple[Entry, ...], meta: Mapping[str, str]) -> int:
-    """Bytes before the tensors: a length of 8 bytes and safetensors' JSON, padded to 8.
-
-    Args:
-        listed: the tensors in the order of the file.
-        meta: what ``metadata`` returned.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(meta)}
-    offset = 0
-    for entry in listed:
-        ends = [offset, offset + entry.bytes]
-        header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": ends}
-        offset = ends[1]
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
-    return 8 + math.ceil(len(text.encode()) / 8) * 8
-
-
-def size_bytes(network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Bytes of the packed file of a plan, header included, before it is trained or even built.
+def breakdown(
+    network: Network, plan: Plan, scheme: Scheme, assets: Mapping[str, int] = NO_ASSETS
+) -> SizeBreakdown:
+    """What the bytes of a plan's packed file will be, before it is trained or even built.
 
     Args:
         network: the original network; the plan's widths are applied here.
         plan: bits and widths of its layers.
         scheme: how numbers become codes.
+        assets: bytes of each asset that is stored in the file, by name.
     """
     grown = network.resized(plan)
-    listed = entries(grown, plan, scheme)
-    meta = metadata(grown, plan, scheme, {entry.name: CHECKSUM_PLACEHOLDER for entry in listed})
-    return header_bytes(listed, meta) + sum(entry.bytes for entry in listed)
+    norms = (entry for norm in grown.norms for entry in norm_entries(norm, scheme))
+    return SizeBreakdown(
+        _header_bytes(_ByIdentity(network), scheme, tuple(assets.items())),
+        sum(entry.bytes for entry in _all_layer_entries(grown, plan, scheme)),
+        sum(entry.bytes for entry in norms),
+        sum(entry.bytes for entry in _uncovered_entries(grown)),
+        sum(assets.values()),
+    )
+
+
+def size_bytes(
+    network: Network, plan: Plan, scheme: Scheme, assets: Mapping[str, int] = NO_ASSETS
+) -> int:
+    """Bytes of the packed file of a plan: all of it counts in a budget, header and assets too.
+
+    Args:
+        network: the original network; the plan's widths are applied here.
+        plan: bits and widths of its layers.
+        scheme: how numbers become codes.
+        assets: bytes of each asset that is stored in the file, by name.
+    """
+    return breakdown(network, plan, scheme, assets).total
+
+
+class _ByIdentity:
+    """A network as a key; a search counts the plans of one network object thousands of times."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.network is other.network
+
+    def __hash__(self) -> int:
+        return id(self.network)
+
+
+@lru_cache(maxsize=16)
+def _header_bytes(network: _ByIdentity, scheme: Scheme, assets: tuple[tuple[str, int], ...]) -> int:
+    """Bytes of the header of any plan.
+
+    Args:
+        network: the original network.
+        scheme: how numbers become codes.
+        assets: name and bytes of each.
+    """
+    content = header.ModelText(network.network, scheme, dict(assets))
+    layers, eps = len(network.network.layers), len(norms_with_eps(network.network, scheme))
+    return header.length_of(header.encode_model(content), layers, eps)

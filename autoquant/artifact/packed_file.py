@@ -2,26 +2,44 @@
 
 A parameter's number format says which tensors are stored for it (see quantization.formats): for a
 weight of up to 8 bits ``NAME.codes`` and ``NAME.scale``. An activation quantizer is two float32
-numbers, the logarithm of its scale and its smallest code. The metadata is one JSON string: format
-version, plan, scheme, a SHA-256 of every tensor and one of all that.
+numbers, the logarithm of its scale and its smallest code. All tensors stand one after the other in
+one tensor of bytes; their names, types and shapes follow from the header (see header), which also
+has a SHA-256 of the whole file. Files of version 2 are read as well (see version2).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from autoquant.artifact import manifest
-from autoquant.artifact.load_layers import StoredLayer, load_layer, real_device
+from autoquant.artifact import header, manifest, version2
+from autoquant.artifact.checks import (
+    OTHER_MODEL,
+    WRITTEN,
+    check_blocks,
+    check_joined,
+    check_same_network,
+    check_same_tensors,
+    in_file,
+)
+from autoquant.artifact.header import Header
+from autoquant.artifact.input_check import check_inputs, input_checks
+from autoquant.artifact.load_layers import (
+    StoredLayer,
+    load_layer,
+    load_norm,
+    load_uncovered,
+    refuse_unset,
+    set_eps,
+)
+from autoquant.artifact.manifest import Entry
+from autoquant.artifact.reading import read
 from autoquant.errors import RunError, UserError
 from autoquant.files import replacing
 from autoquant.graph.describe import describe
@@ -29,36 +47,30 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import resize
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.folded_norm import FOLDED, folded
 from autoquant.plan import Plan
 from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme
 from autoquant.training.qat import share_magnitude
 
-_TORCH_TYPES = {short: getattr(torch, name) for name, (short, _) in manifest.DTYPES.items()}
+NO_ASSETS: Mapping[str, bytes] = MappingProxyType({})
 
-
-@dataclass(frozen=True)
-class Header:
-    """The metadata of a packed file.
-
-    Attributes:
-        plan: bits and widths of every layer.
-        scheme: how numbers became codes.
-        sizes: of layers that have grown, by name: units and features, and both before growing.
-        checksums: SHA-256 in hexadecimal of each tensor, by name.
-    """
-
-    plan: Plan
-    scheme: Scheme
-    sizes: Mapping[str, tuple[int, int, int, int]]
-    checksums: Mapping[str, str]
+__all__ = ["collect", "load", "read", "save", "to_bytes"]
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> int:
+def save(
+    path: Path,
+    model: nn.Module,
+    network: Network,
+    plan: Plan,
+    scheme: Scheme,
+    *,
+    assets: Mapping[str, bytes] = NO_ASSETS,
+) -> int:
     """Pack a fake-quantized model into a file.
 
     Args:
@@ -67,6 +79,8 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
         network: the original network; the plan's widths are applied here.
         plan: that the model was built from.
         scheme: that the model was built with.
+        assets: bytes that the task needs beside the model, such as a vocabulary, by name. They
+            count in the size, and so in a budget.
 
     Returns:
         bytes of the file: those that ``manifest.size_bytes`` predicts.
@@ -76,11 +90,10 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
     """
     grown = network.resized(plan)
     tensors = collect(model, grown, plan, scheme)
-    entries = manifest.entries(grown, plan, scheme)
-    _check_promise(tensors, entries)
-    checksums = {entry.name: _checksum(tensors[entry.name]) for entry in entries}
-    data = to_bytes(tensors, metadata=manifest.metadata(grown, plan, scheme, checksums))
-    promised = manifest.size_bytes(network, plan, scheme)
+    _check_promise(tensors, manifest.entries(grown, plan, scheme))
+    data = to_bytes(tensors, network, plan, scheme, assets=assets)
+    lengths = {name: len(asset) for name, asset in assets.items()}
+    promised = manifest.size_bytes(network, plan, scheme, lengths)
     if len(data) != promised:
         raise RunError(f"the packed file must have {promised} bytes, got {len(data)}")
     try:
@@ -89,6 +102,40 @@ def save(path: Path, model: nn.Module, network: Network, plan: Plan, scheme: Sch
     except OSError as error:
         raise RunError(f"'{path}' could not be written: {error.strerror}") from error
     return len(data)
+
+
+def to_bytes(
+    tensors: Mapping[str, Tensor],
+    network: Network,
+    plan: Plan,
+    scheme: Scheme,
+    *,
+    assets: Mapping[str, bytes] = NO_ASSETS,
+) -> bytes:
+    """A packed file of given tensors.
+
+    Args:
+        tensors: those of the manifest, by name, on the CPU.
+        network: the original network.
+        plan: bits and widths of its layers.
+        scheme: how numbers became codes.
+        assets: as in ``save``.
+    """
+    grown = network.resized(plan)
+    parts = [_bytes_of(tensors[entry.name]) for entry in manifest.entries(grown, plan, scheme)]
+    data = b"".join([*parts, *assets.values()])
+    lengths = {name: len(asset) for name, asset in assets.items()}
+    model_text = header.encode_model(header.ModelText(network, scheme, lengths))
+    eps = [norm.eps for norm in manifest.norms_with_eps(grown, scheme) if norm.eps is not None]
+    plan_text = header.encode_plan([plan[name] for name in network.names], eps)
+    blank = header.compose(header.BLANK, plan_text, model_text, len(data))
+    digest = header.digest_of(blank, data)
+    return header.compose(digest, plan_text, model_text, len(data)) + data
+
+
+def _bytes_of(tensor: Tensor) -> Any:
+    """The bytes of a tensor as a buffer, little-endian."""
+    return tensor.resolve_conj().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> dict[str, Tensor]:
@@ -101,11 +148,11 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
         scheme: that the model was built with.
     """
     state = model.state_dict()
-    tensors = {tensor.name: state[tensor.name] for tensor in network.unquantized}
+    tensors = {tensor.name: state[tensor.name] for tensor in manifest.uncovered(network)}
     for norm in network.norms:
-        for parameter in norm.parameters:
-            name = norm.full_name(parameter.name)
-            tensors[name] = state[name].float()
+        module = model.get_submodule(norm.name)
+        for name, tensor in _norm_tensors(module, norm, scheme).items():
+            tensors[norm.full_name(name)] = tensor
     for layer in network.layers:
         module = model.get_submodule(layer.name)
         if scheme.joint_recurrent and layer.recurrent:
@@ -114,6 +161,20 @@ def collect(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> d
         for name, tensor in _layer_tensors(module, layer, quantizers).items():
             tensors[layer.full_name(name)] = tensor
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _norm_tensors(module: nn.Module, norm: LayerSpec, scheme: Scheme) -> dict[str, Tensor]:
+    """The stored tensors of a norm, by their names in it.
+
+    Args:
+        module: the norm of the model.
+        norm: at the plan's width.
+        scheme: that the model was built with.
+    """
+    if manifest.is_folded(norm, scheme):
+        halves = (tensor.half() for tensor in folded(module))
+        return dict(zip(FOLDED, halves, strict=True))
+    return {p.name: getattr(module, p.name).float() for p in norm.parameters}
 
 
 def _layer_tensors(
@@ -148,16 +209,12 @@ def _parameter_tensors(module: nn.Module, parameter: ParameterSpec) -> dict[str,
     return quantizer.stored(parametrized[parameter.name].original)
 
 
-def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]) -> None:
-    promised = {e.name: (_TORCH_TYPES[e.dtype], e.shape) for e in entries}
+def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[Entry, ...]) -> None:
+    promised = {e.name: (manifest.TORCH_TYPES[e.dtype], e.shape) for e in entries}
     built = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if promised != built:
         names = sorted(name for name in promised | built if promised.get(name) != built.get(name))
         raise RunError(f"the model must hold the tensors its plan promised, differing: {names}")
-
-
-def _checksum(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -175,7 +232,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     Returns:
         the model at the plan's widths, in eval mode, its weights frozen, its activations quantized.
         Linear, embedding and recurrent layers stay packed in memory (see autoquant.runtime), other
-        layers are decoded.
+        layers are decoded. The counters of batch norms are those of the model that was given.
 
     Raises:
         UserError: the file is missing, truncated, altered, of another version or model, or the
@@ -183,146 +240,67 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"model must be an instance of a torch module, got {model!r}")
-    header, tensors = read(path)
+    stored, tensors = read(path)
     original = describe(prepared := prepare(model), None)
-    _check_network(path, header, original)
-    grown = original.with_sizes({name: sizes[:2] for name, sizes in header.sizes.items()})
-    entries = manifest.entries(grown, header.plan, header.scheme)
-    _check_same_model(path, tensors, entries)
-    restored = resize(prepared, grown)
-    unquantized = [tensor.name for tensor in grown.unquantized]
-    unquantized += [norm.full_name(p.name) for norm in grown.norms for p in norm.parameters]
-    _load_unquantized(restored, {name: tensors[name] for name in unquantized})
-    for layer in grown.layers:
-        stored = StoredLayer(layer, header.plan[layer.name], header.scheme, tensors)
-        restored = load_layer(restored, stored)
-    _refuse_unset(restored)
+    with in_file(path, OTHER_MODEL):
+        grown, entries = _grown(stored, original)
+        check_blocks(grown)
+        check_same_tensors(tensors, entries)
+        restored = resize(prepared, grown)
+        check_joined(restored)
+    checks = input_checks(restored, grown)
+    with in_file(path, WRITTEN):
+        restored = _with_values(restored, grown, stored, tensors)
+    refuse_unset(restored)
+    check_inputs(restored, checks)
     return restored.requires_grad_(False).eval()
 
 
-def _check_network(path: str | Path, header: Header, original: Network) -> None:
-    """Raise a UserError unless a file is of a model with these layers.
+def _grown(stored: Header, original: Network) -> tuple[Network, tuple[Entry, ...]]:
+    """The network at the plan's widths, and the tensors that its file holds.
 
     Args:
-        path: of the file, for errors.
-        header: of the file.
+        stored: header of the file.
         original: of the model that was given.
-    """
-    try:
-        header.plan.check(original.names)
-    except UserError as error:
-        raise UserError(f"'{path}' is of another model: {error}") from error
-    for layer in original.layers_and_norms:
-        before = header.sizes.get(layer.name, (0, 0, layer.units, layer.features))[2:]
-        if before != (layer.units, layer.features):
-            came = f"{before[1]} -> {before[0]}"
-            raise UserError(
-                f"'{path}' is of another model: {layer.name} must be "
-                f"{layer.features} -> {layer.units}, got {came}"
-            )
-
-
-def _load_unquantized(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load copies, since a tensor may be the file itself, mapped into memory."""
-    state = model.state_dict()
-    copies = {
-        name: tensor.to(real_device(state[name]), copy=True) for name, tensor in tensors.items()
-    }
-    model.load_state_dict(copies, strict=False, assign=True)
-
-
-def _refuse_unset(model: nn.Module) -> None:
-    """Raise a UserError if a tensor is still on the meta device: the file does not hold it."""
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_meta:
-            raise UserError(f"a model on the meta device must have {name} in its state_dict")
-
-
-def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
-    """The header and the tensors of a packed file, checked.
-
-    Args:
-        path: a file that ``save`` wrote.
-
-    Returns:
-        the tensors by name; their memory may be the file itself, mapped into memory.
 
     Raises:
-        UserError: the file is missing, truncated, altered or of another version.
+        UserError: the file is of another network, or its plan does not fit.
     """
-    if not Path(path).is_file():
-        raise UserError(f"artifact must be an existing packed file, got '{path}'")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get(manifest.METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"'{path}' must be a whole packed file, got: {error}") from error
-    if text is None:
-        raise UserError(f"'{path}' must be a file that autoquant packed, got another safetensors")
-    header = _parse_header(path, text)
-    for name, expected in header.checksums.items():
-        if name not in tensors or _checksum(tensors[name]) != expected:
-            raise UserError(f"'{path}' must be as it was written, got an altered tensor {name}")
-    return header, tensors
+    if stored.network is None:
+        grown = version2.resized(original, stored)
+        return grown, version2.entries(grown, stored)
+    check_same_network(stored.network, original)
+    layouts = stored.network
+    joined = replace(
+        original,
+        inputs=layouts.inputs,
+        outputs=layouts.outputs,
+        groups=layouts.groups,
+        frozen=layouts.frozen,
+        unquantized=layouts.unquantized,
+    )
+    grown = joined.resized(stored.plan)
+    return grown, manifest.entries(grown, stored.plan, stored.scheme)
 
 
-def _parse_header(path: str | Path, text: str) -> Header:
-    try:
-        content: dict[str, Any] = json.loads(text)
-        version = content["version"]
-        if version != manifest.FORMAT_VERSION:
-            raise UserError(
-                f"'{path}' must have format version {manifest.FORMAT_VERSION}, got {version}"
-            )
-        if content.pop("digest") != manifest.digest(content):
-            raise UserError(f"'{path}' must be as it was written, got an altered header")
-        plan = Plan.from_dict(content["plan"], f"the plan of '{path}'")
-        sizes = {name: (a, b, c, d) for name, (a, b, c, d) in content["sizes"].items()}
-        return Header(plan, _scheme(path, content["scheme"]), sizes, content["sha256"])
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"'{path}' must have a readable header, got: {error}") from error
-
-
-def _scheme(path: str | Path, values: Mapping[str, Any]) -> Scheme:
-    """The scheme of a file, whose number format and scale rule a user's module may register.
+def _with_values(
+    model: nn.Module, network: Network, stored: Header, tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """A model with what its file holds.
 
     Args:
-        path: of the file, for errors.
-        values: of the scheme's fields.
-
-    Raises:
-        UserError: nothing of such a name is registered, or a value is refused.
+        model: at the plan's widths, without values; changed in place.
+        network: at the plan's widths.
+        stored: header of the file.
+        tensors: of the file.
     """
-    try:
-        return Scheme(**values)
-    except UserError as error:
-        raise UserError(
-            f"'{path}' may need a module of yours that is not imported (AUTOQUANT_PLUGINS=mymodule "
-            f"imports it): {error}"
-        ) from error
-
-
-def _check_same_model(
-    path: str | Path, tensors: Mapping[str, Tensor], entries: tuple[manifest.Entry, ...]
-) -> None:
-    """Raise a UserError unless a file holds the tensors of a model.
-
-    Args:
-        path: of the file, for errors.
-        tensors: of the file, by name.
-        entries: of the manifest of the model and the file's plan.
-    """
-    for entry in entries:
-        if entry.name not in tensors:
-            raise UserError(f"'{path}' is of another model: it has no tensor {entry.name}")
-        tensor = tensors[entry.name]
-        if (tensor.dtype, tuple(tensor.shape)) != (_TORCH_TYPES[entry.dtype], entry.shape):
-            raise UserError(
-                f"'{path}' is of another model: {entry.name} must be {entry.dtype} {entry.shape}, "
-                f"got {tensor.dtype} {tuple(tensor.shape)}"
-            )
-    for name in tensors.keys() - {entry.name for entry in entries}:
-        raise UserError(f"'{path}' is of another model: it also has a tensor {name}")
+    names = [tensor.name for tensor in manifest.uncovered(network)]
+    load_uncovered(model, {name: tensors[name] for name in names})
+    for norm in network.norms:
+        load_norm(model, norm, stored.scheme, tensors)
+    for name, eps in stored.eps.items():
+        set_eps(model.get_submodule(name), eps)
+    for layer in network.layers:
+        stored_layer = StoredLayer(layer, stored.plan[layer.name], stored.scheme, tensors)
+        model = load_layer(model, stored_layer)
+    return model

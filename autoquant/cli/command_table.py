@@ -62,6 +62,12 @@ TASK = Setting(
     "Its settings are named task.hidden, for example; --cfg job prints them.",
     Any,
 )
+TRUST = Setting(
+    "Whether the code that the study's configuration names may be imported and called; not needed "
+    "for a study of your own, nor for the ready tasks (default false).",
+    bool,
+    False,
+)
 MODEL = Setting(
     "Model of the task. Of stdlib and ptb: lstm (default), gru, bit_rnn_lstm or bit_rnn_gru "
     "(Bit-RNN's model, training and quantizer). Of digits: gru (default), lstm or conv. A task of "
@@ -143,6 +149,7 @@ COMMANDS = {
             "steps": Setting("Length of the training in batches.", int | None),
             "lr": Setting("Learning rate, instead of that of the section used.", float | None),
             "device": Setting("Where to train, instead of the study's device.", str | None),
+            "trust": TRUST,
         },
         renamed={"start": "init_from"},
     ),
@@ -161,6 +168,7 @@ COMMANDS = {
             "kernel": Setting(
                 "What computes the layers: auto, native, torch or reference (default auto)."
             ),
+            "trust": TRUST,
         },
         takes_search=True,
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from autoquant.cli.error_messages import explain
+from autoquant.cli.error_messages import explain, print_error
 from autoquant.cli.overrides import MULTIRUN
 from autoquant.errors import UserError, first_line
 from autoquant.settings import Search, Sweep, from_dict
@@ -51,10 +51,10 @@ def run_with_configuration(name: str, run: Callable[[DictConfig], None]) -> None
             sys.argv.append(f"hydra.sweep.dir={folder}")  # Hydra writes a multirun.yaml there
         try:
             hydra.main(**options)(job)()
-        except (ValueError, KeyError) as error:  # of Hydra itself, before the command ran
+        except (ValueError, KeyError, RecursionError) as error:  # of Hydra, before the command ran
             raise UserError(first_line(error)) from error
     for earlier in errors[:-1]:
-        print(f"autoquant: {explain(earlier)[1]}", file=sys.stderr)
+        print_error(explain(earlier)[1])
     if errors:
         raise errors[-1]
 

@@ -7,16 +7,17 @@ mistakes, the texts in ``AMBIGUOUS``, ``UNUSED_GROUP`` and ``VALUE_TEXTS`` tell 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from autoquant.errors import RunError, UserError, first_line
+from autoquant.errors import MAX_SHOWN, RunError, UserError, first_line, shortened, shown
 
 if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-BAD_INPUT, FAILED, STOPPED = 2, 1, 130  # exit codes
+BAD_INPUT, FAILED = 2, 1  # exit codes
 
 AMBIGUOUS = "Ambiguous value"
 """Of Hydra: several values, separated by commas, without -m."""
@@ -52,15 +53,37 @@ def explain(error: BaseException, settings: Collection[str] = ()) -> tuple[int, 
     chain = _chain(error)
     for link in chain:
         if isinstance(link, UserError):
-            return BAD_INPUT, str(link)
+            return BAD_INPUT, _with_notes(link, str(link))
         if isinstance(link, RunError):
-            return FAILED, str(link)
+            return FAILED, _with_notes(link, str(link))
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = (_explain_configuration(link, chain, settings) for link in chain)
         return BAD_INPUT, next((line for line in lines if line), first_line(error))
-    if isinstance(error, OSError):
-        return FAILED, f"{error.strerror}: '{error.filename}'"
-    return FAILED, f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return FAILED, _with_notes(error, f"{error.strerror}: {shown(str(error.filename))}")
+    return FAILED, _with_notes(error, f"{type(error).__name__}: {first_line(error)}")
+
+
+def _with_notes(error: BaseException, line: str) -> str:
+    """The line of an error, and what was going on when it was raised.
+
+    Args:
+        error: whose notes name the trial, for example.
+        line: about the error itself.
+    """
+    notes = getattr(error, "__notes__", ())
+    return f"{line} ({'; '.join(notes)})" if notes else line
+
+
+def print_error(text: str) -> None:
+    """Print an error as one line; what a terminal would obey is escaped.
+
+    Args:
+        text: whose parts may come from a file that somebody else has written.
+    """
+    line = " ".join(shortened(text).splitlines())
+    escaped = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+    print(f"autoquant: {escaped}", file=sys.stderr)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -94,7 +117,7 @@ def _explain_configuration(
         case hydra.OverrideParseException():
             requirement = "a setting must look like key=value (odd text as 'key=\"...\"')"
             typed = str(error.override).removeprefix("++")  # which overrides.py adds to rules
-            return f"{requirement}, got {typed!r}"
+            return f"{requirement}, got {shown(typed)}"
         case hydra.InstantiationException():
             return f"the task could not be built: {first_line(chain[-1])}"
         case hydra.ConfigCompositionException():
@@ -114,10 +137,10 @@ def _explain_setting(error: OmegaConfBaseException) -> str:
     if isinstance(error, errors.MissingMandatoryValue):
         return f"{key} must be given, as in {key}=..."
     text = first_line(error)
-    for fragment, requirement, shown in VALUE_TEXTS:
+    for fragment, requirement, describe in VALUE_TEXTS:
         if fragment in text:
             return f"{key} must be {requirement}" + (
-                f", got '{shown(error.value)}'" if shown else ""
+                f", got '{shortened(describe(error.value), MAX_SHOWN)}'" if describe else ""
             )
     return f"{key}: {text}"
 
@@ -129,7 +152,7 @@ def _explain_option(error: MissingConfigException) -> str | None:
         return None
     if group.startswith("model/"):  # chosen by model=..., in the folder of the task's models
         group = "model"
-    return f"{group} must be one of {', '.join(error.options)}, got {option!r}"
+    return f"{group} must be one of {', '.join(error.options)}, got {shown(option)}"
 
 
 def _explain_composition(text: str, settings: Collection[str]) -> str | None:
@@ -158,7 +181,7 @@ def _unknown_setting(key: str, names: Collection[str]) -> str:
     """
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
     hint = f" (near: {', '.join(near)})" if near else ""
-    return f"a setting must be one that --help lists, got {key!r}{hint}"
+    return f"a setting must be one that --help lists, got {shown(key)}{hint}"
 
 
 def _setting_names(section: Any, prefix: str = "") -> list[str]:

@@ -1,4 +1,7 @@
-"""The command line, ``autoquant COMMAND key=value ...``."""
+"""The command line, ``autoquant COMMAND key=value ...``.
+
+What takes time to import is imported inside ``main``, where Ctrl-C ends the program with one line.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from autoquant.cli.command_table import COMMANDS
-from autoquant.cli.error_messages import BAD_INPUT, STOPPED, explain
-from autoquant.cli.help import overview, page
-from autoquant.cli.overrides import to_overrides
-from autoquant.plugins import load_plugins
+STOPPED = 130
+"""Exit code of a command that was stopped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,23 +19,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the name of the command, then its settings; those of the process by default.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        code = STOPPED
+    if code:
+        sys.exit(code)
+
+
+def _main(arguments: list[str]) -> int:
+    """Print a help text or run a command; the exit code.
+
+    Args:
+        arguments: the name of the command, then its settings.
+    """
+    from autoquant.cli.command_table import COMMANDS
+    from autoquant.cli.error_messages import BAD_INPUT, print_error
+    from autoquant.cli.help import overview, page
+
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), end="")
-        sys.exit(0 if arguments else BAD_INPUT)
+        return 0 if arguments else BAD_INPUT
     if arguments[0] == "--version":
         import autoquant
 
         print(autoquant.__version__)
-        return
+        return 0
     command = arguments[0]
     if command not in COMMANDS:
-        _print_error(f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
-        sys.exit(BAD_INPUT)
+        print_error(f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
+        return BAD_INPUT
     if {"-h", "--help"} & set(arguments[1:]):
         print(page(command), end="")
-        return
-    sys.exit(_run(command, arguments[1:]))
+        return 0
+    return _run(command, arguments[1:])
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
@@ -45,6 +63,10 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         command: its name.
         arguments: its settings and options.
     """
+    from autoquant.cli.command_table import COMMANDS
+    from autoquant.cli.error_messages import explain, print_error
+    from autoquant.cli.overrides import to_overrides
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
         overrides = to_overrides(arguments, COMMANDS[command].renamed)
@@ -53,28 +75,23 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return STOPPED
     except Exception as error:
         if os.environ.get("AUTOQUANT_TRACEBACK"):
             raise
         code, line = explain(error, COMMANDS[command].settings)
-        _print_error(line)
+        print_error(line)
         return code
     return 0
 
 
 def _run_with_plugins(command: str) -> None:
     """Import the plugins, compose the configuration, run the command."""
+    from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.configuration import run_with_configuration
     from autoquant.cli.schemas import register_schemas, register_tasks
+    from autoquant.plugins import load_plugins
 
     load_plugins()
     register_schemas()
     register_tasks()
     run_with_configuration(command, COMMANDS[command].run)
-
-
-def _print_error(line: str) -> None:
-    print(f"autoquant: {line}", file=sys.stderr)

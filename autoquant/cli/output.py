@@ -35,10 +35,16 @@ def print_profile(profile: Profile, overrides: LayerOverrides | None = None) -> 
             "x1.25, x1.5, x2: float bytes that widening adds to the layer and to those that read it"
             "\n"
         )
+        console.print(_sentence(str(profile.coverage)), soft_wrap=True, markup=False)
         for layer in profile.layers:
             for line in _growth_lines(layer, (overrides or {}).get(layer.name, {})):
                 console.print(line, soft_wrap=True, markup=False)
     print(captured.get(), end="")
+
+
+def _sentence(text: str) -> str:
+    """A text with a capital at its start, and an empty line after it."""
+    return f"{text[:1].upper()}{text[1:]}\n"
 
 
 def _layer_table(profile: Profile) -> Table:
@@ -168,6 +174,8 @@ def print_applied(applied: Applied) -> None:
     for name, before, after in rows:
         print(f"  {name:<20} {before:>16} {after:>16}")
     share = plan.size_bytes / base.size_bytes
+    if applied.breakdown is not None:
+        print(f"  of the file: {applied.breakdown}")
     print(f"  the file has {plan.size_bytes} bytes, {share:.4f}x; activations and operations are")
     print("  for one position; the paper's neuron-proportional size would be", end=" ")
     print(f"{plan.paper_size_ratio:.4f}x")

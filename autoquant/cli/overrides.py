@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from autoquant.errors import UserError, shown
+from autoquant.reading import MAX_DEPTH, UnreadableError, read_yaml
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
 """Settings that are paths: any text, with spaces, commas and quotes."""
 MULTIRUN = {"-m", "--multirun"}
+
+GROUPS = ("task", "model", "quantizer")
+"""Settings that choose an option of a group of conf/ by its name."""
+MAX_CHARACTERS, MAX_NAME = 10_000, 500
+"""Characters of one setting, and of its name."""
+MAX_VALUES = 1000
+"""Values in one setting; the time that Hydra takes grows with their square."""
 
 _ESCAPES = {ord(character): f"\\{character}" for character in "\\()[]{}:=, \t"}
 """Characters of an unquoted text that have a meaning in Hydra's grammar."""
@@ -47,12 +55,45 @@ def _with_name(argument: str, renamed: Mapping[str, str]) -> str:
 
 
 def _to_override(argument: str, *, sweeps: bool) -> str:
+    _refuse_size(argument)
     key, _, value = argument.partition("=")
+    if key in GROUPS:
+        _refuse_no_name(key, argument)
     if key.lstrip("+").partition(".")[0] == "rules":
         return _rules(key.lstrip("+"), value)
     if key in PATHS and not _is_read_as_typed(argument, sweeps=sweeps):
         return f"{key}={_quoted(value)}"
     return argument
+
+
+def _refuse_size(argument: str) -> None:
+    """Raise a UserError where a setting has more, or deeper, values than Hydra soon parses."""
+    if len(argument) > MAX_CHARACTERS or len(argument.partition("=")[0]) > MAX_NAME:
+        requirement = f"a setting must have at most {MAX_CHARACTERS} characters"
+        raise UserError(f"{requirement} ({MAX_NAME} in its name), got {shown(argument)}")
+    if argument.count(",") + argument.count(":") > MAX_VALUES:
+        requirement = f"a setting must have at most {MAX_VALUES} values"
+        raise UserError(f"{requirement}, got {shown(argument)}")
+    depth = 0
+    for character in argument:
+        depth += (character in "[{(") - (character in "]})")
+        if depth > MAX_DEPTH:
+            requirement = f"a setting must have at most {MAX_DEPTH} brackets inside one another"
+            raise UserError(f"{requirement}, got {shown(argument)}")
+
+
+def _refuse_no_name(group: str, argument: str) -> None:
+    """Raise a UserError where several options of a group are chosen without -m.
+
+    Args:
+        group: of the configuration.
+        argument: that chooses one of its options.
+    """
+    override, value = _parsed(argument), argument.partition("=")[2]
+    if override is None or override.is_sweep_override():
+        return
+    if isinstance(override.value(), list) or len(value) > MAX_NAME:
+        raise UserError(f"{group} must be a name, got {shown(value)}")
 
 
 def _is_read_as_typed(argument: str, *, sweeps: bool) -> bool:
@@ -88,8 +129,8 @@ def _rules(key: str, value: str) -> str:
 def _with_plain_keys(value: str) -> str:
     """Mappings with quoted keys, which are YAML, in Hydra's grammar; any other text as it is."""
     try:
-        mappings = yaml.safe_load(f"[{value.replace(':', ': ')}]")  # several with -m
-    except yaml.YAMLError:
+        mappings = read_yaml(f"[{value.replace(':', ': ')}]")  # several with -m
+    except UnreadableError:
         return value
     are_mappings = all(isinstance(mapping, dict) for mapping in mappings)
     return ",".join(map(_in_grammar, mappings)) if are_mappings else value

@@ -108,7 +108,7 @@ def run_apply(config: DictConfig) -> None:
     from autoquant.cli.task_builder import build_task, recorded_task
 
     changes = {key: config[key] for key in ("epochs", "steps", "lr") if config[key] is not None}
-    task = build_task(recorded_task(study))
+    task = build_task(recorded_task(study, trusted=config.trust))
     from autoquant.commands.apply import apply
 
     applied = apply(
@@ -119,6 +119,7 @@ def run_apply(config: DictConfig) -> None:
         init_from=config.init_from,
         changes=changes,
         device=config.device,
+        trust=config.trust,
     )
     output.print_applied(applied)
 
@@ -135,10 +136,10 @@ def run_evaluate(config: DictConfig) -> None:
     check_split(config.split)
     if not Path(config.artifact).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
-    from autoquant.cli.task_builder import build_task, enclosing_study, recorded_task
+    from autoquant.cli.task_builder import build_task, recorded_task, study_of_file
 
     if config.task is None:
-        origin = recorded_task(enclosing_study(config.artifact))
+        origin = recorded_task(study_of_file(config.artifact), trusted=config.trust)
     else:
         origin = task_config(config)
     task = build_task(origin)

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 
 from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.settings import Search
 from autoquant.task import TASKS
 
@@ -34,7 +34,9 @@ def register_tasks() -> None:
         if factory.__module__.startswith("autoquant."):  # conf/task/ has a file for it
             continue
         if (files("autoquant.conf") / "task" / f"{name}.yaml").is_file():
-            raise UserError(f"@task must have a name that autoquant does not use, got {name!r}")
+            raise UserError(
+                f"@task must have a name that autoquant does not use, got {shown(name)}"
+            )
         origin = {"_target_": f"{factory.__module__}.{factory.__qualname__}", **_arguments(factory)}
         store = ConfigStore.instance().store
         store(name=name, node={"task": origin}, group="task", package="_global_")

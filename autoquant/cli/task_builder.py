@@ -7,9 +7,11 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from autoquant.errors import UserError
+from autoquant.artifact import packed_file
+from autoquant.errors import UserError, shown
 from autoquant.plugins import add_current_folder
 from autoquant.study.folder import Study
+from autoquant.study.trust import foreign_paths, require_trust
 from autoquant.task import Task, check_task
 from autoquant.training.device import seed_everything
 
@@ -17,7 +19,7 @@ from autoquant.training.device import seed_everything
 def build_task(origin: dict[str, Any]) -> Task:
     """Call a task's ``_target_``, which may be in a module of the current folder.
 
-    A configuration is code: run only those you trust.
+    A configuration is code: see ``recorded_task`` for one that somebody else may have written.
 
     Args:
         origin: the section ``task`` of a configuration: ``_target_``, the import path of a class
@@ -28,40 +30,44 @@ def build_task(origin: dict[str, Any]) -> Task:
     """
     if "_target_" not in origin:
         raise UserError("the task must name its _target_, got " + repr(sorted(origin)))
-    add_current_folder()
+    if any(foreign_paths({"task": origin})):  # else no module of the current folder is meant
+        add_current_folder()
     seed_everything(0)  # a task may draw data or a model's weights while it is built
     task = instantiate(origin, _convert_="all")
     return check_task(task)
 
 
-def enclosing_study(path: str) -> Study:
-    """The study that a packed file is in.
+def study_of_file(path: str) -> Study:
+    """The study that a packed file belongs to, as ``STUDY/applied/NAME/FILE``.
 
     Args:
         path: of the packed file.
 
     Raises:
-        UserError: no folder above the file is a study.
+        UserError: the file is somewhere else, or it is no packed file.
     """
-    for folder in Path(path).resolve().parents:
-        study = Study(folder)
-        if study.config_file.is_file() and (
-            study.journal_file.is_file() or study.runs_file.is_file()
-        ):
-            return study
-    raise UserError(f"task must be given for a file outside a study, got artifact={path}")
+    applied = Path(path).resolve().parent.parent
+    study = Study(applied.parent)
+    if applied.name != "applied" or not study.config_file.is_file():
+        packed_file.read(path)
+        raise UserError(f"task must be given for a file outside a study, got artifact={path}")
+    return study
 
 
-def recorded_task(study: Study) -> dict[str, Any]:
+def recorded_task(study: Study, *, trusted: bool) -> dict[str, Any]:
     """The configuration of a study's task, as the study has stored it.
 
     Args:
         study: of a search or a sweep.
+        trusted: whether the user trusts it.
 
     Raises:
-        UserError: the study's configuration has no task.
+        UserError: the study's configuration has no task, or one that is not trusted.
     """
-    origin = study.config().get("task")
+    config = study.config()
+    origin = config.get("task")
     if not isinstance(origin, dict):
-        raise UserError(f"'{study.config_file}' must name the task of the study, got {origin!r}")
+        requirement = f"'{study.config_file}' must name the task of the study"
+        raise UserError(f"{requirement}, got {shown(origin)}")
+    require_trust(study.config_file, config, trusted=trusted)
     return origin

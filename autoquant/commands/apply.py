@@ -9,27 +9,31 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
+from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError
-from autoquant.files import write_text
+from autoquant.errors import RunError, UserError, shown
+from autoquant.files import write_text, writing
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
+from autoquant.study.trust import require_trust
 from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.training.float_model import build_float_model, check_new_weights
+from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 
 
@@ -49,6 +53,7 @@ class Applied:
         baseline_costs: the float model's; its bytes are those of its tensors.
         steps: training steps.
         seconds: training time.
+        breakdown: what the packed file's bytes are; None in results of earlier versions.
     """
 
     artifact: Path
@@ -62,6 +67,7 @@ class Applied:
     baseline_costs: PlanCosts
     steps: int
     seconds: float
+    breakdown: SizeBreakdown | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -79,6 +85,7 @@ def apply(
     changes: Mapping[str, Any] | None = None,
     device: str | None = None,
     progress: bool = True,
+    trust: bool = False,
 ) -> Applied:
     """Train a plan in full and pack it.
 
@@ -96,15 +103,21 @@ def apply(
         changes: fields of that training to change, such as ``epochs``.
         device: where to train; the study's device when None.
         progress: whether to show progress bars.
+        trust: whether an engine or a rule for scales that the study names by an import path may be
+            imported, though this user has not searched with it.
 
     Raises:
-        UserError: the study, trial or plan is not there, or does not fit the model.
+        UserError: the study, trial or plan is not there, or does not fit the model; or it names
+            code that is not trusted.
         RunError: training diverged or the file cannot be written.
     """
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
     study_folder = Study.open(study)
-    settings = _settings(study_folder)
+    refuse_another_metric(task, study_folder)
+    config = study_folder.config()
+    require_trust(study_folder.config_file, {**config, "task": None}, trusted=trust)
+    settings = _settings(config)
     chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
@@ -114,6 +127,8 @@ def apply(
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
         return done
+    if chosen.init_from == "scratch":
+        check_new_weights(task)
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = load_or_train_baseline(
@@ -121,15 +136,18 @@ def apply(
     )
     point = StartingPoint(task, prepare(trained), network, settings)
     point = point.initialized(chosen.init_from, chosen.seed)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    study_folder.clean()
+    write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+    try:
         applied = _train_and_pack(point, chosen.plan, training, folder, progress)
         applied = _with_baseline(applied, trained, task, record)
-        _write_result(folder, applied, training)
-        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"'{folder}' could not be written: {error.strerror}") from error
+    except Exception as error:
+        error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
+        raise
+    _write_result(folder, applied, training)
+    _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
 
 
@@ -160,11 +178,10 @@ class _ChosenPlan:
         return replace(self, name=name, init_from=init_from)
 
 
-def _settings(folder: Study) -> Search:
+def _settings(config: Mapping[str, Any]) -> Search:
     """The settings of a study; of a sweep too, in whose folder a plan may be applied."""
     others = ("task", "sweep")
-    content = {key: value for key, value in folder.config().items() if key not in others}
-    return from_dict(Search, content)
+    return from_dict(Search, {key: value for key, value in config.items() if key not in others})
 
 
 def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:
@@ -186,7 +203,7 @@ def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | Non
     plans = _plans_by_name(folder, settings)
     if trial not in plans:
         requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {trial!r}")
+        raise UserError(f"{requirement}, got {shown(trial)}")
     return plans[trial]
 
 
@@ -266,6 +283,7 @@ def _train_and_pack(
             baseline_costs=float_costs(network),
             steps=candidate.run.steps,
             seconds=candidate.run.seconds,
+            breakdown=breakdown(network, plan, scheme),
         )
 
 
@@ -288,7 +306,6 @@ def _with_baseline(
     )
 
 
-@torch.no_grad()
 def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """Load a packed file; a RunError where it does not compute what was trained, bit for bit.
 
@@ -299,13 +316,8 @@ def _reload(path: Path, model: nn.Module, task: Task) -> nn.Module:
     """
     device = next(model.parameters()).device
     loaded = packed_file.load(path, build_float_model(task)).to(device)
-    inputs = [v.to(device) if isinstance(v, Tensor) else v for v in task.example().inputs]
-    first, second = model.eval()(*inputs), loaded(*inputs)
-    while not isinstance(first, Tensor):
-        first, second = first[0], second[0]
-    double = first.dtype == torch.float64  # the file keeps its scales in float32
-    equal = torch.allclose(first, second, rtol=1e-6) if double else torch.equal(first, second)
-    if not equal:
+    example = task.example()
+    if not ExampleRun.of(model, example.inputs, example.keywords).equal(model, loaded):
         raise RunError(f"'{path}' must compute what was trained, got other outputs")
     return loaded
 
@@ -329,7 +341,7 @@ def _read_result(folder: Path, plan: Plan, training: Training) -> Applied | None
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_file(file)
         if content.pop("training") != asdict(training):
             return None
         applied = records.from_json(Applied, {**content, "artifact": str(artifact)})

@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from autoquant.errors import RunError
 from autoquant.figures.curves import draw_sizes, draw_widths, size_curves, width_curves
 from autoquant.figures.heatmap import draw_heatmap, heatmap_data
 from autoquant.figures.history import draw_history, history_data
@@ -19,7 +18,7 @@ from autoquant.figures.sensitivity import draw_sensitivity, sensitivity_data
 from autoquant.figures.study_data import read_study_data
 from autoquant.figures.style import SETTINGS
 from autoquant.figures.sweep_data import read_sweep_data
-from autoquant.files import replacing
+from autoquant.files import make_folder, replacing, writing
 from autoquant.study.folder import Study
 
 FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
@@ -48,11 +47,8 @@ def report(study: Study) -> list[Path]:
         drawn = _of_sweep(study) if study.runs_file.is_file() else _of_search(study)
         bars = profile_data(study.profile_file)
         drawn["profile"] = draw_profile(bars) if bars else None
-        try:
-            study.figures.mkdir(exist_ok=True)
-            return [path for name, figure in drawn.items() for path in _save(figure, study, name)]
-        except OSError as error:
-            raise RunError(f"'{study.figures}' cannot be written: {error.strerror}") from error
+        make_folder(study.figures)
+        return [path for name, figure in drawn.items() for path in _save(figure, study, name)]
 
 
 def _of_search(study: Study) -> dict[str, Figure | None]:
@@ -89,7 +85,8 @@ def _save(figure: Figure | None, study: Study, name: str) -> list[Path]:
     paths = {kind: study.figures / f"{name}.{kind}" for kind in FORMATS}
     for kind, path in paths.items():
         if figure is None:
-            path.unlink(missing_ok=True)
+            with writing(path):
+                path.unlink(missing_ok=True)
         else:
             with replacing(path) as temporary:
                 figure.savefig(temporary, format=kind, dpi=DPI, metadata=FORMATS[kind])

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
+from autoquant.artifact.manifest import breakdown
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
 from autoquant.costs.limit import Limit, limit_of
 from autoquant.costs.size import size
-from autoquant.errors import Diverged, RunError, UserError
+from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
@@ -32,13 +33,16 @@ from autoquant.space.projection import Projection
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, TrialRole, best, to_csv
-from autoquant.study.trial_storage import Trial, TrialPruned, TrialStorage, state_of
+from autoquant.study.recorded_trials import open_trials
+from autoquant.study.trial_storage import Trial, TrialPruned, state_of
+from autoquant.study.trust import remember
 from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.candidate import StartingPoint, train_candidate
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
+from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.recognise import refuse_another_metric
 
-PRUNED = "worse than three quarters of the trials"  # the reason that is recorded
+PRUNED, STOPPED = "worse than three quarters of the trials", "the search was stopped"  # reasons
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,13 @@ def search(
 
     Raises:
         UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
-        RunError: the folder cannot be written, or training failed.
+        RunError: the folder cannot be written, or training the float model failed.
     """
     settings = settings or Search()
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study(Path(study)))
+    refuse_another_metric(task, Study(Path(study)))
     config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
     limit = _reachable_limit(budget, info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder
@@ -95,17 +100,13 @@ def search(
     for training in (settings.baseline, settings.qat):
         check_autocast(training, device)
     folder = Study.create(study, config)
-    try:
-        with folder.locked(), computing(Compute(settings.kernel)):
-            write_text(folder.profile_file, info.profile.to_json())
-            trained, record = load_or_train_baseline(
-                task, settings, folder, device, progress=progress
-            )
-            starting_point = StartingPoint(task, prepare(trained), info.network, settings)
-            trials = _Trials(starting_point, info.space, folder, record, limit, progress)
-            return trials.run()
-    except OSError as error:
-        raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
+    remember(config)
+    with folder.locked(), computing(Compute(settings.kernel)):
+        write_text(folder.profile_file, info.profile.to_json())
+        trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
+        starting_point = StartingPoint(task, prepare(trained), info.network, settings)
+        trials = _Trials(starting_point, info.space, folder, record, limit, progress)
+        return trials.run()
 
 
 def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:
@@ -123,12 +124,14 @@ def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limi
         float_cost=info.float_bytes,
         parameters=info.parameters,
     )
-    smallest, unit = limit.of(info.space.plan(info.space.smallest)), limit.cost.unit
+    plan, unit = info.space.plan(info.space.smallest), limit.cost.unit
+    smallest = limit.of(plan)
     if smallest > limit.value:
         raise UserError(
             f"budget must be at least {smallest} {unit} ({smallest / info.float_bytes:.4f}x), the "
-            f"smallest {limit.cost.name} that any plan of the space reaches, got "
-            f"{settings.budget} = {limit.value} {unit}"
+            f"smallest {limit.cost.name} that any plan of the space reaches "
+            f"({breakdown(info.network, plan, settings.quantizer)}), got "
+            f"{settings.budget} = {limit.value} {unit}; {info.profile.coverage}"
         )
     return limit
 
@@ -157,13 +160,17 @@ class _Trials:
         self.starting_point, self.space, self.folder = starting_point, space, folder
         self.record, self.limit, self.progress = record, limit, progress
         self.settings = starting_point.settings
-        self.storage = TrialStorage(
-            folder.journal_file, record.direction, prune=self.settings.prune
-        )
         projection = Projection(space, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
         allocation = self._bit_allocation(projection)
         self.proposer = Proposer(projection, record.direction, sampler, seed, allocation)
+        self.storage = open_trials(
+            folder,
+            record.direction,
+            prune=self.settings.prune,
+            params_of=self.proposer.params_of,
+            ranges=self.proposer.ranges(),
+        )
 
     def run(self) -> SearchResult:
         """Close what was interrupted, then train references, then proposals."""
@@ -259,13 +266,31 @@ class _Trials:
         started = time.monotonic()
         try:
             ended = self._train_plan(role, trial, plan)
-        except KeyboardInterrupt:
-            self.storage.end(role, trial, "interrupted", reason="the search was stopped")
-            self._write()
+        except BaseException as error:
+            self._close_after(error, role, trial, plan)
             raise
+        if ended["state"] == "failed":
+            release_memory()
         self.storage.end(role, trial, seconds=time.monotonic() - started, **ended)
         self._write()
         self._print_outcome(trial.user_attrs["trial"])
+
+    def _close_after(self, error: BaseException, role: TrialRole, trial: Trial, plan: Plan) -> None:
+        """Close a trial whose error ends the search; the next search tries its plan again.
+
+        Args:
+            error: gets a note that names the trial and the plan, unless the user stopped it.
+            role: of the trial.
+            trial: an open one.
+            plan: of the trial.
+        """
+        stopped = isinstance(error, KeyboardInterrupt)
+        reason = STOPPED if stopped else f"{type(error).__name__}: {first_line(error)}"
+        self.storage.end(role, trial, "interrupted", reason=reason)
+        self._write()
+        if not stopped:
+            name = trial.user_attrs["trial"]
+            error.add_note(f"in trial {name} of '{self.folder.path}', {plan.summary}")
 
     def _train_plan(self, role: TrialRole, trial: Trial, plan: Plan) -> dict[str, Any]:
         """Train a plan; how the trial ended, as arguments of ``TrialStorage.end``.
@@ -293,8 +318,11 @@ class _Trials:
             )
         except TrialPruned:
             return {"state": "pruned", "steps": scored_step, "reason": PRUNED}
-        except Diverged as error:
-            return {"state": "diverged", "steps": scored_step, "reason": str(error)}
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                raise
+            return {**vars(failure), "steps": scored_step}
         return {"state": "complete", "steps": candidate.run.steps, "score": candidate.score}
 
     # --- files and lines for the user ------------------------------------------------------------

@@ -17,22 +17,28 @@ from tqdm import tqdm
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.artifact.manifest import breakdown
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
 from autoquant.costs.activation_memory import activation_memory
 from autoquant.costs.paper_size_ratio import paper_size_ratio
 from autoquant.costs.size import size
-from autoquant.errors import Diverged, RunError, UserError
+from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
+from autoquant.plan import LayerChoice
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, require
+from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
+from autoquant.study.trust import remember
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.candidate import StartingPoint, train_candidate
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
+from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.float_model import check_new_weights
+from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -106,23 +112,28 @@ def sweep(
     require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study(Path(study)))
+    refuse_another_metric(task, Study(Path(study)))
     runs = sweep_runs(info, settings, grid)
+    if grid.init_from == "scratch":
+        check_new_weights(task)
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
-    folder = Study.create(study, _config(task, settings, grid, origin))
+    config = _config(task, settings, grid, origin)
+    folder = Study.create(study, config)
+    remember(config)
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
-    try:
-        with computing(Compute(settings.kernel)):
-            with table.locked("baseline"):  # the first process trains it while the others wait
-                starting_point, record = _baseline(task, settings, grid, info, folder, progress)
-                sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
-            if sensitivity is not None:
-                runs = sweep_runs(info, settings, grid, sensitivity)
-            return _Runs(starting_point, grid, runs, folder, record, progress, on_run).train()
-    except OSError as error:
-        raise RunError(f"study '{folder.path}' could not be written: {error.strerror}") from error
+    with computing(Compute(settings.kernel)):
+        folder.clean()
+        with table.locked("baseline"):  # the first process trains it while the others wait
+            starting_point, record = _baseline(task, settings, grid, info, folder, progress)
+            sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
+        if sensitivity is not None:
+            runs = sweep_runs(info, settings, grid, sensitivity)
+        return _Runs(
+            starting_point, grid, runs, folder, record, progress, on_run, info.space
+        ).train()
 
 
 def _config(
@@ -208,6 +219,7 @@ class _Runs:
         record: of the float model.
         progress: whether to show progress bars and a line for each run.
         on_run: called with the study whenever the result of a run has been recorded.
+        space: of the model; tells why no plan fits a budget.
     """
 
     def __init__(
@@ -219,10 +231,11 @@ class _Runs:
         record: BaselineRecord,
         progress: bool,
         on_run: OnRun | None,
+        space: SearchSpace,
     ) -> None:
         self.starting_point, self.grid, self.runs = starting_point, grid, runs
         self.table, self.folder, self.record = SweepTable.of(folder), folder, record
-        self.progress, self.on_run = progress, on_run
+        self.progress, self.on_run, self.space = progress, on_run, space
 
     def train(self) -> SweepResult:
         """Train one run after the other that is not recorded and not trained elsewhere."""
@@ -256,6 +269,8 @@ class _Runs:
             if not claimed or run.name in self.table.by_name():  # it may have ended in between
                 return False
             result = self._train(run)
+            if result.state == "failed":
+                release_memory()
             self.table.append(result)
             self.table.checkpoint(run).unlink(missing_ok=True)
         self._print(result)
@@ -265,7 +280,7 @@ class _Runs:
 
     def _train(self, run: SweepRun) -> SweepRunResult:
         if run.plan is None:
-            return SweepRunResult(run, "too large")
+            return SweepRunResult(run, "too large", reason=self._smallest(run))
         point = self.starting_point.initialized(run.init_from, run.seed)
         started = time.monotonic()
         scratch = run.init_from == "scratch"
@@ -280,11 +295,23 @@ class _Runs:
                 progress=self.progress,
             )
             test = score(candidate.model, point.task, "test") if self.grid.test else None
-        except Diverged as error:
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                error.add_note(f"in run {run.name} of '{self.folder.path}', {run.plan.summary}")
+                raise
             seconds = time.monotonic() - started
-            return replace(untrained, state="diverged", reason=str(error), seconds=seconds)
+            return replace(untrained, **vars(failure), seconds=seconds)
         steps, seconds = candidate.run.steps, candidate.run.seconds
         return replace(untrained, valid=candidate.score, test=test, steps=steps, seconds=seconds)
+
+    def _smallest(self, run: SweepRun) -> str:
+        """How large the smallest plan of a run's width is, and what takes its bytes."""
+        choice = LayerChoice(activation_bits=run.activation_bits or 32, width=run.width or 1.0)
+        space = weight_bits_only(self.space, choice)
+        plan, scheme = space.plan(space.smallest), self.starting_point.settings.quantizer
+        sizes = breakdown(self.starting_point.network, plan, scheme)
+        return f"the budget must be at least {sizes.total} bytes ({sizes}), got {run.budget}"
 
     def _untrained(self, run: SweepRun) -> SweepRunResult:
         """The result of a run, as far as it is known before training: its costs."""
@@ -309,5 +336,5 @@ class _Runs:
         valid = "-" if result.valid is None else f"{result.valid:.4g}"
         tqdm.write(
             f"{result.run.name:<24} {size:>8} {share}  {self.record.metric} {valid:>7}  "
-            f"{result.state}"
+            f"{result.state}{f': {result.reason}' if result.state == 'too large' else ''}"
         )

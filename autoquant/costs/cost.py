@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.graph.network import Network
 from autoquant.plan import Plan
 from autoquant.settings import Scheme
@@ -79,5 +79,5 @@ def cost_named(name: str) -> Cost:
         UserError: there is no such cost.
     """
     if name not in COSTS:
-        raise UserError(f"a cost must be one of {', '.join(sorted(COSTS))}, got {name!r}")
+        raise UserError(f"a cost must be one of {', '.join(sorted(COSTS))}, got {shown(name)}")
     return COSTS[name]

@@ -11,7 +11,7 @@ from autoquant.settings import Scheme
 
 @cost("size", unit="bytes", fields=(*WEIGHT_FIELDS, "width"))
 def size(network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Bytes of the packed file, header included; activation bits change a few header bytes only.
+    """Bytes of the packed file, header included, which is of one length for all plans.
 
     Args:
         network: the network before widening.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from autoquant.study.folder import BaselineRecord
 from autoquant.study.outcome import Outcome, best
 from autoquant.task import Direction
 
+_NUMBER = re.compile("[0-9]{1,9}")
+
 TRIAL_STYLES = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),
     "over": ("-D", 26, BLUE, "trial over the budget"),
@@ -42,7 +45,7 @@ class HistoryData:
         baseline: the float model.
         trials: pairs of trial number and final score, by the keys of TRIAL_STYLES.
         pruned: numbers of the pruned trials; they have no final score.
-        lost: numbers of the trials that diverged or were interrupted.
+        lost: numbers of the trials that diverged, failed or were interrupted.
         best: pairs of trial number and best score within the budget so far.
         reference: name and score of the best uniform plan within the budget.
         last: the last trial's number.
@@ -97,7 +100,7 @@ def _by_number(data: StudyData) -> dict[int, Outcome]:
     """The outcomes of the search by trial number; one without a number has its place in order."""
     search = [outcome for outcome in data.outcomes if outcome.role == "search"]
     return {
-        int(outcome.trial) if outcome.trial.isdigit() else i: outcome
+        int(outcome.trial) if _NUMBER.fullmatch(outcome.trial) else i: outcome
         for i, outcome in enumerate(search)
     }
 
@@ -168,7 +171,7 @@ def _draw_trials(axes: Axes, data: HistoryData) -> None:
     if data.lost:
         heights = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
         style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}
-        axes.plot(data.lost, heights, "x", label="diverged or interrupted", **style)
+        axes.plot(data.lost, heights, "x", label="diverged, failed or interrupted", **style)
     if data.best:
         x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
         axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")

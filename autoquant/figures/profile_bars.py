@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.figures.labels import format_width, shorten
 from autoquant.figures.study_data import Pair
 from autoquant.figures.style import (
@@ -29,6 +28,7 @@ from autoquant.figures.style import (
     plain_log_ticks,
     scatter,
 )
+from autoquant.reading import read_json_file
 
 MOST_BARS = 25
 """Layers in the figure; the smaller ones share one bar."""
@@ -69,15 +69,15 @@ def profile_data(path: Path) -> tuple[LayerBar, ...]:
     if not path.is_file():
         return ()
     try:
-        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
+        layers = read_json_file(path)["layers"]
         bars = sorted((_bar(layer) for layer in layers), key=lambda bar: -bar.share)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"'{path}' must hold a profile, got {error!r}") from error
-    shown, rest = bars[:MOST_BARS], bars[MOST_BARS:]
+        raise UserError(f"'{path}' must hold a profile, got {shown(error)}") from error
+    listed, rest = bars[:MOST_BARS], bars[MOST_BARS:]
     if rest:
         name = f"... and {len(rest)} smaller layers"
-        shown.append(LayerBar(name, sum(bar.share for bar in rest)))
-    return tuple(shown)
+        listed.append(LayerBar(name, sum(bar.share for bar in rest)))
+    return tuple(listed)
 
 
 def _bar(layer: dict[str, Any]) -> LayerBar:

@@ -25,7 +25,7 @@ class SweptPlan:
         width: of a plan that is not read from a plan file.
         share: true bytes over those of the float model; None where no plan fits the budget.
         scores: on the valid split, one for each seed that was trained to its end.
-        failures: how its other seeds ended: "diverged" or "too large".
+        failures: how its other seeds ended: "diverged", "failed" or "too large".
         from_scratch: whether its runs began with new weights instead of the float model's.
     """
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoquant.errors import RunError, first_line
-from autoquant.graph.equivalence import check_same_outputs, outputs_of
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
+from autoquant.graph.outputs import check_same_outputs
 from autoquant.graph.tracing import lines
 from autoquant.graph.widen import WideningRequest, grow, sharing_copy
 from autoquant.layers import grown_units
@@ -29,7 +29,7 @@ DISTINCT_GROWTHS = 5  # groups grow by different numbers of units, so that one d
 
 
 @torch.no_grad()
-def with_verified_growth(model: nn.Module, network: Network, inputs: tuple[Any, ...]) -> Network:
+def with_verified_growth(model: nn.Module, network: Network, run: ExampleRun) -> Network:
     """The network with those groups frozen as well that cannot grow after all.
 
     Groups are grown all at once, then by halves where that fails: few runs where few fail.
@@ -37,11 +37,14 @@ def with_verified_growth(model: nn.Module, network: Network, inputs: tuple[Any, 
     Args:
         model: as ``prepare`` returns it; it is left as it is.
         network: of the model, as the propagation of widths describes it.
-        inputs: positional arguments of one forward pass, on the model's device.
+        run: of the example; where it cannot tell models apart, no group grows.
     """
-    check = _GrowthCheck(_without_constants(model), network, inputs)
-    groups = dict.fromkeys(network.groups.values())
-    check.run([group for group in groups if group not in network.frozen])
+    check = _GrowthCheck(_without_constants(model), network, run)
+    groups = [g for g in dict.fromkeys(network.groups.values()) if g not in network.frozen]
+    if run.obstacle:
+        check.failures.update(dict.fromkeys(groups, f"growth cannot be checked: {run.obstacle}"))
+    else:
+        check.run(groups)
     return replace(network, frozen=MappingProxyType({**network.frozen, **check.failures}))
 
 
@@ -61,7 +64,8 @@ def _without_constants(model: nn.Module) -> nn.Module:
                 noise = torch.randn(tensor.shape, generator=generator).clamp(-2, 2).to(tensor)
                 values = 0.2 * noise + (tensor if bool((tensor.abs() > 0.1).all()) else 0)
                 is_parameter = isinstance(tensor, nn.Parameter)
-                replaced[id(tensor)] = nn.Parameter(values) if is_parameter else values
+                trained = tensor.requires_grad
+                replaced[id(tensor)] = nn.Parameter(values, trained) if is_parameter else values
             setattr(module, name, replaced[id(tensor)])
     return model
 
@@ -81,19 +85,19 @@ class _GrowthCheck:
     Attributes:
         model: without constant tensors.
         network: of the model.
-        inputs: positional arguments of one forward pass.
+        example: of one forward pass.
         failures: groups that fail, and why; those found so far.
     """
 
     model: nn.Module
     network: Network
-    inputs: tuple[Any, ...]
+    example: ExampleRun
     failures: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def outputs(self) -> list[Tensor]:
         """What the model computes before it grows."""
-        return outputs_of(self.model, self.inputs)
+        return self.example.outputs(self.model)
 
     def run(self, groups: Sequence[str]) -> None:
         """Add the groups that fail to ``failures``.
@@ -125,7 +129,7 @@ class _GrowthCheck:
             grown = self.network.resized(plan)
             request = WideningRequest(plan, Scheme(), "even", seed=0)
             wider = grow(self.model, self.network, grown, request)
-            check_same_outputs(self.outputs, outputs_of(wider, self.inputs))
+            check_same_outputs(self.outputs, self.example.outputs(wider))
         except RunError:
             return "growing it changes what the model computes"
         except Exception as error:  # whatever user code raises when sizes change
@@ -138,8 +142,11 @@ def _growth_plan(network: Network, groups: Sequence[str]) -> Plan:
     """Each group grown by 2, 4, ... units, or more where its smallest part would not grow."""
     widths = {}
     for i, group in enumerate(groups):
-        sizes = [s.size for layout in network.outputs.values() for s in layout if s.group == group]
+        segments = [s for layout in network.outputs.values() for s in layout if s.group == group]
+        sizes = [segment.size for segment in segments]
         added = 2 * (1 + i % DISTINCT_GROWTHS)
+        if any(segment.new_units != "copies" for segment in segments):  # few units hardly show
+            added += max(sizes) // 4
         widths[group] = min(1 + max(added / max(sizes), 2 / min(sizes)), WIDEST)
         assert grown_units(min(sizes), widths[group]) > min(sizes)
     return network.at_widths(widths)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from autoquant.errors import UserError
 from autoquant.layers import LayerSpec, grown_units
+from autoquant.layers.spec import NewUnits
 from autoquant.plan import LayerChoice, Plan
 
 
@@ -24,12 +25,15 @@ class Segment:
         run: entries of the axis that each unit takes, one after the other (an attention head's
             size, or the pixels of a flattened channel).
         part: number of the set of units, where the group has several (outputs that are sliced).
+        new_units: what units that are added hold. Where they are no copies, the layers that write
+            them must say so by their rows.
     """
 
     group: str | None
     size: int
     run: int = 1
     part: int = 0
+    new_units: NewUnits = "copies"
 
     @property
     def entries(self) -> int:
@@ -57,11 +61,25 @@ class UnquantizedTensor:
         name: in the model's state_dict.
         dtype: of torch, without its prefix ("float32").
         shape: its shape.
+        layout: of its last axis, where that holds units (a position table); else empty.
+        original: size of the last axis before growing, where it differed; else None.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    layout: Layout = ()
+    original: int | None = None
+
+    def resized(self, units: int) -> UnquantizedTensor:
+        """The same tensor with a last axis of another size.
+
+        Args:
+            units: entries of the last axis.
+        """
+        before = self.original or self.shape[-1]
+        original = before if before != units else None
+        return replace(self, shape=(*self.shape[:-1], units), original=original)
 
 
 @dataclass(frozen=True)
@@ -158,8 +176,16 @@ class Network:
             )
             for layer in self.layers_and_norms
         }
+        layouts = {tensor.name: _at_widths(tensor.layout, plan) for tensor in self.unquantized}
+        sizes |= {name: (entries_of(layout),) * 2 for name, layout in layouts.items() if layout}
         resized = self.with_sizes(sizes)
-        return replace(resized, inputs=MappingProxyType(inputs), outputs=MappingProxyType(outputs))
+        unquantized = (replace(t, layout=layouts[t.name]) for t in resized.unquantized)
+        return replace(
+            resized,
+            inputs=MappingProxyType(inputs),
+            outputs=MappingProxyType(outputs),
+            unquantized=tuple(unquantized),
+        )
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> Network:
         """The same network with other numbers of units and features of some layers.
@@ -167,24 +193,36 @@ class Network:
         Layouts stay as they are.
 
         Args:
-            sizes: units (of one direction) and features, by the names of layers and norms.
+            sizes: units (of one direction) and features, by the names of layers and norms; of an
+                unquantized tensor twice the size of its last axis.
         """
 
         def resize(layer: LayerSpec) -> LayerSpec:
             size = sizes.get(layer.name)
             return layer if size is None else layer.resized(*size)
 
+        unquantized = (
+            tensor.resized(sizes[tensor.name][0]) if tensor.name in sizes else tensor
+            for tensor in self.unquantized
+        )
         return replace(
-            self, layers=tuple(map(resize, self.layers)), norms=tuple(map(resize, self.norms))
+            self,
+            layers=tuple(map(resize, self.layers)),
+            norms=tuple(map(resize, self.norms)),
+            unquantized=tuple(unquantized),
         )
 
     def sizes(self) -> dict[str, tuple[int, int, int, int]]:
-        """Layers and norms that were resized: units, features, units before, features before."""
-        return {
+        """What was resized: units, features, units before, features before; see ``with_sizes``."""
+        sizes = {
             layer.name: (layer.units, layer.features, *layer.original)
             for layer in self.layers_and_norms
             if layer.original is not None
         }
+        for tensor in self.unquantized:
+            if (before := tensor.original) is not None:
+                sizes[tensor.name] = (tensor.shape[-1], tensor.shape[-1], before, before)
+        return sizes
 
     def at_widths(self, widths: Mapping[str, float]) -> Plan:
         """A plan in float that grows some groups.

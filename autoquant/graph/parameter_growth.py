@@ -1,13 +1,14 @@
-"""Growing one parameter: rows are copied or drawn, columns are split among replicas."""
+"""Growing one parameter: rows are copied, drawn, a mean or zeros; columns are split or in pairs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from autoquant.graph.unit_sources import EntrySources
+from autoquant.graph.unit_sources import FRESH, EntrySources, SegmentGrowth
 from autoquant.layers import Axis, ParameterSpec
 from autoquant.layers.spec import Role
 
@@ -75,11 +76,59 @@ def _grow_rows(
     blocks = []
     for block in tensor.chunk(axis.copies, dim):
         rows = block.index_select(dim, sources.old.clamp_min(0))
-        fresh = sources.fresh.nonzero().reshape(-1)
+        fresh = (sources.old == FRESH).nonzero().reshape(-1)
         if len(fresh) and role != "norm":
             rows.index_copy_(dim, fresh, _fresh_rows(block, dim, sources.pair[fresh], generator))
+        for segment in sources.segments:
+            zeros = segment.zeros and role != "norm"
+            new = rows.narrow(dim, segment.new, segment.added * segment.run)
+            new.copy_(0 * new if zeros else _mean_rows(block, dim, segment))
         blocks.append(rows)
     return torch.cat(blocks, dim)
+
+
+def _mean_rows(block: Tensor, dim: int, segment: SegmentGrowth) -> Tensor:
+    """The mean of the old rows of a segment, once for each new unit.
+
+    Args:
+        block: old rows.
+        dim: the axis of the rows.
+        segment: that grows.
+    """
+    old = block.narrow(dim, segment.old, segment.size * segment.run)
+    units = (*old.shape[:dim], segment.size, segment.run, *old.shape[dim + 1 :])
+    mean = old.reshape(units).mean(dim)
+    return torch.cat([mean] * segment.added, dim)
+
+
+def grow_norm_parameter(old: Tensor, units: int, *, is_gain: bool) -> Tensor:
+    """A gain or bias of a norm over all units, so that old units keep their values.
+
+    The bias of new units is 0; their gain is the mean of the others.
+
+    Args:
+        old: its values, [old units].
+        units: after growing.
+        is_gain: whether it is the gain.
+    """
+    if old.is_meta:
+        return old.new_empty(units)
+    values, added = old.detach(), units - len(old)
+    if not is_gain:
+        return torch.cat([values, values.new_zeros(added)])
+    return torch.cat([values, values.mean().expand(added)]) * math.sqrt(len(old) / units)
+
+
+def grow_table(old: Tensor, sources: EntrySources) -> Tensor:
+    """A tensor outside the layers that is added to units, such as a position table.
+
+    Args:
+        old: its values, units along the last axis.
+        sources: of the entries of that axis.
+    """
+    axis = Axis("out", old.shape[-1])
+    entries = sources.to(old.device)
+    return _grow_rows(old.detach(), old.ndim - 1, axis, entries, torch.Generator(), "weight")
 
 
 def _fresh_rows(block: Tensor, dim: int, pairs: Tensor, generator: torch.Generator) -> Tensor:
@@ -112,7 +161,8 @@ def _split_columns(
         tensor: the parameter.
         dim: the axis of the columns, 0 or 1.
         sources: of the columns.
-        scale: of the rows as they are stored, [rows, 1] or [1, 1]; None for even shares.
+        scale: of the rows as they are stored, [rows, 1] or [1, 1]; None for even shares, and pairs
+            as large as the other columns.
         generator: of random signs.
     """
     copied = sources.old[~sources.fresh]
@@ -122,12 +172,16 @@ def _split_columns(
     counts = replicas.clamp_min(1)[old].view(-1, *[1] * (tensor.ndim - 1))
     result = columns.index_select(0, old) / counts  # [columns, rows, ...]
     result[sources.fresh] = 0.0
+    even = scale is None
     if scale is None:
-        return result.transpose(0, dim)
+        scale = 2 * tensor.std(correction=0).reshape(1, 1)
     flat = scale.reshape(-1) if dim else scale.mean().reshape(1)
     scales = flat.view(-1, *[1] * (tensor.ndim - 2))  # [rows, 1, ...]
     for first, second in _pairs(sources):
-        share = 0.5 if bool(sources.fresh[first]) else 0.25
+        is_fresh = bool(sources.fresh[first])
+        if even and not is_fresh:
+            continue
+        share = 0.5 if is_fresh else 0.25
         signs = torch.randint(0, 2, tuple(result.shape[1:]), generator=generator).to(tensor) * 2 - 1
         result[first] += share * scales * signs
         result[second] -= share * scales * signs

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.graph.network import Network
+from autoquant.graph.widen import get_tensor
 from autoquant.layers import ParameterSpec
+from autoquant.layers.embedding import keep_padding
 
 
 @torch.no_grad()
@@ -20,7 +22,8 @@ def reinitialize(
     Duplicated units begin equal, and training hardly separates them. Here each value of a grown
     weight is drawn from the values that the model class gave to the small one, so that it has their
     distribution; as for weights drawn by fan-in, the variance falls with the number of columns.
-    Biases keep what growing gave them.
+    Tables that are trained are drawn likewise. Biases keep what growing gave them, and so do frozen
+    weights, and gains, except that those of a LayerNorm or RMSNorm are as large as before.
 
     Args:
         wide: the model after ``widen``, whose weights are drawn.
@@ -36,9 +39,35 @@ def reinitialize(
             if old.shape == new.shape or len(new.shape) < 2 or new.shared:
                 continue
             weight: Tensor = getattr(module, new.name)
-            values: Tensor = getattr(source, old.name).flatten()
-            chosen = torch.randint(values.numel(), new.shape, generator=generator)
-            weight.copy_(values[chosen.to(values.device)] * math.sqrt(_fan_in_ratio(old, new)))
+            if not weight.requires_grad:
+                continue
+            values: Tensor = getattr(source, old.name)
+            weight.copy_(_drawn(values, new.shape, generator) * math.sqrt(_fan_in_ratio(old, new)))
+            keep_padding(module, values, weight)
+    for table in after.unquantized:
+        weight, values = get_tensor(wide, table.name), get_tensor(small, table.name)
+        if table.original is not None and weight.requires_grad:
+            weight.copy_(_drawn(values, table.shape, generator))
+    for norm in after.norms:
+        if norm.new_units == "copies" or norm.original is None:
+            continue
+        gain = norm.parameters[0]
+        if not gain.shared:
+            get_tensor(wide, norm.full_name(gain.name)).mul_(
+                math.sqrt(norm.units / norm.original[0])
+            )
+
+
+def _drawn(values: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """A tensor of values that are drawn from another one.
+
+    Args:
+        values: to draw from.
+        shape: of the result.
+        generator: of the choice.
+    """
+    chosen = torch.randint(values.numel(), shape, generator=generator)
+    return values.flatten()[chosen.to(values.device)]
 
 
 def _fan_in_ratio(old: ParameterSpec, new: ParameterSpec) -> float:

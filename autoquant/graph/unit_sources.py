@@ -16,6 +16,8 @@ from autoquant.quantization.scale_rules import mse_scale
 from autoquant.settings import Scheme
 
 FRESH = -1  # in place of the old unit or entry that a new one copies: it copies none
+MEAN = -2  # likewise: its row is the mean of all old ones
+ZEROS = -3  # likewise: its row is zeros
 UNPAIRED = -1  # in place of the number of a pair: the entry is not fresh
 MAX_SPLIT_BITS = 4  # with the smaller scales of more bits, replicas would stay alike
 
@@ -23,25 +25,47 @@ Part = tuple[str, int]  # a group, and which of its sets of units
 Scales = Mapping[str, Mapping[str, Tensor]]
 """By layer, what ``outgoing_scales`` gives of it."""
 Sources = Mapping[Part, Tensor]
-"""For each part of a group, the old unit that each new unit copies, or FRESH; [new units]."""
+"""For each part of a group, the old unit that each unit copies (or FRESH, MEAN, ZEROS); [units]."""
+
+
+class SegmentGrowth(NamedTuple):
+    """Entries of a segment that a mean or zeros are added to.
+
+    Attributes:
+        old: the first old entry.
+        new: the first added entry.
+        size: old units.
+        added: new units.
+        run: entries of each unit.
+        zeros: whether zeros are added.
+    """
+
+    old: int
+    new: int
+    size: int
+    added: int
+    run: int
+    zeros: bool
 
 
 class EntrySources(NamedTuple):
     """Where the entries of a grown axis come from.
 
     Attributes:
-        old: the old entry that each entry copies, or FRESH; [entries].
-        pair: for fresh entries the number of their pair, the same for both; for others UNPAIRED;
-            [entries].
+        old: the old entry that each entry copies, or FRESH, MEAN or ZEROS; [entries].
+        pair: for entries that copy none the number of their pair, the same for both; for others
+            UNPAIRED; [entries].
+        segments: those that a mean or zeros are added to.
     """
 
     old: Tensor
     pair: Tensor
+    segments: tuple[SegmentGrowth, ...] = ()
 
     @property
     def fresh(self) -> Tensor:
-        """Whether each entry is fresh, [entries]."""
-        return self.old == FRESH
+        """Whether each entry copies none, [entries]."""
+        return self.old < 0
 
     def to(self, device: torch.device) -> EntrySources:
         """The same on a device.
@@ -49,7 +73,7 @@ class EntrySources(NamedTuple):
         Args:
             device: where the parameter is that grows.
         """
-        return EntrySources(self.old.to(device), self.pair.to(device))
+        return self._replace(old=self.old.to(device), pair=self.pair.to(device))
 
 
 def entry_sources(layout: Layout, sources: Sources) -> EntrySources:
@@ -63,21 +87,28 @@ def entry_sources(layout: Layout, sources: Sources) -> EntrySources:
     """
     empty = torch.empty(0, dtype=torch.long, device="cpu")
     old_parts, pair_parts = [empty], [empty]
-    position = pairs = 0  # entries of the old axis, and pairs, before the segment
+    segments = []
+    position = new_position = pairs = 0  # old and new entries, and pairs, before the segment
     for segment in layout:
         units = torch.arange(segment.size, device="cpu")
         if segment.group is not None:
             units = sources[segment.group, segment.part]
-        fresh = units == FRESH  # [units]
+        fresh = units < 0  # [units]
         unit_pairs = pairs + (fresh.cumsum(0) - 1) // 2
         run = torch.arange(segment.run, device="cpu")  # a unit takes so many entries
-        old = torch.where(fresh[:, None], FRESH, position + _entries(units, run))
+        old = torch.where(fresh[:, None], units[:, None], position + _entries(units, run))
         pair = torch.where(fresh[:, None], _entries(unit_pairs, run), UNPAIRED)
         old_parts.append(old.reshape(-1))
         pair_parts.append(pair.reshape(-1))
+        added = len(units) - segment.size
+        if added and segment.new_units != "copies":
+            first = new_position + segment.entries
+            sizes = segment.size, added, segment.run
+            segments.append(SegmentGrowth(position, first, *sizes, segment.new_units == "zeros"))
         position += segment.entries
+        new_position += len(units) * segment.run
         pairs += int(fresh.sum() + 1) // 2
-    return EntrySources(torch.cat(old_parts), torch.cat(pair_parts))
+    return EntrySources(torch.cat(old_parts), torch.cat(pair_parts), tuple(segments))
 
 
 def _entries(units: Tensor, run: Tensor) -> Tensor:
@@ -119,17 +150,20 @@ def choose_sources(
         grown: the network at the new widths.
         scales: of weights that read units.
         method: "split" duplicates the units with the largest outgoing weights first, "even" all in
-            turn, "fresh" none.
+            turn, "fresh" none. Where a norm needs a mean or zeros, the method does not matter.
     """
     sizes = {}
     for name, layout in network.outputs.items():
         for old, new in zip(layout, grown.outputs[name], strict=True):
             if old.group is not None:
-                sizes[old.group, old.part] = old.size, new.size
+                sizes[old.group, old.part] = old.size, new.size, old.new_units
     sources: dict[Part, Tensor] = {}
-    for part, (old_size, new_size) in sizes.items():
+    for part, (old_size, new_size, new_units) in sizes.items():
         added, kept = new_size - old_size, torch.arange(old_size, device="cpu")
-        if method == "even":
+        if new_units != "copies":
+            row = MEAN if new_units == "mean" else ZEROS
+            extra = torch.full((added,), row, device="cpu")
+        elif method == "even":
             extra = torch.arange(added, device="cpu") % old_size
         elif method == "fresh":
             extra = torch.full((added,), FRESH, device="cpu")

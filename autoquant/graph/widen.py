@@ -15,15 +15,15 @@ Two methods, both tested by running the old and the new model on the same input:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from autoquant.copies import copy_model
 from autoquant.graph.network import Network
-from autoquant.graph.parameter_growth import grow_parameter
+from autoquant.graph.parameter_growth import grow_norm_parameter, grow_parameter, grow_table
 from autoquant.graph.unit_sources import (
     Scales,
     Sources,
@@ -32,6 +32,7 @@ from autoquant.graph.unit_sources import (
     outgoing_scales,
 )
 from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers.embedding import keep_padding
 from autoquant.plan import Plan
 from autoquant.settings import Scheme
 
@@ -71,11 +72,11 @@ def widen(
     """
     grown = network.resized(request.plan)
     if all(request.plan[name].width == 1.0 for name in network.names):
-        return copy.deepcopy(model), grown
+        return copy_model(model), grown
     wider = grow(model, network, grown, request)
     old = {id(tensor) for tensor in _tensors(model)}
     new = {id(tensor): tensor for tensor in _tensors(wider) if id(tensor) not in old}
-    return copy.deepcopy(wider, new), grown  # new tensors need not be copied
+    return copy_model(wider, new), grown  # new tensors need not be copied
 
 
 def grow(model: nn.Module, network: Network, grown: Network, request: WideningRequest) -> nn.Module:
@@ -96,7 +97,13 @@ def grow(model: nn.Module, network: Network, grown: Network, request: WideningRe
     sources = choose_sources(model, network, grown, scales, request.method)
     growth = _LayerGrowth(network, sources, scales, generator)
     for old, new in zip(network.layers_and_norms, grown.layers_and_norms, strict=True):
-        growth.apply(model.get_submodule(old.name), old, new)
+        growth.apply(model, old, new)
+    for tensor in network.unquantized:
+        if tensor.layout:
+            values = get_tensor(model, tensor.name)
+            set_tensor(
+                model, tensor.name, grow_table(values, entry_sources(tensor.layout, sources))
+            )
     return model
 
 
@@ -116,25 +123,34 @@ class _LayerGrowth:
     scales: Scales
     generator: torch.Generator
 
-    def apply(self, module: nn.Module, old: LayerSpec, new: LayerSpec) -> None:
+    def apply(self, model: nn.Module, old: LayerSpec, new: LayerSpec) -> None:
         """Give a layer its grown parameters, in place.
 
         Args:
-            module: the layer, at its old sizes.
+            model: holds the layer at its old sizes; earlier layers have grown.
             old: the layer before.
             new: the layer after.
         """
+        module = model.get_submodule(old.name)
         rows = entry_sources(self.network.outputs[old.name], self.sources)
         columns = entry_sources(self.network.inputs.get(old.name, ()), self.sources)
         by_role = {"out": rows, "hidden": rows, "in": columns, "grouped": columns}
         scales = self.scales.get(old.name, {})
         tensors = {}
         for before, after in zip(old.parameters, new.parameters, strict=True):
-            if before.shape != after.shape:
-                values, scale = getattr(module, before.name), scales.get(before.name)
+            if before.shape == after.shape:
+                continue
+            values, scale = getattr(module, before.name), scales.get(before.name)
+            if before.shared:
+                tensors[before.name] = get_tensor(model, before.shared)
+            elif old.new_units != "copies":
+                is_gain = before is old.parameters[0]
+                tensors[before.name] = grow_norm_parameter(values, new.units, is_gain=is_gain)
+            else:
                 tensors[before.name] = grow_parameter(
                     values, before, after.shape, by_role, scale, self.generator
                 )
+                keep_padding(module, values, tensors[before.name])
         install(module, new, tensors)
         if new.recurrent and new.grown:
             device = next(module.parameters()).device
@@ -148,7 +164,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     Args:
         model: any.
     """
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
+    return copy_model(model, {id(tensor): tensor for tensor in _tensors(model)})
 
 
 def _tensors(model: nn.Module) -> tuple[Tensor, ...]:
@@ -162,16 +178,23 @@ def resize(model: nn.Module, grown: Network) -> nn.Module:
         model: as ``prepare`` returns it.
         grown: the network at the new widths.
     """
-    model = copy.deepcopy(model)
+    model = copy_model(model)
     for layer in grown.layers_and_norms:
         module = model.get_submodule(layer.name)
         before = {p.name: getattr(module, p.name) for p in layer.parameters}
         changed = {p.name: p.shape for p in layer.parameters if before[p.name].shape != p.shape}
         tensors = {name: before[name].new_empty(shape) for name, shape in changed.items()}
+        for parameter in layer.parameters:
+            if parameter.shared and parameter.name in tensors:
+                tensors[parameter.name] = get_tensor(model, parameter.shared)
         install(module, layer, tensors)
         if layer.recurrent and layer.grown:
             empty = torch.zeros(layer.units, dtype=source_dtype(layer.units))
             module.register_buffer("unit_sources", empty)
+    for tensor in grown.unquantized:
+        if tensor.original is not None:
+            empty = get_tensor(model, tensor.name).new_empty(tensor.shape)
+            set_tensor(model, tensor.name, empty)
     return model
 
 
@@ -184,8 +207,38 @@ def source_dtype(units: int) -> torch.dtype:
     return torch.int16 if units < 1 << 15 else torch.int32
 
 
+def get_tensor(model: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer of a model.
+
+    Args:
+        model: any.
+        name: of the tensor, in the model.
+    """
+    module, _, attribute = name.rpartition(".")
+    tensor: Tensor = getattr(model.get_submodule(module), attribute)
+    return tensor
+
+
+def set_tensor(model: nn.Module, name: str, values: Tensor) -> None:
+    """Replace a parameter or buffer of a model by one of another shape.
+
+    Args:
+        model: any.
+        name: of the tensor, in the model.
+        values: a parameter is put in as it is; of others one is made, where it was one.
+    """
+    path, _, attribute = name.rpartition(".")
+    module = model.get_submodule(path)
+    old = getattr(module, attribute)
+    if isinstance(old, nn.Parameter) and not isinstance(values, nn.Parameter):
+        values = nn.Parameter(values, old.requires_grad)
+    setattr(module, attribute, values)
+
+
 def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -> None:
-    """Put parameters into a layer, and set its attributes that tell sizes.
+    """Put parameters into a layer, and set its attributes that follow from sizes.
+
+    A parameter that was frozen stays so.
 
     Args:
         module: the layer.
@@ -195,7 +248,6 @@ def install(module: nn.Module, spec: LayerSpec, tensors: Mapping[str, Tensor]) -
     kind = kind_of(module)
     assert kind is not None
     for name, tensor in tensors.items():
-        is_parameter = isinstance(getattr(module, name), nn.Parameter)
-        setattr(module, name, nn.Parameter(tensor) if is_parameter else tensor)
+        set_tensor(module, name, tensor)
     for name, size in kind.attributes(spec).items():
         setattr(module, name, size)

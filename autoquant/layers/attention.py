@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Attention(nn.Module):
+class Attention(nn.MultiheadAttention):
     """Multi-head attention from four linear layers; inputs and outputs as nn.MultiheadAttention's.
+
+    User code knows it as that class, but finds no joint weight of the projections.
 
     Args:
         query: projects queries, [..., E] -> [..., H*D].
@@ -25,8 +27,8 @@ class Attention(nn.Module):
         batch_first: whether inputs and outputs are [B, L, E], not [L, B, E].
     """
 
-    in_proj_bias = None  # these two keep nn.TransformerEncoderLayer from its fused path,
-    _qkv_same_embed_dim = False  # which would read the weights and not call the layers
+    bias_k = bias_v = None  # see ``suits``
+    add_zero_attn = False
 
     def __init__(
         self,
@@ -39,10 +41,15 @@ class Attention(nn.Module):
         dropout: float,
         batch_first: bool,
     ) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = query, key, value, out
+        nn.Module.__init__(self)
+        # These two keep nn.TransformerEncoderLayer from its fused path, which calls no layers.
+        self.in_proj_bias = None  # type: ignore[assignment]
+        self._qkv_same_embed_dim = False
+        self.q_proj, self.k_proj, self.v_proj = query, key, value
+        self.out_proj = out  # type: ignore[assignment]
         self.head_dim = head
         self.embed_dim = out.out_features
+        self.kdim, self.vdim = key.in_features, value.in_features
         self.num_heads = query.out_features // head  # as user code knows it
         self.dropout = dropout
         self.batch_first = batch_first
@@ -65,11 +72,11 @@ class Attention(nn.Module):
         """
         size = module.embed_dim
         joint_weight: Any = module.in_proj_weight
-        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        weights = [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
         if joint_weight is not None:
-            weights = joint_weight.chunk(3)
+            weights = _thirds(joint_weight)
         joint_bias: Any = module.in_proj_bias
-        biases = (None,) * 3 if joint_bias is None else joint_bias.chunk(3)
+        biases = [None] * 3 if joint_bias is None else _thirds(joint_bias)
         pairs = zip(weights, biases, strict=True)
         query, key, value = (_linear(weight, bias) for weight, bias in pairs)
         attention = cls(
@@ -132,7 +139,8 @@ class Attention(nn.Module):
 
     def _heads(self, values: Tensor) -> Tensor:
         """[B, L, H*D] -> [B, H, L, D]."""
-        return values.view(*values.shape[:-1], -1, self.head_dim).transpose(1, 2)
+        heads = values.shape[-1] // self.head_dim
+        return values.view(*values.shape[:-1], heads, self.head_dim).transpose(1, 2)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
@@ -166,7 +174,7 @@ def _mask(q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None
     """
     total = None if attn_mask is None else _additive(attn_mask, q.dtype)
     if total is not None and total.ndim == 3:
-        total = total.view(len(q), -1, *total.shape[1:])
+        total = total.view(len(q), q.shape[1], *total.shape[1:])
     if padding is not None:
         of_keys = _additive(padding, q.dtype).view(len(q), 1, 1, k.shape[2])
         total = of_keys if total is None else total + of_keys
@@ -180,11 +188,17 @@ def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
 
 
+def _thirds(joint: Tensor) -> list[Any]:
+    """A joint parameter of queries, keys and values as one tensor for each; frozen where it is."""
+    return [part.requires_grad_(joint.requires_grad) for part in joint.detach().chunk(3)]
+
+
 @torch.no_grad()
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer with copies of a weight and a bias; frozen where these are."""
     out, features = weight.shape
     linear = nn.Linear(features, out, bias is not None, weight.device, weight.dtype)
-    linear.weight.copy_(weight)
+    linear.weight.copy_(weight).requires_grad_(weight.requires_grad)
     if bias is not None:
-        linear.bias.copy_(bias)
+        linear.bias.copy_(bias).requires_grad_(bias.requires_grad)
     return linear

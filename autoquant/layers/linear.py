@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoquant.kernels import linear
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, weight_and_bias
+from autoquant.layers.subclasses import combined
 from autoquant.quantization.codes import rows_of
 
 
@@ -17,12 +18,15 @@ class IntegerLinear(nn.Linear):
 
     @classmethod
     def adopt(cls, module: nn.Linear) -> None:
-        """Make a plain nn.Linear one of these, in place; it keeps its parameters and hooks.
+        """Make an nn.Linear one of these, in place; it keeps its parameters and hooks.
 
         Args:
-            module: of the class nn.Linear itself.
+            module: of nn.Linear itself, or of a subclass that runs as nn.Linear does: it stays an
+                instance of that subclass.
         """
-        module.__class__ = cls
+        users = type(module)
+        new: Any = cls if users is nn.Linear else combined(cls, users)
+        module.__class__ = new
 
     def forward(self, input: Tensor, units: Tensor | None = None) -> Tensor:
         """The product, and the bias.

@@ -17,6 +17,8 @@ from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
 
 SUFFIXES = ("", "_reverse")
+RAW = "_raw"
+"""Ends the name of a weight that a wrapper sets another one from, before each forward pass."""
 PROJECTION = "weight_hr"
 ROUND_HALF_UP = 1 + 1e-6
 """Factor of an initial value before it is quantized. An initial value of 1/2 lies halfway between
@@ -51,6 +53,7 @@ class RecurrentLayer(nn.Module):
 
     Attributes:
         hidden_quantizer: of the hidden state, or None.
+        given: weights that a wrapper set for the next pass in training mode, by name.
         unit_sources: where the layer was widened: for each unit the one that it was copied from, or
             a negative number.
     """
@@ -70,7 +73,7 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         if projection and cell.kind != "lstm":
             raise ValueError(f"a projection needs an lstm cell, got {cell.kind!r}")
-        super().__init__()
+        nn.Module.__init__(self)
         self.cell = cell
         self.input_size = features
         self.hidden_size = cells
@@ -79,6 +82,7 @@ class RecurrentLayer(nn.Module):
         self.has_bias = bias
         self.initial = initial
         self.hidden_quantizer: nn.Module | None = None
+        self.given: dict[str, Tensor] = {}
         bound = cells**-0.5
         for suffix in SUFFIXES[: self.directions]:
             for name, shape in self._shapes().items():
@@ -141,7 +145,11 @@ class RecurrentLayer(nn.Module):
             )
             return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in parts))  # type: ignore[arg-type]
         names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
-        return Weights(*(getattr(self, name + suffix, None) for name in names))  # type: ignore[arg-type]
+        given = self.given if self.training else {}
+        own = (name + suffix for name in names)
+        return Weights(
+            *(given[name] if name in given else getattr(self, name, None) for name in own)  # type: ignore[arg-type]
+        )
 
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -170,7 +178,9 @@ class RecurrentLayer(nn.Module):
 def copy_weights(
     module: nn.RNNBase | nn.RNNCellBase, layer: RecurrentLayer, suffix: str = "", tag: str = ""
 ) -> None:
-    """Copy the weights of one direction from a torch module.
+    """Copy the weights of one direction from a torch module; frozen ones are frozen in the copy.
+
+    Two biases that are added become one, which is trained if either of them is.
 
     Args:
         module: of torch.
@@ -179,15 +189,66 @@ def copy_weights(
         tag: suffix of the module's parameters, such as "_l0_reverse"; nothing for a cell's.
     """
     for name in ("weight_ih", "weight_hh", *[PROJECTION] * bool(layer.proj_size)):
-        getattr(layer, name + suffix).copy_(getattr(module, name + tag))
+        source = source_of(module, name + tag)
+        _set(layer, name + suffix, source, trained=source.requires_grad)
     if not module.bias:
         return
-    first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag).clone()
+    first, second = getattr(module, "bias_ih" + tag), getattr(module, "bias_hh" + tag)
+    trained = first.requires_grad or second.requires_grad
     if layer.cell.kind == "gru":  # the reset gate multiplies the candidate's second bias
         candidate = second[-layer.hidden_size :]
-        getattr(layer, "bias_hn" + suffix).copy_(candidate)
-        candidate.zero_()
-    getattr(layer, "bias" + suffix).copy_(first + second)
+        _set(layer, "bias_hn" + suffix, candidate, trained=second.requires_grad)
+        second = torch.cat([second[: -layer.hidden_size], torch.zeros_like(candidate)])
+    _set(layer, "bias" + suffix, first + second, trained=trained)
+
+
+def source_of(module: nn.Module, name: str) -> Tensor:
+    """A weight of a torch module, or the one that a wrapper sets it from before each pass.
+
+    The weight-drop of AWD-LSTM (Merity et al. 2017) keeps the trained weight as ``NAME_raw``.
+
+    Args:
+        module: of torch.
+        name: of the weight.
+    """
+    raw = module._parameters.get(name + RAW)
+    return getattr(module, name) if raw is None else raw
+
+
+def _set(layer: RecurrentLayer, name: str, values: Tensor, *, trained: bool) -> None:
+    """Set a parameter of a layer.
+
+    Args:
+        layer: changed in place.
+        name: of the parameter.
+        values: of its shape.
+        trained: whether it is trained.
+    """
+    parameter: nn.Parameter = getattr(layer, name)
+    parameter.copy_(values)
+    parameter.requires_grad_(trained)
+
+
+def torch_weight(layer: RecurrentLayer, name: str, suffix: str = "") -> Tensor:
+    """A weight of one direction as torch's modules have it.
+
+    Args:
+        layer: of a stack, or a cell.
+        name: torch's, without what follows for layers and directions. torch's second bias is zero
+            here, except for the candidate of a GRU.
+        suffix: of the direction's parameters: one of SUFFIXES.
+
+    Raises:
+        AttributeError: the layer has no such weight.
+    """
+    if not name.startswith("bias"):
+        return getattr(layer, name + suffix)  # type: ignore[no-any-return]
+    bias: Tensor = getattr(layer, "bias" + suffix)
+    if name == "bias_ih":
+        return bias
+    candidate: Tensor | None = getattr(layer, "bias_hn" + suffix, None)
+    zeros = torch.zeros_like(bias)
+    return zeros if candidate is None else torch.cat([zeros[: -len(candidate)], candidate])
 
 
 @layer_kind(RecurrentLayer)

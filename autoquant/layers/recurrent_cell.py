@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
-from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer, copy_weights
+from autoquant.layers.recurrent import RecurrentKind, RecurrentLayer, copy_weights, torch_weight
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.states import widen_state
 
@@ -25,14 +25,15 @@ class RecurrentCell(RecurrentLayer):
 
     original_size: int
 
-    @classmethod
-    def from_torch(cls, module: nn.RNNCellBase) -> RecurrentCell:
+    @staticmethod
+    def from_torch(module: nn.RNNCellBase) -> RecurrentCell:
         """The same function as a torch module, with a copy of its weights.
 
         Args:
             module: of torch.
         """
-        cell = cls(
+        types = (c for torch_class, c in CELLS.items() if isinstance(module, torch_class))
+        cell = next(types)(
             Cell(_kind(module)),  # type: ignore[arg-type]
             module.input_size,
             module.hidden_size,
@@ -44,11 +45,26 @@ class RecurrentCell(RecurrentLayer):
         copy_weights(module, cell)
         return cell.train(module.training)
 
-    def forward(self, inputs: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
-        """One time step.
+    extra_repr = nn.Module.extra_repr  # torch's reads what a cell here does not have
+
+    def __getattr__(self, name: str) -> Any:
+        """A bias by the name that torch gives it; see ``torch_weight``.
 
         Args:
-            inputs: [B, I] or [I].
+            name: of any attribute that is not found otherwise.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name not in ("bias_ih", "bias_hh") or not self.has_bias:
+                raise
+            return torch_weight(self, name)
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+        """One time step; the arguments have torch's names.
+
+        Args:
+            input: [B, I] or [I].
             hx: h or (h, c), each [B, H] or [H]; zeros where None.
 
         Returns:
@@ -57,13 +73,13 @@ class RecurrentCell(RecurrentLayer):
         Raises:
             UserError: inputs or state have another shape.
         """
-        if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
-            shape = list(inputs.shape)
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            shape = list(input.shape)
             raise UserError(f"inputs of a cell must be [B, {self.input_size}], got {shape}")
-        rows = inputs if inputs.ndim == 2 else inputs.unsqueeze(0)
+        rows = input if input.ndim == 2 else input.unsqueeze(0)
         state = self._state(rows, hx)
         _, (last,) = super().forward(rows, [len(rows)], [state])
-        if inputs.ndim == 1:
+        if input.ndim == 1:
             last = tuple(part.squeeze(0) for part in last)
         return last if self.cell.kind == "lstm" else last[0]
 
@@ -79,7 +95,27 @@ class RecurrentCell(RecurrentLayer):
         return tuple(widen_state(part, self) for part in parts)
 
 
-layer_kind(RecurrentCell)(RecurrentKind)
+class RecurrentLSTMCell(RecurrentCell, nn.LSTMCell):
+    """A RecurrentCell that user code knows as nn.LSTMCell."""
+
+
+class RecurrentGRUCell(RecurrentCell, nn.GRUCell):
+    """A RecurrentCell that user code knows as nn.GRUCell."""
+
+
+class RecurrentRNNCell(RecurrentCell, nn.RNNCell):
+    """A RecurrentCell that user code knows as nn.RNNCell."""
+
+
+CELLS: dict[type[nn.RNNCellBase], type[RecurrentCell]] = {
+    nn.LSTMCell: RecurrentLSTMCell,
+    nn.GRUCell: RecurrentGRUCell,
+    nn.RNNCell: RecurrentRNNCell,
+}
+"""What takes the place of each class of torch, and is an instance of it."""
+
+for _cell in CELLS.values():
+    layer_kind(_cell)(RecurrentKind)
 
 
 def _kind(module: nn.RNNCellBase) -> str:

@@ -8,6 +8,8 @@ from typing import Literal
 
 AxisRole = Literal["out", "in", "grouped", "hidden", "fixed"]
 Role = Literal["weight", "recurrent", "bias", "norm"]
+NewUnits = Literal["copies", "mean", "zeros"]
+"""What new units hold: what an old one does, the mean of all old ones, or zeros."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class LayerSpec:
         blocks: number of groups of channels, as of a grouped convolution.
         original: units and features before growing, where they differed; else None.
         eps: of a norm, what it adds to the variance; None where a layer has none.
+        new_units: of a norm over all of its units, what units that are added to its input must
+            hold, so that only its gain (its first parameter) and eps change; of others "copies".
     """
 
     name: str
@@ -107,6 +111,7 @@ class LayerSpec:
     blocks: int = 1
     original: tuple[int, int] | None = None
     eps: float | None = None
+    new_units: NewUnits = "copies"
 
     @property
     def grown(self) -> bool:
@@ -140,7 +145,11 @@ class LayerSpec:
             features: input features.
         """
         parameters = tuple(parameter.resized(units, features) for parameter in self.parameters)
-        blocks = units * self.blocks // self.units if self.blocks > 1 or self.follows else 1
+        over_all = self.new_units != "copies"
+        in_blocks = self.blocks > 1 or (self.follows and not over_all)
+        blocks = units * self.blocks // self.units if in_blocks else 1
+        # the mean square of all units falls as their number rises
+        eps = self.eps * self.units / units if over_all and self.eps is not None else self.eps
         before = self.original or (self.units, self.features)
         original = before if before != (units, features) else None
         return replace(
@@ -150,6 +159,7 @@ class LayerSpec:
             features=features,
             blocks=blocks,
             original=original,
+            eps=eps,
         )
 
     def macs(self, positions: int = 1) -> int:

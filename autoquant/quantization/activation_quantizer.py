@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoquant.errors import UserError
 from autoquant.quantization.codes import Grid, QuantSpec
 from autoquant.quantization.fake_quantize import fake_quantize
 from autoquant.quantization.scale_rules import mse_scale
 from autoquant.quantization.storage import cast
 from autoquant.settings import Scheme
+
+LARGEST_LOG_SCALE = 80
+"""e**80 times any code is finite in float32, and e**-80 is not 0."""
 
 
 class ActivationQuantizer(nn.Module):
@@ -25,6 +29,10 @@ class ActivationQuantizer(nn.Module):
     Args:
         bits: 1 to 8, 16 or 32.
         scheme: how activations are quantized.
+
+    Attributes:
+        keep: share of the values that a dropout right before keeps in training; 1 without one.
+        waiting: whether it observes, and has seen nothing but tensors without values.
     """
 
     SAMPLE = 1024  # values kept from each observed tensor, all of a smaller one
@@ -38,6 +46,8 @@ class ActivationQuantizer(nn.Module):
         self.scheme = scheme
         self.unit = scheme.activation_scale == "unit"
         self.observed: list[Tensor] | None = None
+        self.keep = 1.0
+        self.waiting = False
         self.observe()
         if bits <= 8:
             start = torch.tensor(-math.log((1 << bits) - 1))
@@ -50,8 +60,11 @@ class ActivationQuantizer(nn.Module):
         self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
 
     def scale(self) -> Tensor:
-        """The scale, a scalar that may be learned."""
-        return self.log_scale.exp()
+        """The scale, a scalar that may be learned; its logarithm is rounded to float32 for files."""
+        log_scale = self.log_scale
+        if log_scale.dtype == torch.float64:  # the rounding has no gradient
+            log_scale = log_scale + (log_scale.float() - log_scale).detach()
+        return log_scale.exp()
 
     def spec(self) -> QuantSpec | None:
         """How ``forward`` quantizes, beside ``scale``; None where it does not make codes."""
@@ -78,10 +91,14 @@ class ActivationQuantizer(nn.Module):
     def observe(self) -> None:
         """Let values pass unchanged and keep a sample, where the scale depends on them."""
         self.observed = None if self.unit or self.bits > 8 else []
+        self.waiting = False
 
     def _observe(self, values: Tensor) -> None:
         assert self.observed is not None
         count = len(self.observed)
+        self.waiting = count == 0 and values.numel() == 0
+        if values.numel() == 0:
+            return
         if count >= self.TENSORS:
             return
         flat = values.flatten()
@@ -92,26 +109,38 @@ class ActivationQuantizer(nn.Module):
         self.observed.append(flat.float().clone())
 
     def finish(self) -> None:
-        """Stop observing; set the grid and the scale from the observed sample."""
-        if not self.observed:
-            self.observed = None
+        """Stop observing; set the grid and the scale from the observed sample.
+
+        Where there is none, the grid is signed, and its range is [-1, 1] at first.
+        """
+        if self.observed is None:
             return
-        values = torch.cat(self.observed)
-        self.observed = None
+        values = torch.cat(self.observed or [torch.tensor([-1.0, 1.0])]).to(self.qmin.device)
+        self.observed, self.waiting = None, False
         self._set_grid(-(1 << self.bits - 1) if bool((values < 0).any()) else 0)
         scale = mse_scale(values[None], self.grid, per_channel=False)
         with torch.no_grad():
             self.log_scale.copy_(scale.squeeze().log())
 
-    def restore(self, log_scale: float, qmin: int) -> None:
+    def restore(self, log_scale: float, qmin: float) -> None:
         """Set a grid and a scale that were stored.
 
         Args:
             log_scale: natural logarithm of the scale.
             qmin: the smallest code: 0, or that of a signed grid.
+
+        Raises:
+            UserError: the scale is not finite or 0, or no grid begins with that code.
         """
+        allowed = (0,) if self.unit else (0, -(1 << self.bits - 1))
+        if qmin not in allowed:
+            codes = " or ".join(map(str, allowed))
+            raise UserError(f"the smallest code must be {codes}, got {qmin}")
+        if not abs(log_scale) < LARGEST_LOG_SCALE:
+            requirement = f"the scale's logarithm must be within {LARGEST_LOG_SCALE} of 0"
+            raise UserError(f"{requirement}, got {log_scale}")
         self.observed = None
-        self._set_grid(qmin)
+        self._set_grid(int(qmin))
         with torch.no_grad():
             self.log_scale.fill_(log_scale)
 

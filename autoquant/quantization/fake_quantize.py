@@ -110,7 +110,7 @@ class _FakeQuantize(torch.autograd.Function):
             grad_values, total = _gradients(grad, values, result, scale, ctx.masked, learned)
         if total is None:
             return grad_values, None, None, None, None, None
-        count = values.numel() / scale.numel()
+        count = max(1.0, values.numel() / scale.numel())  # there may be none
         grad_scale = total / (scale * math.sqrt(count * ctx.grid.max_level))
         return grad_values, grad_scale, None, None, None, None
 
@@ -171,6 +171,8 @@ class WeightQuantizer(nn.Module):
         format: the number format.
         grid: the integer codes, or None for a format without.
         magnitude: mean|W| that the weight shares with others (quantizer.joint_recurrent), or None.
+        zero_rows: whether a row had code 0 everywhere when the weight was last computed, by the
+            index of the row; the keys are set from outside (padding rows of tables).
     """
 
     log_scale: Tensor
@@ -182,6 +184,7 @@ class WeightQuantizer(nn.Module):
         self._coded = self.format if isinstance(self.format, CodedFormat) else None
         self.grid = None if self._coded is None else self._coded.grid
         self.magnitude: Tensor | None = None  # set from outside where several weights share a mean
+        self.zero_rows: dict[int, Tensor] = {}
         if self.grid is None:
             return
         rule = rule_named(scheme.scale)
@@ -271,8 +274,24 @@ class WeightQuantizer(nn.Module):
         if self.grid is None:
             return cast(RoundedFormat, self.format).rounded(weight)
         masked, parts = self.scheme.clip_gradient == "mask", self._parts(weight)
-        quantized = fake_quantize(parts, self.scale(weight), self.grid, masked=masked)
-        return quantized if parts is weight else quantized.view_as(weight)
+        scale = self.scale(weight)
+        quantized = fake_quantize(parts, scale, self.grid, masked=masked)
+        quantized = quantized if parts is weight else quantized.view_as(weight)
+        for row in self.zero_rows:
+            self.zero_rows[row] = self._is_zero(quantized.detach(), scale.detach(), row)
+        return quantized
+
+    def _is_zero(self, quantized: Tensor, scale: Tensor, row: int) -> Tensor:
+        """Whether a row of the quantized weight has code 0 everywhere, a boolean.
+
+        Args:
+            quantized: [rows, columns].
+            scale: one, or one for each row.
+            row: its index.
+        """
+        assert self.grid is not None
+        row_scale = scale.flatten()[0 if scale.numel() == 1 else row]
+        return (quantized[row] == row_scale * self.grid.offset).all()
 
     @torch.no_grad()
     def stored(self, parameter: Tensor) -> dict[str, Tensor]:

@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoquant.plan import Bits, LayerChoice
+from autoquant.errors import UserError
+from autoquant.plan import TERNARY, Bits, LayerChoice
 from autoquant.quantization import storage
 from autoquant.quantization.bitpacking import pack, packed_bytes, unpack
 from autoquant.quantization.codes import Grid, decode, encode
@@ -297,8 +298,11 @@ class IntegerFormat:
         return {".codes": torch.from_numpy(packed), ".scale": stored_scale}
 
     def load(self, stored: Mapping[str, Tensor], shape: Shape) -> Codes:
-        """See ``CodedFormat.load``."""
-        codes = self._unpack(stored[".codes"].numpy(), math.prod(shape))
+        """See ``CodedFormat.load``; a UserError where ``store`` cannot have made the tensors."""
+        packed = stored[".codes"].numpy()
+        if self.bits == TERNARY and packed.size and int(packed.max()) >= 3**5:
+            raise UserError(f"bytes of five codes of 1.6 bits must be below {3**5}")
+        codes = self._unpack(packed, math.prod(shape))
         scale = storage.restore_scale(stored[".scale"]).view(-1, *[1] * (len(shape) - 1))
         return Codes(torch.from_numpy(codes).view(shape), scale, self.grid)
 
@@ -340,8 +344,10 @@ class FloatFormat:
 
     def store(self, values: Tensor) -> dict[str, Tensor]:
         """See ``RoundedFormat.store``."""
-        return {"": self.rounded(values).half() if self.bits == 16 else values}
+        return {"": self.rounded(values).to(storage.FLOAT_TYPES[self.bits])}
 
     def load(self, stored: Mapping[str, Tensor], shape: Shape) -> Tensor:
-        """See ``CodedFormat.load``."""
+        """See ``CodedFormat.load``; a UserError where half precision is not finite."""
+        if self.bits == 16 and not bool(stored[""].isfinite().all()):
+            raise UserError("numbers in half precision must be finite")
         return stored[""].to(torch.float32, copy=True)

@@ -20,6 +20,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from autoquant.errors import UserError
+
 PARTS = 16  # of an octave
 SPAN = 255  # parts below the top
 ZERO = 128  # the byte that stores ``top`` 0
@@ -53,9 +55,15 @@ def restored(packed: Tensor) -> Tensor:
 
     Args:
         packed: bytes [1 + n].
+
+    Raises:
+        UserError: a scale is out of the range of those that ``stored`` gives.
     """
     top, below = packed[0].long() - ZERO, packed[1:].long()
-    return _values(packed.device)[top * PARTS - below - LOWEST]
+    parts = top * PARTS - below
+    if bool(((parts < LOWEST) | (parts > HIGHEST)).any()):
+        raise UserError(f"scales must be in [2**{LOWEST // PARTS}, 2**{HIGHEST // PARTS}]")
+    return _values(packed.device)[parts - LOWEST]
 
 
 def _parts(scale: Tensor) -> tuple[Tensor, Tensor]:

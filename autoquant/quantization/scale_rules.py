@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.plugins import resolve_callable
 from autoquant.quantization.codes import Grid, decode, encode
 from autoquant.settings import SCALES
@@ -104,7 +104,7 @@ def rule_named(name: str) -> ScaleRule:
         requirement = "quantizer.scale must be a rule or its import path"
         rule = resolve_callable(name, requirement)
         if not (hasattr(rule, "initial_scale") or hasattr(rule, "compute_scale")):
-            raise UserError(f"{requirement}, got {name!r}")
+            raise UserError(f"{requirement}, got {shown(name)}")
         _RULES[name] = rule()
     return _RULES[name]
 

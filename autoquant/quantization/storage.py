@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoquant.errors import UserError
 from autoquant.quantization import log_scales
 from autoquant.quantization.native.tracing import is_differentiated, untraced
 
@@ -128,7 +129,13 @@ def restore_scale(stored: Tensor) -> Tensor:
 
     Returns:
         a new tensor.
+
+    Raises:
+        UserError: a scale is not finite, or not above 0.
     """
     if stored.dtype == torch.uint8:
         return log_scales.restored(stored)
-    return stored.to(torch.float32, copy=True)
+    scales = stored.to(torch.float32, copy=True)
+    if not bool((scales.isfinite() & (scales > 0)).all()):
+        raise UserError("scales must be finite and above 0")
+    return scales

@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from autoquant.layers.embedding import without_padding
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight
 
 
-class PackedEmbedding(nn.Module):
+class PackedEmbedding(nn.Embedding):
     """nn.Embedding with a packed table; only rows that are looked up are decoded.
 
     Args:
-        module: the embedding whose padding index and norm it takes.
+        module: the embedding whose padding index it takes.
         table: [words, units].
     """
 
+    max_norm, norm_type = None, 2.0  # see graph.plain_modules
+    scale_grad_by_freq = sparse = False  # of gradients, which there are none of
+
     def __init__(self, module: nn.Embedding, table: PackedWeight) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.num_embeddings = table.rows
         self.embedding_dim = table.columns
         self.padding_idx = module.padding_idx
-        self.max_norm = module.max_norm
-        self.norm_type = module.norm_type
         self.table = table
+        if self.padding_idx is not None and table.grid.offset:
+            table.watch(self.padding_idx)
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The table, decoded at each call: for code that reads it, not for speed."""
         return self.table.values()
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Look up.
 
         Args:
-            words: indices [...].
+            input: indices [...].
 
         Returns:
             vectors [..., units].
         """
-        if self.max_norm is None:
-            return self.table.lookup(words)
-        distinct, places = torch.unique(words, return_inverse=True)
-        vectors = self.table.lookup(distinct)
-        return F.embedding(places, vectors, None, self.max_norm, self.norm_type)
+        vectors = self.table.lookup(input)
+        for padding, is_zero in self.table.zero_rows.items():
+            vectors = without_padding(vectors, input, padding) if is_zero else vectors
+        return vectors
 
 
 @packed_form(nn.Embedding)

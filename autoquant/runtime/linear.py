@@ -17,7 +17,7 @@ from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.weight import PackedWeight, ScaledMatrix
 
 
-class PackedLinear(CachingModule):
+class PackedLinear(CachingModule, nn.Linear):
     """nn.Linear with a packed weight.
 
     The product runs on integers where the input is quantized to at most 8 bits and is float32 on
@@ -34,12 +34,12 @@ class PackedLinear(CachingModule):
 
     _cached: LinearCall | None
 
-    bias: Tensor | None
+    bias: Tensor | None  # type: ignore[assignment]
 
     def __init__(
         self, packed: PackedWeight, bias: Tensor | None, quantizer: ActivationQuantizer | None
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         if bias is not None and [*bias.shape] != [packed.rows]:
             raise UserError(f"the bias must be [{packed.rows}], got {[*bias.shape]}")
         self.out_features = packed.rows
@@ -49,24 +49,24 @@ class PackedLinear(CachingModule):
         self.input_quantizer = quantizer
 
     @property
-    def weight(self) -> Tensor:
+    def weight(self) -> Tensor:  # type: ignore[override]
         """The weight, decoded at each call: for code that reads it, not for speed."""
         return self.packed.values()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product, and the bias.
 
         Args:
-            inputs: [..., in].
+            input: [..., in].
 
         Returns:
             [..., out].
         """
-        suits = inputs.shape[-1] == self.in_features and kernels_suit(inputs)
-        outputs = self._forward_integer(inputs) if suits else None
+        suits = input.shape[-1] == self.in_features and kernels_suit(input)
+        outputs = self._forward_integer(input) if suits else None
         if outputs is not None:
             return outputs
-        quantized = inputs if self.input_quantizer is None else self.input_quantizer(inputs)
+        quantized = input if self.input_quantizer is None else self.input_quantizer(input)
         return linear(quantized, self.weight, self.bias)
 
     def _forward_integer(self, inputs: Tensor) -> Tensor | None:

@@ -59,6 +59,7 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
         self.has_bias, self.initial = layer.has_bias, layer.initial
         self.input_quantizer = input_quantizer
         self.hidden_quantizer = hidden_quantizer
+        self.given = {}
         self.packed = nn.ModuleDict()
         for name, parameter in parameters.items():
             if isinstance(parameter, PackedWeight):

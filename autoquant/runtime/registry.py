@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from autoquant.layers.registry import runs_as
+from autoquant.layers.subclasses import combined, users_class
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.runtime.weight import PackedWeight
 
@@ -45,8 +48,9 @@ def packed_form(module_type: type[nn.Module]) -> Callable[[PackedForm], PackedFo
     ``autoquant.runtime``, holds a weight's codes; its ``values()`` decodes them, and the packed
     layer may call that in every pass.
 
-    Subclasses of the class need their own. A module without a packed form gets decoded parameters;
-    so does one with forward hooks, which a packed layer would not run.
+    A subclass that has a forward of its own needs its own form; the packed layer of another one is
+    an instance of the subclass too. A module without a packed form gets decoded parameters; so does
+    one with forward hooks, which a packed layer would not run.
 
     Args:
         module_type: the class; a function that is registered later for it replaces this one.
@@ -70,4 +74,26 @@ def packed_form_of(module: nn.Module) -> PackedForm | None:
     """
     if module._forward_hooks or module._forward_pre_hooks:
         return None
-    return _FORMS.get(type(module))
+    base = next((base for base in type(module).__mro__ if base in _FORMS), None)
+    if base is None or not runs_as(module, base):
+        return None
+    return _FORMS[base] if base is type(module) else partial(_of_subclass, _FORMS[base])
+
+
+def _of_subclass(
+    form: PackedForm, module: nn.Module, parameters: Parameters, quantizers: Quantizers
+) -> nn.Module | None:
+    """The packed layer of a module of a user's subclass, with what else the module holds.
+
+    Args:
+        form: of the class that it runs as.
+        module: see ``PackedForm.__call__``.
+        parameters: see there.
+        quantizers: see there.
+    """
+    packed = form(module, parameters, quantizers)
+    if packed is not None:
+        packed.__class__ = combined(type(packed), users_class(module))
+        others = vars(module).keys() - vars(packed).keys()
+        vars(packed).update({name: vars(module)[name] for name in others})
+    return packed

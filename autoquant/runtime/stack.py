@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.kernels.recurrent.cell import State
 from autoquant.layers.recurrent import RecurrentLayer
-from autoquant.layers.stack import Recurrent, reordered
+from autoquant.layers.stack import (
+    Recurrent,
+    RecurrentGRU,
+    RecurrentLSTM,
+    RecurrentRNN,
+    reordered,
+)
 from autoquant.quantization.native import is_traced
 from autoquant.runtime.caching import CachingModule
 from autoquant.runtime.layer_operands import LayerOperands
@@ -30,26 +36,26 @@ class PackedRecurrent(CachingModule, Recurrent):
 
     _cached: tuple[list[StackCall], StackCall] | None
 
-    @classmethod
-    def adopt(cls, stack: Recurrent) -> None:
-        """Make a Recurrent one of these, in place.
+    @staticmethod
+    def adopt(stack: Recurrent) -> None:
+        """Make a Recurrent one of these, in place, unless it is one.
 
         Args:
             stack: whose layers are packed, or will be.
         """
-        stack.__class__ = cls
+        stack.__class__ = PACKED_STACKS.get(type(stack), type(stack))
 
-    def forward(self, inputs: Any, hx: Any = None) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """See ``Recurrent.forward``."""
-        data = inputs.data if isinstance(inputs, PackedSequence) else inputs
+        data = input.data if isinstance(input, PackedSequence) else input
         if isinstance(data, Tensor) and is_traced(data):
-            result = self._forward_traced(inputs, hx)
+            result = self._forward_traced(input, hx)
             if result is None and torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-                inputs = with_fixed_sizes(inputs)
+                input = with_fixed_sizes(input)
         else:
-            fast = isinstance(inputs, Tensor) and inputs.ndim == 3 and inputs.numel()
-            result = self._forward_fast(inputs, hx) if fast else None
-        return super().forward(inputs, hx) if result is None else result
+            fast = isinstance(input, Tensor) and input.ndim == 3 and input.numel()
+            result = self._forward_fast(input, hx) if fast else None
+        return super().forward(input, hx) if result is None else result
 
     def _forward_traced(self, inputs: Tensor | PackedSequence, hx: Any) -> tuple[Any, Any] | None:
         """See ``Recurrent.forward``: by an operator; None where it cannot compute this."""
@@ -205,6 +211,27 @@ class PackedRecurrent(CachingModule, Recurrent):
             stack_call = StackCall(directions, len(directions) // len(calls))
             self._cached = cached = calls, stack_call
         return cached[1]
+
+
+class PackedLSTM(PackedRecurrent, nn.LSTM):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.LSTM."""
+
+
+class PackedGRU(PackedRecurrent, nn.GRU):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.GRU."""
+
+
+class PackedRNN(PackedRecurrent, nn.RNN):  # type: ignore[misc]
+    """A PackedRecurrent that user code knows as nn.RNN."""
+
+
+PACKED_STACKS: dict[type[Recurrent], type[PackedRecurrent]] = {
+    Recurrent: PackedRecurrent,
+    RecurrentLSTM: PackedLSTM,
+    RecurrentGRU: PackedGRU,
+    RecurrentRNN: PackedRNN,
+}
+"""The packed class of each class of stack."""
 
 
 def _is_packed(layer: RecurrentLayer) -> TypeGuard[PackedRecurrentLayer]:

@@ -60,6 +60,10 @@ class PackedWeight(nn.Module):
         gates: how many gates of equal size stand behind one another in the rows, 1 where there are
             none; None for a table whose rows are looked up.
 
+    Attributes:
+        zero_rows: whether all codes of a row of a table are 0, by the index of the row; those that
+            ``watch`` added.
+
     Raises:
         UserError: the sizes do not match, or codes lie outside of the grid.
     """
@@ -76,6 +80,7 @@ class PackedWeight(nn.Module):
         self.grid = grid
         self.bits = bits
         self.gates = gates
+        self.zero_rows: dict[int, bool] = {}
         self._matrix: Matrix | None = None
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_buffer("packed", None, persistent=False)
@@ -88,6 +93,8 @@ class PackedWeight(nn.Module):
             self.packed = None
         else:
             self._matrix, self.packed = None, self._pack_by_rows(codes)
+        for row in () if codes.is_meta else self.zero_rows:
+            self.zero_rows[row] = not bool(codes[row].any())
 
     def _kernels_suit(self) -> bool:
         scale = self.scale
@@ -146,6 +153,15 @@ class PackedWeight(nn.Module):
         codes = self._unpack_rows(F.embedding(rows, self.packed)).to(self.scale.dtype)
         scale = self.scale[0] if self.scale.numel() == 1 else F.embedding(rows, self.scale)
         return decode(codes, scale, self.grid)
+
+    def watch(self, row: int) -> None:
+        """Keep in ``zero_rows`` whether all codes of a row of a table are 0.
+
+        Args:
+            row: its index.
+        """
+        assert self.packed is not None
+        self.zero_rows[row] = not bool(self._unpack_rows(self.packed[row]).any())
 
     def _apply(self, fn: Any, recurse: bool = True) -> PackedWeight:
         """See nn.Module: tensors move here, and the codes take the order that suits the new device.

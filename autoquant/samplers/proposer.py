@@ -78,6 +78,17 @@ class Proposer:
         """
         return dict(zip(self.ranges(), point, strict=True))
 
+    def params_of(self, plan: Plan) -> dict[str, int] | None:
+        """A plan as Optuna's parameters; None where it is not in the space.
+
+        Args:
+            plan: for all layers of the space.
+        """
+        if {*plan.choices} != {*self.space.layers}:
+            return None
+        point = self.space.point(plan)
+        return None if point is None else self.params(point)
+
     def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
         """Points in the order of preference: initial ones, drawn ones, the whole space.
 

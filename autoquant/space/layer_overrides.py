@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from autoquant.errors import UserError, near
+from autoquant.errors import UserError, near, shown
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Rules
@@ -97,7 +97,7 @@ def _refuse_unmatched(pattern: str, matched: list[LayerSpec], network: Network) 
     if not matched:
         raise UserError(
             "rules must match layers of the model, "
-            f"got {pattern!r} (near: {near(pattern, network.names)})"
+            f"got {shown(pattern)} (near: {near(pattern, network.names)})"
         )
 
 

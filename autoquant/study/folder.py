@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from autoquant.errors import RunError, UserError
-from autoquant.files import write_text
+from autoquant.errors import UserError, shown
+from autoquant.files import make_folder, remove_stale, write_text, writing
 from autoquant.plan import Plan
+from autoquant.reading import (
+    MAX_YAML_BYTES,
+    UnreadableError,
+    read_file,
+    read_json_file,
+    read_yaml,
+)
 from autoquant.settings import Search
 from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
+from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Direction
 
 CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "study", "sweep"})
@@ -38,6 +47,8 @@ class BaselineRecord:
         seconds: of training, intermediate scores included.
         history: intermediate (step, score on the probe split).
         test: score on the test split; None where it was not asked for.
+        digest: SHA-256 of the file of its weights; None in studies of earlier versions.
+        fingerprint: of the task that it was made for; None in studies of earlier versions.
     """
 
     score: float
@@ -49,6 +60,12 @@ class BaselineRecord:
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
     test: float | None = None
+    digest: str | None = field(default=None, metadata=records.OPTIONAL)
+    fingerprint: TaskFingerprint | None = field(default=None, metadata=records.OPTIONAL)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score) or min(self.size_bytes, self.parameters) < 1:
+            raise ValueError("the score, the size and the parameters must be numbers of a model")
 
 
 @dataclass(frozen=True)
@@ -140,11 +157,8 @@ class Study:
             return study
         if occupied:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
-        try:
-            study.path.mkdir(parents=True, exist_ok=True)
-            write_text(study.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        except OSError as error:
-            raise RunError(f"'{study.path}' cannot be written: {error.strerror}") from error
+        make_folder(study.path)
+        write_text(study.config_file, yaml.safe_dump(dict(config), sort_keys=False))
         return study
 
     @classmethod
@@ -168,18 +182,25 @@ class Study:
 
         Raises:
             UserError: another process holds it.
+            RunError: the folder cannot be written.
         """
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(blocking=False)
+            with writing(self.path):
+                lock.acquire(blocking=False)
         except Timeout as error:
             raise UserError(
                 f"one search at a time can run in a study, got a second in '{self.path}'"
             ) from error
         try:
+            self.clean()
             yield
         finally:
             lock.release()
+
+    def clean(self) -> None:
+        """Remove the temporary files of processes that were killed."""
+        remove_stale(self.path)
 
     # --- reading and writing ----------------------------------------------------------------------
 
@@ -190,11 +211,11 @@ class Study:
             UserError: the file is not valid YAML, or not a mapping.
         """
         try:
-            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"'{self.config_file}' must be valid YAML") from error
+            content = read_yaml(read_file(self.config_file, MAX_YAML_BYTES))
+        except UnreadableError as error:
+            raise UserError(f"'{self.config_file}' must be valid YAML, got {error}") from error
         if not isinstance(content, dict):
-            raise UserError(f"'{self.config_file}' must hold a configuration, got {content!r}")
+            raise UserError(f"'{self.config_file}' must hold a configuration, got {shown(content)}")
         return content
 
     def baseline(self) -> BaselineRecord:
@@ -206,8 +227,7 @@ class Study:
         if not self.baseline_record.is_file():
             raise UserError(f"the study must have a trained baseline, got none in '{self.path}'")
         try:
-            content = json.loads(self.baseline_record.read_text(encoding="utf-8"))
-            return records.from_json(BaselineRecord, content)
+            return records.from_json(BaselineRecord, read_json_file(self.baseline_record))
         except ValueError as error:
             raise UserError(f"'{self.baseline_record}' must be as a search wrote it") from error
 
@@ -231,7 +251,10 @@ class Study:
         try:
             return from_csv(self.outcomes_file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"'{self.outcomes_file}' must be as a search wrote it") from error
+            raise UserError(
+                f"'{self.outcomes_file}' must be as a search wrote it; restore it, or remove it: a "
+                "search writes it anew from its journal"
+            ) from error
 
     def plan(self) -> Plan:
         """The plan that the search chose.

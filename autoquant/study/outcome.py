@@ -13,7 +13,7 @@ from autoquant.plan import Plan
 from autoquant.study import records
 from autoquant.task import Direction, as_loss
 
-OutcomeState = Literal["complete", "pruned", "diverged", "interrupted"]
+OutcomeState = Literal["complete", "pruned", "diverged", "failed", "interrupted"]
 TrialRole = Literal["search", "reference"]
 
 
@@ -27,7 +27,8 @@ class Outcome:
             for comparison.
         plan: the plan, as it was trained (after projection onto the budget).
         size_bytes: bytes of its packed file.
-        state: "complete", "pruned" (stopped early), "diverged" or "interrupted".
+        state: "complete", "pruned" (stopped early), "diverged", "failed" (not enough memory, for
+            example) or "interrupted".
         score: the last score; on the valid split when complete, on the probe split otherwise; None
             where there is none.
         steps: training steps done.

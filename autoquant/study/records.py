@@ -19,7 +19,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn
 
+from autoquant.errors import shown
 from autoquant.plan import Plan
+from autoquant.reading import MAX_JSON_BYTES, read_json
 
 T = TypeVar("T")
 
@@ -29,6 +31,9 @@ RENAMED = {
     "paper_share": "paper_size_ratio",
 }
 """Columns and keys of earlier versions' files, and the fields that they are read into."""
+
+OPTIONAL = {"optional": True}
+"""Metadata of fields that JSON leaves out where they are None, as earlier versions had none."""
 
 _JSON, _ROWS = Converter(), Converter()  # fields <-> JSON values, fields <- texts of columns
 
@@ -40,10 +45,12 @@ def to_json(record: Any) -> dict[str, Any]:
         record: an instance of a dataclass.
 
     Returns:
-        its fields by name, in their order.
+        its fields by name, in their order; without those that are OPTIONAL and None.
     """
     return {
-        field.name: _JSON.unstructure(getattr(record, field.name)) for field in fields(type(record))
+        field.name: _JSON.unstructure(value)
+        for field in fields(type(record))
+        if (value := getattr(record, field.name)) is not None or field.metadata != OPTIONAL
     }
 
 
@@ -113,7 +120,13 @@ def from_csv(kind: type[T], text: str) -> list[T]:
     Raises:
         ValueError: see ``from_row``.
     """
-    return [from_row(kind, row) for row in csv.DictReader(io.StringIO(text), restval="")]
+    before = csv.field_size_limit(MAX_JSON_BYTES)  # the plan of a large model is a long field
+    try:
+        return [from_row(kind, row) for row in csv.DictReader(io.StringIO(text), restval="")]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _structured(converter: Converter, kind: type[T], content: Any) -> T:
@@ -125,7 +138,7 @@ def _structured(converter: Converter, kind: type[T], content: Any) -> T:
         content: the plain values.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"a {kind.__name__} must be a mapping, got {content!r}")
+        raise ValueError(f"a {kind.__name__} must be a mapping, got {shown(content)}")
     try:
         return converter.structure(content, kind)
     except BaseValidationError as error:
@@ -180,7 +193,7 @@ def _optional(hint: Any, converter: Converter) -> Hook:
 
 def _json_number(value: Any, _: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number, got {value!r}")
+        raise ValueError(f"must be a number, got {shown(value)}")
     return value
 
 
@@ -209,12 +222,12 @@ _JSON.register_structure_hook_func(_is_number, _json_number)
 _JSON.register_structure_hook_factory(_is_optional, _optional)
 _JSON.register_structure_hook_factory(_is_record, _json_record)
 
-_ROWS.register_structure_hook(Plan, lambda text, _: Plan.from_dict(json.loads(text)))
+_ROWS.register_structure_hook(Plan, lambda text, _: Plan.from_dict(read_json(text)))
 _ROWS.register_structure_hook_func(
     _is_number, lambda text, _: int(text) if text.isdigit() else float(text)
 )
 _ROWS.register_structure_hook_func(
-    _is_tuple, lambda text, hint: _JSON.structure(json.loads(text), hint)
+    _is_tuple, lambda text, hint: _JSON.structure(read_json(text), hint)
 )
 _ROWS.register_structure_hook_factory(_is_optional, _optional)
 _ROWS.register_structure_hook_factory(_is_record, _row_record)

@@ -11,12 +11,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from autoquant.errors import UserError
-from autoquant.files import write_text
+from autoquant.files import write_text, writing
 from autoquant.plan import Bits, Plan
 from autoquant.study import records
 from autoquant.study.folder import Study
 
-RunState = Literal["complete", "diverged", "too large"]
+RunState = Literal["complete", "diverged", "failed", "too large"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class SweepRunResult:
 
     Attributes:
         run: what was to be trained.
-        state: "complete", "diverged", or "too large" for its budget.
+        state: "complete", "diverged", "failed" (not enough memory, for example), or "too large" for
+            its budget.
         valid: score on the valid split.
         test: score on the test split.
         size_bytes: true bytes of the packed file.
@@ -117,7 +118,10 @@ class SweepTable:
         try:
             return from_csv(self.path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"'{self.path}' must be as a sweep wrote it") from error
+            raise UserError(
+                f"'{self.path}' must be as a sweep wrote it; restore it, or remove it: then its "
+                "runs are trained again"
+            ) from error
 
     def by_name(self) -> dict[str, SweepRunResult]:
         """The same, by the runs' names."""
@@ -139,8 +143,13 @@ class SweepTable:
         Args:
             name: of the lock file.
         """
-        with self._lock(name):
+        lock = self._lock(name)
+        with writing(self._locks):
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def claimed(self, run: SweepRun) -> Iterator[bool]:
@@ -154,7 +163,8 @@ class SweepTable:
         """
         lock = self._lock(run.name)
         try:
-            lock.acquire(blocking=False)
+            with writing(self._locks):
+                lock.acquire(blocking=False)
         except Timeout:
             yield False
             return
@@ -173,7 +183,8 @@ class SweepTable:
         return self._locks / f"{run.name}-{plan}.checkpoint"
 
     def _lock(self, name: str) -> FileLock:
-        self._locks.mkdir(parents=True, exist_ok=True)
+        with writing(self._locks):
+            self._locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self._locks / f"{name}.lock")
 
 

@@ -6,7 +6,6 @@ that pruning and sampling compare proposals with proposals only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from autoquant.files import writing
 from autoquant.plan import Plan
+from autoquant.study.journal import repair
 from autoquant.study.outcome import Outcome, OutcomeState, TrialRole
 from autoquant.task import Direction
 
@@ -30,7 +31,7 @@ Trial = optuna.trial.Trial
 """An open trial, as ``TrialStorage.begin`` gives it."""
 
 _STUDIES: dict[TrialRole, str] = {"reference": "references", "search": "search"}
-_ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
+_ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}  # others: FAIL
 
 
 class TrialPruned(Exception):
@@ -50,31 +51,34 @@ class TrialStorage:
 
     def __init__(self, path: Path, direction: Direction, *, prune: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        _repair(path)
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        self._path = path
+        repair(path)
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:
             pruner = optuna.pruners.PercentilePruner(
                 PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP
             )
-        self._studies = {
-            role: optuna.create_study(
-                study_name=name,
-                storage=storage,
-                direction=direction,
-                pruner=pruner,
-                load_if_exists=True,
-            )
-            for role, name in _STUDIES.items()
-        }
+        with writing(path):
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            self._studies = {
+                role: optuna.create_study(
+                    study_name=name,
+                    storage=storage,
+                    direction=direction,
+                    pruner=pruner,
+                    load_if_exists=True,
+                )
+                for role, name in _STUDIES.items()
+            }
 
     def close_interrupted(self) -> None:
         """Close the trials that an interrupted search left open."""
-        for study in self._studies.values():
-            while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                study.ask()  # a waiting trial becomes a running one
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                study.tell(trial.number, state=TrialState.FAIL)
+        with writing(self._path):
+            for study in self._studies.values():
+                while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                    study.ask()  # a waiting trial becomes a running one
+                for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                    study.tell(trial.number, state=TrialState.FAIL)
 
     def begin(
         self,
@@ -97,12 +101,13 @@ class TrialStorage:
             ranges: Optuna's distributions of these parameters.
         """
         study = self._studies[role]
-        if params:
-            study.enqueue_trial(dict(params))
-        trial = study.ask(fixed_distributions=dict(ranges or {}))
-        trial.set_user_attr("trial", name or str(trial.number))
-        trial.set_user_attr("size_bytes", size_bytes)
-        trial.set_user_attr("plan", plan.to_dict())
+        with writing(self._path):
+            if params:
+                study.enqueue_trial(dict(params))
+            trial = study.ask(fixed_distributions=dict(ranges or {}))
+            trial.set_user_attr("trial", name or str(trial.number))
+            trial.set_user_attr("size_bytes", size_bytes)
+            trial.set_user_attr("plan", plan.to_dict())
         return trial
 
     def report(self, role: TrialRole, trial: Trial, step: int, score: float) -> None:
@@ -117,7 +122,8 @@ class TrialStorage:
         Raises:
             TrialPruned: the score is clearly worse than those of earlier trials at this step.
         """
-        trial.report(score, step)
+        with writing(self._path):
+            trial.report(score, step)
         if role == "search" and trial.should_prune():
             raise TrialPruned
 
@@ -128,7 +134,7 @@ class TrialStorage:
         state: OutcomeState,
         *,
         score: float | None = None,
-        steps: int = 0,
+        steps: int | None = None,
         seconds: float = 0.0,
         reason: str = "",
     ) -> None:
@@ -139,15 +145,56 @@ class TrialStorage:
             trial: an open trial.
             state: how it ended.
             score: on the valid split, of a complete trial.
-            steps: training steps done.
+            steps: training steps done; None: those of the last intermediate score.
             seconds: wall-clock seconds, scoring included.
             reason: why it did not complete, in words.
         """
-        for key, value in {"steps": steps, "seconds": seconds, "reason": reason}.items():
-            trial.set_user_attr(key, value)
-        trial.set_user_attr("state", state)
         values = score if state == "complete" else None
-        self._studies[role].tell(trial, values, state=_ENDS.get(state, TrialState.FAIL))
+        with writing(self._path):
+            for key, value in {"steps": steps, "seconds": seconds, "reason": reason}.items():
+                if value is not None:
+                    trial.set_user_attr(key, value)
+            trial.set_user_attr("state", state)
+            self._studies[role].tell(trial, values, state=_ENDS.get(state, TrialState.FAIL))
+
+    def restore(
+        self,
+        outcome: Outcome,
+        *,
+        params: Mapping[str, int] | None = None,
+        ranges: Mapping[str, IntDistribution] | None = None,
+    ) -> None:
+        """Add a trial that has ended, as it was read from a table.
+
+        Args:
+            outcome: of the trial. A proposal is named by its number; numbers that are missing
+                before it are given to interrupted trials without a plan.
+            params: a proposal's point, see ``begin``.
+            ranges: Optuna's distributions of these parameters.
+        """
+        study, state = self._studies[outcome.role], _ENDS.get(outcome.state, TrialState.FAIL)
+        attributes = {
+            "trial": outcome.trial,
+            "size_bytes": outcome.size_bytes,
+            "plan": outcome.plan.to_dict(),
+            "steps": outcome.steps,
+            "seconds": outcome.seconds,
+            "reason": outcome.reason,
+            "state": outcome.state,
+        }
+        trial = optuna.trial.create_trial(
+            state=state,
+            value=outcome.score if state == TrialState.COMPLETE else None,
+            params=dict(params or {}),
+            distributions=dict(ranges or {}) if params else {},
+            user_attrs=attributes,
+            intermediate_values=dict(outcome.history),
+        )
+        number = int(outcome.trial) if outcome.role == "search" else 0
+        with writing(self._path):
+            for _ in range(number - len(self.trials(outcome.role))):
+                study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+            study.add_trial(trial)
 
     def trials(self, role: TrialRole) -> list[FrozenTrial]:
         """Optuna's records of the trials of one role.
@@ -165,13 +212,6 @@ class TrialStorage:
             for trial in self.trials(role)
             if trial.state.is_finished() and "plan" in trial.user_attrs
         ]
-
-
-def _repair(path: Path) -> None:
-    """Remove what a killed process can leave: Optuna's lock, and an incomplete last line."""
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    if path.is_file():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def state_of(trial: FrozenTrial) -> OutcomeState:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.layers.linear import IntegerLinear
 
 
@@ -32,7 +32,7 @@ def check_bands(bands: object, rows: int) -> tuple[int, ...]:
         f"bands must be a list of rising word numbers between 0 and the vocabulary's {rows}"
     )
     if not isinstance(bands, list | tuple):
-        raise UserError(f"{requirement}, got {bands!r}")
+        raise UserError(f"{requirement}, got {shown(bands)}")
     whole = all(type(number) is int for number in bands)
     rising = whole and list(bands) == sorted(set(bands))
     if not rising or not all(0 < number < rows for number in bands):

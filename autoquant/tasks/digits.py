@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.task import task
 from autoquant.tasks.supervised import SupervisedTask
 
@@ -106,10 +106,10 @@ def digits(
         UserError: an argument is out of range, or scikit-learn is not installed.
     """
     if model not in (*CELLS, "conv"):
-        raise UserError(f"model must be one of gru, lstm, conv, got {model!r}")
+        raise UserError(f"model must be one of gru, lstm, conv, got {shown(model)}")
     for name, size in (("hidden", hidden), ("channels", channels), ("head", head)):
         if type(size) is not int or size < 1:
-            raise UserError(f"{name} must be a whole number from 1 up, got {size!r}")
+            raise UserError(f"{name} must be a whole number from 1 up, got {shown(size)}")
 
     def build() -> nn.Module:
         if model == "conv":

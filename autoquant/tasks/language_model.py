@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.kernels import Cell
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
@@ -186,13 +186,13 @@ def _check_choice(name: str, value: object, allowed: Iterable[str]) -> None:
         allowed: the names to choose from.
     """
     if value not in [*allowed]:
-        raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
 def _check_sizes(least: int, **sizes: object) -> None:
     for name, size in sizes.items():
         if type(size) is not int or size < least:
-            raise UserError(f"{name} must be a whole number from {least} up, got {size!r}")
+            raise UserError(f"{name} must be a whole number from {least} up, got {shown(size)}")
 
 
 def _check_ranges(dropout: object, rectified: object, initial: object) -> None:
@@ -204,8 +204,8 @@ def _check_ranges(dropout: object, rectified: object, initial: object) -> None:
         initial: must be in [0, 1].
     """
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:  # type: ignore[operator]
-        raise UserError(f"dropout must be in [0, 1), got {dropout!r}")
+        raise UserError(f"dropout must be in [0, 1), got {shown(dropout)}")
     if type(rectified) is not bool:
-        raise UserError(f"rectified must be true or false, got {rectified!r}")
+        raise UserError(f"rectified must be true or false, got {shown(rectified)}")
     if type(initial) not in (int, float) or not 0 <= initial <= 1:  # type: ignore[operator]
-        raise UserError(f"initial must be in [0, 1], got {initial!r}")
+        raise UserError(f"initial must be in [0, 1], got {shown(initial)}")

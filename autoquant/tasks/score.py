@@ -17,14 +17,10 @@ from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
 from autoquant.task import Direction
-
-IGNORED = -100
-"""A target that is not predicted, such as padding (torch's default)."""
+from autoquant.tasks.targets import Loss, counted_targets, ignored_target
 
 Pairs = Iterable[tuple[Any, Any]]
 """Outputs and targets of each batch, on one device."""
-Loss = Callable[[Any, Any], Tensor]
-"""(outputs, targets) -> mean loss, a scalar tensor."""
 ScoreFunction = Callable[[Any, Any], Any]
 """(all outputs, all targets) of a split -> a number."""
 
@@ -66,12 +62,12 @@ class Accuracy:
 
         Args:
             pairs: outputs [N, classes, ...] and targets [N, ...] of each batch.
-            loss: not used.
+            loss: tells which targets are ignored.
 
         Raises:
             UserError: the outputs do not have one axis more than the targets.
         """
-        right = total = 0
+        right, total, ignored = 0, 0, ignored_target(loss)
         for outputs, targets in pairs:
             if not isinstance(outputs, Tensor) or outputs.ndim != targets.ndim + 1:
                 shape = tuple(getattr(outputs, "shape", ())) or type(outputs).__name__
@@ -79,27 +75,31 @@ class Accuracy:
                     "score=accuracy must have outputs [N, classes, ...] and targets [N, ...], got "
                     f"{shape} and {tuple(targets.shape)}"
                 )
-            counted = targets != IGNORED
+            counted = targets != ignored
             right += int((outputs.argmax(1) == targets)[counted].sum())
             total += int(counted.sum())
         return right / max(total, 1)
 
 
 class MeanLoss:
-    """The task's loss, averaged over the targets of a split."""
+    """The task's loss, averaged over the targets of a split that are not ignored.
+
+    Batches are weighted by ``counted_targets``: for the losses that it knows, the result is the
+    loss of the whole split.
+    """
 
     name = "loss"
     direction: Direction = "minimize"
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
         """See ``Score.__call__``."""
-        total, count = 0.0, 0
+        total = weight = 0.0
         for outputs, targets in pairs:
-            batch_count = _count_targets(targets)
-            if batch_count:  # the mean of nothing is not a number
-                total += float(loss(outputs, targets)) * batch_count
-                count += batch_count
-        return total / max(count, 1)
+            batch_weight = counted_targets(targets, loss)
+            if batch_weight:  # the mean of nothing is not a number
+                total += float(loss(outputs, targets)) * batch_weight
+                weight += batch_weight
+        return total / (weight or 1)
 
 
 class Perplexity(MeanLoss):
@@ -129,21 +129,40 @@ class FunctionScore:
     direction: Direction
 
     def __call__(self, pairs: Pairs, loss: Loss) -> float:
-        """See ``Score.__call__``."""
+        """See ``Score.__call__``.
+
+        Raises:
+            UserError: the function returned something else than a number.
+        """
         batches = [(_to_cpu(outputs), _to_cpu(targets)) for outputs, targets in pairs]
         outputs, targets = zip(*batches, strict=True)
-        return float(self.function(_concatenated(outputs), _concatenated(targets)))
+        value = self.function(_concatenated(outputs), _concatenated(targets))
+        return as_number(value, f"what the score function {self.name} returns")
 
 
 SCORES: dict[str, Score] = {score.name: score for score in (Accuracy(), MeanLoss(), Perplexity())}
 """The ready scores, by their names."""
 
 
-def _count_targets(targets: Any) -> int:
-    """How many targets a mean loss is over: all but the ignored ones."""
-    if not isinstance(targets, Tensor):
-        return len(targets)
-    return int((targets != IGNORED).sum()) if not targets.is_floating_point() else len(targets)
+def as_number(value: Any, source: str) -> float:
+    """A score as a float.
+
+    Args:
+        value: a number, or a tensor or an array with one number.
+        source: what gave it, for the error.
+
+    Raises:
+        UserError: it is something else.
+    """
+    requirement = f"{source} must be one number"
+    if isinstance(value, str):
+        raise UserError(f"{requirement}, got a str")
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        shape = getattr(value, "shape", None)
+        came = type(value).__name__ if shape is None else f"{type(value).__name__} {[*shape]}"
+        raise UserError(f"{requirement}, got {came}") from error
 
 
 def _is_leaf(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,15 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
-from autoquant.errors import UserError
+from autoquant.copies import copy_model
+from autoquant.errors import UserError, shown
 from autoquant.kernels import distillation_cross_entropy
 from autoquant.plugins import resolve_path
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.samples import Batch, Data, checked_data, length_of, select
-from autoquant.tasks.score import SCORES, FunctionScore, Loss, Pairs, Score, ScoreFunction
+from autoquant.tasks.score import (
+    SCORES,
+    FunctionScore,
+    Pairs,
+    Score,
+    ScoreFunction,
+)
+from autoquant.tasks.targets import Loss, counted_targets
 
 CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
+IMPORTED = ("model", "loss", "score")
+"""Arguments that are imported where they are texts, unless they name a ready score."""
 
 
 class SupervisedTask:
@@ -40,7 +50,11 @@ class SupervisedTask:
             whose items are such tuples of one sample. The model is called with the inputs.
         valid: the same, for the scores that decide between plans.
         test: the same, for the score of the plan that is applied.
-        loss: (outputs, targets) -> mean loss, a scalar tensor.
+        loss: (outputs, targets) -> mean loss, a scalar tensor. Its ``ignore_index`` (an attribute,
+            or the default of an argument, as of a functools.partial) is the target that does not
+            count, in training and in scores; -100 where it has none. Scales are calibrated, and the
+            sensitivity is measured, with what the model returns in eval mode; where the loss fails
+            with that, in training mode with dropout and norms in eval mode.
         score: accuracy, loss, perplexity, or a function of all outputs and all targets of a split.
         direction: minimize or maximize; needed where ``score`` is a function.
         batch_size: samples B of a batch, at most.
@@ -69,8 +83,9 @@ class SupervisedTask:
     ) -> None:
         for setting, value in (("batch_size", batch_size), ("probe", probe)):
             if type(value) is not int or value < 1:
-                raise UserError(f"{setting} must be a whole number from 1 up, got {value!r}")
+                raise UserError(f"{setting} must be a whole number from 1 up, got {shown(value)}")
         self._model = model if isinstance(model, nn.Module) else _callable("model", model)
+        self._dtype: torch.dtype | None = None  # of the model, once it has been built
         self._loss: Loss = _callable("loss", loss)
         self._score = _score_of(score, direction)
         splits = {"train": train, "valid": valid, "test": test}
@@ -85,11 +100,10 @@ class SupervisedTask:
         Raises:
             UserError: what was given for ``model`` made something else.
         """
-        if isinstance(self._model, nn.Module):
-            return copy.deepcopy(self._model)
-        model = self._model()
+        model = copy_model(self._model) if isinstance(self._model, nn.Module) else self._model()
         if not isinstance(model, nn.Module):
             raise UserError(f"model must make a torch.nn.Module, got a {type(model).__name__}")
+        self._dtype = _dtype_of(model)
         return model
 
     def steps_per_epoch(self) -> int:
@@ -115,7 +129,7 @@ class SupervisedTask:
             epoch, skipped = epoch + 1, 0
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, None]:
-        """The loss of a batch; there is nothing to carry.
+        """The loss of a batch, 0 where all its targets are ignored; there is nothing to carry.
 
         Args:
             model: a float or a fake-quantized model.
@@ -123,6 +137,8 @@ class SupervisedTask:
             carry: not used.
         """
         outputs, targets = _forward(model, batch)
+        if not counted_targets(batch[-1], self._loss):
+            return _zero_of(outputs), None
         return self._loss(outputs, targets), None
 
     def distillation_loss(
@@ -146,6 +162,8 @@ class SupervisedTask:
         with torch.no_grad():
             teacher_logits, _ = _forward(teacher, batch)
         logits, targets = _forward(model, batch)
+        if not counted_targets(batch[-1], self._loss):
+            return _zero_of(logits), None
         loss = distillation_cross_entropy(
             _rows(logits), _rows(teacher_logits), targets.flatten(), alpha
         )
@@ -161,9 +179,13 @@ class SupervisedTask:
         return self._score(self._pairs(model, split), self._loss)
 
     def example(self) -> Example:
-        """The first samples of the training data."""
+        """The first samples of the training data, as the model is called with them."""
         count = min(self.batch_size, length_of(self._data["train"]))
         inputs = select(self._data["train"], torch.arange(count))[:-1]
+        if self._dtype is None:
+            with torch.random.fork_rng(devices=[]):
+                self.build_model()
+        inputs = tuple(_in_precision(value, self._dtype) for value in inputs)
         return Example(inputs, count, self.unit)
 
     def _pairs(self, model: nn.Module, split: Split) -> Pairs:
@@ -177,11 +199,26 @@ class SupervisedTask:
 
 def _forward(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
     """Outputs and targets, on the model's device; inputs of real numbers in its precision."""
-    parameter = next(model.parameters())
-    device, dtype = parameter.device, parameter.dtype
+    device, dtype = next(model.parameters()).device, _dtype_of(model)
     *inputs, targets = (x.to(device) if isinstance(x, Tensor) else x for x in batch)
-    inputs = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
-    return model(*inputs), targets
+    return model(*(_in_precision(value, dtype) for value in inputs)), targets
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The type of a model's first parameter of real numbers; None where it has none."""
+    dtypes = (parameter.dtype for parameter in model.parameters())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), None)
+
+
+def _in_precision(value: Any, dtype: torch.dtype | None) -> Any:
+    """An input; one of real numbers in a model's type."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _zero_of(outputs: Any) -> Tensor:
+    """A loss of 0 with a gradient of 0, for a batch without a target that counts."""
+    tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return next(0 * t.flatten()[:1].sum() for t in tensors if t.is_floating_point())
 
 
 def _rows(logits: Tensor) -> Tensor:
@@ -197,7 +234,9 @@ def _callable(setting: str, value: Any) -> Any:
     requirement = f"{setting} must be an import path such as {CROSS_ENTROPY}"
     function = resolve_path(value, requirement) if isinstance(value, str) else value
     if not callable(function):
-        raise UserError(f"{setting} must be something to call or its import path, got {value!r}")
+        raise UserError(
+            f"{setting} must be something to call or its import path, got {shown(value)}"
+        )
     return function
 
 
@@ -207,14 +246,15 @@ def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
         ready = SCORES[score]
         if direction not in (None, ready.direction):
             requirement = f"direction must be {ready.direction} for score={score}"
-            raise UserError(f"{requirement}, got {direction!r}")
+            raise UserError(f"{requirement}, got {shown(direction)}")
         return ready
     if isinstance(score, str) and "." not in score:
         names = ", ".join(SCORES)
-        raise UserError(f"score must be one of {names}, or an import path, got {score!r}")
+        raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
     if direction not in ("minimize", "maximize"):
         raise UserError(
-            f"direction must be minimize or maximize where score is a function, got {direction!r}"
+            "direction must be minimize or maximize where score is a function, "
+            f"got {shown(direction)}"
         )
     function = _callable("score", score)
     name = getattr(function, "__name__", type(function).__name__)

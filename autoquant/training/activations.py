@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,40 +59,39 @@ def attach_activation_quantizers(
     """Let a layer use its activation quantizers.
 
     Args:
-        module: the layer; its input is quantized by a forward pre-hook, its hidden state by the
-            layer's own time loop.
+        module: the layer; its input is quantized before its forward, also where user code calls
+            that instead of the module; its hidden state by the layer's own time loop.
         quantizers: by attribute, as ``build_activation_quantizers`` returns them.
     """
     device = next(module.parameters()).device
     for name, quantizer in quantizers.items():
         setattr(module, name, quantizer.to(device))
     if INPUT_QUANTIZER in quantizers:
-        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
+        module.forward = partial(_forward_quantized, module)
 
 
-def _quantize_input(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A forward pre-hook that quantizes a layer's first input, by position or by name.
+def _forward_quantized(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """A layer's forward with its first input quantized, which is given by position or by name.
 
     Args:
         module: the layer.
         args: of its forward pass.
         kwargs: of its forward pass.
     """
+    forward: Any = type(module).forward
     if args:
-        return (_quantized(module, args[0]), *args[1:]), kwargs
-    first = next(iter(kwargs))
-    return args, kwargs | {first: _quantized(module, kwargs[first])}
+        return forward(module, _quantized(module, args[0]), *args[1:], **kwargs)
+    first = [*inspect.signature(forward).parameters][1]
+    return forward(module, **kwargs | {first: _quantized(module, kwargs[first])})
 
 
 def _quantized(module: nn.Module, values: Tensor) -> Tensor:
     """Layer inputs, quantized as if before a preceding dropout, which divides what it keeps."""
-    quantizer: nn.Module = module.input_quantizer  # type: ignore[assignment]
-    keep: float = getattr(module, "input_keep", 1.0) if module.training else 1.0
+    quantizer: ActivationQuantizer = module.input_quantizer  # type: ignore[assignment]
+    keep = quantizer.keep if module.training else 1.0
     if keep == 1.0:
         return quantizer(values)  # type: ignore[no-any-return]
-    quantized = quantizer(values * keep)
+    quantized: Tensor = quantizer(values * keep)
     params = quant_params_of(quantized)
     result: Tensor = quantized / keep
     if params is not None:
@@ -102,13 +103,14 @@ def scale_dropout(model: nn.Module, share: float) -> None:
     """Multiply the dropout probabilities of all modules, in place.
 
     Args:
-        model: its dropout modules, stacks and attention layers are changed.
+        model: its dropout modules are changed, and modules with a float attribute ``dropout``, such
+            as stacks and attention layers.
         share: of its dropout that the model keeps, in [0, 1].
     """
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p *= share
-        elif isinstance(getattr(module, "dropout", None), float):  # stacks and attention
+        elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = share * module.dropout  # type: ignore[operator,assignment]
-        if isinstance(getattr(module, "input_keep", None), float):
-            module.input_keep = 1 - share * (1 - module.input_keep)  # type: ignore[operator,assignment]
+        if isinstance(module, ActivationQuantizer):
+            module.keep = 1 - share * (1 - module.keep)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,23 +13,28 @@ from torch import nn
 from tqdm import tqdm
 
 from autoquant.errors import UserError
+from autoquant.files import write_bytes
 from autoquant.settings import Search
 from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.task_fingerprint import SCORE_TOLERANCE
 from autoquant.task import Task
 from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.device import seed_everything
 from autoquant.training.float_model import (
     build_float_model,
+    digest_of,
     load_weights,
     measure_size,
-    save_weights,
+    serialized,
     weights_file,
 )
 from autoquant.training.loop import train
+from autoquant.training.recognise import (
+    fingerprint_of,
+    refuse_another_metric,
+    refuse_another_task,
+)
 from autoquant.training.scoring import score
-
-SCORE_TOLERANCE = 1e-3
-"""Largest relative difference between scores of one float model on two machines."""
 
 
 def load_or_train_baseline(
@@ -46,15 +53,20 @@ def load_or_train_baseline(
         the float model on the device, not prepared, and its record.
 
     Raises:
-        UserError: the model's file is damaged or of another model; or only its record is there
+        UserError: the model's file is damaged or of another model; the study was made with another
+            metric, data, score or forward; or only the record is there
             (studies travel without weights), and the model that is trained again has another score.
     """
+    refuse_another_metric(task, study)
     seed_everything(settings.seed)
     model = build_float_model(task, progress=progress).to(device)
     recorded = study.baseline() if study.baseline_record.is_file() else None
     if recorded and study.baseline_file.is_file():
-        load_weights(model, study.baseline_file)
+        _load_own_weights(model, recorded, study)
+        refuse_another_task(task, model, settings.seed, recorded, study)
         return model, recorded
+    if recorded:
+        refuse_another_task(task, model, settings.seed, recorded, study, trained=False)
     if settings.pretrained is not None:
         _load_pretrained(model, settings.pretrained, progress)
     started = time.monotonic()
@@ -68,8 +80,15 @@ def load_or_train_baseline(
     if recorded:
         _refuse_another_score(record, recorded, study)
         record = recorded
-    save_weights(model, study.baseline_file)
-    study.write_baseline(record)
+    else:
+        record = replace(record, fingerprint=fingerprint_of(task, model, settings.seed))
+    weights = serialized(model)
+    record = replace(record, digest=hashlib.sha256(weights).hexdigest())
+    if recorded:  # a process that is killed here leaves a record of weights that are to be made
+        study.write_baseline(record)
+    write_bytes(study.baseline_file, weights)
+    if not recorded:
+        study.write_baseline(record)
     checkpoint.unlink(missing_ok=True)
     return model, record
 
@@ -107,6 +126,29 @@ def _record(model: nn.Module, task: Task, run: TrainingRun, started: float) -> B
         seconds=run.seconds or time.monotonic() - started,
         history=tuple(run.scores),
     )
+
+
+def _load_own_weights(model: nn.Module, record: BaselineRecord, study: Study) -> None:
+    """Load the weights that were trained in a study.
+
+    Args:
+        model: takes them.
+        record: has their digest, in studies of this version.
+        study: that has the file.
+
+    Raises:
+        UserError: the file is damaged, of another model, or not the one that was written.
+    """
+    remedy = "; restore it, or remove it: the float model is then made anew"
+    try:
+        load_weights(model, study.baseline_file)
+    except UserError as error:
+        raise UserError(f"{error}{remedy}") from error
+    if record.digest not in (None, digest_of(study.baseline_file)):
+        raise UserError(
+            f"'{study.baseline_file}' must hold the weights that were trained in this study, got "
+            f"other ones{remedy}"
+        )
 
 
 def _refuse_another_score(record: BaselineRecord, recorded: BaselineRecord, study: Study) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
+from autoquant.errors import MAX_SHOWN, Diverged, RunError, WriteError, first_line, shortened
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
@@ -15,7 +17,7 @@ from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training.activations import scale_dropout
 from autoquant.training.checkpoint import TrainingRun
-from autoquant.training.device import seed_everything
+from autoquant.training.device import is_out_of_memory, seed_everything
 from autoquant.training.float_model import build_float_model
 from autoquant.training.loop import OnScore, train
 from autoquant.training.qat import build_candidate, recalibrate
@@ -79,6 +81,36 @@ class Candidate:
     model: nn.Module
     score: float
     run: TrainingRun
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the training of a plan ended early, where other plans may do better.
+
+    Attributes:
+        state: "diverged", or "failed" for all other reasons.
+        reason: in words.
+    """
+
+    state: Literal["diverged", "failed"]
+    reason: str
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """An error of a training as the failure of its plan; None where it is not the plan's.
+
+    Args:
+        error: that ``train_candidate`` raised: a loss that is not finite, too little memory, a
+            widened model that computes something else. All other errors, those of the user's code
+            among them, would end any training.
+    """
+    if isinstance(error, Diverged):
+        return Failure("diverged", str(error))
+    if is_out_of_memory(error):
+        return Failure("failed", f"not enough memory: {shortened(first_line(error), MAX_SHOWN)}")
+    if isinstance(error, RunError) and not isinstance(error, WriteError):
+        return Failure("failed", first_line(error))
+    return None
 
 
 def train_candidate(

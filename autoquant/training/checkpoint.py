@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from autoquant.files import replacing
+from autoquant.files import replacing, set_aside
+from autoquant.training.device import is_out_of_memory
 
 CHECKPOINT_SECONDS = 20.0
 """Least time between two checkpoints of a run."""
@@ -56,15 +59,36 @@ class Checkpoint:
     def restore(self) -> tuple[TrainingRun, Any]:
         """Load the saved state into the parts and the random sources.
 
+        A damaged file, or one of another model, is set aside, and the run starts again.
+
         Returns:
             what the saved run has done, and its carry; a new run and None where nothing, or another
             run, was saved.
         """
         if self._path is None or not self._path.exists():
             return TrainingRun(), None
-        state = torch.load(self._path, weights_only=True, map_location="cpu")
-        if state["identity"] != self._identity:
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in self._parts.items()}
+        random = torch.get_rng_state()
+        try:
+            state = _read(self._path)
+            if state["identity"] != self._identity:
+                return TrainingRun(), None
+            return self._load(state)
+        except Exception as error:  # of the file, of pickle, of any part
+            if is_out_of_memory(error):
+                raise
+            for name, part in self._parts.items():
+                part.load_state_dict(before[name])
+            torch.set_rng_state(random)
+            set_aside(self._path, "is not a checkpoint of this training, which starts again")
             return TrainingRun(), None
+
+    def _load(self, state: dict[str, Any]) -> tuple[TrainingRun, Any]:
+        """Give the parts and the random sources a saved state; the run and its carry.
+
+        Args:
+            state: as ``save`` wrote it.
+        """
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])
@@ -101,6 +125,22 @@ class Checkpoint:
         with replacing(self._path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
         self._last_saved = time.monotonic()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The state in a file, whose checksums are right; torch does not look at them.
+
+    Args:
+        path: of the file.
+    """
+    data = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(data) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(damaged)
+    data.seek(0)
+    state: dict[str, Any] = torch.load(data, weights_only=True, map_location="cpu")
+    return state
 
 
 def _to_device(carry: Any, device: torch.device) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.settings import Training
 
 
@@ -23,6 +24,29 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be allocated, here or on an accelerator.
+
+    Args:
+        error: any exception.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+"""Parts of what torch and the libraries below it say; torch has no class for the CPU's memory."""
+
+
+def release_memory() -> None:
+    """Give back the memory of a training that has failed, whose models may refer to each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -40,7 +64,7 @@ def resolve_device(name: str) -> torch.device:
         except (RuntimeError, AssertionError) as error:
             available = ", ".join(["auto", "cpu", *_accelerators()])
             requirement = f"device must be one that torch has here ({available})"
-            raise UserError(f"{requirement}, got {name!r}") from error
+            raise UserError(f"{requirement}, got {shown(name)}") from error
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator or torch.device("cpu")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
+from autoquant.errors import UserError
+from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Training
 from autoquant.training.device import autocast
 from autoquant.training.objective import Objective
-
-SCALE_SUFFIX = "log_scale"
-"""How the names of the quantizers' trained scales end."""
 
 
 def build_optimizer(model: nn.Module, settings: Training) -> Optimizer:
@@ -25,16 +25,12 @@ def build_optimizer(model: nn.Module, settings: Training) -> Optimizer:
         model: whose parameters with gradients are trained.
         settings: gives the learning rates and the weight decay.
     """
-    scales: list[nn.Parameter] = []
-    biases: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if name.endswith(SCALE_SUFFIX):
-            scales.append(parameter)
-        else:
-            (weights if parameter.ndim > 1 else biases).append(parameter)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    of_quantizers = _quantizer_parameters(model)
+    scales = [parameter for parameter in trained if id(parameter) in of_quantizers]
+    others = [parameter for parameter in trained if id(parameter) not in of_quantizers]
+    weights = [parameter for parameter in others if parameter.ndim > 1]
+    biases = [parameter for parameter in others if parameter.ndim <= 1]
     groups = [
         {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
         {"params": biases, "lr": settings.lr, "weight_decay": 0.0},
@@ -42,6 +38,14 @@ def build_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     ]
     kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.AdamW
     return kind([group for group in groups if group["params"]], fused=True)
+
+
+def _quantizer_parameters(model: nn.Module) -> set[int]:
+    """The identities of the quantizers' own parameters: their scales."""
+    quantizers = (
+        m for m in model.modules() if isinstance(m, WeightQuantizer | ActivationQuantizer)
+    )
+    return {id(parameter) for module in quantizers for parameter in module.parameters()}
 
 
 class TrainingStep:
@@ -83,13 +87,36 @@ class TrainingStep:
 
         Returns:
             the detached loss, and the carry for the next batch.
+
+        Raises:
+            UserError: the loss is not one number that depends on a trained parameter.
         """
         self._optimizer.zero_grad(set_to_none=True)
         with autocast(self._autocast_dtype, self._device):
             loss, carry = self._objective(self._model, batch, carry)
+        _check_loss(loss)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._make_gradients_dense()
         self.scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
         self.scaler.step(self._optimizer)
         self.scaler.update()
         return loss.detach(), carry
+
+    def _make_gradients_dense(self) -> None:
+        """Replace sparse gradients (of nn.Embedding(sparse=True)), which AdamW does not take."""
+        for parameter in self._model.parameters():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
+
+
+def _check_loss(loss: Any) -> None:
+    """Raise a UserError where a task's loss cannot be minimized."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        came = f"a tensor {[*loss.shape]}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UserError(f"the loss of a batch must be a tensor with one number, got {came}")
+    if not loss.requires_grad:
+        raise UserError(
+            "the loss of a batch must depend on a parameter that is trained, got one without a "
+            "gradient (frozen or unused parameters, or a detached loss)"
+        )

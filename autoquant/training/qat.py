@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoquant.graph.equivalence import check_same_function
@@ -15,6 +16,8 @@ from autoquant.graph.network import Network
 from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.layers.embedding import padding_row, without_padding
+from autoquant.layers.folded_norm import can_fold, round_in_eval
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
@@ -23,12 +26,17 @@ from autoquant.quantization.scale_rules import mean_magnitude
 from autoquant.settings import Scheme
 from autoquant.task import Task
 from autoquant.training.activations import (
+    INPUT_QUANTIZER,
     attach_activation_quantizers,
     build_activation_quantizers,
 )
+from autoquant.training.eval_losses import eval_losses
+from autoquant.training.fixed_loss import fixed_loss
 
 CALIBRATION_BATCHES = 8
 """Training batches from which the scales of activations are calibrated."""
+MAX_CALIBRATION_BATCHES = 64
+"""The same where a layer got no rows in the first ones."""
 
 
 def build_candidate(
@@ -64,7 +72,9 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        check_same_function(model, candidate, task.example().inputs)
+        example = task.example()
+        arguments = example.inputs, example.keywords
+        check_same_function(model, candidate, *arguments, loss=fixed_loss(task))
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
@@ -77,7 +87,7 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
     """Put quantizers on the parameters and activations of a model, in place.
 
     Parameters get a parametrization, layer inputs a forward pre-hook, hidden states a quantizer
-    inside the recurrence.
+    inside the recurrence; batch norms a forward hook where ``scheme.norms`` rounds them.
 
     Args:
         model: a prepared model at the plan's widths.
@@ -92,14 +102,20 @@ def quantize(model: nn.Module, network: Network, plan: Plan, scheme: Scheme) -> 
             module.register_forward_pre_hook(share_magnitude)
         quantizers = build_activation_quantizers(layer, choice, scheme)
         attach_activation_quantizers(module, quantizers)
-        if 0.0 < network.dropouts.get(layer.name, 0.0) < 1.0:
-            module.input_keep = 1 - network.dropouts[layer.name]  # type: ignore[assignment]
+        dropout = network.dropouts.get(layer.name, 0.0)
+        if INPUT_QUANTIZER in quantizers and 0.0 < dropout < 1.0:
+            quantizers[INPUT_QUANTIZER].keep = 1 - dropout
+    if scheme.norms == "half":
+        for norm in filter(can_fold, network.norms):
+            round_in_eval(model.get_submodule(norm.name))
 
 
 def _quantize_parameters(
     model: nn.Module, layer: LayerSpec, choice: LayerChoice, scheme: Scheme
 ) -> None:
     """Put quantizers on the weights and biases of a layer.
+
+    The scale of a frozen parameter is chosen from its values, and not trained.
 
     Args:
         model: holds the layer.
@@ -117,10 +133,46 @@ def _quantize_parameters(
         weight = getattr(module, parameter.name)
         float_table = not layer.multiplies and bits == 32  # Bit-RNN's embedding has no tanh
         parameter_scheme = plain if parameter.role == "bias" or float_table else scheme
-        if bits < 32 or parameter_scheme.reparametrization != "none":
+        rounded = bits < 32 or weight.dtype == torch.float64  # to float32, as it will be stored
+        if rounded or parameter_scheme.reparametrization != "none":
             quantizer = WeightQuantizer(weight, bits, parameter_scheme, parameter.role)
+            if not weight.requires_grad:  # frozen: its quantized values stay as they are too
+                quantizer.requires_grad_(False)
             quantizer.to(weight.device)
             parametrize.register_parametrization(module, parameter.name, quantizer)
+    _keep_padding_zero(module)
+
+
+def _keep_padding_zero(module: nn.Module) -> None:
+    """Let a table that is quantized on a grid without zero look up zeros for padding.
+
+    Args:
+        module: any layer; only nn.Embedding has a padding row.
+    """
+    padding = padding_row(module)
+    if padding is None or not parametrize.is_parametrized(module, "weight"):
+        return
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    if isinstance(quantizer, WeightQuantizer) and quantizer.grid and quantizer.grid.offset:
+        quantizer.zero_rows[padding] = torch.tensor(False)
+        module.register_forward_hook(_zero_padding, with_kwargs=True)
+
+
+def _zero_padding(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], vectors: Tensor
+) -> Tensor:
+    """A forward hook of an embedding with a padding row.
+
+    Args:
+        module: the embedding.
+        args: of its forward pass: indices.
+        kwargs: of its forward pass.
+        vectors: what it looked up.
+    """
+    quantizer: Any = module.parametrizations["weight"][0]  # type: ignore[index]
+    words, padding = args[0] if args else kwargs["input"], padding_row(module)
+    assert padding is not None
+    return without_padding(vectors, words, padding, quantizer.zero_rows[padding])
 
 
 def _share_quantizer(model: nn.Module, module: nn.Module, parameter: ParameterSpec) -> None:
@@ -176,22 +228,22 @@ def calibrate(model: nn.Module, task: Task, seed: int) -> None:
 
     Args:
         model: a fake-quantized model; its quantizers observe CALIBRATION_BATCHES batches in eval
-            mode.
+            mode (see ``eval_losses``), or more where a layer was called without rows in all of them
+            (an expert that no sample was sent to).
         task: gives the batches.
         seed: of the batches.
     """
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     if not quantizers:
         return
-    training = model.training
-    model.eval()
-    carry = None
-    with parametrize.cached():
-        for batch in islice(task.batches(seed), CALIBRATION_BATCHES):
-            _, carry = task.loss(model, batch, carry)
+    batches = islice(task.batches(seed), MAX_CALIBRATION_BATCHES)
+    with parametrize.cached(), closing(eval_losses(model, task.loss, batches)) as losses:
+        for count, _ in enumerate(losses, start=1):
+            enough = count >= CALIBRATION_BATCHES
+            if enough and not any(quantizer.waiting for quantizer in quantizers):
+                break
     for quantizer in quantizers:
         quantizer.finish()
-    model.train(training)
 
 
 def recalibrate(model: nn.Module, task: Task, seed: int) -> None:

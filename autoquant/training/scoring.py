@@ -10,6 +10,7 @@ from torch import nn
 
 from autoquant.errors import Diverged
 from autoquant.task import Direction, Split, Task, as_loss
+from autoquant.tasks.score import as_number
 
 
 @torch.no_grad()
@@ -23,12 +24,13 @@ def score(model: nn.Module, task: Task, split: Split) -> float:
 
     Raises:
         Diverged: the score is not finite.
+        UserError: the score is no number.
     """
     training = model.training
     model.eval()
     try:
         with nn.utils.parametrize.cached():  # quantize the weights once, not once a batch
-            value = float(task.score(model, split))
+            value = as_number(task.score(model, split), f"the score of the task {task.name}")
     finally:
         model.train(training)
     if not math.isfinite(value):

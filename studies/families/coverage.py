@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from autoquant.analysis.coverage import coverage_of, why_uncovered
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
@@ -57,9 +58,10 @@ def describe_family(family: Family) -> FamilyRow:
     return FamilyRow(family, model, network, usual)
 
 
-def covered(network: Network) -> float:
+def covered(model: nn.Module, network: Network) -> float:
     """The share of the parameters that are in known layers and norms."""
-    return sum(layer.count for layer in network.layers_and_norms) / network.parameters
+    coverage = coverage_of(model, network)
+    return coverage.share + coverage.norm_share
 
 
 def table() -> str:
@@ -84,13 +86,13 @@ def _cells(row: FamilyRow) -> list[str]:
     network = row.network
     free = [group for group in row.groups if group not in network.frozen]
     usual = (
-        "" if row.usual is None else f"{_percent(covered(row.usual[1]))} of {_count(row.usual[1])}"
+        "" if row.usual is None else f"{_percent(covered(*row.usual))} of {_count(row.usual[1])}"
     )
     return [
         row.family.name,
         _count(network),
         f"{len(network.layers)} + {len(network.norms)}",
-        _percent(covered(network)),
+        _percent(covered(row.model, network)),
         usual,
         f"{len(free)} of {len(row.groups)}",
         "; ".join(_reasons(network)),
@@ -126,25 +128,14 @@ def _left_out(name: str, model: nn.Module, network: Network) -> Iterator[list[st
         model: prepared.
         network: its layers.
     """
-    if covered(network) >= FULL:
+    if covered(model, network) >= FULL:
         return
     sizes: dict[tuple[str, str], list[int]] = defaultdict(list)
     for unquantized in network.unquantized:
-        path, _, tensor = unquantized.name.rpartition(".")
-        reason = _reason(model.get_submodule(path), tensor)
+        tensor = unquantized.name.rpartition(".")[2]
+        reason = why_uncovered(model, unquantized.name)
         sizes[reason, tensor].append(math.prod(unquantized.shape))
     for (reason, tensor), counts in sorted(sizes.items(), key=lambda item: -sum(item[1])):
         share = sum(counts) / network.parameters
         if share >= LEAST_SHARE:
             yield [name, f"{len(counts)} x `{tensor}`", f"{share:.2%}", reason]
-
-
-def _reason(module: nn.Module, tensor: str) -> str:
-    kind = type(module).__name__
-    if tensor in module._buffers:
-        return f"a buffer of {kind}"
-    if isinstance(module, nn.LayerNorm):
-        return f"{kind}: looks across all of its units, kept in float"
-    if [*module.children()]:
-        return f"a parameter of {kind} itself"
-    return f"{kind} is no known layer"

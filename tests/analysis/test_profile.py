@@ -227,7 +227,7 @@ def test_a_layer_that_sees_fewer_positions_costs_less() -> None:
 
 def test_json(deep_speech: Profile) -> None:
     content = json.loads(deep_speech.to_json())
-    assert set(content) == {"layers", "parameters", "unit"}
+    assert set(content) == {"layers", "parameters", "unit", "coverage"}
     by_name = {layer["name"]: layer for layer in content["layers"]}
     assert set(by_name) == set(TABLE)
     assert by_name["fc2"]["widenable"] is True

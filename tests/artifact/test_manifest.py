@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save as to_bytes
 from torch import nn
 
 from autoquant.artifact import manifest, packed_file
 from autoquant.artifact.manifest import Entry
-from autoquant.graph.network import Network, UnquantizedTensor
+from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import WideningRequest, widen
 from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, LayerChoice, Plan
-from autoquant.settings import Scheme
-from autoquant.training.qat import quantize
+from autoquant.settings import Scheme, Training
+from autoquant.training.loop import train
+from autoquant.training.qat import build_candidate, quantize
 from tests import toys
-from tests.toys import described, layer_bytes, plan_of, treebank
+from tests.artifact.spotter import Spotter, spectra
+from tests.toys import RegressionTask, described, layer_bytes, plan_of, treebank
 
 SCHEMES = {
     "lsq channel": Scheme(),
@@ -113,39 +113,79 @@ def test_size_is_that_of_the_file(
     assert returned == path.stat().st_size == manifest.size_bytes(network, plan, scheme)
 
 
-_NAMES = {short: name for name, (short, _) in manifest.DTYPES.items()}
-_TYPES = {short: getattr(torch, name) for short, name in _NAMES.items()}
+@pytest.mark.parametrize("name", ["language", "gru", "packed", "odd"])
+@settings(max_examples=10)
+@given(data=st.data())
+def test_the_header_does_not_depend_on_the_plan(name: str, data: st.DataObject) -> None:
+    network = described(prepare(small(name)))
+    float_plan = Plan.uniform(network.names, LayerChoice())
+    header = manifest.breakdown(network, float_plan, Scheme()).header
+    assert manifest.breakdown(network, data.draw(plans(network)), Scheme()).header == header
 
 
-@settings(max_examples=100)
-@given(
-    tensors=st.dictionaries(
-        st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__"),
-        st.tuples(
-            st.sampled_from(list(_TYPES)),
-            st.lists(st.integers(0, 12), max_size=3).map(tuple),
-        ),
-        max_size=6,
-    ),
-    note=st.text(max_size=30),
-)
-def test_header_is_what_safetensors_writes(
-    tensors: dict[str, tuple[str, tuple[int, ...]]], note: str
-) -> None:
-    """Any names, types and shapes: order, offsets, escapes and padding are the library's."""
-    real = {name: torch.zeros(shape, dtype=_TYPES[kind]) for name, (kind, shape) in tensors.items()}
-    meta = {manifest.METADATA_KEY: json.dumps(note)}
-    data = to_bytes(real, metadata=meta)
-    unquantized = tuple(
-        UnquantizedTensor(name, _NAMES[kind], shape) for name, (kind, shape) in tensors.items()
+def test_what_the_bytes_of_a_file_are() -> None:
+    network = described(prepare(small("odd")))
+    plan = Plan.uniform(network.names, LayerChoice(4, 8))
+    sizes = manifest.breakdown(network, plan, Scheme(), {"words": 1000})
+    assert sizes.total == manifest.size_bytes(network, plan, Scheme(), {"words": 1000})
+    assert sizes.layers == 8 + 2 * 5 + 2 * 5 + 8  # an input quantizer, scales, biases, 15 codes
+    assert sizes.norms == 4 * 4 * 5
+    assert sizes.uncovered == 3 + 3 * 2 + 2 * 2 + 7 + 8 + 5 * 4
+    assert sizes.assets == 1000
+    assert str(sizes) == (
+        f"36 B layers, 80 B norms, 48 B uncovered tensors, 1 kB assets, {sizes.header} B header"
     )
-    network = replace(described(prepare(nn.Linear(1, 1))), layers=(), unquantized=unquantized)
-    entries = manifest.entries(network, Plan({}), Scheme())
-    body = sum(entry.bytes for entry in entries)
-    assert manifest.header_bytes(entries, meta) + body == len(data)
-    written = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    del written["__metadata__"]
-    assert list(written) == [entry.name for entry in entries]
+    half = manifest.breakdown(network, plan, Scheme(norms="half"))
+    assert (half.norms, half.layers, half.uncovered) == (2 * 2 * 5, 36, 48)
+
+
+# --- a keyword spotter ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spotter() -> tuple[int, Network]:
+    """Bytes of its float tensors, and its network."""
+    torch.manual_seed(0)
+    model = Spotter().eval()
+    floats = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return floats, described(prepare(model), spectra())
+
+
+def test_a_keyword_spotter_is_small(spotter: tuple[int, Network]) -> None:
+    """The targets are of one with 6,893 weights in 46,832 bytes."""
+    floats, network = spotter
+    weights = sum(layer.count for layer in network.layers)
+    channels = sum(norm.units for norm in network.norms)
+    assert (floats, weights, channels) == (45_928, 6_980, 1_118)
+    plan = Plan.uniform(network.names, LayerChoice(4, 8))
+    whole, half = (
+        manifest.breakdown(network, plan, Scheme(norms=norms)) for norms in ("float", "half")
+    )
+    assert max(whole.header, half.header) < 1300
+    assert whole.total / floats < 0.53
+    assert half.total / floats < 0.24
+    assert half.norms == whole.norms / 4 == 4 * channels
+
+
+def test_files_of_a_spotter_have_their_sizes_and_reload(
+    spotter: tuple[int, Network], tmp_path: Path
+) -> None:
+    """Widened and trained a little, in eval mode with norms as the file has them."""
+    _, network = spotter
+    scheme, plan = Scheme(norms="half"), Plan.uniform(network.names, LayerChoice(4, 8))
+    for name in network.names:
+        width = 1.0 if network.why_fixed(name) else 1.25
+        plan = plan.with_choice(name, width=width)
+    torch.manual_seed(0)
+    source = Spotter().eval()
+    task = RegressionTask(source, spectra())
+    model = build_candidate(prepare(source), network, plan, scheme, task, method="split", seed=0)
+    train(model.train(), task, Training(steps=2, lr=1e-3), seed=0, progress=False)
+    size = packed_file.save(tmp_path / "packed", model.eval(), network, plan, scheme)
+    assert size == manifest.size_bytes(network, plan, scheme)
+    loaded = packed_file.load(tmp_path / "packed", Spotter())
+    with torch.no_grad():
+        assert torch.equal(loaded(spectra()), model(spectra()))
 
 
 def test_a_tiny_model_by_hand() -> None:
@@ -161,10 +201,7 @@ def test_a_tiny_model_by_hand() -> None:
     )
     assert [entry.bytes for entry in entries] == [8, 8, 8, 5]
     assert layer_bytes(network, plan, Scheme()) == {"0": 29}
-    meta = manifest.metadata(
-        network, plan, Scheme(), {entry.name: manifest.CHECKSUM_PLACEHOLDER for entry in entries}
-    )
-    header = manifest.header_bytes(entries, meta)
+    header = manifest.breakdown(network, plan, Scheme()).header
     assert header % 8 == 0
     assert manifest.size_bytes(network, plan, Scheme()) == header + 29
 
@@ -217,5 +254,5 @@ def test_treebank_embedding_and_lstm_grown_as_in_the_paper() -> None:
 def test_entry_bytes() -> None:
     for short, width in dict(manifest.DTYPES.values()).items():
         assert Entry("x", short, (3, 2)).bytes == 6 * width
-        assert torch.zeros(1, dtype=_TYPES[short]).element_size() == width
+        assert manifest.TORCH_TYPES[short].itemsize == width
         assert math.prod(()) == Entry("x", short, ()).bytes // width

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoquant.analysis.model_info import profile
+from autoquant.artifact.manifest import SizeBreakdown
 from autoquant.cli import output
 from autoquant.commands.apply import Applied
 from autoquant.commands.search import SearchResult
@@ -87,6 +88,7 @@ def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
         baseline_costs=replace(costs, size_bytes=FLOAT_BYTES, macs=4_000_000),
         steps=10,
         seconds=1.0,
+        breakdown=SizeBreakdown(2_000, 280_000, 7_000, 1_000, 0),
     )
     output.print_applied(applied)
     lines = capsys.readouterr().out.splitlines()
@@ -96,7 +98,10 @@ def test_apply_prints_the_float_model_beside_the_packed_one(capsys):
     assert lines[3].split() == ["size", "2.4", "MB", "290", "kB"]
     assert lines[5].split() == ["MACs", "4,000,000", "5,000,000"]
     assert len({len(line) for line in lines[:7]}) == 1  # in columns
-    assert "the file has 290000 bytes, 0.1208x" in lines[7]
+    assert lines[7] == (
+        "  of the file: 280 kB layers, 7 kB norms, 1 kB uncovered tensors, 0 B assets, 2 kB header"
+    )
+    assert "the file has 290000 bytes, 0.1208x" in lines[8]
     assert lines[-2] == "packed file: runs/one/applied/plan-1/model.safetensors"
     assert lines[-1].endswith("evaluate artifact=runs/one/applied/plan-1/model.safetensors")
 

@@ -56,13 +56,24 @@ SEARCHES = {
     "task._target_=foo.bar": "the task could not be built: No module named 'foo'",
     "study=../source": "study must be a new folder or a study, got '../source'",
     "study=../source/m00.py": "study must be a new folder or a study",
+    "task=[1]": "task must be a name, got '[1]'",
+    "model=[lstm,gru]": "model must be a name, got '[lstm,gru]'",
+    f"task={'x' * 1000}": "task must be a name, got 'xxx",
+    f"{'x' * 1000}=1": "a setting must have at most 10000 characters",
+    f"budget={'x' * 20000}": "a setting must have at most 10000 characters",
+    f"references=[{'1,' * 4000}]": "a setting must have at most 1000 values",
+    f"budget={'[' * 99}{']' * 99}": "at most 50 brackets inside one another",
+    f"rules={'{a: ' * 99}1{'}' * 99}": "at most 50 brackets inside one another",
+    f"trials={'9' * 5000}": "Exceeds the limit (4300 digits)",
+    f"task.cell={'x' * 5000}": "cell must be one of lstm, gru, got 'xxx",
+    "rules={a: 2001-01-01}": "rules.a must be like {weight_bits: 8}, got '2001-01-01'",
     "--resolve": "--resolve",
     "--config-dir=nowhere": "not found",
 }
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("written", SEARCHES)
+@pytest.mark.parametrize("written", SEARCHES, ids=[key[:60] for key in SEARCHES])
 def test_search_refuses(place, written, monkeypatch):
     monkeypatch.setattr("autoquant.training.baseline.train", None)
     study = [] if "study=" in written else ["study=new"]

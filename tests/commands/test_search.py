@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -34,7 +37,7 @@ from autoquant.training import candidate
 from tests.toys import described, language_task
 
 SETTINGS = Search(
-    budget="3.67kB",  # of 2312 bytes of floats; the header is most of so small a file
+    budget="950B",  # of 2312 bytes of floats
     trials=4,
     device="cpu",
     sampler="random",
@@ -45,7 +48,7 @@ SETTINGS = Search(
     widening=Widening(max_share=1.0, max_growth=1.0),
     space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
 )
-LIMIT = 3670
+LIMIT = 950
 
 
 def tiny_task() -> LanguageTask:
@@ -173,7 +176,7 @@ def test_files_parse(unbroken: SearchResult) -> None:
     assert [layer["name"] for layer in profile["layers"]] == ["rnn.l0", "decoder", "embedding"]
     config = yaml.safe_load(study.config_file.read_text())
     assert config["task"] == {"name": "toy"}
-    assert config["budget"] == "3.67kB"
+    assert config["budget"] == "950B"
     assert set(load_file(study.baseline_file)) == set(tiny_task().build_model().state_dict())
 
 
@@ -251,7 +254,7 @@ def test_a_search_ends_when_every_plan_was_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"budget": "3.7kB"}, "budget=3.67kB, got budget=3.7kB"),
+        ({"budget": "3.7kB"}, "budget=950B, got budget=3.7kB"),
         ({"seed": 1}, "seed=0, got seed=1"),
         ({"qat": Training(steps=5, scores=2)}, "qat.steps=4, got qat.steps=5"),
         ({"references": (8,)}, "references=[8, 2], got references=[8]"),
@@ -296,6 +299,7 @@ def test_ctrl_c(
 
 KILLED = """
 import sys
+import time
 import torch
 from tests.commands.test_search import run
 from autoquant.commands import search
@@ -391,6 +395,178 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     assert result.best.plan["rnn.l0"].width == 1.0
 
 
+class Hungry(LanguageTask):
+    """Its loss needs more memory than any machine has while the model has a width of its own."""
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        if model.training and model.get_submodule("decoder").weight.shape[1] > 8:
+            torch.empty(10**15)
+        return super().loss(model, batch, carry)
+
+
+def test_a_trial_without_enough_memory_has_failed(tmp_path: Path) -> None:
+    tiny = tiny_task()
+    task = Hungry(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    short = {"sensitivity": 0, "trials": 2, "references": ()}  # starts at each width
+    result = run(tmp_path / "study", task, **short)
+    failed = [o for o in result.outcomes if o.plan["rnn.l0"].width > 1]
+    assert {o.state for o in failed} == {"failed"}
+    assert all(o.reason.startswith("not enough memory: ") for o in failed)
+    assert {o.state for o in result.outcomes if o not in failed} == {"complete"}
+    assert result.best is not None
+    assert [o.state for o in result.study.outcomes()] == [o.state for o in result.outcomes]
+    again = run(tmp_path / "study", task, **short)  # a restart does not try them again
+    assert again.outcomes == result.outcomes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RunError("widening failed")],
+    ids=["MemoryError", "accelerator", "RunError"],
+)
+def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
+    error: Exception, watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    watched(raising(error, at=4))
+    result = run(tmp_path / "study")
+    ends = [o.state for o in result.outcomes if o.role == "search"]
+    assert ends == ["complete", "failed", "complete", "complete"]
+    assert result.outcomes[3].reason
+
+
+def test_an_error_of_the_user_names_the_trial_and_the_plan(
+    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    watched(raising(FileNotFoundError(2, "No such file", "images/37.png"), at=4))
+    with pytest.raises(FileNotFoundError, match=r"images/37\.png") as raised:
+        run(tmp_path / "study")
+    last = Study.open(tmp_path / "study").outcomes()[-1]
+    assert raised.value.__notes__ == [f"in trial 1 of '{tmp_path / 'study'}', {last.plan.summary}"]
+    assert (last.trial, last.state) == ("1", "interrupted")
+    assert last.reason.startswith("FileNotFoundError: ")
+    assert proposals(run(tmp_path / "study").outcomes) == proposals(unbroken.outcomes)
+
+
+class Unreadable(LanguageTask):
+    """Its training data are files, one of which is missing."""
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
+        yield next(super().batches(seed, start))
+        Path("images/0037.png").read_bytes()
+
+
+def test_an_error_of_the_users_data_is_the_users(tmp_path: Path) -> None:
+    """Not one of the study's folder."""
+    tiny = tiny_task()
+    task = Unreadable(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
+    with pytest.raises(FileNotFoundError, match=r"images/0037\.png"):
+        run(tmp_path / "study", task)
+
+
+# --- a damaged journal ----------------------------------------------------------------------------
+
+
+def emptied(journal: Path) -> None:
+    journal.write_bytes(b"")
+
+
+def removed(journal: Path) -> None:
+    journal.unlink()
+
+
+def cut_in_the_middle(journal: Path) -> None:
+    journal.write_bytes(journal.read_bytes()[: journal.stat().st_size // 2])
+
+
+def without_its_beginning(journal: Path) -> None:
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[9:]))
+
+
+def with_a_flipped_bit(journal: Path) -> None:
+    content = bytearray(journal.read_bytes())
+    content[len(content) // 2] |= 0x80
+    journal.write_bytes(content)
+
+
+def overwritten(journal: Path) -> None:
+    journal.write_bytes(b"PK\x03\x04 something else\n" * 9)
+
+
+def of_lists(journal: Path) -> None:
+    journal.write_text("[]\n" + "[" * 9999 + "\n")
+
+
+DAMAGES = [emptied, removed, cut_in_the_middle, without_its_beginning, with_a_flipped_bit]
+DAMAGES += [overwritten, of_lists]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.__name__)
+def test_a_damaged_journal_is_restored_from_the_table(
+    damage: Callable[[Path], None],
+    unbroken: SearchResult,
+    watched: Callable[..., TrainCandidate],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    damage(study.journal_file)
+    content = study.journal_file.is_file() and study.journal_file.stat().st_size > 0
+    watcher = watched()
+    again = run(study.path)
+    assert watcher.plans == []
+    assert [replace(o, seconds=round(o.seconds, 2)) for o in unbroken.outcomes] == [*again.outcomes]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(study.journal_file) in line
+    assert study.journal_file.with_name("journal.log.damaged").is_file() == content
+    assert run(study.path).outcomes == again.outcomes
+    assert not capsys.readouterr().err
+
+
+def test_a_restored_search_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    """With a sampler that learns from the trials' parameters."""
+    changes = {"sampler": "tpe", "sensitivity": 0, "references": ()}
+    whole = run(tmp_path / "whole", trials=5, **changes)
+    first = run(tmp_path / "study", trials=3, **changes)
+    emptied(first.study.journal_file)
+    again = run(tmp_path / "study", trials=5, **changes)
+    assert proposals(again.outcomes) == proposals(whole.outcomes)
+
+
+def test_interrupted_trials_are_restored_with_their_numbers(
+    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+) -> None:
+    watched(raising(KeyboardInterrupt(), at=4))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study")
+    study = Study.open(tmp_path / "study")
+    emptied(study.journal_file)
+    result = run(tmp_path / "study")
+    assert [o.trial for o in result.outcomes] == ["w8", "w2", "0", "1", "2", "3", "4"]
+    assert result.outcomes[3].state == "interrupted"
+    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
+
+
+@pytest.mark.parametrize("table", [None, "trial,role\n1"], ids=["missing", "damaged"])
+def test_a_damaged_journal_without_a_table_is_refused(table: str | None, tmp_path: Path) -> None:
+    study = run(tmp_path / "study", trials=1).study
+    overwritten(study.journal_file)
+    study.outcomes_file.unlink()
+    if table is not None:
+        study.outcomes_file.write_text(table)
+    with pytest.raises(UserError) as raised:
+        run(tmp_path / "study", trials=1)
+    file = study.journal_file if table is None else study.outcomes_file
+    assert str(raised.value).startswith(f"'{file}' must be as a search wrote it")
+    assert "remove it" in str(raised.value)
+
+
+def test_a_damaged_table_is_written_again(unbroken: SearchResult, tmp_path: Path) -> None:
+    study = run(tmp_path / "study").study
+    study.outcomes_file.write_text("trial,role\n1")
+    assert proposals(run(tmp_path / "study").outcomes) == proposals(unbroken.outcomes)
+    assert proposals(study.outcomes()) == proposals(unbroken.outcomes)
+
+
 def test_nothing_completes(watched: Callable[..., TrainCandidate], tmp_path: Path) -> None:
     def before(call: int) -> None:
         raise Diverged("not finite")
@@ -427,10 +603,11 @@ def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
-        run(tmp_path / "study", budget="0.5x")
+        run(tmp_path / "study", budget="0.2x")
     assert not (tmp_path / "study").exists()
     words = str(raised.value)
     assert "\n" not in words
+    assert re.search(r"layers, 0 B norms, 0 B uncovered tensors, 0 B assets, \d+ B header", words)
     smallest = int(words.split(" bytes")[0].split()[-1])
     with pytest.raises(UserError):
         run(tmp_path / "study", budget=f"{smallest - 1}B")

@@ -174,7 +174,7 @@ def test_a_rule_lets_a_layer_grow(tmp_path: Path) -> None:
 
 
 def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
-    grid = Sweep(budgets=("0.3x", "0.25X", "0.1x"), width=(1.0, 1.5))
+    grid = Sweep(budgets=("0.21x", "0.19X", "0.05x"), width=(1.0, 1.5))
     result = run(tmp_path / "study", grid, tiny_task(embedding=16, hidden=32))
     for each in result.results[:4]:
         assert (each.state, each.run.weight_bits) == ("complete", None)
@@ -185,10 +185,12 @@ def test_plans_of_all_widths_fill_their_budgets(tmp_path: Path) -> None:
         assert each.run.plan["rnn.l0"].width == each.run.width
         assert {c.state_bits for c in each.run.plan.choices.values()} <= {8, 32}
     assert [(each.run.name, each.state, each.valid) for each in result.results[4:]] == [
-        ("0.1x-a8-x1-seed0", "too large", None),
-        ("0.1x-a8-x1.5-seed0", "too large", None),
+        ("0.05x-a8-x1-seed0", "too large", None),
+        ("0.05x-a8-x1.5-seed0", "too large", None),
     ]
-    assert [each.run.budget for each in result.results[::2]] == ["0.3x", "0.25x", "0.1x"]
+    assert [each.run.budget for each in result.results[::2]] == ["0.21x", "0.19x", "0.05x"]
+    assert "must be at least" in result.results[4].reason
+    assert "header), got 0.05x" in result.results[4].reason
 
 
 def test_budgets_are_filled_where_few_bits_hurt(tmp_path: Path) -> None:

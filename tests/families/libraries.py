@@ -68,6 +68,13 @@ def gpt2() -> nn.Module:
     return t.GPT2LMHeadModel(t.GPT2Config(**sizes, **tokens, use_cache=False))
 
 
+def llama() -> nn.Module:
+    t = _transformers()
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0, "tie_word_embeddings": True}
+    config = t.LlamaConfig(**tokens, num_key_value_heads=2, use_cache=False, **SMALL)
+    return t.LlamaForCausalLM(config)
+
+
 def hugging_face_vit() -> nn.Module:
     t = _transformers()
     return t.ViTForImageClassification(t.ViTConfig(image_size=16, patch_size=4, **SMALL))
@@ -113,6 +120,70 @@ def efficientnet() -> nn.Module:
     return _timm("test_efficientnet", num_classes=10)  # small already
 
 
+def bart() -> nn.Module:
+    t = _transformers()
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48}
+    sizes |= {"decoder_ffn_dim": 48, "max_position_embeddings": 32}
+    sizes |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    tokens |= {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+    return t.BartForConditionalGeneration(t.BartConfig(**sizes, **tokens, use_cache=False))
+
+
+def t5() -> nn.Module:
+    t = _transformers()
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    tokens = {"decoder_start_token_id": 0, "pad_token_id": 0}
+    return t.T5ForConditionalGeneration(
+        t.T5Config(vocab_size=WORDS, **sizes, **tokens, use_cache=False)
+    )
+
+
+def whisper() -> nn.Module:
+    t = _transformers()
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "num_mel_bins": 12}
+    sizes |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    sizes |= {"encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_source_positions": 10}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = t.WhisperConfig(vocab_size=WORDS, **sizes, **tokens, use_cache=False)
+    return t.WhisperForConditionalGeneration(config)
+
+
+def squeezenet() -> nn.Module:
+    return _torchvision().models.squeezenet1_1(num_classes=10)
+
+
+def shufflenet() -> nn.Module:
+    models = _torchvision().models
+    return models.ShuffleNetV2([1, 2, 1], [8, 16, 24, 32, 48], num_classes=10)
+
+
+def googlenet() -> nn.Module:
+    options = {"num_classes": 10, "aux_logits": True, "init_weights": False}
+    return _torchvision().models.googlenet(weights=None, **options)
+
+
+def regnet() -> nn.Module:
+    return _torchvision().models.regnet_y_400mf(num_classes=10)
+
+
+def swin() -> nn.Module:
+    swin_transformer = _torchvision().models.SwinTransformer
+    sizes = {"patch_size": [2, 2], "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4]}
+    return swin_transformer(**sizes, window_size=[4, 4], num_classes=10)
+
+
+def mixer() -> nn.Module:
+    _torchvision()  # which timm imports
+    from timm.models.mlp_mixer import MlpMixer
+
+    return MlpMixer(10, img_size=16, patch_size=4, num_blocks=2, embed_dim=32)
+
+
+def repvgg() -> nn.Module:
+    return _timm("repvgg_a0", num_classes=10)
+
+
 # --- the same at their usual size -----------------------------------------------------------------
 
 USUAL: dict[str, Callable[[], nn.Module]] = {
@@ -125,4 +196,11 @@ USUAL: dict[str, Callable[[], nn.Module]] = {
     "convnext": lambda: _timm("convnext_tiny"),
     "timm_vit": lambda: _timm("vit_base_patch16_224"),
     "efficientnet": lambda: _timm("efficientnet_b0"),
+    "t5": lambda: _transformers().T5ForConditionalGeneration(_transformers().T5Config()),
+    "whisper": lambda: _transformers().WhisperForConditionalGeneration(
+        _transformers().WhisperConfig()
+    ),
+    "shufflenet": lambda: _torchvision().models.shufflenet_v2_x1_0(),
+    "swin": lambda: _torchvision().models.swin_t(),
+    "mixer": lambda: _timm("mixer_b16_224"),
 }

@@ -24,6 +24,7 @@ class Family:
         needs: libraries that must be installed.
         heavy: whether a test of it takes more than a few seconds.
         usual: makes an instance of the usual size, where that is another.
+        stream: the first layer of the stream that its norms read, where that grows.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Family:
     needs: tuple[str, ...] = ()
     heavy: bool = False
     usual: Callable[[], nn.Module] | None = None
+    stream: str | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -67,7 +69,7 @@ FAMILIES = (
     Family("DenseNet-like", written.DenseNet, _image(8)),
     Family("MobileNet-like", written.mobile_net, _image(16)),
     Family("keyword spotter", written.KeywordSpotter, lambda: (_random(3, 20, 12),)),
-    Family("nn.TransformerEncoderLayer", written.Transformer, _sentences),
+    Family("nn.TransformerEncoderLayer", written.Transformer, _sentences, stream="tokens"),
     Family("loop over GRUCell", written.Loop, lambda: (_random(3, 6, 6),)),
     Family(
         "Hugging Face BERT",
@@ -82,6 +84,14 @@ FAMILIES = (
         lambda: (_words(2, 9),),
         HUGGING_FACE,
         usual=libraries.USUAL["gpt2"],
+        stream="transformer.wte",
+    ),
+    Family(
+        "Hugging Face Llama",
+        libraries.llama,
+        lambda: (_words(2, 9),),
+        HUGGING_FACE,
+        stream="model.embed_tokens",
     ),
     Family(
         "Hugging Face ViT",
@@ -89,6 +99,7 @@ FAMILIES = (
         _image(16),
         HUGGING_FACE,
         usual=libraries.USUAL["vit"],
+        stream="vit.embeddings.patch_embeddings.projection",
     ),
     Family(
         "Hugging Face wav2vec2",
@@ -125,6 +136,7 @@ FAMILIES = (
         _image(16),
         TIMM,
         usual=libraries.USUAL["timm_vit"],
+        stream="patch_embed.proj",
     ),
     Family(
         "timm EfficientNet",
@@ -133,4 +145,47 @@ FAMILIES = (
         TIMM,
         usual=libraries.USUAL["efficientnet"],
     ),
+    Family("Hugging Face BART", libraries.bart, lambda: (_words(2, 9),), HUGGING_FACE, heavy=True),
+    Family(
+        "Hugging Face T5",
+        libraries.t5,
+        lambda: (_words(2, 9), None, _words(2, 5)),
+        HUGGING_FACE,
+        heavy=True,
+        usual=libraries.USUAL["t5"],
+    ),
+    Family(
+        "Hugging Face Whisper",
+        libraries.whisper,
+        lambda: (_random(2, 12, 20), None, _words(2, 5)),
+        HUGGING_FACE,
+        heavy=True,
+        usual=libraries.USUAL["whisper"],
+    ),
+    Family("torchvision SqueezeNet", libraries.squeezenet, _image(32), TORCHVISION, heavy=True),
+    Family(
+        "torchvision ShuffleNetV2",
+        libraries.shufflenet,
+        _image(32),
+        TORCHVISION,
+        usual=libraries.USUAL["shufflenet"],
+    ),
+    Family("torchvision GoogLeNet", libraries.googlenet, _image(64), TORCHVISION, heavy=True),
+    Family("torchvision RegNet", libraries.regnet, _image(32), TORCHVISION, heavy=True),
+    Family(
+        "torchvision Swin",
+        libraries.swin,
+        _image(32),
+        TORCHVISION,
+        heavy=True,
+        usual=libraries.USUAL["swin"],
+    ),
+    Family(
+        "timm MLP-Mixer",
+        libraries.mixer,
+        _image(16),
+        TIMM,
+        usual=libraries.USUAL["mixer"],
+    ),
+    Family("timm RepVGG", libraries.repvgg, _image(32), TIMM, heavy=True),
 )

@@ -27,6 +27,7 @@ def test_family(family: Family, tmp_path: Path) -> None:
     cycle.check_prepared()
     cycle.profile()
     assert cycle.free
+    assert family.stream is None or family.stream in cycle.free
     plan = cycle.mixed(dict.fromkeys(cycle.free, 1.5))
     cycle.widened(plan, "fresh")
     cycle.check_packed(plan, tmp_path)

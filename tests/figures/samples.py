@@ -2,6 +2,7 @@
 
 import pytest
 
+from autoquant.analysis.coverage import Coverage
 from autoquant.analysis.profile import GrowthCost, LayerProfile, Profile
 from autoquant.figures.study_data import StudyData
 from autoquant.files import write_text
@@ -23,6 +24,7 @@ BASELINE = BaselineRecord(
     seconds=9.0,
     history=((100, 80.0), (200, 50.0), (300, 41.0)),
 )
+COVERAGE = Coverage(1.0, 0.0, 0, 0, ())
 PLAN = Plan(
     {
         "encoder": LayerChoice(4, 32),
@@ -111,7 +113,7 @@ def profiled(name, share, widths=(1.25, 1.5, 2.0), widenable=False):
 
 
 def write_profile(path, layers):
-    path.write_text(Profile(tuple(layers), 600_000, "token").to_json())
+    path.write_text(Profile(tuple(layers), 600_000, "token", COVERAGE).to_json())
     return path
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoquant.graph import growth_check
 from autoquant.graph.describe import describe
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.growth_check import with_verified_growth
 from autoquant.graph.network import Network, Segment
 from autoquant.graph.prepare import prepare
@@ -159,8 +161,8 @@ def test_a_wrong_layout_is_found() -> None:
         inputs=MappingProxyType({**network.inputs, "down.0": wrong}),
         outputs=MappingProxyType({**network.outputs, "up.0": (Segment("up.0", 6),)}),
     )
-    assert with_verified_growth(model, network, inputs).why_fixed("up.0") is None
-    assert with_verified_growth(model, broken, inputs).why_fixed("up.0") is not None
+    assert with_verified_growth(model, network, ExampleRun(inputs)).why_fixed("up.0") is None
+    assert with_verified_growth(model, broken, ExampleRun(inputs)).why_fixed("up.0") is not None
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -171,3 +173,45 @@ def test_the_model_is_left_as_it_was() -> None:
     describe(model, (torch.randn(3, 4),))
     assert model.training
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def hides_its_scale(m: Any, x: Tensor) -> Any:
+    logits = m.last(m.down[0](torch.relu(m.up[0](x)))) * m.up[0].out_features
+    return logits if m.training else logits.argmax(-1)
+
+
+def decides(m: Any, x: Tensor) -> Any:
+    logits = m.last(m.down[0](torch.relu(m.up[0](x))))
+    return logits if m.training else logits.argmax(-1)
+
+
+def only_decides(m: Any, x: Tensor) -> Any:
+    return m.last(m.down[0](torch.relu(m.up[0](x)))).argmax(-1)
+
+
+def has_another_head_in_training(m: Any, x: Tensor) -> Any:
+    h = torch.relu(m.up[0](x))
+    y = m.last(m.down[0](h))
+    return (y, m.down[1](h)) if m.training else y  # here
+
+
+def drops_always(m: Any, x: Tensor) -> Any:
+    return m.last(m.down[0](F.dropout(torch.relu(m.up[0](x)), 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (decides, None),
+        (drops_always, None),
+        (hides_its_scale, "growing it changes what the model computes"),
+        (only_decides, "growth cannot be checked: the model returns whole numbers only"),
+        (has_another_head_in_training, "growing it fails"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_training_sees_is_checked(forward: Any, reason: str | None) -> None:
+    frozen = described(forward, pairs=2).frozen.get("up.0")
+    assert (frozen is None) if reason is None else str(frozen).startswith(reason)
+    if forward is has_another_head_in_training:
+        assert here(forward)[1:-1] in str(frozen)

@@ -1,7 +1,9 @@
-"""Norms follow their channels; those that look across channels stop them."""
+"""Norms follow their channels; those that look across channels need new ones of their own kind."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from autoquant.graph.equivalence import check_same_function
 from autoquant.graph.network import Segment
 from autoquant.graph.prepare import prepare
 from autoquant.graph.widen import WideningRequest, widen
+from autoquant.layers import kind_of
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme
+from tests.families import libraries
 
 CHANNELS = 6
 NORMS: dict[str, tuple[Any, int, list[str]]] = {  # made by, axes behind channels, parameters
@@ -53,6 +57,7 @@ NORMS: dict[str, tuple[Any, int, list[str]]] = {  # made by, axes behind channel
     "InstanceNorm3d": (lambda: nn.InstanceNorm3d(CHANNELS), 3, []),
     "GroupNorm, 6": (lambda: nn.GroupNorm(6, CHANNELS), 2, ["weight", "bias"]),
     "GroupNorm, 3": (lambda: nn.GroupNorm(3, CHANNELS), 2, ["weight", "bias"]),
+    "PReLU": (lambda: nn.PReLU(CHANNELS), 2, ["weight"]),
     "GroupNorm, plain": (lambda: nn.GroupNorm(2, CHANNELS, affine=False), 1, []),
 }
 
@@ -95,7 +100,9 @@ def test_it_follows(build: Any, dims: int, names: list[str], method: str) -> Non
     assert check_same_function(model, grown, (x,)) < 1e-5
     units = promised.layers[0].units
     assert units == promised.norms[0].units > CHANNELS
-    if isinstance(grown.norm, nn.GroupNorm):
+    if isinstance(grown.norm, nn.PReLU):
+        assert grown.norm.num_parameters == units == len(grown.norm.weight)
+    elif isinstance(grown.norm, nn.GroupNorm):
         assert grown.norm.num_channels == units
         assert grown.norm.num_groups == units * model.norm.num_groups // CHANNELS
     else:
@@ -124,3 +131,52 @@ def test_what_looks_across_channels_stops_them(norm: nn.Module) -> None:
     network = describe(model, (torch.randn(2, 3, 4, 4),))
     assert "(test_norm.py:" in str(network.why_fixed("first"))
     assert network.norms == ()
+
+
+# --- norms over all units -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm], ids=lambda norm: norm.__name__)
+def test_a_norm_over_all_units_is_described_with_its_eps(norm: Any) -> None:
+    module = norm(CHANNELS, eps=0.25)
+    spec = kind_of(module).describe("norm", module)
+    assert [p.name for p in spec.parameters] == [name for name, _ in module.named_parameters()]
+    assert (spec.units, spec.features, spec.blocks, spec.eps) == (CHANNELS, CHANNELS, 1, 0.25)
+    grown = spec.resized(2 * CHANNELS, 2 * CHANNELS)
+    assert (grown.blocks, grown.eps) == (1, 0.125)
+    sizes = {"normalized_shape": (2 * CHANNELS,), "eps": 0.125}
+    assert kind_of(module).attributes(grown) == sizes
+    assert kind_of(module).attributes(spec) == {}
+
+
+def test_eps_of_a_batch_norm_stays() -> None:
+    module = nn.BatchNorm1d(CHANNELS, eps=0.25)
+    spec = kind_of(module).describe("norm", module)
+    assert spec.resized(2 * CHANNELS, 2 * CHANNELS).eps == 0.25
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.LayerNorm([3, 4]),
+        nn.LayerNorm(4, elementwise_affine=False),
+        nn.RMSNorm(4, elementwise_affine=False),
+    ],
+    ids=["two axes", "LayerNorm without gain", "RMSNorm without gain"],
+)
+def test_norms_over_units_that_have_no_kind(module: nn.Module) -> None:
+    assert kind_of(module) is None
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_rms_norms_of_transformers(name: str) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("needs transformers")
+    libraries._transformers()
+    module_name = f"transformers.models.{name}.modeling_{name}"
+    norms = importlib.import_module(module_name)
+    module = (norms.LlamaRMSNorm if name == "llama" else norms.T5LayerNorm)(CHANNELS, 0.25)
+    spec = kind_of(module).describe("norm", module)
+    assert (spec.kind, spec.new_units, spec.eps) == ("rmsnorm", "zeros", 0.25)
+    grown = spec.resized(2 * CHANNELS, 2 * CHANNELS)
+    assert kind_of(module).attributes(grown) == {"variance_epsilon": 0.125}

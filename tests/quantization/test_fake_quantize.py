@@ -560,8 +560,8 @@ def test_calibration_on_zeros_is_finite():
 
 def test_finish_without_anything_seen_leaves_a_working_quantizer():
     quantizer = calibrated(4)
-    result = quantizer(torch.tensor([0.0, 0.34, 2.0]))
-    torch.testing.assert_close(result, torch.tensor([0.0, 5 / 15, 1.0]))
+    result = quantizer(torch.tensor([-2.0, 0.0, 0.3, 2.0]))
+    torch.testing.assert_close(result, torch.tensor([-8.0, 0.0, 2.0, 7.0]) / 7, rtol=0.02, atol=0)
 
 
 def test_only_a_sample_is_kept(monkeypatch):

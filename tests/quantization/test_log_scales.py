@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from autoquant.errors import UserError
 from autoquant.quantization.log_scales import PARTS, SPAN, restored, rounded, stored
 from autoquant.quantization.scale_rules import SMALLEST_SCALE
 
@@ -89,3 +90,16 @@ def test_a_gpu_gives_the_same() -> None:
     kept = rounded(rounded(scale).cuda())
     assert torch.equal(kept.cpu(), rounded(scale))
     assert torch.equal(stored(kept).cpu(), stored(rounded(scale)))
+
+
+@pytest.mark.parametrize("packed", [[128, 255], [255, 0], [88, 255], [72, 0], [128, 0]])
+def test_bytes_at_the_ends_of_the_range(packed: list[int]) -> None:
+    top, below = packed
+    scale = restored(torch.tensor(packed, dtype=torch.uint8))
+    assert scale.log2().mul(PARTS).round().tolist() == [PARTS * (top - 128) - below]
+
+
+@pytest.mark.parametrize("packed", [[0, 0], [71, 0], [72, 1], [72, 0, 255]])
+def test_bytes_that_hold_scales_out_of_range(packed: list[int]) -> None:
+    with pytest.raises(UserError, match=r"scales must be in \[2\*\*-56, 2\*\*127\]"):
+        restored(torch.tensor(packed, dtype=torch.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,21 @@ from autoquant.plan import LayerChoice
 from autoquant.quantization.codes import Grid
 from autoquant.runtime import PackedEmbedding, PackedWeight
 from autoquant.runtime import weight as weight_module
-from tests.runtime.pairs import CHOSEN_BITS, SCHEMES, Pair, assert_same, noise, pair, weights_of
+from autoquant.settings import Scheme, Training
+from autoquant.training.loop import train
+from autoquant.training.qat import build_candidate
+from tests.runtime.pairs import (
+    CHOSEN_BITS,
+    SCHEMES,
+    Pair,
+    assert_same,
+    noise,
+    pair,
+    saved,
+    seeded,
+    weights_of,
+)
+from tests.toys import RegressionTask, plan_of, prepared
 
 WORDS, UNITS = 23, 13
 SOME = torch.tensor([[0, 5, 22], [5, 5, 1]])
@@ -45,24 +60,129 @@ def test_a_float_table_is_decoded_once(bits: int, tmp_path: Path) -> None:
     assert_same(both, SOME)
 
 
-def test_padding(tmp_path: Path) -> None:
-    """Its row is looked up like any other; the index is there for code that reads it."""
+def test_the_padding_index_is_there_for_code_that_reads_it(tmp_path: Path) -> None:
     both = embedding(tmp_path, 4, padding_idx=5)
     assert both.loaded.padding_idx == 5
     assert_same(both, SOME)
 
 
-@pytest.mark.parametrize("norm", [1.0, 2.0, float("inf")], ids="norm {}".format)
-@pytest.mark.parametrize("bits", [1, 4, 8], ids="w{}".format)
-def test_vectors_longer_than_max_norm_are_shortened(bits: int, norm: float, tmp_path: Path) -> None:
-    both = embedding(tmp_path, bits, max_norm=0.7, norm_type=norm)
-    full = both.loaded.weight.norm(norm, 1)
-    assert bool((full > 0.7).any())
-    with torch.no_grad():
-        lengths = both.loaded(torch.arange(WORDS)).norm(norm, 1)
-    torch.testing.assert_close(lengths, full.clamp(max=0.7))
+PADDING = 5
+WITH_PADDING = torch.tensor([[0, PADDING, 22], [PADDING, PADDING, 1]])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("bits", [1, 2, 3, 4], ids="w{}".format)
+def test_a_padding_row_of_zeros_is_looked_up_as_zeros(
+    bits: int, scheme: str, tmp_path: Path
+) -> None:
+    """Also on grids without a level at zero."""
+    both = embedding(tmp_path, bits, scheme, padding_idx=PADDING)
+    assert_same(both, WITH_PADDING)
+    vectors = both.loaded(WITH_PADDING)
+    assert torch.equal(vectors.any(-1), WITH_PADDING != PADDING)
+    scalar = torch.tensor(PADDING)
+    assert torch.equal(both.fake(input=scalar), torch.zeros(UNITS))
+
+
+def test_the_padding_row_follows_the_codes(tmp_path: Path) -> None:
+    """Those of a state_dict, of a copy, and on another device or in another type."""
+    scheme = Scheme(granularity="tensor")
+    both = pair(
+        tmp_path,
+        lambda: nn.Embedding(WORDS, UNITS, padding_idx=PADDING),
+        LayerChoice(2, 8),
+        WITH_PADDING,
+        scheme,
+    )
+    word = torch.tensor(PADDING)
+    other = copy.deepcopy(both.loaded.double())
+    assert not bool(other(word).any())
+    state = other.state_dict()
+    packed = next(name for name in state if name.endswith("_extra_state"))
+    state[packed] = state[packed].roll(1, 0)
+    other.load_state_dict(state)
+    assert bool(other(word).all())
+    assert both.loaded.to("meta")(word.to("meta")).shape == (UNITS,)
+
+
+def test_another_padding_row_is_looked_up_as_it_is(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        table = nn.Embedding(WORDS, UNITS, padding_idx=PADDING)
+        nn.init.normal_(table.weight)
+        return table
+
+    both = pair(tmp_path, build, LayerChoice(2, 8), WITH_PADDING, Scheme(granularity="tensor"))
+    assert_same(both, WITH_PADDING)
+    assert float(both.loaded(torch.tensor(PADDING)).abs().min()) > 0
+
+
+class Tied(nn.Module):
+    """A decoder shares the table, and reads its padding row as it is stored."""
+
+    def __init__(self, hook: bool = False) -> None:
+        super().__init__()
+        self.table = nn.Embedding(WORDS, UNITS, padding_idx=PADDING)
+        self.decoder = nn.Linear(UNITS, WORDS, bias=False)
+        self.decoder.weight = self.table.weight
+        if hook:  # such a table is decoded when it is loaded
+            self.table.register_forward_hook(lambda module, args, vectors: vectors * 1)
+
+    def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = self.table(words)
+        return self.decoder(vectors + 1), vectors
+
+
+@pytest.mark.parametrize("hook", [False, True], ids=["packed", "decoded"])
+def test_a_table_with_padding_that_a_decoder_shares(hook: bool, tmp_path: Path) -> None:
+    scheme = Scheme(granularity="tensor")
+    both = pair(tmp_path, lambda: Tied(hook), LayerChoice(2, 8), WITH_PADDING, scheme)
+    assert_same(both, WITH_PADDING)
+    assert isinstance(both.loaded.table, PackedEmbedding) is not hook
+    logits, vectors = both.loaded(WITH_PADDING)
+    assert not bool(vectors[WITH_PADDING == PADDING].any())
+    assert bool(logits[..., PADDING].all())
+
+
+class Words(nn.Module):
+    """A table that can grow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(WORDS, UNITS, padding_idx=PADDING), nn.Linear(UNITS, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.out(self.table(words).sum(1))
+
+
+@pytest.mark.parametrize("method", ["split", "fresh", "scratch"])
+def test_the_padding_row_of_a_grown_table_stays_zero(method: str, tmp_path: Path) -> None:
+    build, scheme = seeded(Words, 0), Scheme(granularity="tensor")
+    task = RegressionTask(build(), WITH_PADDING)
+    model, network = prepared(build(), WITH_PADDING)
+    plan = plan_of(network, LayerChoice(2, 8), table=1.5)
+    fake = build_candidate(
+        model,
+        network,
+        plan,
+        scheme,
+        task,
+        method="split" if method == "scratch" else method,
+        seed=0,
+        untrained=method == "scratch",
+    )
+    train(fake, task, Training(steps=5, lr=0.01), seed=0, progress=False)
+    both = saved(tmp_path, fake.eval(), network, plan, scheme, build)
+    assert_same(both, WITH_PADDING)
+    vectors = both.loaded.table(torch.tensor([PADDING, 1]))
+    assert vectors.shape[1] > UNITS
+    assert vectors.any(1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("bits", [4, 8], ids="w{}".format)
+def test_max_norm_is_part_of_the_table(bits: int, tmp_path: Path) -> None:
+    both = embedding(tmp_path, bits, max_norm=0.7)
     assert_same(both, SOME)
-    assert torch.equal(both.loaded.weight.norm(norm, 1), full)  # the table stays as it was
+    assert float(both.loaded.weight.norm(2, 1).mean()) == pytest.approx(0.7, rel=0.1)
 
 
 @pytest.mark.usefixtures("undecoded")

@@ -176,6 +176,31 @@ def test_double_is_the_same_function(tmp_path: Path) -> None:
     assert not torch.equal(expected, expected.float().double())
 
 
+DOUBLE = {
+    **CHOICES,
+    "tensor": W4A8,
+    "bias 32": W4A8,
+}
+DOUBLE_SCHEMES = {
+    "tensor": Scheme(granularity="tensor", scale_bits=32, bias_bits=8),
+    "bias 32": Scheme(bias_bits=32),
+}
+
+
+@pytest.mark.parametrize("name", DOUBLE)
+def test_a_model_in_double_reloads(name: str, tmp_path: Path) -> None:
+    """What takes 32 bits in the file is rounded to them in training too."""
+
+    def build() -> nn.Module:
+        return Speller().double()
+
+    both = pair(tmp_path, build, DOUBLE[name], WORDS, DOUBLE_SCHEMES.get(name))
+    with torch.no_grad():
+        ours, theirs = both.loaded(WORDS), both.fake(WORDS)
+    assert ours.dtype == torch.float64
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7 * float(theirs.abs().max()))
+
+
 NARROW = {torch.float64: 1e-5, torch.float16: 0.03, torch.bfloat16: 0.2}
 
 

@@ -141,5 +141,5 @@ def test_a_module_with_hooks_has_no_form() -> None:
     assert packed_form_of(module) is None
 
 
-def test_a_subclass_needs_its_own_form() -> None:
+def test_a_subclass_with_a_forward_needs_its_own_form() -> None:
     assert packed_form_of(Gated(3, 4)) is None

@@ -254,3 +254,30 @@ def test_codes_of_another_weight_are_refused(columns: int, bits: int) -> None:
     state = weight_of(36, columns, bits).state_dict()
     with pytest.raises(UserError, match=r"packed codes must be torch.uint8 \[36, 8\], got"):
         weight.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales", "bits", "gates", "says"),
+    [
+        ((4,), (4, 1), 4, 1, "packed codes must be int8"),
+        ((4, 3), (3, 1), 4, 1, "scales of packed codes must be"),
+        ((4, 3), (4,), 4, 1, "scales of packed codes must be"),
+        ((5, 3), (5, 1), 4, 4, "rows for each of 4 gates"),
+        ((4, 3), (4, 1), 3, 1, "must have the bits of their grid"),
+    ],
+    ids=["one axis", "scales", "scale axes", "gates", "bits"],
+)
+def test_shapes_that_do_not_fit(
+    shape: tuple[int, ...], scales: tuple[int, ...], bits: int, gates: int, says: str
+) -> None:
+    codes = torch.zeros(shape, dtype=torch.int8)
+    with pytest.raises(UserError, match=says):
+        PackedWeight(codes, torch.ones(scales), Grid.signed(4), bits, gates=gates)
+
+
+@pytest.mark.parametrize("code", [-9, 8, 127])
+def test_codes_outside_of_the_grid(code: int) -> None:
+    codes = torch.zeros(4, 3, dtype=torch.int8)
+    codes[2, 1] = code
+    with pytest.raises(UserError, match=r"codes must be in \[-8, 7\], got"):
+        PackedWeight(codes, torch.ones(4, 1), Grid.signed(4), 4)

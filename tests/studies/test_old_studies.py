@@ -124,6 +124,7 @@ def test_the_result_of_an_earlier_apply() -> None:
     assert applied.plan in [o.plan for o in Study.open(ROOT / "stdlib-0.15x").outcomes()]
     written = records.to_json(applied)
     del written["artifact"]
+    assert written.pop("breakdown") is None
     written |= {"plan": written.pop("plan"), "training": training}
     assert json.dumps(written, indent=2) + "\n" == text.replace("neuron_share", "paper_size_ratio")
     assert [field.name for field in fields(applied.costs)] == [*written["costs"]]

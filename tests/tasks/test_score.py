@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
@@ -56,6 +58,76 @@ def test_mean_loss_of_real_targets() -> None:
     outputs, targets = torch.randn(5, 2), torch.randn(5, 2)
     found = SCORES["loss"]([(outputs[:4], targets[:4]), (outputs[4:], targets[4:])], F.mse_loss)
     assert found == pytest.approx(float(F.mse_loss(outputs, targets)))
+
+
+class Picky(nn.Module):
+    """A loss of the user's own."""
+
+    ignore_index = 0
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, ignore_index=0)
+
+
+def picky(outputs: Tensor, targets: Tensor, ignore_index: int = 0) -> Tensor:
+    return F.cross_entropy(outputs, targets, ignore_index=ignore_index)
+
+
+WEIGHTS = torch.tensor([0.0, 1.0, 2.0, 4.0])
+LOSSES: dict[str, Any] = {
+    "partial": functools.partial(F.cross_entropy, ignore_index=0),
+    "partial of a partial": functools.partial(functools.partial(F.cross_entropy), ignore_index=2),
+    "module": nn.CrossEntropyLoss(ignore_index=0, label_smoothing=0.1),
+    "own module": Picky(),
+    "own function": picky,
+    "class weights": functools.partial(F.cross_entropy, weight=WEIGHTS),
+    "module with class weights": nn.CrossEntropyLoss(WEIGHTS, ignore_index=3),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_is_over_the_targets_that_count(name: str) -> None:
+    """Whatever the batches; the first of them has targets 0 only."""
+    targets = torch.tensor([0, 0, 0, 1, 2, 3, 1, 0, 3, 3])
+    batches = [(OUTPUTS[a:b], targets[a:b]) for a, b in ((0, 3), (3, 4), (4, 10))]
+    found = SCORES["loss"](batches, LOSSES[name])
+    assert found == pytest.approx(float(LOSSES[name](OUTPUTS, targets)))
+
+
+def test_accuracy_is_over_the_targets_that_count() -> None:
+    targets = OUTPUTS.argmax(1)
+    targets[targets == 0] = 1  # wrong, but they will not count
+    wrong = OUTPUTS.argmax(1) == 0
+    targets[wrong] = 3
+    loss = functools.partial(F.cross_entropy, ignore_index=3)
+    assert bool(wrong.any())
+    assert SCORES["accuracy"]([(OUTPUTS, targets)], loss) == 1.0
+    assert SCORES["accuracy"]([(OUTPUTS, targets)], F.cross_entropy) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "came"),
+    [
+        (None, "NoneType"),
+        (torch.zeros(2), r"Tensor \[2\]"),
+        (np.zeros((2, 1)), r"ndarray \[2, 1\]"),
+        ((0.5, 1), "tuple"),
+        ("0.5", "a str"),
+    ],
+    ids=["None", "tensor", "array", "tuple", "str"],
+)
+def test_a_score_that_is_no_number_is_refused(value: Any, came: str) -> None:
+    score = FunctionScore(lambda outputs, targets: value, "f1", "maximize")
+    with pytest.raises(
+        UserError, match=f"the score function f1 returns must be one number, got {came}"
+    ):
+        score(pairs(10), F.cross_entropy)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), torch.ones(1, 1), True], ids=repr)
+def test_scores_that_are_numbers(value: Any) -> None:
+    score = FunctionScore(lambda outputs, targets: value, "f1", "maximize")
+    assert score(pairs(10), F.cross_entropy) == 1.0
 
 
 def test_an_endless_perplexity() -> None:

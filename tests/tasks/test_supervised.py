@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from itertools import islice
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_inputs_take_the_model_s_precision() -> None:
     assert task.loss(model, next(task.batches(0)), None)[0].dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("build_first", [True, False])
+def test_the_example_has_the_model_s_precision(build_first: bool) -> None:
+    task = task_of(model=lambda: build().double())
+    if build_first:
+        task.build_model()
+    state = torch.get_rng_state()
+    assert [value.dtype for value in task.example().inputs] == [torch.float64]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 # --- model, loss, score ---------------------------------------------------------------------------
 
 
@@ -131,6 +142,21 @@ def test_callables_by_import_path() -> None:
     assert isinstance(task.build_model(), nn.Flatten)
     task = task_of(score="torch.Tensor.dist", direction="minimize")
     assert task.metric == "dist"
+
+
+@pytest.mark.parametrize("ignored", [-100, 1])
+def test_a_batch_without_a_target_that_counts_changes_nothing(ignored: int) -> None:
+    loss = functools.partial(F.cross_entropy, ignore_index=ignored)
+    task = task_of(loss=F.cross_entropy if ignored == -100 else loss)
+    model, inputs = task.build_model(), samples()[0]
+    batch = (inputs, torch.full((len(inputs),), ignored))
+    value, _ = task.loss(model, batch, None)
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert all(bool((p.grad == 0).all()) for p in model.parameters() if p.grad is not None)
+    if ignored == -100:
+        value, _ = task.distillation_loss(model, model, batch, None, 0.5)
+        assert float(value.detach()) == 0.0
 
 
 @pytest.mark.parametrize("split", ["valid", "test", "probe"])

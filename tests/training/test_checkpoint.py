@@ -8,6 +8,7 @@ from torch import nn
 
 from autoquant.settings import Training
 from autoquant.training.scoring import score
+from tests.toys import language_task
 from tests.training.runs import (
     MODELS,
     QUICK,
@@ -91,6 +92,53 @@ def test_a_checkpoint_of_another_run_is_ignored(task, settings, seed, tmp_path):
     assert same_weights(ours, expected)
     saved = torch.load(checkpoint, weights_only=True)  # it now is of this run
     assert saved["run"]["steps"] == settings.steps
+
+
+def without_content(path, other):
+    path.write_bytes(b"")
+
+
+def cut_off(path, other):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def a_bit_flipped(path, other):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_something_else(path, other):
+    torch.save({"weights": torch.zeros(3)}, path)
+
+
+def of_another_model(path, other):
+    other.rename(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [without_content, cut_off, a_bit_flipped, of_something_else, of_another_model],
+    ids=lambda each: each.__name__,
+)
+def test_a_checkpoint_that_is_not_of_the_run_is_set_aside(damage, task, tmp_path, capsys):
+    """Nothing of it is left in the model, the optimizer or the random sources."""
+    checkpoint, other = tmp_path / "run.checkpoint", tmp_path / "other"
+    quietly(float_model(task), task, QUICK, checkpoint=checkpoint)
+    larger = language_task(hidden=16)  # it has some tensors of the same shape
+    quietly(float_model(larger), task, QUICK, checkpoint=other)
+    damage(checkpoint, other)
+    expected, model = float_model(task, seed=2), float_model(task, seed=2)
+    quietly(expected, task, QUICK)
+    run = quietly(model, task, QUICK, checkpoint=checkpoint)
+    assert run.steps == QUICK.steps
+    assert same_weights(model, expected)
+    line = f"'{checkpoint}' is not a checkpoint of this training, which starts again; it is kept"
+    assert capsys.readouterr().err == f"autoquant: {line} as 'run.checkpoint.damaged'\n"
+    again = float_model(task)
+    quietly(again, task, QUICK, checkpoint=checkpoint)  # the new file is of this run
+    assert same_weights(again, expected)
+    assert not capsys.readouterr().err
 
 
 def test_no_checkpoint_is_written_before_it_is_due(tmp_path):

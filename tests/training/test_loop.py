@@ -15,7 +15,15 @@ from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.loop import train
 from autoquant.training.scoring import score
 from tests import toys
-from tests.training.runs import MODELS, QUICK, Toy, float_model, quietly, same_weights
+from tests.training.runs import (
+    MODELS,
+    QUICK,
+    Toy,
+    float_model,
+    quantized_model,
+    quietly,
+    same_weights,
+)
 
 
 @MODELS
@@ -35,6 +43,27 @@ def test_training_lowers_the_score(task):
     assert run.steps == 60
     assert run.seconds > 0
     assert score(model, task, "valid") < 0.8 * before
+
+
+def test_a_frozen_model_is_not_trained(task, capsys):
+    model, again = float_model(task).requires_grad_(False), float_model(task)
+    run = train(model, task, QUICK, seed=0, label="float baseline")
+    assert run == TrainingRun()
+    assert same_weights(model, again)
+    line = "float baseline: every parameter is frozen, so nothing is trained"
+    assert line in capsys.readouterr().out
+
+
+def test_of_a_frozen_model_only_the_scales_are_trained(task):
+    model = quantized_model(task)
+    frozen = {p for name, p in model.named_parameters() if not name.endswith("log_scale")}
+    before = {p: p.detach().clone() for p in model.parameters()}
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    assert quietly(model, task, QUICK).steps == QUICK.steps
+    changed = {p for p in before if not torch.equal(before[p], p)}
+    assert changed
+    assert not changed & frozen
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)

@@ -10,26 +10,30 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from autoquant.errors import UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
+from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.settings import Scheme, Training
 from autoquant.training import qat
 from autoquant.training.scoring import score
 from tests import toys
 from tests.toys import described
-from tests.training.runs import Toy, float_model, quietly
+from tests.training.runs import Toy, float_model, quietly, same_weights
 
 
 class Watched(nn.Module):
-    """A weight, a bias and a scale."""
+    """A weight, a bias, a quantizer's scale, and a parameter of the user's with the same name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((2, 2), 2.0))
         self.bias = nn.Parameter(torch.full((2,), 2.0))
-        self.log_scale = nn.Parameter(torch.full((2, 1), 2.0))
+        self.quantizer = WeightQuantizer(torch.ones(2, 2), 4, Scheme())
+        self.quantizer.log_scale.data.fill_(2.0)
+        self.log_scale = nn.Parameter(torch.full((2,), 2.0))
         self.fixed = nn.Parameter(torch.full((2, 2), 2.0), requires_grad=False)
 
     def values(self) -> tuple[float, ...]:
-        parts = self.weight, self.bias, self.log_scale, self.fixed
+        scale = self.quantizer.log_scale
+        parts = self.weight, self.bias, scale, self.log_scale, self.fixed
         return tuple(float(part.detach().mean()) for part in parts)
 
 
@@ -38,14 +42,15 @@ def test_the_first_step_has_the_size_of_the_learning_rate():
     model = Watched()
     settings = Training(steps=1, warmup=0.0, lr=0.25, scale_lr=0.125)
     quietly(model, Toy(), settings)
-    assert model.values() == pytest.approx((1.75, 1.75, 1.875, 2.0), rel=1e-6)
+    assert model.values() == pytest.approx((1.75, 1.75, 1.875, 1.75, 2.0), rel=1e-6)
 
 
 def test_scales_have_a_learning_rate_of_their_own():
     model = Watched()
     quietly(model, Toy(), Training(steps=5, scale_lr=0.0))
-    assert model.values()[2] == 2.0
-    assert model.values()[0] < 2.0
+    weight, _, scale, named_like_a_scale, _ = model.values()
+    assert scale == 2.0
+    assert max(weight, named_like_a_scale) < 2.0
 
 
 def test_only_weights_decay():
@@ -53,7 +58,7 @@ def test_only_weights_decay():
     toy = Toy(lambda model, step: 0.0 * sum(p.sum() for p in model.parameters()))
     settings = Training(steps=1, warmup=0.0, lr=0.1, weight_decay=0.5)
     quietly(model, toy, settings)
-    assert model.values() == pytest.approx((2.0 * (1 - 0.1 * 0.5), 2.0, 2.0, 2.0), rel=1e-6)
+    assert model.values() == pytest.approx((2.0 * (1 - 0.1 * 0.5), 2.0, 2.0, 2.0, 2.0), rel=1e-6)
 
 
 @pytest.mark.parametrize(("slope", "norm"), [(100.0, 0.5), (0.01, 0.02)], ids=["large", "small"])
@@ -72,6 +77,32 @@ def test_the_gradient_is_clipped(slope, norm):
     finally:
         hook.remove()
     assert norms == pytest.approx([norm, norm], rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_sparse_gradients_train_as_dense_ones(optimizer):
+    tables = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        tables.append(nn.Embedding(9, 4, sparse=sparse))
+        toy = Toy(lambda model, step: (model(torch.tensor([step % 3, 5])) ** 2).sum())
+        quietly(tables[-1], toy, Training(steps=4, lr=0.1, optimizer=optimizer))
+    assert same_weights(*tables)
+
+
+@pytest.mark.parametrize(
+    ("loss", "came"),
+    [
+        (lambda model, step: model.weight, r"one number, got a tensor \[2, 2\]"),
+        (lambda model, step: (model.weight.sum(), 0), "one number, got tuple"),
+        (lambda model, step: None, "one number, got NoneType"),
+        (lambda model, step: model.weight.sum().detach(), "trained, got one without a gradient"),
+    ],
+    ids=["not reduced", "tuple", "None", "detached"],
+)
+def test_a_loss_that_cannot_be_minimized_is_refused(loss, came):
+    with pytest.raises(UserError, match=f"the loss of a batch must .*{came}"):
+        quietly(nn.Linear(2, 2), Toy(loss), Training(steps=2))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from autoquant.backend import Compute, computing
 from autoquant.errors import RunError, UserError
+from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.layers.recurrent import RecurrentLayer
@@ -24,6 +28,7 @@ from autoquant.training.activations import scale_dropout
 from autoquant.training.loop import train
 from autoquant.training.qat import (
     CALIBRATION_BATCHES,
+    MAX_CALIBRATION_BATCHES,
     build_candidate,
     calibrate,
     quantize,
@@ -31,6 +36,7 @@ from autoquant.training.qat import (
     share_magnitude,
 )
 from tests import toys
+from tests.runtime.pairs import flat, pair
 from tests.toys import RegressionTask, described, output_of, plan_of, prepared
 
 SCHEMES = {
@@ -324,6 +330,70 @@ def test_calibration_sees_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["rnn.l0.hidden_quantizer"] == direction * 2 * CALIBRATION_BATCHES
 
 
+class Experts(nn.Module):
+    """Some rows go to a second layer as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, inputs: Tensor, rows: int = 0) -> Tensor:
+        return self.first(inputs).sum() + self.second(inputs[:rows]).sum()
+
+
+class Rare(RegressionTask):
+    """Only the tenth batch has rows for the second layer."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(Experts(), torch.randn(4, 3))
+        self.rows, self.seen = rows, 0
+
+    def batches(self, seed: int, start: int = 0) -> Any:
+        return iter(range(1000))
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
+        self.seen += 1
+        return model(self._inputs, self.rows if batch == 9 else 0), None
+
+
+@pytest.mark.parametrize(
+    ("rows", "batches"), [(2, 10), (0, MAX_CALIBRATION_BATCHES)], ids=["late", "never"]
+)
+def test_a_layer_without_rows_waits_for_some(rows: int, batches: int) -> None:
+    task = Rare(rows)
+    model = prepare(task.build_model())
+    network = describe(model, None)
+    quantize(model, network, plan_of(network, LayerChoice(4, 4)), Scheme())
+    calibrate(model, task, 0)
+    assert task.seen == batches
+    quantizer = quantizers(model)["second.input_quantizer"]
+    assert not quantizer.waiting
+    with torch.no_grad():
+        outputs = quantizer(torch.tensor([-0.5, 0.0, 0.5]))
+    torch.testing.assert_close(outputs, torch.tensor([-0.5, 0.0, 0.5]), atol=0.1, rtol=0)
+
+
+ROWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "Linear": (lambda: nn.Linear(6, 4), (5, 6)),
+    "LSTM": (lambda: nn.LSTM(6, 4, batch_first=True), (5, 2, 6)),
+    "attention": (
+        lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, norm_first=True),
+        (5, 2, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_no_rows_give_no_outputs_and_finite_gradients(name: str, tmp_path: Path) -> None:
+    build, shape = ROWS[name]
+    both = pair(tmp_path, build, LayerChoice(4, 4), torch.randn(shape))
+    empty = torch.randn(0, *shape[1:])
+    outputs = flat(both.fake.train()(empty))
+    sum(output.sum() for output in outputs).backward()  # type: ignore[union-attr]
+    assert all(bool(p.grad.isfinite().all()) for p in both.fake.parameters() if p.grad is not None)
+    assert [output.shape for output in flat(both.loaded(empty))] == [o.shape for o in outputs]
+
+
 def test_calibration_keeps_weights_and_gradients_alone() -> None:
     model, _ = built(toys.stack(), LayerChoice(4, 8), Scheme())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -474,14 +544,14 @@ def test_dropout_is_scaled_wherever_a_module_has_it():
             self.flat = nn.Dropout2d(0.2)
             self.rnn = nn.LSTM(3, 4, 2, dropout=0.5)
             self.attention = nn.MultiheadAttention(4, 2, dropout=0.1)
-            self.linear = nn.Linear(4, 4)
-            self.linear.input_keep = 0.6
+            self.quantizer = ActivationQuantizer(4, Scheme())
+            self.quantizer.keep = 0.6
 
     model = Model()
     scale_dropout(model, 0.5)
     assert (model.first.p, model.flat.p) == (0.2, 0.1)
     assert (model.rnn.dropout, model.attention.dropout) == (0.25, 0.05)
-    assert model.linear.input_keep == pytest.approx(0.8)
+    assert model.quantizer.keep == pytest.approx(0.8)
 
 
 def test_training_without_dropout_is_the_same_whatever_the_random_state():
@@ -501,3 +571,36 @@ def test_training_without_dropout_is_the_same_whatever_the_random_state():
         losses[share] = {float(task.loss(candidate, batch, None)[0].detach()) for _ in range(3)}
     assert len(losses[0.0]) == 1
     assert len(losses[1.0]) == 3
+
+
+class ByForward(nn.Module):
+    """Calls a layer's forward instead of the layer, and another layer by the argument's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(5, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(input=self.one.forward(x))
+
+
+def test_inputs_are_quantized_however_a_layer_is_called() -> None:
+    model, _ = built(ByForward(), LayerChoice(8, 2), Scheme())
+    for layer in (model.one, model.two):
+        assert layer.input_quantizer.observed is None
+        x = torch.linspace(-1, 1, 60).view(-1, layer.in_features)
+        quantized = layer.input_quantizer(x)
+        assert not torch.equal(quantized, x)
+        for result in (layer(x), layer(input=x), layer.forward(x), layer.forward(input=x)):
+            assert torch.equal(result, type(layer).forward(layer, quantized))
+
+
+def test_a_copy_uses_its_own_quantizers() -> None:
+    model, _ = built(ByForward(), LayerChoice(8, 2), Scheme())
+    other: Any = copy.deepcopy(model)
+    x = torch.linspace(-1, 1, 60).view(-1, 5)
+    before = model(x)
+    with torch.no_grad():
+        other.one.input_quantizer.log_scale.add_(1)
+    assert torch.equal(model(x), before)
+    assert not torch.equal(other(x), before)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoquant.errors import Diverged
+from autoquant.errors import Diverged, UserError
 from autoquant.settings import Training
 from autoquant.training.loop import train
 from autoquant.training.scoring import score
@@ -45,6 +45,14 @@ def test_score_must_be_finite(value):
     with pytest.raises(Diverged, match=f"square must be finite, got {value}"):
         score(model, toy, "valid")
     assert model.training
+
+
+@pytest.mark.parametrize("value", [None, torch.ones(2), "0.5"], ids=["None", "tensor", "str"])
+def test_score_must_be_a_number(value):
+    toy = Toy()
+    toy.score = lambda model, split: value
+    with pytest.raises(UserError, match="the score of the task toy must be one number, got"):
+        score(nn.Linear(2, 2), toy, "valid")
 
 
 def test_score_quantizes_each_weight_once(task):

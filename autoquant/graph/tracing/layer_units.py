@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
-from autoquant.graph.tracing.propagation_state import PropagationState
-from autoquant.graph.tracing.record import Call
+from autoquant.graph.tracing.new_units import WRITTEN, NewUnitContents, equal, normalised
+from autoquant.graph.tracing.norm_units import NormUnits
+from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState, shown
+from autoquant.graph.tracing.record import Call, Record, Ref
 from autoquant.graph.tracing.units import NONE, Ids, varies
 from autoquant.graph.tracing.values import Value
-from autoquant.layers import LayerSpec, kind_of
+from autoquant.layers import Axis, LayerSpec, kind_of
 from autoquant.layers.recurrent_cell import RecurrentCell
 from autoquant.layers.stack import Recurrent
 
 NOT_CALLED = "is not called with the example's inputs"
+UNUSED = "is called, but no output depends on it"
+WEIGHT_READ = "is not called: its weight is read by {}"
 SINGLE = "has a single unit"
+
+
+class _WeightAxis(NamedTuple):
+    """An axis of a layer's parameter.
+
+    Attributes:
+        layer: the layer.
+        parameter: full name of the parameter.
+        axis: what is known of the axis.
+    """
+
+    layer: LayerSpec
+    parameter: str
+    axis: Axis
 
 
 class LayerUnits:
@@ -31,6 +51,8 @@ class LayerUnits:
         rows: for each layer the units of its output (of one direction), [units]; of a norm NONE
             until it has been called.
         columns: for each layer that has been called the units that it reads, [features].
+        tables: units along the last axis of tensors outside the layers, by name.
+        norms: what LayerNorms and RMSNorms read.
         dropouts: probability of the dropout right before a layer's input, where there is one.
     """
 
@@ -46,8 +68,12 @@ class LayerUnits:
             for layer in layers
         }
         self.columns: dict[str, Ids] = {}
+        self.tables: dict[str, Ids] = {}
+        self.norms = NormUnits(state.units)
         self.dropouts: dict[str, float] = {}
         self._called: set[str] = set()
+        self._contents: dict[str, list[NewUnitContents]] = {}  # of what each layer reads
+        self._table_reasons: dict[str, str] = {}
 
     def call(self, call: Call) -> Value | list[Value]:
         """The values of the results of a call of a known layer or stack of layers.
@@ -56,11 +82,11 @@ class LayerUnits:
             call: its ``target`` is the name of the layer or stack.
         """
         module = self._model.get_submodule(call.target)
-        if isinstance(module, Recurrent):
-            return self._stack(call, module)
-        if isinstance(module, RecurrentCell):
-            return self._cell(call)
-        return self._layer(call, module)
+        if not isinstance(module, Recurrent | RecurrentCell):
+            return self._layer(call, module)
+        values = self._stack(call, module) if isinstance(module, Recurrent) else self._cell(call)
+        new_units = equal(f"the recurrent layer {call.target}")
+        return [replace(value, new_units=new_units) for value in values]
 
     def names_of(self, target: str) -> list[str]:
         """The layers that a call of a known module calls.
@@ -82,31 +108,123 @@ class LayerUnits:
         for rows in self.rows.values():
             self._units.freeze(rows, reason)
 
-    def freeze_uncalled(self) -> None:
-        """Freeze the units of layers that have not been called so far."""
+    def uncalled(self, record: Record) -> set[str]:
+        """Layers that other inputs might call: not those whose weight is used all the same.
+
+        Args:
+            record: of the forward pass.
+        """
+        called = {name for target in record.called for name in self.names_of(target)}
+        used = {name for layer in called for name in self._weights(layer)}
+        return {
+            name
+            for name in self._specs.keys() - called - record.weights_read.keys()
+            if not self._weights(name) or self._weights(name) - used
+        }
+
+    def _weights(self, layer: str) -> set[str]:
+        """Names of a layer's weights; of one that is shared, in the layer that it belongs to."""
+        spec = self._specs[layer]
+        weights = (parameter for parameter in spec.parameters if parameter.is_weight)
+        return {weight.shared or spec.full_name(weight.name) for weight in weights}
+
+    def freeze_uncalled(self, record: Record) -> None:
+        """Freeze the units of layers that no output depends on.
+
+        Args:
+            record: of the forward pass.
+        """
+        uncalled = self.uncalled(record)
+        called = {name for target in record.called for name in self.names_of(target)}
         for name in self._specs:
-            if name not in self._called:
+            if name in self._called:
+                continue
+            if name in called:
+                self._units.freeze(self.rows[name], UNUSED)
+            elif name in record.weights_read:
+                reason = WEIGHT_READ.format(shown(record.weights_read[name]))
+                self._units.freeze(self.rows[name], reason)
+            elif name in uncalled:
                 self._units.freeze(self.rows[name], NOT_CALLED)
+
+    def add_table(self, name: str, ref: Ref, reason: str) -> None:
+        """Give a tensor outside the layers units along its last axis, such as a position table.
+
+        Args:
+            name: in the state_dict.
+            ref: the tensor's.
+            reason: why what it is combined with cannot grow, where the table cannot either.
+        """
+        self.tables[name] = self._units.add(ref.shape[-1])
+        self._table_reasons[name] = reason
+        ids = self.tables[name].reshape((1,) * (len(ref.shape) - 1) + (-1,))
+        self._state.values[ref] = Value(ids, new_units=WRITTEN)
+
+    def freeze_unfit(self) -> None:
+        """Freeze what can grow only by rows of a mean or zeros, and does not grow so."""
+        for first, second in self._shared():  # those that write one table grow alike, or not
+            if first.axis.role == second.axis.role == "out":
+                self._units.bind(self.rows[first.layer.name], self.rows[second.layer.name])
+        recurrent = (layer.name for layer in self._specs.values() if layer.recurrent)
+        self.norms.freeze_unfit(self.rows[name] for name in recurrent)
+        known = self.norms.new_units()
+        for name, ids in self.tables.items():
+            if not all(unit_class in known for unit_class in self._units.classes(ids).tolist()):
+                self._units.freeze(ids, self._table_reasons[name])
 
     def freeze_shared_weights(self) -> None:
         """Freeze what reads or writes a weight that several layers share.
 
         To copy a unit of one may be to split that of the other.
         """
+        for first, second in self._shared():
+            if not self._grow_alike(first, second):
+                for axis in (first, second):
+                    reason = f"{second.parameter} is the weight of {first.layer.name} too"
+                    self._units.freeze(self._along(axis), reason)
+
+    def _shared(self) -> Iterator[tuple[_WeightAxis, _WeightAxis]]:
+        """Each axis of a parameter that is also that of an earlier layer: there, and here."""
         owners = {
-            layer.full_name(parameter.name): layer.name
+            layer.full_name(parameter.name): (layer, parameter)
             for layer in self._specs.values()
             for parameter in layer.parameters
         }
-        for layer in self._specs.values():
-            for parameter in layer.parameters:
-                if not parameter.shared:
-                    continue
-                owner = owners[parameter.shared]
-                reason = f"{layer.full_name(parameter.name)} is the weight of {owner} too"
-                for name in (owner, layer.name):
-                    self._units.freeze(self.rows.get(name, NONE), reason)
-                    self._units.freeze(self.columns.get(name, NONE), reason)
+        for name, (layer, parameter) in owners.items():
+            if parameter.shared:
+                owner, owned = owners[parameter.shared]
+                for axis, owned_axis in zip(parameter.axes, owned.axes, strict=True):
+                    first = _WeightAxis(owner, parameter.shared, owned_axis)
+                    yield first, _WeightAxis(layer, name, axis)
+
+    def _grow_alike(self, first: _WeightAxis, second: _WeightAxis) -> bool:
+        """Whether growing one axis of a shared weight keeps the function of both its layers.
+
+        It does where new rows are a mean or zeros, if the columns that are the same entries read
+        zeros: those of a tied output layer behind a norm.
+
+        Args:
+            first: the axis in one layer.
+            second: the same in the other.
+        """
+        known = self.norms.new_units()
+        classes, others = (self._units.classes(self._along(axis)) for axis in (first, second))
+        if not np.array_equal(classes, others) or not all(i in known for i in classes.tolist()):
+            return False
+        if first.axis.role == second.axis.role or known[int(classes[0])] == "zeros":
+            return True
+        readers = [axis.layer.name for axis in (first, second) if axis.axis.role == "in"]
+        return all(
+            part.mean.content == "zeros" for name in readers for part in self._contents[name]
+        )
+
+    def _along(self, axis: _WeightAxis) -> Ids:
+        """Units along an axis of a parameter, [entries]; none for a fixed one."""
+        none = np.empty(0, dtype=np.int64)
+        if axis.axis.role == "fixed":
+            return none
+        units = self.columns if axis.axis.role in ("in", "grouped") else self.rows
+        return units.get(axis.layer.name, none)
 
     # --- one layer -------------------------------------------------------------------------------
 
@@ -114,6 +232,8 @@ class LayerUnits:
         """A call of a layer that is neither a recurrent stack nor a cell."""
         spec = self._specs[call.target]
         axis = getattr(kind_of(module), "axis", -1)
+        if spec.new_units != "copies":
+            return self._norm_over_units(call, spec, axis)
         refs = call.operands
         values = [self._state.read(ref) for ref in refs]
         for value in values[1:]:
@@ -126,7 +246,35 @@ class LayerUnits:
         if spec.units == 1 and not spec.follows:  # such a value is broadcast over others' units
             self._units.freeze(self.rows[call.target], SINGLE)
             return Value(data=True)
-        return Value(_placed(self.rows[call.target], len(call.results[0].shape), axis), data=True)
+        is_linear = not (spec.recurrent or spec.follows or spec.blocks > 1)
+        new_units = WRITTEN if is_linear else equal(f"the {spec.kind} layer {spec.name}")
+        ids = _placed(self.rows[call.target], len(call.results[0].shape), axis)
+        return Value(ids, data=True, new_units=new_units)
+
+    def _norm_over_units(self, call: Call, spec: LayerSpec, axis: int) -> Value:
+        """A call of a LayerNorm or RMSNorm.
+
+        Args:
+            call: the call.
+            spec: the norm.
+            axis: along which it normalises.
+        """
+        value, ndim = self._state.read(call.operands[0]), len(call.operands[0].shape)
+        self._called.add(spec.name)
+        ids = value.ids
+        if ids is None:
+            self._read(spec.name, value, ndim, axis)
+            return Value(data=True)
+        axis = axis % ndim - ndim  # counted from the back, as ids may have fewer axes
+        varying = [other - ids.ndim for other in range(ids.ndim) if varies(ids, other)]
+        if varying != [axis]:  # over the entries of a head, say: its own sizes stay
+            self._read(spec.name, Value(), ndim, axis)
+            self._state.bind_across(ids, [axis], call, NORMALISED)
+            return Value(ids, data=True, new_units=equal(f"the norm {spec.name}"))
+        self._read(spec.name, value, ndim, axis)
+        columns = self.rows[spec.name] = self.columns[spec.name]
+        self.norms.read(spec, value, columns)
+        return Value(_placed(columns, ndim, axis), data=True, new_units=normalised(spec.name))
 
     def _bind_to_input(self, spec: LayerSpec) -> None:
         """Bind the units of a norm, or of a layer that works in groups, to those it reads."""
@@ -154,6 +302,7 @@ class LayerUnits:
             axis: along which it reads.
         """
         columns = self._columns_read(name, value, ndim, axis)
+        self._contents.setdefault(name, []).append(value.new_units)
         before = self.columns.get(name)
         if before is not None:  # it has been called before
             only_once = (before == NONE) != (columns == NONE)

@@ -14,11 +14,13 @@ from autoquant.graph.tracing.disjoint_sets import DisjointSets
 from autoquant.graph.tracing.propagate import WidthPropagation
 from autoquant.graph.tracing.units import NONE, Ids
 from autoquant.layers import LayerSpec
+from autoquant.layers.spec import NewUnits
 
 MIXED = "its units are read in a mixed order"
 
-Side = Literal["in", "out"]
-AxisKey = tuple[str, Side]  # a layer's name, and whether the axis is its input's or its output's
+Side = Literal["in", "out", "table"]
+AxisKey = tuple[str, Side]
+"""A layer's name, and whether the axis is its input's or its output's; or that of a table."""
 
 
 @dataclass
@@ -30,12 +32,14 @@ class Widths:
         outputs: as ``Network.outputs``.
         groups: as ``Network.groups``.
         frozen: as ``Network.frozen``.
+        tables: the layout of the last axis of tensors outside the layers that have units.
     """
 
     inputs: dict[str, Layout] = field(default_factory=dict)
     outputs: dict[str, Layout] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Layout] = field(default_factory=dict)
 
 
 def fixed(layers: Sequence[LayerSpec], reason: str) -> Widths:
@@ -83,6 +87,8 @@ def widths_of(propagation: WidthPropagation, layers: Sequence[LayerSpec]) -> Wid
         for side, ids in sides.items()
         if layer.name in ids
     }
+    for name, ids in propagation.layers.tables.items():
+        axes[name, "table"] = units.classes(ids)
     parts = _parts([*axes.values(), *map(units.classes, propagation.state.slices)])
     order = {part: _order(axes.values(), members) for part, members in _members(parts).items()}
     pieces = {key: [*_pieces(classes, parts, order)] for key, classes in axes.items()}
@@ -93,7 +99,25 @@ def widths_of(propagation: WidthPropagation, layers: Sequence[LayerSpec]) -> Wid
     for piece in (piece for axis_pieces in pieces.values() for piece in axis_pieces):
         if piece.part is not None and piece.mixed:
             frozen.setdefault(piece.part, MIXED)
-    return _Grouping(layers, pieces).widths(frozen)
+    norms = propagation.layers.norms
+    for part, reason in _not_alone({name: pieces[name, "in"] for name in norms.reads}):
+        frozen.setdefault(part, reason)
+    new_units = {parts[unit_class]: kind for unit_class, kind in norms.new_units().items()}
+    return _Grouping(layers, pieces, new_units).widths(frozen)
+
+
+def _not_alone(reads: Mapping[str, Sequence[_Piece]]) -> Iterator[tuple[int, str]]:
+    """Parts that a norm over all units reads together with others, and the reason that this is.
+
+    Args:
+        reads: what each norm reads.
+    """
+    for name, pieces in reads.items():
+        if len(pieces) == 1 and pieces[0].run == 1:
+            continue
+        for piece in pieces:
+            if piece.part is not None:
+                yield piece.part, f"is normalised by {name} together with other units"
 
 
 # --- parts: classes of units that can grow by one width ------------------------------------------
@@ -198,14 +222,19 @@ class _Grouping:
     Args:
         layers: layers and norms.
         pieces: of each axis.
+        new_units: what the new units of a part hold, where they are no copies.
     """
 
     def __init__(
-        self, layers: Sequence[LayerSpec], pieces: Mapping[AxisKey, Sequence[_Piece]]
+        self,
+        layers: Sequence[LayerSpec],
+        pieces: Mapping[AxisKey, Sequence[_Piece]],
+        new_units: Mapping[int, NewUnits],
     ) -> None:
         self._layers = [layer for layer in layers if not layer.follows]
         self._names = [layer.name for layer in self._layers]
         self._pieces = pieces
+        self._new_units = new_units
         self._sets = DisjointSets(len(self._names))
         self._first_layer: dict[int, int] = {}  # of each part: the first whose output holds it
         for number, name in enumerate(self._names):
@@ -227,7 +256,7 @@ class _Grouping:
                 widths.frozen.setdefault(self._group_of_part(part), reason)
         numbers: dict[str, list[int]] = defaultdict(list)  # the parts of each group so far
         for (name, side), pieces in self._pieces.items():
-            layouts = widths.inputs if side == "in" else widths.outputs
+            layouts = {"in": widths.inputs, "out": widths.outputs, "table": widths.tables}[side]
             layouts[name] = self._layout(pieces, widths.frozen, numbers)
         return widths
 
@@ -249,15 +278,17 @@ class _Grouping:
         """
         segments: list[Segment] = []
         for piece in pieces:
-            group = None if piece.part is None else self._group_of_part(piece.part)
-            if piece.part is None or group is None or group in frozen:
+            part = None if piece.part not in self._first_layer else piece.part
+            group = None if part is None else self._group_of_part(part)
+            if part is None or group is None or group in frozen:
                 entries = piece.size * piece.run
                 if segments and segments[-1].group is None:
                     entries += segments.pop().size
                 segments.append(Segment(None, entries))
                 continue
             parts = numbers[group]
-            if piece.part not in parts:
-                parts.append(piece.part)
-            segments.append(Segment(group, piece.size, piece.run, parts.index(piece.part)))
+            if part not in parts:
+                parts.append(part)
+            new_units = self._new_units.get(part, "copies")
+            segments.append(Segment(group, piece.size, piece.run, parts.index(part), new_units))
         return tuple(segments)

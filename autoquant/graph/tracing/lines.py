@@ -15,10 +15,12 @@ PACKAGE = Path(__file__).resolve().parents[2]
 MODEL_FOLDERS = ("tasks",)
 """Folders of this package whose models are traced like a user's: their lines are named."""
 
-_MODELS = tuple(f"{PACKAGE / folder}{os.sep}" for folder in MODEL_FOLDERS)
+_PACKAGES = (Path(__file__).parents[2], PACKAGE)  # the names of code may go through a link
+_TORCHES = (Path(torch.__file__).parent, Path(torch.__file__).resolve().parent)
+_MODELS = tuple(f"{package / folder}{os.sep}" for package in _PACKAGES for folder in MODEL_FOLDERS)
 _NOT_MODELS = (
-    f"{PACKAGE}{os.sep}",
-    str(Path(torch.__file__).resolve().parent),  # also torchvision and others that begin so
+    *(f"{package}{os.sep}" for package in _PACKAGES),
+    *map(str, _TORCHES),  # also torchvision and others that begin so
     "<",  # code that has no file
 )
 

@@ -6,16 +6,21 @@ as a whole or, if nothing is left that could grow, frozen, with the reason as te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from autoquant.graph.tracing.layer_units import LayerUnits
+from autoquant.graph.tracing.new_units import UNKNOWN, equal, together
 from autoquant.graph.tracing.operations import operation_of
 from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Record, Ref
+from autoquant.graph.tracing.units import Ids
 from autoquant.graph.tracing.values import Value
 from autoquant.layers import LayerSpec
+
+WRITTEN = "is written by {} into a part of a tensor whose other units are not known"
 
 
 class WidthPropagation:
@@ -25,17 +30,27 @@ class WidthPropagation:
         model: that was recorded.
         layers: its layers and norms.
         record: one forward pass.
+        tables: names of tensors outside the layers that have units along their last axis, and why
+            what they are combined with cannot grow otherwise.
 
     Attributes:
         state: the values of all tensors, and their units.
         layers: the units along the axes of each layer.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[LayerSpec], record: Record) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[LayerSpec],
+        record: Record,
+        tables: Mapping[str, str],
+    ) -> None:
         self.state = PropagationState()
         self.layers = LayerUnits(self.state, model, layers)
-        self._names = {layer.name for layer in layers}
         self._record = record
+        for ref, name in record.tensors.items():
+            if name in tables and ref.shape[-1] > 1:
+                self.layers.add_table(name, ref, tables[name])
 
     def run(self) -> None:
         """Propagate units through all calls that the output or a branch depends on."""
@@ -48,12 +63,13 @@ class WidthPropagation:
                 self._branch(call)
             elif call.target == "dropout":
                 value = self.state.read(call.args[0])
-                self._set(call, Value(value.ids, dropout=call.args[1], data=value.data))
+                self._set(call, replace(value, dropout=call.args[1], uniform=False))
             elif call.layer:
                 self._set(call, self.layers.call(call))
             else:
                 self._operate(call)
-        self.layers.freeze_uncalled()
+        self.layers.freeze_uncalled(self._record)
+        self.layers.freeze_unfit()
         self.layers.freeze_shared_weights()
 
     def _set(self, call: Call, result: Value | list[Value]) -> None:
@@ -68,10 +84,11 @@ class WidthPropagation:
         """Propagate units through an operation."""
         result = self._values_after(call)
         values = result if isinstance(result, list) else [result] * len(call.results)
+        values = [_with_cause(value, call) for value in values]
         for ref, value in zip(call.results, values, strict=False):
             self.state.values[ref] = self._checked(call, ref, value)
         for ref in call.writes:  # with what it is a view of
-            self._write(ref, values[0] if values else Value())
+            self._write(call, ref, values[0] if values else Value())
 
     def _values_after(self, call: Call) -> Value | list[Value]:
         propagate_units = operation_of(call)
@@ -93,26 +110,34 @@ class WidthPropagation:
         ids = value.ids
         if ids is None:
             return value
-        pairs = zip(ids.shape, ref.shape, strict=False)
-        if ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs):
+        if _fits(ids, ref):
             return value
         self.state.units.freeze(ids, f"is read by {shown(call)}, which is not followed")
         return Value(data=True)
 
-    def _write(self, ref: Ref, value: Value) -> None:
-        """Let a tensor that was written into hold the units of what was written."""
-        ids = value.ids
-        if ids is not None and len(ref.shape) != ids.ndim:  # along the last axis, then
-            units = ids.reshape(-1)
-            if ref.shape[-1:] != (len(units),) or any(size > 1 for size in ids.shape[:-1]):
-                reason = "is written into a tensor in a way that is not followed"
-                self.state.units.freeze(ids, reason)
-                return
-            ids = units.reshape((1,) * (len(ref.shape) - 1) + (-1,))
-        before = self.state.peek(ref).ids
-        if before is not None and ids is not None and before.shape == ids.shape:
-            self.state.units.bind(before, ids)
-        self.state.values[ref] = Value(before if ids is None else ids, data=True)
+    def _write(self, call: Call, ref: Ref, value: Value) -> None:
+        """Let a tensor that was written into hold the units of what was written.
+
+        Args:
+            call: the operation.
+            ref: the tensor's, or that of the one that it is a view of.
+            value: what was written.
+        """
+        written = self.state.peek(ref)
+        ids, before = value.ids, written.ids
+        new_units = value.new_units
+        if before is not None or not written.uniform:
+            new_units = together([written.new_units, new_units], shown(call))
+        if before is not None:  # what was written into is a view: it has units of these
+            if ids is not None and before.shape == ids.shape:
+                self.state.units.bind(before, ids)
+            ids = before
+        elif ids is not None:
+            ids = ids.reshape((1,) * (len(ref.shape) - ids.ndim) + ids.shape)
+            if not _fits(ids, ref):
+                self.state.units.freeze(ids, WRITTEN.format(shown(call)))
+                ids = None
+        self.state.values[ref] = Value(ids, data=True, new_units=new_units)
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -125,11 +150,21 @@ class WidthPropagation:
 
     def _branch(self, call: Call) -> None:
         """Freeze everything where Python reads a number that the next calls may depend on."""
-        depends = self.state.peek(call.args[0]).data
-        called = {name for target in self._record.called for name in self.layers.names_of(target)}
-        if depends or self._names - called:
+        depends = any(self.state.peek(ref).data for ref in call.operands)
+        if depends or self.layers.uncalled(self._record):
             line = f" ({call.where})" if call.where else ""
             self.layers.freeze_all(f"the forward pass branches on data{line}")
+
+
+def _with_cause(value: Value, call: Call) -> Value:
+    """A value of which it is not known why its new units hold no mean: the call is why."""
+    return replace(value, new_units=equal(shown(call))) if value.new_units == UNKNOWN else value
+
+
+def _fits(ids: Ids, ref: Ref) -> bool:
+    """Whether units broadcast against a tensor."""
+    pairs = zip(ids.shape, ref.shape, strict=False)
+    return ids.ndim == len(ref.shape) and all(entries in (1, size) for entries, size in pairs)
 
 
 def propagate_widths(
@@ -137,11 +172,23 @@ def propagate_widths(
 ) -> WidthPropagation:
     """Propagate the units of all layers through a recorded forward pass.
 
+    Tensors outside the layers, such as position tables, have no units at first. Those that keep
+    others from growing have some in a second pass.
+
     Args:
         model: a prepared model.
         layers: its layers and norms.
         record: what the model did with its example inputs.
     """
-    propagation = WidthPropagation(model, layers, record)
+    propagation = WidthPropagation(model, layers, record, {})
     propagation.run()
+    sources = record.sources()
+    tables = {
+        name: reason
+        for ref, reason in propagation.state.blocking.items()
+        for name in sources.get(ref, ())
+    }
+    if tables:  # once more, with units along these
+        propagation = WidthPropagation(model, layers, record, tables)
+        propagation.run()
     return propagation

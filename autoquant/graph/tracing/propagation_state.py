@@ -13,6 +13,7 @@ from autoquant.graph.tracing.units import NONE, Ids, Units, varies
 from autoquant.graph.tracing.values import Value
 
 ACROSS = "is read across its units by {}"
+NORMALISED = "is normalised across its units by {}"
 COMBINED = "is combined by {} with a value whose units cannot grow"
 
 
@@ -25,12 +26,15 @@ class PropagationState:
         units: all units; which are bound and which are frozen.
         values: of each tensor so far, by its Ref.
         slices: sets of units that were sliced off: they may grow without the others.
+        blocking: tensors without units that others are combined with along their units, and what
+            is said of these.
     """
 
     def __init__(self) -> None:
         self.units = Units()
         self.values: dict[Ref, Value] = {}
         self.slices: list[Ids] = []
+        self.blocking: dict[Ref, str] = {}
 
     def peek(self, ref: Any) -> Value:
         """What is known of a tensor.
@@ -135,6 +139,8 @@ class PropagationState:
             if value.ids is None and not value.uniform:
                 shape = (1,) * (result.ndim - len(ref.shape)) + ref.shape
                 axes = [axis for axis, size in enumerate(shape) if size > 1]
+                if any(varies(result, axis) for axis in axes):
+                    self.blocking.setdefault(ref, COMBINED.format(shown(call)))
                 self.bind_across(result, axes, call, COMBINED)
         return result
 

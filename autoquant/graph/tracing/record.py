@@ -8,10 +8,12 @@ Where the forward pass does branch on data, that is recorded too.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import CodeType
+from functools import cache
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +27,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from autoquant.graph.tracing import lines
 
-_READS = {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__"}
+_READS = {
+    *("item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__"),
+    *("__array__", "__dlpack__", "data_ptr"),
+}
+_SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
+_READING = {"aten._local_scalar_dense", "aten.equal"}
+"""Operations that return no tensor but what they read of one."""
 
 
 @dataclass(eq=False)
@@ -92,11 +100,16 @@ class Record:
         calls: in order.
         inputs: tensors that the model was given.
         called: names of the known layers that were called.
+        weights_read: known layers of which an operation outside them reads a parameter, and the
+            first such operation.
+        tensors: those outside the layers that the model has itself, and their names.
     """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
+    weights_read: dict[str, Call] = field(default_factory=dict)
+    tensors: dict[Ref, str] = field(default_factory=dict)
 
     def live(self) -> list[Call]:
         """The calls that the output, or a branch, depends on."""
@@ -109,6 +122,17 @@ class Record:
                 live.append(call)
         return live[::-1]
 
+    def sources(self) -> dict[Ref, frozenset[str]]:
+        """Names of the model's own tensors, for all that is computed from nothing but these."""
+        sources = {ref: frozenset([name]) for ref, name in self.tensors.items()}
+        for call in self.calls:
+            operands = [ref for ref in call.operands if ref.dtype.is_floating_point]
+            if operands and all(ref in sources for ref in operands):
+                names = frozenset().union(*(sources[ref] for ref in operands))
+                for ref in call.results:
+                    sources.setdefault(ref, names)
+        return sources
+
 
 def refs_in(tree: Any) -> list[Ref]:
     """The Refs of a tree of arguments, in pytree's order.
@@ -120,25 +144,37 @@ def refs_in(tree: Any) -> list[Ref]:
 
 
 @torch.no_grad()
-def record(model: nn.Module, inputs: tuple[Any, ...], leaves: Mapping[str, nn.Module]) -> Record:
+def record(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    leaves: Mapping[str, nn.Module],
+    keywords: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Record:
     """Run a model in eval mode and record what it does.
 
     Args:
         model: a prepared model.
         inputs: positional arguments of one forward pass, on the model's device.
         leaves: known layers by name; each call of one is one entry, its inside is not recorded.
+        keywords: arguments by name of the forward pass.
+        tensors: of the model outside its layers, by name.
     """
+    keywords = dict(keywords or {})
     recorder = _Recorder()
+    recorder.record.tensors.update(
+        (recorder.refs(tensor), name) for name, tensor in tensors.items() if tensor.ndim
+    )
     training = model.training
     model.eval()
     try:
         with ExitStack() as stack:
             for name, module in leaves.items():
                 stack.enter_context(recorder.watching(name, module))
-            recorder.record.inputs += refs_in(recorder.refs(inputs))
+            recorder.record.inputs += refs_in(recorder.refs((inputs, keywords)))
             stack.enter_context(_Functions(recorder))
             stack.enter_context(recorder)
-            output = model(*inputs)
+            output = model(*inputs, **keywords)
         recorder.note("output", (tensors_in(output),), {}, None)
     finally:
         model.train(training)
@@ -149,16 +185,33 @@ def tensors_in(value: Any) -> list[Tensor]:
     """All tensors of a model's output, in pytree's order.
 
     Args:
-        value: a tree of tensors. Of an object that pytree does not know, such as a user's own
-            output class, the attributes are searched.
+        value: a tree of tensors. Of an object that pytree does not know, such as a packed sequence
+            or a user's own output class, items or attributes are searched.
     """
-    tensors = []
+    return list(_tensors(value, set()))
+
+
+def _tensors(value: Any, searched: set[int]) -> Iterator[Tensor]:
+    """All tensors; attributes may form a circle, so that no object is searched twice."""
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
-            tensors.append(leaf)
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, type | nn.Module):
-            tensors += tensors_in(dict(vars(leaf)))
-    return tensors
+            yield leaf
+        elif isinstance(leaf, PackedSequence):
+            yield leaf.data
+        elif not isinstance(leaf, type | nn.Module) and id(leaf) not in searched:
+            searched.add(id(leaf))
+            yield from _tensors(_parts(leaf), searched)
+
+
+def _parts(leaf: Any) -> list[Any]:
+    """What an object that pytree does not know is made of."""
+    if isinstance(leaf, Mapping):
+        return [*leaf.values()]
+    if isinstance(leaf, tuple | list):
+        return [*leaf]
+    slots = (name for cls in type(leaf).__mro__ for name in getattr(cls, "__slots__", ()))
+    named = [getattr(leaf, name, None) for name in slots] if not isinstance(leaf, str) else []
+    return [*getattr(leaf, "__dict__", {}).values(), *named]
 
 
 _RECORD: CodeType = record.__wrapped__.__code__  # type: ignore[attr-defined]
@@ -177,6 +230,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.record = Record()
         self.depth = 0
         self._refs: Any = WeakTensorKeyDictionary()
+        self._owners: dict[Ref, str] = {}  # the known layer that a parameter belongs to
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and record it, unless a known layer runs it.
@@ -202,14 +256,38 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kwargs: by name.
             result: what it returned.
         """
-        writes, base = self._written_and_viewed(func._schema.arguments, args, kwargs)
-        for tensor in tensors_in(result):
-            ref = self._ref(tensor)
-            if not writes and base is not None and ref is not base:
-                ref.base = base
         name = f"{func.namespace}.{func._schema.name.split('::')[1]}"
-        pointwise = torch.Tag.pointwise in func.tags
-        self.note(name, args, kwargs, result, writes=writes, pointwise=pointwise)
+        if name in _READING:
+            self.note("read", args, {}, None)
+            return
+        writes, base = self._written_and_viewed(func._schema.arguments, args, kwargs)
+        is_view = not writes and base is not None
+        for tensor in tensors_in(result) if is_view else ():
+            ref = self._ref(tensor)
+            if ref is not base:
+                ref.base = base
+        pointwise = _is_pointwise(func)
+        call = self.note(name, args, kwargs, result, writes=writes, pointwise=pointwise)
+        if not is_view:
+            self._note_weights(call)
+
+    def _note_weights(self, call: Call) -> None:
+        """Note the known layers whose parameters an operation outside them reads."""
+        for ref in call.operands:
+            owner = self._owners.get(ref.base or ref)
+            if owner is not None:
+                self.record.weights_read.setdefault(owner, call)
+
+    def write_data(self, tensor: Tensor, values: Tensor) -> None:
+        """Record ``tensor.data = values``.
+
+        Args:
+            tensor: written into.
+            values: what is written.
+        """
+        ref = self._ref(tensor)
+        writes = (ref,) if ref.base is None else (ref, ref.base)
+        self.note("aten.copy_", (tensor, values), {}, tensor, writes=writes, pointwise=True)
 
     def _written_and_viewed(
         self, schema: Sequence[Any], args: Any, kwargs: Any
@@ -242,8 +320,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         layer: bool = False,
         writes: tuple[Ref, ...] = (),
         pointwise: bool = False,
-    ) -> None:
-        """Record a call; its fields are those of ``Call``, with tensors.
+    ) -> Call:
+        """Record a call and return it; its fields are those of ``Call``, with tensors.
 
         Args:
             target: see ``Call``.
@@ -256,9 +334,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         call_args, call_kwargs, call_result = self.refs((tuple(args), dict(kwargs), result))
         where = lines.running(_RECORD)
-        self.record.calls.append(
-            Call(target, layer, call_args, call_kwargs, call_result, where, writes, pointwise)
-        )
+        call = Call(target, layer, call_args, call_kwargs, call_result, where, writes, pointwise)
+        self.record.calls.append(call)
+        return call
 
     def refs(self, tree: Any) -> Any:
         """The same tree with a Ref for each tensor, and for each packed sequence that of its data.
@@ -284,31 +362,44 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def watching(self, name: str, module: nn.Module) -> Iterator[None]:
         """Record the calls of a known layer, and not what it does inside.
 
+        Its forward itself is watched: user code may call that instead of the module.
+
         Args:
             name: the layer's.
             module: the layer.
         """
+        self._owners |= {self._ref(p): name for p in module.parameters(recurse=False)}
+        forward, signature = module.forward, inspect.signature(module.forward)
 
-        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             self.depth += 1
-
-        def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> Any:
-            self.depth -= 1
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                self.depth -= 1
             if self.depth == 0:
+                bound = signature.bind(*args, **kwargs)
                 result = pytree.tree_map_only(Tensor, _distinct(args, kwargs), result)
                 self.record.called.add(name)
-                self.note(name, args, kwargs, result, layer=True)
+                self.note(name, bound.args, bound.kwargs, result, layer=True)
             return result
 
-        handles = [
-            module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
-            module.register_forward_hook(leave, with_kwargs=True),
-        ]
+        module.forward = watched
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            del module.forward
+
+
+@cache
+def _is_pointwise(func: Any) -> bool:
+    """Whether ATen tags an operation as pointwise, or the one that it does in place."""
+    name: str = func._schema.name
+    plain = getattr(getattr(torch.ops, func.namespace), name.split("::")[1].rstrip("_"), None)
+    counterparts = (
+        [getattr(plain, o) for o in plain.overloads()] if name[-1] == "_" and plain else []
+    )
+    return any(torch.Tag.pointwise in overload.tags for overload in (func, *counterparts))
 
 
 def _is_packed(value: Any) -> bool:
@@ -347,6 +438,8 @@ class _Functions(TorchFunctionMode):
             return func(*args, **kwargs)
         if func is F.dropout:
             return self._dropout(*args, **kwargs)
+        if func == _SET_DATA:
+            self._recorder.write_data(*args)
         if getattr(func, "__name__", "") in _READS:
             self._recorder.note("read", args[:1], {}, None)
         return func(*args, **kwargs)

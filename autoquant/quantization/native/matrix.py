@@ -60,7 +60,7 @@ class MatrixLayout(NamedTuple):
     Attributes:
         rows: of the weight, N.
         columns: of the weight, K.
-        gates: how many gates of equal size are one after another in the rows (3 or 4), or 1.
+        gates: how many gates of equal size are one after another in the rows (2 to 4), or 1.
         bits: of a stored code, 1 to 8.
         qmin: the smallest code.
         qmax: the largest code.
@@ -85,7 +85,7 @@ class MatrixLayout(NamedTuple):
     @property
     def panels(self) -> int:
         """Gates of a block; four vectors of units take their place where there are none."""
-        return 3 if self.gates == 3 else 4
+        return self.gates if self.gates > 1 else 4
 
     @property
     def blocks(self) -> int:
@@ -105,9 +105,9 @@ class MatrixLayout(NamedTuple):
             UserError: they cannot.
         """
         sizes = 0 < min(self.rows, self.columns) <= max(self.rows, self.columns) < 1 << 31
-        if not (sizes and self.gates in (1, 3, 4) and self.rows % self.gates == 0):
+        if not (sizes and 1 <= self.gates <= 4 and self.rows % self.gates == 0):
             raise UserError(
-                "a packed weight must have rows for each of its gates (1, 3 or 4) and columns, "
+                "a packed weight must have rows for each of its gates (1 to 4) and columns, "
                 f"got {[self.rows, self.columns]} and {self.gates} gates"
             )
         if not (-128 <= self.qmin <= self.qmax <= 127 and 1 <= self.bits <= 8):
@@ -192,7 +192,7 @@ def pack_values(values: Tensor, params: QuantParams, gates: int = 1) -> Matrix:
     Args:
         values: [rows, columns].
         params: their grid, and the scale of each row, or one.
-        gates: how many gates of equal size are one after another in the rows (3 or 4), or 1.
+        gates: how many gates of equal size are one after another in the rows (2 to 4), or 1.
     """
     values = values.detach().contiguous()
     scales = params.scale.detach().float().reshape(-1).contiguous()

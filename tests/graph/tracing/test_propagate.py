@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -261,7 +262,7 @@ def softmax(m: Any, x: Tensor) -> Tensor:
 
 def layer_norm(m: Any, x: Tensor) -> Tensor:
     y = m.one(x)
-    return m.last(m.norm(y))  # here
+    return m.last(F.layer_norm(y, (6,)))  # here
 
 
 def mean(m: Any, x: Tensor) -> Tensor:
@@ -299,7 +300,7 @@ def sorted_units(m: Any, x: Tensor) -> Tensor:
 
 
 def unknown(m: Any, x: Tensor) -> Tensor:
-    return m.last(torch.fft.fft(m.one(x), dim=1).real)  # here
+    return m.last(torch.bucketize(m.one(x), torch.zeros(1)).float())  # here
 
 
 def added_parameter(m: Any, x: Tensor) -> Tensor:
@@ -321,7 +322,7 @@ ACROSS = {
     flip_units: "is read by 'flip' {}, which is not followed",
     pad_units: "is read by 'constant_pad_nd' {}, which is not followed",
     sorted_units: "is read across its units by 'sort' {}",
-    unknown: "is read by 'fft_r2c' {}, which is not followed",
+    unknown: "is read by 'bucketize' {}, which is not followed",
     added_parameter: "is combined by 'add' {} with a value whose units cannot grow",
     added_input: "is combined by 'add' {} with a value whose units cannot grow",
 }
@@ -330,13 +331,141 @@ ACROSS = {
 @pytest.mark.parametrize(("forward", "reason"), ACROSS.items(), ids=[f.__name__ for f in ACROSS])
 def test_operations_that_stop_units_name_the_line(forward: Forward, reason: str) -> None:
     layers = {"one": linear(4, 6), "two": linear(4, 6), "last": linear(6, 2)}
-    network = network_of(forward, norm=nn.LayerNorm(6), wide=linear(8, 2), **layers)
+    network = network_of(forward, wide=linear(8, 2), **layers)
     assert network.why_fixed("one") == reason.format(here(forward))
 
 
 def test_what_is_not_called_cannot_grow() -> None:
     network = network_of(lambda m, x: m.one(x), one=linear(4, 6), two=linear(4, 6))
     assert network.why_fixed("two") == "is not called with the example's inputs"
+
+
+def weight_of_another(m: Any, x: Tensor) -> Tensor:
+    return m.last(m.one(x) @ m.two.weight.data)  # here
+
+
+def tied_product(m: Any, x: Tensor) -> Tensor:
+    return F.linear(m.one(x), m.two.weight)  # here
+
+
+@pytest.mark.parametrize("forward", [weight_of_another, tied_product])
+def test_a_layer_that_only_holds_a_weight_names_the_line(forward: Forward) -> None:
+    layers = {"one": linear(4, 6), "two": linear(6, 6), "last": linear(6, 2)}
+    network = network_of(forward, **layers)
+    read = f"by 'mm' {here(forward)}"
+    assert network.why_fixed("two") == f"is not called: its weight is read {read}"
+    assert network.why_fixed("one") == f"is read across its units {read}"
+
+
+def test_a_result_that_nobody_reads_is_not_called_uncalled() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        m.two(x)
+        return m.one(x)
+
+    network = network_of(forward, one=linear(4, 6), two=linear(4, 6))
+    assert network.why_fixed("two") == "is called, but no output depends on it"
+
+
+class Tied(nn.Module):
+    """An encoder and a decoder whose embeddings hold the weight of one that is never called.
+
+    A branch on the words would freeze all layers, were there one that other words might call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(9, 6)
+        self.encoder, self.decoder = nn.Embedding(9, 6), nn.Embedding(9, 6)
+        self.encoder.weight = self.decoder.weight = self.shared.weight
+        self.one, self.two, self.last = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        if bool((source == 0).all()):
+            return self.last.weight
+        context = torch.relu(self.one(self.encoder(source))).mean(1, keepdim=True)
+        return self.last(torch.relu(self.two(self.decoder(target))) + context)
+
+
+def test_a_layer_that_holds_a_tied_weight_freezes_only_those_that_share_it() -> None:
+    torch.manual_seed(0)
+    words = torch.randint(1, 9, (2, 5))
+    network = describe(prepare(Tied()).eval(), (words, words))
+    assert {name for name in network.names if network.why_fixed(name) is None} == {"one", "two"}
+    for name in ("shared", "encoder", "decoder"):
+        assert "is the weight of shared too" in str(network.why_fixed(name))
+
+
+def test_a_layer_that_other_words_might_call_still_freezes_all() -> None:
+    class Untied(Tied):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Embedding(9, 6)
+
+    words = torch.ones(2, 5, dtype=torch.long)
+    network = describe(prepare(Untied()).eval(), (words, words))
+    assert str(network.why_fixed("one")).startswith("the forward pass branches on data")
+
+
+# --- what no operation shows ----------------------------------------------------------------------
+
+
+def test_data_that_is_set_is_followed() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.one(x)
+        z = torch.zeros_like(y)
+        z.data = m.two(y.data)
+        return m.last(z)
+
+    layers = {"one": linear(4, 6), "two": linear(6, 6), "last": linear(6, 2)}
+    network = network_of(forward, **layers)
+    assert dict(network.frozen) == {"last": OUT}
+    assert network.inputs["two"] == (owner("one", 6),)
+
+
+def as_array(m: Any, x: Tensor) -> Tensor:
+    return m.last(torch.tensor(np.asarray(m.one(x))))  # here
+
+
+def equal_tensors(m: Any, x: Tensor) -> Tensor:
+    return m.last(m.one(x)) if not torch.equal(m.one(x), x) else x  # here
+
+
+@pytest.mark.parametrize("forward", [as_array, equal_tensors])
+def test_what_python_reads_of_a_tensor_is_a_branch(forward: Forward) -> None:
+    network = network_of(forward, one=linear(4, 6), last=linear(6, 2))
+    assert network.why_fixed("one") == f"the forward pass branches on data {here(forward)}"
+
+
+def test_a_model_may_return_a_packed_sequence() -> None:
+    def forward(m: Any, x: Tensor) -> Any:
+        packed = pack_padded_sequence(m.one(x), torch.tensor([5, 3]), batch_first=True)
+        return m.rnn(packed)[0]
+
+    network = network_of(forward, one=linear(4, 6), rnn=nn.LSTM(6, 3, batch_first=True))
+    assert dict(network.frozen) == {"rnn.l0": OUT}
+
+
+def test_layers_may_be_called_by_the_names_of_their_arguments() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        state = torch.tanh(m.two(x.mean(1)))[None]
+        y, _ = m.rnn(hx=state, input=m.one(input=x))
+        return m.last(input=y)
+
+    network = network_of(
+        forward,
+        one=linear(4, 6),
+        two=linear(4, 3),
+        rnn=nn.GRU(6, 3, batch_first=True),
+        last=linear(3, 2),
+    )
+    assert dict(network.frozen) == {"last": OUT}
+    assert network.inputs["rnn.l0"] == (owner("one", 6),)
+    assert network.groups["two"] == network.groups["rnn.l0"]
+
+
+def test_a_forward_that_is_called_itself_is_followed() -> None:
+    network = network_of(lambda m, x: m.last(m.one.forward(x)), one=linear(4, 6), last=linear(6, 2))
+    assert dict(network.frozen) == {"last": OUT}
 
 
 def test_a_single_unit_stays_single() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from autoquant.graph.tracing.new_units import CONSTANT, UNKNOWN, together
 from autoquant.graph.tracing.operations.registry import argument, operation
-from autoquant.graph.tracing.propagation_state import PropagationState
+from autoquant.graph.tracing.propagation_state import PropagationState, shown
 from autoquant.graph.tracing.record import Call, Ref
 from autoquant.graph.tracing.shapes import Shape, joined, reshaped
 from autoquant.graph.tracing.units import Ids, varies
@@ -32,7 +34,7 @@ def filled_like(state: PropagationState, call: Call) -> Value:
 
     See ``PropagateUnits.__call__``.
     """
-    return Value(state.read(call.args[0]).ids, uniform=True)
+    return Value(state.read(call.args[0]).ids, uniform=True, new_units=CONSTANT)
 
 
 @operation("zeros", "ones", "full", "empty", "scalar_tensor", "new_zeros", "new_ones", "new_full")
@@ -201,6 +203,72 @@ def _indexed_axes(indices: Sequence[Ref | None]) -> list[int]:
     return axes
 
 
+@operation("embedding")
+def embedding(state: PropagationState, call: Call) -> Value:
+    """Rows of a table [rows, C] that is no layer's, picked by indices [...].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, indices = state.read(call.args[0]), call.args[1]
+    if value.ids is None:
+        return value.with_ids(None)
+    if varies(value.ids, 0):
+        return state.stop(call)
+    return value.with_ids(value.ids.reshape(*(1,) * len(indices.shape), -1))
+
+
+@operation("_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(state: PropagationState, call: Call) -> list[Value]:
+    """Sums of rows of a table [rows, C], a sum for each bag: [bags, C].
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    ids = value.ids
+    if ids is not None and varies(ids, 0):
+        state.stop(call)
+        ids = None
+    is_max = argument(call, 4, "mode", 0) == 2
+    bags = replace(value.with_ids(ids), new_units=UNKNOWN) if is_max else value.with_ids(ids)
+    return [bags, *[Value() for _ in call.results[1:]]]
+
+
+@operation("segment_reduce")
+def segment_reduce(state: PropagationState, call: Call) -> Value:
+    """Entries along an axis, reduced segment by segment.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value, axis = state.read(call.args[0]), argument(call, 5, "axis", 0)
+    if value.ids is not None and varies(value.ids, axis):
+        return state.stop(call)
+    is_linear = argument(call, 1, "reduce") in ("sum", "mean")
+    return value if is_linear else replace(value, new_units=UNKNOWN)
+
+
+@operation("view_as_real")
+def view_as_real(state: PropagationState, call: Call) -> Value:
+    """A complex value as one with an axis of two parts.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    return value.with_ids(None if value.ids is None else value.ids[..., None])
+
+
+@operation("view_as_complex")
+def view_as_complex(state: PropagationState, call: Call) -> Value:
+    """Two parts along the last axis as one complex entry: parts are bound.
+
+    See ``PropagateUnits.__call__``.
+    """
+    value = state.read(call.args[0])
+    if value.ids is None:
+        return value.with_ids(None)
+    state.units.bind_lines(value.ids)
+    return value.with_ids(value.ids[..., 0])
+
+
 # --- values one after the other ------------------------------------------------------------------
 
 
@@ -241,11 +309,13 @@ def concatenate(state: PropagationState, call: Call) -> Value:
         return Value(uniform=all(value.uniform for value in values))
     if not any(varies(ids, axis) for ids in present):  # the same units in each value
         ids = state.combine(call, [p.value for p in parts], all_ids, [p.ref for p in parts])
-        return Value(ids, data=True)
+        new_units = together([p.value.combined_new_units() for p in parts], shown(call))
+        return Value(ids, data=True, new_units=new_units)
     joined_ids = joined(all_ids, [part.shape for part in parts], axis)
     state.freeze_if_along_others(joined_ids, all_ids, axis, call)
     dropout = min(part.value.dropout for part in parts if part.ids is not None)
-    return Value(joined_ids, data=True, dropout=dropout)
+    new_units = together([p.value.new_units for p in parts if p.ids is not None], shown(call))
+    return Value(joined_ids, data=True, dropout=dropout, new_units=new_units)
 
 
 def _part(ref: Ref, value: Value, new_axis: int | None) -> _Part:

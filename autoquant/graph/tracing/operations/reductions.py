@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from autoquant.graph.tracing.new_units import equal
 from autoquant.graph.tracing.operations.registry import argument, operation
-from autoquant.graph.tracing.propagation_state import PropagationState
+from autoquant.graph.tracing.propagation_state import NORMALISED, PropagationState, shown
 from autoquant.graph.tracing.record import Call
 from autoquant.graph.tracing.units import varies
 from autoquant.graph.tracing.values import Value
 
-NORMALISED = "is normalised across its units by {}"
+LAST_AXIS = ("sort", "topk", "kthvalue", "mode")
+"""Operations that read along the last axis if they name none."""
+LINEAR = ("sum", "mean")
+"""Reductions after which new units still hold the mean of the others, or zeros."""
 
 
 @operation("sum", "mean", "amax", "amin", "max", "min", "var", "std", "norm", "prod", "logsumexp")
 @operation("all", "any", "argmax", "argmin", "cumsum", "cumprod", "sort", "topk", "median")
-@operation("var_mean", "std_mean", "linalg_vector_norm", "count_nonzero")
+@operation("var_mean", "std_mean", "linalg_vector_norm", "count_nonzero", "nansum", "nanmedian")
+@operation(
+    "aminmax", "mode", "kthvalue", "cummax", "cummin", "logcumsumexp", "_fft_r2c", "_fft_c2c"
+)
+@operation("_fft_c2r")
 def reduce(state: PropagationState, call: Call) -> Value | list[Value]:
     """One entry, or another order of entries, made of those along some axes or all.
 
@@ -26,17 +34,20 @@ def reduce(state: PropagationState, call: Call) -> Value | list[Value]:
     kept = state.bind_across(value.ids, axes, call)
     for axis in axes:
         kept = kept.take([0], axis)
-    values = [
-        Value(kept if len(ref.shape) == kept.ndim else kept.squeeze(tuple(axes)), data=True)
-        for ref in results
-    ]
+    new_units = value.new_units if call.name in LINEAR else equal(shown(call))
+    kept_ids = (
+        kept if len(ref.shape) == kept.ndim else kept.squeeze(tuple(axes)) for ref in results
+    )
+    values = [Value(ids, data=True, new_units=new_units) for ids in kept_ids]
     return values if len(values) > 1 else values[0]
 
 
 def _reduced_axes(call: Call, ndim: int) -> list[int]:
     """The axes that an operation reads along, counted from the front; all if it names none."""
-    position = {"linalg_vector_norm": 2, "norm": 2, "topk": 2}.get(call.name, 1)
+    position = {"linalg_vector_norm": 2, "norm": 2, "topk": 2, "kthvalue": 2}.get(call.name, 1)
     axes = argument(call, position, "dim")
+    if axes is None and call.name in LAST_AXIS:
+        return [ndim - 1]
     if axes is None or axes == []:
         return [*range(ndim)]
     return [axis % ndim for axis in (axes if isinstance(axes, list | tuple) else [axes])]

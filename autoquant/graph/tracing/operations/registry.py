@@ -50,7 +50,8 @@ def operation(*names: str) -> Callable[[Function], Function]:
             return state.read(call.operands[0])
 
     Args:
-        names: of operations, without their overloads: of ATen without namespace ("softmax", see
+        names: of operations, without their overloads; one in place ("relu_") needs no name of its
+            own. Of ATen without namespace ("softmax", see
             ``native_functions.yaml`` of torch), of any other library with it ("mylib::shift").
 
     Returns:
@@ -72,7 +73,8 @@ def operation_of(call: Call) -> PropagateUnits | None:
     """
     if call.name.startswith("_scaled_dot_product"):  # each kernel has its own
         return OPERATIONS[_target(ATTENTION)]
-    function = OPERATIONS.get(call.target)
+    in_place = call.target.endswith("_") and call.target[:-1]  # as the one that returns a new value
+    function = OPERATIONS.get(call.target) or OPERATIONS.get(in_place or "")
     return OPERATIONS[_target(POINTWISE)] if function is None and call.pointwise else function
 
 
