@@ -106,15 +106,23 @@ def address(tensor: Tensor | None, dtype: torch.dtype, count: int) -> int | None
         and tensor.numel() == count > 0
         and tensor.is_contiguous()
     ):
-        try:
-            return tensor.data_ptr()
-        except RuntimeError as error:  # as torch's for a FakeTensor, or inside vmap
-            raise UserError(f"a kernel's operand must have memory of its own: {error}") from error
+        return _memory(tensor)
     layout = "contiguous" if tensor.is_contiguous() else "strided"
     raise UserError(
         f"a kernel's operand must be contiguous {dtype} on the CPU with {max(count, 1)} entries, "
         f"got {layout} {tensor.dtype} {[*tensor.shape]} on {tensor.device.type}"
     )
+
+
+def _memory(tensor: Tensor) -> int:
+    """The address of a tensor that is not empty."""
+    try:
+        start = tensor.data_ptr()
+    except RuntimeError as error:  # inside vmap, say
+        raise UserError(f"a kernel's operand must have memory of its own: {error}") from error
+    if not start:  # a FakeTensor's
+        raise UserError(f"a kernel's operand must have memory of its own, got {type(tensor)}")
+    return start
 
 
 def pointer(tensor: Tensor | None, dtype: torch.dtype, count: int) -> ctypes.c_void_p:

@@ -10,7 +10,7 @@ computes with torch alone, and what torch.compile must not even look into is ``u
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -81,12 +81,14 @@ def untraced(function: F) -> F:
     Returns:
         the function that is called instead.
     """
-    disabled = cache(lambda: torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+    disabled: list[Callable[..., Any]] = []  # made once it is needed
 
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        if _is_compiling() or _eval_frame_callback() is not None:
-            return disabled()(*arguments, **options)
-        return function(*arguments, **options)
+        if not (_is_compiling() or _eval_frame_callback() is not None):
+            return function(*arguments, **options)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+        return disabled[0](*arguments, **options)
 
     return call  # type: ignore[return-value]

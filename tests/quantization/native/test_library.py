@@ -9,12 +9,15 @@ import threading
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy
+from autoquant.kernels.integer_linear import integer_product
 from autoquant.quantization import native
-from autoquant.quantization.native import library
+from autoquant.quantization.codes import Grid, QuantParams
+from autoquant.quantization.native import library, pointwise
 from tests.quantization.native.machine import (
     EVERY_SET,
     NEEDS_KERNELS,
@@ -178,6 +181,71 @@ def test_an_address_is_that_of_a_contiguous_tensor():
     assert native.pointer(None, torch.float32, 12).value is None
     assert native.address(tensor, torch.float32, 12) == tensor.data_ptr()
     assert native.address(None, torch.float32, 12) is None
+
+
+REFUSED: dict[str, tuple[Tensor, str]] = {
+    "gaps": (torch.zeros(4, 6)[:, ::2], "got strided"),
+    "another type": (torch.zeros(4, 3, dtype=torch.float64), "torch.float64"),
+    "whole numbers": (torch.zeros(4, 3, dtype=torch.int32), "torch.int32"),
+    "too few": (torch.zeros(3, 3), r"12 entries, got contiguous torch.float32 \[3, 3\] on cpu"),
+    "too many": (torch.zeros(5, 3), r"\[5, 3\]"),
+    "no memory": (torch.zeros(4, 3, device="meta"), "on meta"),
+    "a fake tensor": (FakeTensorMode().from_tensor(torch.zeros(4, 3)), "memory of its own"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize(("tensor", "message"), REFUSED.values(), ids=REFUSED)
+def test_an_operand_that_c_must_not_read_is_refused(tensor, message):
+    with pytest.raises(UserError, match=message):
+        native.address(tensor, torch.float32, 12)
+
+
+def test_nothing_to_read_is_refused():
+    """An empty tensor has no memory."""
+    with pytest.raises(UserError, match="with 1 entries"):
+        native.address(torch.zeros(0), torch.float32, 0)
+
+
+def test_an_operand_inside_of_vmap_is_refused():
+    with pytest.raises(UserError, match="memory of its own"):
+        torch.vmap(lambda each: native.address(each, torch.float32, 3))(torch.zeros(2, 3))
+
+
+VALUES, SCALE, SIGNED = torch.zeros(4, 3), torch.ones(4, 1), Grid.signed(4)
+PARAMS = QuantParams(SCALE, SIGNED)
+CALLS = {
+    "pack, values": lambda: native.pack_values(VALUES.double(), PARAMS),
+    "pack, scales": lambda: native.pack_values(VALUES, QuantParams(SCALE[:2], SIGNED)),
+    "pack, gates": lambda: native.pack_values(VALUES, PARAMS, 3),
+    "pack, no columns": lambda: native.pack_values(VALUES[:, :0], PARAMS),
+    "pack, a grid": lambda: native.pack_values(VALUES, QuantParams(SCALE, Grid.unsigned(8))),
+    "pack, codes": lambda: native.pack_codes(VALUES, SIGNED, 4),
+    "pack, bits": lambda: native.pack_codes(VALUES.to(torch.int8), SIGNED, 3),
+    "encode, gaps": lambda: native.encode(VALUES.t(), 1.0, SIGNED, 32),
+    "encode, stride": lambda: native.encode(VALUES, 1.0, SIGNED, 4),
+    "quantize, values": lambda: pointwise.fake_quantize(VALUES.double(), SCALE, SIGNED),
+    "quantize, scales": lambda: pointwise.fake_quantize(VALUES, SCALE[:2], SIGNED),
+    "quantize back": lambda: pointwise.fake_quantize_back(
+        VALUES[:2], VALUES, VALUES, SCALE, masked=True, learned=True
+    ),
+    "loss, logits": lambda: pointwise.cross_entropy(VALUES.double(), TARGETS, -100, weight=None),
+    "loss, targets": lambda: pointwise.cross_entropy(VALUES, TARGETS[:3], -100, weight=None),
+    "loss, small targets": lambda: pointwise.cross_entropy(
+        VALUES, TARGETS.int(), -100, weight=None
+    ),
+    "product": lambda: integer_product(
+        VALUES, native.pack_values(VALUES[:, :2], PARAMS), PARAMS, SCALE.view(-1), None
+    ),
+}
+TARGETS = torch.zeros(4, dtype=torch.int64)
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_kernel_refuses_operands_of_other_sizes(call):
+    with pytest.raises(UserError, match="must"):
+        call()
 
 
 def test_whole_numbers_become_an_array_of_64_bits():
