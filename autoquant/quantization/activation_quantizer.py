@@ -61,7 +61,7 @@ class ActivationQuantizer(nn.Module):
 
     def scale(self) -> Tensor:
         """The scale, a scalar that may be learned; its logarithm is rounded to float32 for files."""
-        log_scale = self.log_scale
+        log_scale: Tensor = self.log_scale
         if log_scale.dtype == torch.float64:  # the rounding has no gradient
             log_scale = log_scale + (log_scale.float() - log_scale).detach()
         return log_scale.exp()
