@@ -60,7 +60,7 @@ class ActivationQuantizer(nn.Module):
         self.grid = Grid.signed(self.bits, "midtread") if qmin else Grid.unsigned(self.bits)
 
     def scale(self) -> Tensor:
-        """The scale, a scalar that may be learned; its logarithm is rounded to float32 for files."""
+        """The scale, a scalar that may be learned; its logarithm is rounded as in the file."""
         log_scale: Tensor = self.log_scale
         if log_scale.dtype == torch.float64:  # the rounding has no gradient
             log_scale = log_scale + (log_scale.float() - log_scale).detach()

@@ -171,7 +171,7 @@ def test_of_several_runs_each_error_is_told_and_a_stop_stops_all(place, monkeypa
     several = ["-m", *TINY, "study=several/${budget}"]
     ran = run(place, "search", *several, "budget=0.01x,0.02x")
     assert ran.code == 2
-    assert re.search(r"got 0\.02x = \d+ bytes;", second)
+    first, second = ran.err.splitlines()
     assert re.search(r"got 0\.01x = \d+ bytes;", first)
     assert re.search(r"got 0\.02x = \d+ bytes;", second)
     stop = mock.Mock(side_effect=KeyboardInterrupt)
