@@ -298,5 +298,5 @@ def test_read_names_the_file_in_its_errors(tmp_path):
 def test_read_refuses_other_encodings(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_bytes(b"layers: {fc\xff: {}}")
-    with pytest.raises(UserError, match="plan.yaml' must be a plan, got bytes that are no UTF-8 text"):
+    with pytest.raises(UserError, match="must be a plan, got bytes that are no UTF-8 text"):
         Plan.read(path)
