@@ -75,7 +75,7 @@ def build(folder: Path, flags: Iterable[str], *, emulated: bool = False) -> Path
 
 
 def run_on(
-    kernels: Path, arguments: Iterable[str], **variables: str
+    kernels: Path, arguments: Iterable[str], *, timeout: float = 1500, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run Python on these kernels, one thread, in the repository's root."""
     return subprocess.run(
@@ -85,5 +85,5 @@ def run_on(
         capture_output=True,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=timeout,
     )

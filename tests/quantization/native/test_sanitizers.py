@@ -6,48 +6,23 @@ AVX-512's kernels are emulated where the processor lacks them and SIMDe's header
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from autoquant.quantization.native import library
-from tests.quantization.native.builds import (
-    NEEDS_GCC,
-    build,
-    includes,
-    kernel_names,
-    run_on,
-    runtime_of,
+from tests.quantization.native.builds import NEEDS_GCC, kernel_names
+from tests.quantization.native.sanitize import (
+    KERNELS,
+    PYTEST,
+    REPORTS,
+    build_sanitized,
+    preloaded,
+    reported,
+    sanitized,
 )
-from tests.quantization.native.machine import instruction_sets
 
 pytestmark = [pytest.mark.slow, NEEDS_GCC]
-
-SANITIZE = (
-    *("-O1", "-g", "-fno-omit-frame-pointer"),
-    "-fsanitize=address,undefined,float-cast-overflow",
-    "-fno-sanitize-recover=all",  # the first report ends the program
-)
-REPORTS = ("runtime error", "AddressSanitizer", "UndefinedBehaviorSanitizer")
-
-
-def preloaded() -> str | None:
-    """The sanitizers' own libraries: they must come before everything else."""
-    found = [runtime_of(name) for name in ("libasan.so", "libubsan.so")]
-    return None if None in found else " ".join(filter(None, found))
-
-
-def sanitized(kernels: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run_on(
-        kernels,
-        ["-m", "tests.quantization.native.every_kernel", *arguments],
-        LD_PRELOAD=preloaded() or "",
-        ASAN_OPTIONS="detect_leaks=0",  # Python's own are no concern of ours
-        UBSAN_OPTIONS="print_stacktrace=1",
-        PYTHONMALLOC="malloc",  # so that each object's memory has fences of its own
-        **variables,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kernels(folder: Path) -> Path:
-    """Emulated where that is the only way to run AVX-512's."""
-    emulated = "avx512" not in instruction_sets() and includes("simde/x86/avx512.h")
-    return build(folder, SANITIZE, emulated=emulated and "avx2" in instruction_sets())
+    return build_sanitized(folder)
 
 
 @pytest.mark.parametrize("instructions", library.SETS)
 def test_no_report(instructions: str, kernels: Path) -> None:
-    ran = sanitized(kernels, **{library.VARIABLE: instructions})
+    ran = sanitized(kernels, *KERNELS, **{library.VARIABLE: instructions})
     if "AUTOQUANT_CPU must be one of" in ran.stderr:
         pytest.skip("the processor does not have it, and it is not emulated")
     assert ran.returncode == 0, ran.stderr[-4000:]
@@ -78,7 +51,21 @@ def test_no_report(instructions: str, kernels: Path) -> None:
 
 def test_a_report_would_come(kernels: Path) -> None:
     """A kernel that is told to write too far is caught: the memory of tensors is watched."""
-    ran = sanitized(kernels, "overrun")
+    ran = sanitized(kernels, *KERNELS, "overrun")
     assert ran.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in ran.stderr
     assert "encode" in ran.stderr
+
+
+PROGRAMS = {
+    "packed layers": [*PYTEST, "tests/runtime/test_operands.py", "tests/runtime/test_streaming.py"],
+    "operators": [*PYTEST, "tests/runtime/test_traced.py", "-k", "traced or nan or refused"],
+    "forged files": ["-m", "tests.artifact.fuzz", "--files", "500", "--seed", "3"],
+}
+
+
+@pytest.mark.parametrize("arguments", PROGRAMS.values(), ids=PROGRAMS)
+def test_no_report_from_what_calls_kernels(arguments: list[str], kernels: Path) -> None:
+    """``python -m tests.quantization.native.sanitize`` runs more."""
+    ran = sanitized(kernels, *arguments)
+    assert not reported(ran)
