@@ -148,7 +148,8 @@ def main() -> int:
         chosen = [
             p for p in programs(asked.files, asked.seed) if p.kind in (asked.only or [p.kind])
         ]
-        return int(not all([program.run(kernels) for program in chosen]))
+        passed = [program.run(kernels) for program in chosen]  # each, whatever came before
+        return int(not all(passed))
 
 
 if __name__ == "__main__":
