@@ -127,6 +127,7 @@ def apply(
     folder = study_folder.applied(chosen.name)
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
+        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
         return done
     if chosen.init_from == "scratch":
         check_new_weights(task)

@@ -264,6 +264,7 @@ class _Runs:
     def _train_if_available(self, run: SweepRun) -> bool:
         """Train a run and record it, unless it is recorded or trained elsewhere."""
         if run.name in self.table.by_name():
+            self.table.checkpoint(run).unlink(missing_ok=True)  # of a process killed before it did
             return False
         with self.table.claimed(run) as claimed:
             if not claimed or run.name in self.table.by_name():  # it may have ended in between

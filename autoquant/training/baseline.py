@@ -60,10 +60,12 @@ def load_or_train_baseline(
     refuse_another_metric(task, study)
     seed_everything(settings.seed)
     model = build_float_model(task, progress=progress).to(device)
+    checkpoint = study.path / ".baseline.checkpoint"
     recorded = study.baseline() if study.baseline_record.is_file() else None
     if recorded and study.baseline_file.is_file():
         _load_own_weights(model, recorded, study)
         refuse_another_task(task, model, settings.seed, recorded, study)
+        checkpoint.unlink(missing_ok=True)  # of a process that was killed before it did
         return model, recorded
     if recorded:
         refuse_another_task(task, model, settings.seed, recorded, study, trained=False)
@@ -71,7 +73,6 @@ def load_or_train_baseline(
         _load_pretrained(model, settings.pretrained, progress)
     started = time.monotonic()
     run = TrainingRun()
-    checkpoint = study.path / ".baseline.checkpoint"
     if settings.pretrained is None:
         saving: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
         seed, label = settings.seed, "float baseline"
