@@ -145,10 +145,12 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         kernels = build_sanitized(Path(folder))
-        chosen = [
-            p for p in programs(asked.files, asked.seed) if p.kind in (asked.only or [p.kind])
+        results = [
+            program.run(kernels)
+            for program in programs(asked.files, asked.seed)
+            if not asked.only or program.kind in asked.only
         ]
-        return int(not all([program.run(kernels) for program in chosen]))
+    return int(not all(results))
 
 
 if __name__ == "__main__":
