@@ -13,7 +13,7 @@ from autoquant.errors import UserError
 from autoquant.kernels.recurrent.cell import State
 from autoquant.kernels.recurrent.native_struct import WORTH_A_THREAD
 from autoquant.quantization import native
-from autoquant.quantization.native.library import array
+from autoquant.quantization.native.library import address, array
 from autoquant.quantization.native.matrix import Int, Pointer
 from autoquant.runtime.direction import Direction, DirectionStruct
 
@@ -78,8 +78,8 @@ class StackCall:
         self.width = max(direction.units for direction in directions)
         self.features = directions[0].features
         self.outputs = directions_per_layer * directions[-1].units
-        address = ctypes.addressof(self._structs)
-        self._struct = StackCallStruct(address, directions_per_layer, self.width)
+        first = ctypes.addressof(self._structs)
+        self._struct = StackCallStruct(first, directions_per_layer, self.width)
         self._struct.layers = self._struct.layer1 = self._layers
         self._struct.direction1 = directions_per_layer
         self._kernel = native.function("stack_call")
@@ -116,12 +116,12 @@ class StackCall:
         lead = (steps, batch) if sizes is None else (rows,)
         struct = StackCallStruct.from_buffer_copy(self._struct)
         struct.steps, struct.batch, struct.row1 = steps, batch, batch
-        struct.inputs = native.address(inputs, torch.float32, rows * self.features)
+        struct.inputs = address(inputs, torch.float32, rows * self.features)
         if initial is not None:
             entries = len(self.directions) * batch * self.width
-            struct.h0 = native.address(initial[0], torch.float32, entries)
+            struct.h0 = address(initial[0], torch.float32, entries)
             if self._has_cell_state:
-                struct.c0 = native.address(initial[1], torch.float32, entries)
+                struct.c0 = address(initial[1], torch.float32, entries)
         c_sizes = None if sizes is None else array(sizes)
         struct.sizes = None if c_sizes is None else ctypes.addressof(c_sizes)
         # the rest is new memory of float32 numbers on the CPU, as the inputs are

@@ -106,23 +106,32 @@ def address(tensor: Tensor | None, dtype: torch.dtype, count: int) -> int | None
         and tensor.numel() == count > 0
         and tensor.is_contiguous()
     ):
-        return _memory(tensor)
+        try:
+            start = tensor.data_ptr()
+        except RuntimeError as error:  # inside vmap, say
+            raise UserError(f"a kernel's operand must have memory of its own: {error}") from error
+        if start:
+            return start
+    raise UserError(_refusal(tensor, dtype, count))
+
+
+def _refusal(tensor: Tensor, dtype: torch.dtype, count: int) -> str:
+    """Why a kernel cannot read a tensor.
+
+    Args:
+        tensor: as in ``address``, like all that follow.
+        dtype: that C reads or writes.
+        count: number of entries.
+    """
     layout = "contiguous" if tensor.is_contiguous() else "strided"
-    raise UserError(
+    came = f"{layout} {tensor.dtype} {[*tensor.shape]} on {tensor.device.type}"
+    fits = tensor.dtype == dtype and tensor.numel() == count > 0 and tensor.is_contiguous()
+    if fits and tensor.is_cpu:  # a FakeTensor
+        return f"a kernel's operand must have memory of its own, got {came}"
+    return (
         f"a kernel's operand must be contiguous {dtype} on the CPU with {max(count, 1)} entries, "
-        f"got {layout} {tensor.dtype} {[*tensor.shape]} on {tensor.device.type}"
+        f"got {came}"
     )
-
-
-def _memory(tensor: Tensor) -> int:
-    """The address of a tensor that is not empty."""
-    try:
-        start = tensor.data_ptr()
-    except RuntimeError as error:  # inside vmap, say
-        raise UserError(f"a kernel's operand must have memory of its own: {error}") from error
-    if not start:  # a FakeTensor's
-        raise UserError(f"a kernel's operand must have memory of its own, got {type(tensor)}")
-    return start
 
 
 def pointer(tensor: Tensor | None, dtype: torch.dtype, count: int) -> ctypes.c_void_p:

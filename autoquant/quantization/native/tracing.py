@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 F = TypeVar("F", bound=Callable[..., Any])
 
 # bound once: these are asked before every call of a kernel
+_is_grad_enabled = torch.is_grad_enabled
 _is_compiling = torch.compiler.is_compiling
 _jit_state = torch._C._get_tracing_state
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -62,7 +63,7 @@ def is_differentiated(*tensors: Tensor) -> bool:
     """
     if forward_ad._current_level >= 0:
         return True
-    if torch.is_grad_enabled():
+    if _is_grad_enabled():
         for tensor in tensors:
             if tensor.requires_grad:
                 return True
