@@ -87,11 +87,13 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 def _run_with_plugins(command: str) -> None:
     """Import the plugins, compose the configuration, run the command."""
     from autoquant.cli.command_table import COMMANDS
+    from autoquant.cli.config_files import register_source
     from autoquant.cli.configuration import run_with_configuration
     from autoquant.cli.schemas import register_schemas, register_tasks
     from autoquant.plugins import load_plugins
 
     load_plugins()
+    register_source()
     register_schemas()
     register_tasks()
     run_with_configuration(command, COMMANDS[command].run)

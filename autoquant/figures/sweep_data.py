@@ -116,6 +116,8 @@ def swept_plans(results: Iterable[SweepRunResult]) -> tuple[SweptPlan, ...]:
 
 def _swept_plan(name: str, results: Sequence[SweepRunResult]) -> SweptPlan:
     run = results[0].run
+    scores = [each.valid for each in results]
+    scores = [None if score is None or math.isinf(score) else score for score in scores]
     return SweptPlan(
         name=name,
         budget=run.budget,
@@ -123,8 +125,10 @@ def _swept_plan(name: str, results: Sequence[SweepRunResult]) -> SweptPlan:
         activation_bits=run.activation_bits,
         width=run.width,
         share=results[0].size_share,
-        scores=tuple(result.valid for result in results if result.valid is not None),
-        failures=tuple(result.state for result in results if result.valid is None),
+        scores=tuple(score for score in scores if score is not None),
+        failures=tuple(
+            result.state for result, score in zip(results, scores, strict=True) if score is None
+        ),
         from_scratch=run.init_from == "scratch",
     )
 

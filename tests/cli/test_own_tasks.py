@@ -10,6 +10,7 @@ import pytest
 
 from autoquant.study.folder import Study
 from tests.cli.typed import BASELINE, RUN, SHORT, refused, run
+from tests.test_reading import LAUGHS
 
 MODULE = """
 import torch
@@ -101,6 +102,22 @@ def test_a_task_of_plain_pieces(tmp_path):
     stored = json.loads((file.parent / "result.json").read_text())["test"]
     ran = run(tmp_path, "evaluate", f"artifact={file}")
     assert ran.out.startswith(f"accuracy {stored:.4f} on the test split")
+
+
+BAD_FILES = {
+    "aliases": (LAUGHS, "more than 100000 values"),
+    "depth": ("task: " + "[" * 9999, "values nested more than 50 deep"),
+    "tag": ("task: !!python/object/apply:os.system [ls]", "a tag, which is not allowed"),
+    "bytes": ("\udcff", "bytes that are no UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_of_ones_own_is_read_within_bounds(text, reason, tmp_path):
+    (tmp_path / "conf/task").mkdir(parents=True)
+    (tmp_path / "conf/task/mine.yaml").write_text(text, errors="surrogateescape")
+    line = refused(run(tmp_path, "profile", "--config-dir", "conf", "task=mine"))
+    assert line == f"'{tmp_path}/conf/task/mine.yaml' must be valid YAML, got {reason}"
 
 
 def test_the_digits():

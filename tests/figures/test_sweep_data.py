@@ -1,5 +1,5 @@
 from dataclasses import replace
-from math import isnan
+from math import inf, isnan
 
 import pytest
 
@@ -43,3 +43,9 @@ def test_a_sweep_is_read_from_its_study(tmp_path):
 def test_a_sweep_needs_cells(tmp_path):
     with pytest.raises(UserError, match=r"^a sweep must have runs to report, got none in '.*'$"):
         read_sweep_data(sweep_of(tmp_path / "study", []))
+
+
+def test_a_score_that_is_infinite_is_none():
+    """A table that somebody has edited: statistics cannot have it."""
+    (plan,) = swept_plans([run_result(4, 8, inf), run_result(4, 8, 40.0, seed=1)])
+    assert (plan.scores, plan.deviation) == ((40.0,), 0.0)
