@@ -98,7 +98,7 @@ def _suits(
         weight_params: of the weight.
     """
     tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
-    floats = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
+    floats = all(one.is_cpu and one.dtype == torch.float32 for one in tensors)
     one_scale = input_params.scale.numel() == 1 and input_params.grid.offset == 0
     scales = one_scale and has_row_scales(weight, weight_params.scale)
     fits = floats and scales and _shapes_fit(inputs, weight, bias)

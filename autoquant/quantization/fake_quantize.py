@@ -102,7 +102,7 @@ class _FakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, scale, result = ctx.saved_tensors
         learned = ctx.needs_input_grad[1]
-        if ctx.in_c and not is_traced(grad):
+        if ctx.in_c and type(grad) is Tensor:  # not one that is only recorded
             grad_values, total = pointwise.fake_quantize_back(
                 grad.contiguous(), values, result, scale, masked=ctx.masked, learned=learned
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -157,8 +157,9 @@ class Matrix:
         Raises:
             UserError: sizes and tensors do not match, or are those of another machine.
         """
-        struct = _struct(layout.checked())
-        struct.codes = address(codes, torch.uint8, _code_bytes(struct))
+        template, code_bytes = _template(layout)
+        struct = MatrixStruct.from_buffer_copy(template)
+        struct.codes = address(codes, torch.uint8, code_bytes)
         struct.sums = address(sums, torch.int32, layout.sums)
         return cls(layout, struct, codes, sums)
 
@@ -196,7 +197,7 @@ def pack_values(values: Tensor, params: QuantParams, gates: int = 1) -> Matrix:
     """
     values = values.detach().contiguous()
     scales = params.scale.detach().float().reshape(-1).contiguous()
-    matrix = _empty(values, params.grid, 8, gates)
+    layout, struct, codes, sums = _empty(values, params.grid, 8, gates)
     rows, columns = values.shape
     row = torch.empty(columns + 64, dtype=torch.int8, device="cpu")
     per_row = scales.numel() > 1
@@ -209,8 +210,8 @@ def pack_values(values: Tensor, params: QuantParams, gates: int = 1) -> Matrix:
         row.data_ptr(),
         None,
     )
-    has_nan = function("pack")(ctypes.byref(matrix.struct), ctypes.byref(source))
-    return replace(matrix, finite=not has_nan)
+    has_nan = function("pack")(ctypes.byref(struct), ctypes.byref(source))
+    return Matrix(layout, struct, codes, sums, finite=not has_nan)
 
 
 @untraced
@@ -224,10 +225,10 @@ def pack_codes(codes: Tensor, grid: Grid, bits: int, gates: int = 1) -> Matrix:
         gates: as in ``pack_values``.
     """
     codes = codes.contiguous()
-    matrix = _empty(codes, grid, bits, gates)
+    layout, struct, packed, sums = _empty(codes, grid, bits, gates)
     rows, columns = codes.shape
     row = torch.empty(columns + 64, dtype=torch.int8, device="cpu")
-    panel = torch.empty((columns + 64) * 4 * lanes(), dtype=torch.int8, device="cpu")
+    panel = torch.empty((columns + 64) * 4 * layout.lanes, dtype=torch.int8, device="cpu")
     source = _Source(
         None,
         address(codes, torch.int8, rows * columns),
@@ -237,8 +238,8 @@ def pack_codes(codes: Tensor, grid: Grid, bits: int, gates: int = 1) -> Matrix:
         row.data_ptr(),
         panel.data_ptr(),
     )
-    function("pack")(ctypes.byref(matrix.struct), ctypes.byref(source))
-    return matrix
+    function("pack")(ctypes.byref(struct), ctypes.byref(source))
+    return Matrix(layout, struct, packed, sums)
 
 
 def _from_planes(planes: Tensor) -> Tensor:
@@ -265,16 +266,17 @@ def _lanes_of(instructions: str) -> int:
     return int(function("lanes")())
 
 
-def _code_bytes(struct: MatrixStruct) -> int:
-    return int(function("packed_size", ctypes.c_int64)(ctypes.byref(struct)))
-
-
-def _struct(layout: MatrixLayout) -> MatrixStruct:
-    """What the kernels get, without addresses.
+@lru_cache(maxsize=256)
+def _template(layout: MatrixLayout) -> tuple[MatrixStruct, int]:
+    """What the kernels get, without addresses, and the bytes of all codes; it must not be changed.
 
     Args:
-        layout: checked.
+        layout: the sizes.
+
+    Raises:
+        UserError: as ``MatrixLayout.checked``.
     """
+    layout.checked()
     rows, width, grid = layout.rows, layout.lanes, layout.grid
     has_gates = layout.gates > 1
     struct = MatrixStruct(rows, layout.columns, layout.panels)
@@ -282,11 +284,13 @@ def _struct(layout: MatrixLayout) -> MatrixStruct:
     struct.block_stride = width if has_gates else 4 * width
     struct.blocks, struct.bits, struct.low = layout.blocks, layout.bits, grid.qmin
     struct.max_code, struct.offset = max(-grid.qmin, grid.qmax), grid.offset
-    return struct
+    return struct, int(function("packed_size", ctypes.c_int64)(ctypes.byref(struct)))
 
 
-def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> Matrix:
-    """A matrix with uninitialized codes and sums.
+def _empty(
+    like: Tensor, grid: Grid, bits: int, gates: int
+) -> tuple[MatrixLayout, MatrixStruct, Tensor, Tensor]:
+    """The parts of a matrix with uninitialized codes and sums.
 
     Args:
         like: a tensor [rows, columns].
@@ -295,10 +299,13 @@ def _empty(like: Tensor, grid: Grid, bits: int, gates: int) -> Matrix:
         gates: as in ``pack_values``.
     """
     numbers = *like.shape, gates, bits, grid.qmin, grid.qmax, int(grid.offset != 0), lanes()
-    layout = MatrixLayout(*numbers).checked()
-    codes = torch.empty(_code_bytes(_struct(layout)), dtype=torch.uint8, device="cpu")
+    layout = MatrixLayout(*numbers)
+    template, code_bytes = _template(layout)
+    struct = MatrixStruct.from_buffer_copy(template)
+    codes = torch.empty(code_bytes, dtype=torch.uint8, device="cpu")
     sums = torch.empty(layout.sums, dtype=torch.int32, device="cpu")
-    return Matrix.of(layout, codes, sums)
+    struct.codes, struct.sums = codes.data_ptr(), sums.data_ptr()
+    return layout, struct, codes, sums
 
 
 @untraced

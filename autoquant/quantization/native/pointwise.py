@@ -24,7 +24,7 @@ def suits(*tensors: Tensor) -> bool:
         tensors: that a kernel would get.
     """
     readable = all(
-        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
+        tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous()
         for tensor in tensors
     )
     if not readable or is_traced(*tensors):
@@ -65,10 +65,10 @@ def fake_quantize(values: Tensor, scale: Tensor, grid: Grid) -> Tensor:
         scale: ``has_row_scales`` must hold.
         grid: the codes.
     """
-    result = torch.empty_like(values)
+    result = torch.empty_like(values)  # contiguous, as the values must be
     kernel, scales = function("fake_quantize", None), scale.reshape(-1)
     per_row, rows, columns = _layout(values, scales)
-    x, y = (address(tensor, torch.float32, rows * columns) for tensor in (values, result))
+    x, y = address(values, torch.float32, rows * columns), result.data_ptr()
     steps = address(scales, torch.float32, rows if per_row else 1)
 
     def run_share(first: int, end: int) -> None:
@@ -108,17 +108,18 @@ def fake_quantize_back(
     kernel, scales = function("fake_quantize_back", None), scale.reshape(-1)
     per_row, rows, columns = _layout(values, scales)
     sums = values.new_empty(rows) if learned else None
-    g, x, y, dx = (
-        address(tensor, torch.float32, rows * columns)
-        for tensor in (grad, values, result, grad_values)
-    )
+    count, dx = rows * columns, grad_values.data_ptr()
+    g, x = address(grad, torch.float32, count), address(values, torch.float32, count)
+    y = address(result, torch.float32, count)
     steps = address(scales, torch.float32, rows if per_row else 1)
-    row_sums = address(sums, torch.float32, rows)
+    row_sums = None if sums is None else sums.data_ptr()
 
     def run_share(first: int, end: int) -> None:
         at = first * columns
         kernel(
-            *(_at(start, at) for start in (g, x, y)),
+            _at(g, at),
+            _at(x, at),
+            _at(y, at),
             _at(steps, first if per_row else 0),
             per_row,
             Int64(end - first),
