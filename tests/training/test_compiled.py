@@ -73,4 +73,6 @@ def test_compiled_training_is_the_same(name: str, what: str, backend: str) -> No
         results = [compiled(model, inputs, targets) for _ in range(2)]
     for result in results:
         assert len(result) == len(expected) > 3
-        assert all(torch.equal(*pair) for pair in zip(result, expected, strict=True))
+        # inductor has an exp of its own, which scales are computed with
+        tolerance = 1e-6 if backend == "inductor" else 0
+        torch.testing.assert_close(result, expected, rtol=tolerance, atol=0)
