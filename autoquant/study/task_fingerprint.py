@@ -43,7 +43,7 @@ class TaskFingerprint:
     Attributes:
         steps_per_epoch: number of training batches of an epoch.
         batches: the first training batches of the study's seed.
-        example: inputs of the task's example.
+        example: inputs and keywords of the task's example.
         outputs: the float model's outputs on the example.
         probe: the float model's score on the probe split.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import is_dataclass
 from itertools import islice
@@ -14,9 +13,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoquant.errors import Diverged, UserError
+from autoquant.graph.equivalence import ExampleRun
+from autoquant.graph.modes import modes_restored
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.task_fingerprint import TaskFingerprint, TensorsFingerprint
-from autoquant.task import Task
+from autoquant.task import Example, Task
 from autoquant.training.device import is_out_of_memory, seed_everything
 from autoquant.training.scoring import score
 
@@ -114,32 +115,28 @@ def _fingerprint(task: Task, model: nn.Module, seed: int, draw: int) -> TaskFing
         probe = score(model, task, "probe")
     except Diverged:
         probe = None
+    arguments = (example.inputs, dict(example.keywords)) if example.keywords else example.inputs
     return TaskFingerprint(
-        steps, _of_values(batches), _of_values(example.inputs), _of_outputs(model, example), probe
+        steps, _of_values(batches), _of_values(arguments), _of_outputs(model, example), probe
     )
 
 
 @torch.no_grad()
-def _of_outputs(model: nn.Module, example: Any) -> TensorsFingerprint | None:
+def _of_outputs(model: nn.Module, example: Example) -> TensorsFingerprint | None:
     """The outputs in eval mode; None where the model cannot be called with a copy of the example.
 
     Args:
         model: the float model.
         example: of the task.
     """
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     try:
-        inputs = copy.deepcopy(example.inputs)
-        moved = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
-        return _of_values(model(*moved))
+        with modes_restored(model):
+            inputs, keywords = ExampleRun(example.inputs, example.keywords).copies(model)
+            return _of_values(model.eval()(*inputs, **keywords))
     except Exception as error:  # the fingerprint is not what the user asked for
         if is_out_of_memory(error):
             raise
         return None
-    finally:
-        model.train(training)
 
 
 def _of_values(tree: Any) -> TensorsFingerprint:

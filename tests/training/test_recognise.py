@@ -283,6 +283,36 @@ def test_odd_batches_equal_themselves(odd: Any) -> None:
     assert batches_of(odd).difference(batches_of(odd)) is None
 
 
+class Scaled(Net):
+    """Must be given an argument by name."""
+
+    def forward(self, values: Tensor, *, scale: Tensor) -> Tensor:
+        return super().forward(values * scale)
+
+
+class ByName(SupervisedTask):
+    """Its example has an argument by name."""
+
+    scale: float = 1.0
+
+    def example(self) -> Example:
+        return Example((torch.ones(4, 6),), 4, keywords={"scale": torch.tensor(self.scale)})
+
+    def score(self, model: nn.Module, split: Any) -> float:
+        return 0.0
+
+
+def test_arguments_by_name_are_told_apart() -> None:
+    torch.manual_seed(0)
+    model, one, other = Scaled(), task(kind=ByName), task(kind=ByName)
+    other.scale = 2.0
+    first, second = (fingerprint_of(each, model, 0) for each in (one, other))
+    assert first.outputs is not None
+    assert first.difference(fingerprint_of(one, model, 0)) is None
+    assert first.difference(second) == "another example than the task now has"
+    assert first.outputs != second.outputs
+
+
 def test_a_fingerprint_is_kept_in_the_record_and_is_small(study: Study) -> None:
     record = study.baseline()
     assert record.fingerprint is not None
