@@ -20,15 +20,13 @@ from autoquant.layers import kind_of
 from autoquant.layers.attention import Attention
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RAW
-from autoquant.layers.recurrent_cell import RecurrentCell
+from autoquant.layers.recurrent_cell import CELLS, RecurrentCell
 from autoquant.layers.registry import overridden, runs_as
-from autoquant.layers.stack import Recurrent
+from autoquant.layers.stack import STACKS, Recurrent
 
 log = logging.getLogger(__name__)
 
-RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
-CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
-REPLACED = (*RECURRENT, *CELLS, nn.MultiheadAttention)
+REPLACED = (*STACKS, *CELLS, nn.MultiheadAttention)
 
 
 def prepare(model: nn.Module) -> nn.Module:
@@ -124,7 +122,7 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     """The module of autoquant's that takes a torch module's place, if there is one."""
     if _weights_set_by_others(module):
         return None
-    if any(runs_as(module, cls) for cls in RECURRENT):
+    if any(runs_as(module, cls) for cls in STACKS):
         return Recurrent.from_torch(module)  # type: ignore[arg-type]
     if any(runs_as(module, cls) for cls in CELLS):
         return RecurrentCell.from_torch(module)  # type: ignore[arg-type]

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from autoquant.graph.plain_modules import TORCH_MODULES
 from autoquant.graph.tracing.record import Call, record
 from autoquant.layers import kind_of
-
-_REPLACED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
 def first_difference(
@@ -31,7 +30,7 @@ def first_difference(
     layers = [
         name
         for name, module in first.named_modules()
-        if kind_of(module) is not None or isinstance(module, _REPLACED)
+        if kind_of(module) is not None or isinstance(module, TORCH_MODULES)
     ]
     calls = [
         record(model, inputs, {name: model.get_submodule(name) for name in layers}, keywords).calls
