@@ -7,6 +7,7 @@ mean of the others, or zeros.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -68,15 +69,10 @@ class Norm:
     def describe(self, name: str, module: Any) -> LayerSpec:
         """See ``LayerKind.describe``."""
         units = getattr(module, self._size)
-        parameters = tuple(
-            ParameterSpec(parameter, (Axis("out", units),), "norm")
-            for parameter in PARAMETERS
-            if getattr(module, parameter, None) is not None
-        )
         return LayerSpec(
             name,
             self.name,
-            parameters,
+            _parameters(module, units, PARAMETERS),
             units,
             units,
             multiplies=False,
@@ -105,11 +101,10 @@ class PRelu:
     def describe(self, name: str, module: nn.PReLU) -> LayerSpec:
         """See ``LayerKind.describe``."""
         units = module.num_parameters
-        slopes = ParameterSpec("weight", (Axis("out", units),), "norm")
         return LayerSpec(
             name,
             self.name,
-            (slopes,),
+            _parameters(module, units, ("weight",)),
             units,
             units,
             multiplies=False,
@@ -154,15 +149,10 @@ class NormOverUnits:
     def describe(self, name: str, module: Any) -> LayerSpec:
         """See ``LayerKind.describe``."""
         units, eps = len(module.weight), getattr(module, self.eps)
-        parameters = tuple(
-            ParameterSpec(parameter, (Axis("out", units),), "norm")
-            for parameter in ("weight", "bias")
-            if getattr(module, parameter, None) is not None
-        )
         return LayerSpec(
             name,
             self.name,
-            parameters,
+            _parameters(module, units, ("weight", "bias")),
             units,
             units,
             multiplies=False,
@@ -186,6 +176,21 @@ class TransformersNorm(NormOverUnits):
     def attributes(self, spec: LayerSpec) -> dict[str, Any]:
         """See ``LayerKind.attributes``."""
         return {} if spec.original is None else {self.eps: spec.eps}
+
+
+def _parameters(module: nn.Module, units: int, names: Sequence[str]) -> tuple[ParameterSpec, ...]:
+    """Those of some tensors that a module has, each with one entry for each unit.
+
+    Args:
+        module: a norm or a PReLU.
+        units: number of its units.
+        names: of the tensors.
+    """
+    return tuple(
+        ParameterSpec(name, (Axis("out", units),), "norm")
+        for name in names
+        if getattr(module, name, None) is not None
+    )
 
 
 for _model, _class in _TRANSFORMERS.items():

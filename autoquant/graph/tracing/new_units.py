@@ -8,7 +8,7 @@ opposite columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -74,10 +74,7 @@ def together(parts: Sequence[NewUnitContents], cause: str) -> NewUnitContents:
         parts: of each value.
         cause: the operation.
     """
-    return NewUnitContents(
-        _together([part.mean for part in parts], cause),
-        _together([part.zeros for part in parts], cause),
-    )
+    return _of_each(_together, parts, cause)
 
 
 def _together(parts: Sequence[Held], cause: str) -> Held:
@@ -112,12 +109,25 @@ def product(parts: Sequence[NewUnitContents], cause: str) -> NewUnitContents:
         parts: of each factor.
         cause: the operation.
     """
-    return NewUnitContents(
-        _product([part.mean for part in parts], cause),
-        _product([part.zeros for part in parts], cause),
-    )
+    return _of_each(_product, parts, cause)
 
 
 def _product(parts: Sequence[Held], cause: str) -> Held:
     one = [part.content for part in parts].count("zeros") == 1
     return Held("zeros" if one else "equal", cause)
+
+
+def _of_each(
+    combine: Callable[[Sequence[Held], str], Held], parts: Sequence[NewUnitContents], cause: str
+) -> NewUnitContents:
+    """Contents of several values combined, for both ways of making new units.
+
+    Args:
+        combine: gives what is held for one of the ways.
+        parts: of each value.
+        cause: the operation.
+    """
+    return NewUnitContents(
+        combine([part.mean for part in parts], cause),
+        combine([part.zeros for part in parts], cause),
+    )
