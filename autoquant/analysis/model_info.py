@@ -18,7 +18,7 @@ from autoquant.quantization.scale_rules import rule_named
 from autoquant.settings import Search, Widening
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
-from autoquant.task import Task, check_task
+from autoquant.task import Example, Task, check_task
 from autoquant.training.fixed_loss import fixed_loss
 from autoquant.training.float_model import (
     build_float_model,
@@ -78,13 +78,21 @@ def network_of(task: Task) -> Network:
         UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
             something else once its layers are replaced.
     """
-    return _described(build_float_model(check_task(task)), task)[1]
+    return _described(build_float_model(check_task(task)), task, task.example())[1]
 
 
-def _described(model: nn.Module, task: Task) -> tuple[nn.Module, Network, ExampleRun]:
-    """The prepared model, its network, and the run of the example by which models are compared."""
+def _described(
+    model: nn.Module, task: Task, example: Example
+) -> tuple[nn.Module, Network, ExampleRun]:
+    """The prepared model, its network, and the run of the example by which models are compared.
+
+    Args:
+        model: the task's float model.
+        task: gives the loss.
+        example: of the task.
+    """
     check_model(model)
-    example, prepared = task.example(), prepare(model)
+    prepared = prepare(model)
     run = ExampleRun.of(model, example.inputs, example.keywords, fixed_loss(task))
     check_prepared(model, prepared, run)
     return prepared, describe(prepared, example.inputs, example.keywords, run), run
@@ -106,7 +114,7 @@ def inspect_task(
     """
     model = build_float_model(check_task(task)) if model is None else model
     example = task.example()
-    prepared, network, run = _described(model, task)
+    prepared, network, run = _described(model, task, example)
     profile = profile_model(prepared, network, example, widening or Widening())
     return ModelInfo(prepared, network, profile, run, *measure_size(model))
 

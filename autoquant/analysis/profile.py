@@ -219,6 +219,14 @@ def _count_positions(model: nn.Module, network: Network, example: Example) -> di
         return counts
 
     def count(layer: LayerSpec, module: nn.Module, args: Any, output: Any) -> None:
+        """Add the positions of one call.
+
+        Args:
+            layer: that was called.
+            module: its module; unused.
+            args: of the call; unused.
+            output: of the call, a tensor or a tuple that begins with one.
+        """
         values: Tensor = output if isinstance(output, Tensor) else output[0]
         counts[layer.name] += values.numel() // (layer.units * layer.directions)
 

@@ -41,7 +41,7 @@ from autoquant.artifact.load_layers import (
 from autoquant.artifact.manifest import Entry
 from autoquant.artifact.reading import read
 from autoquant.errors import RunError, UserError
-from autoquant.files import replacing
+from autoquant.files import write_bytes
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
@@ -96,11 +96,7 @@ def save(
     promised = manifest.size_bytes(network, plan, scheme, lengths)
     if len(data) != promised:
         raise RunError(f"the packed file must have {promised} bytes, got {len(data)}")
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise RunError(f"'{path}' could not be written: {error.strerror}") from error
+    write_bytes(path, data)
     return len(data)
 
 

@@ -227,7 +227,7 @@ def check_same_function(
 
 
 def _has_real(outputs: list[Tensor]) -> bool:
-    return any(output.is_floating_point() or output.is_complex() for output in outputs)
+    return any(output.is_floating_point() for output in outputs)
 
 
 def _or_none(run: Callable[[], list[Tensor]]) -> list[Tensor] | None:

@@ -77,7 +77,7 @@ class ConstantNoise(TorchFunctionMode):
         if func in _DROPOUTS:
             return _undropped(func, *args, **kwargs)
         if func is F.scaled_dot_product_attention:
-            args, kwargs = args[:4] + args[5:5], _without_dropout(args, kwargs)
+            args, kwargs = args[:4], _without_dropout(args, kwargs)
         result = func(*args, **kwargs)
         constant = _NOISE.get(getattr(func, "__name__", ""))
         return result if constant is None else result.fill_(constant)
