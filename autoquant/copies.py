@@ -1,11 +1,14 @@
-"""Copies of a user's model."""
+"""Copies of a user's model and of its inputs."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError, first_line
@@ -39,3 +42,30 @@ def _computed_tensors(model: nn.Module) -> dict[int, Tensor]:
     values = pytree.tree_leaves([vars(module) for module in model.modules()])
     tensors = (value for value in values if isinstance(value, Tensor))
     return {id(tensor): tensor.detach().clone() for tensor in tensors if not tensor.is_leaf}
+
+
+def copy_inputs(tree: Any, device: torch.device | None) -> Any:
+    """Copies of inputs on a device, without gradients.
+
+    Args:
+        tree: tensors, packed sequences and other values in tuples, lists and mappings.
+        device: where the copies go; None leaves them where they are.
+    """
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().to(device, copy=True)
+        if isinstance(value, PackedSequence):  # its batch sizes stay on the CPU
+            return value.to(device or value.data.device, copy=True)  # type: ignore[arg-type]
+        return value
+
+    return pytree.tree_map(copied, tree, is_leaf=is_packed)
+
+
+def is_packed(value: object) -> TypeGuard[PackedSequence]:
+    """Whether a value is a PackedSequence, whose parts must not be moved one by one.
+
+    Args:
+        value: any.
+    """
+    return isinstance(value, PackedSequence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from autoquant.errors import UserError, shown
@@ -165,6 +165,25 @@ class SupportsDistillation(Protocol):
             the mean loss of the batch, a scalar tensor with a gradient, and the carry for the next
             batch, which holds what both models need.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsChecks(Protocol):
+    """A task that can be tried on its data before anything is trained."""
+
+    def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """What must work: requirements in words, such as "train must give batches", with a trial.
+
+        An error of a trial is shown behind its requirement, with the line of the user's code.
+
+        Args:
+            model: the float model, in eval mode; gradients are off.
+        """
+        ...
+
+    def notes(self) -> Sequence[str]:
+        """Lines that the user should see before a search, such as what is not reproducible."""
         ...
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from autoquant.analysis.model_checks import check_model
 from autoquant.analysis.profile import Profile, profile_model
 from autoquant.analysis.replacement_check import check_prepared, check_quantized
+from autoquant.analysis.task_checks import check_example, check_task_runs
 from autoquant.graph.describe import describe
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
@@ -59,6 +60,7 @@ class SearchInfo:
         space: the choices that the settings give each layer.
         float_bytes: bytes of the float model's tensors.
         parameters: number of its parameters.
+        notes: lines that the user should see before the search.
     """
 
     network: Network
@@ -66,6 +68,7 @@ class SearchInfo:
     space: SearchSpace
     float_bytes: int
     parameters: int
+    notes: tuple[str, ...] = ()
 
 
 def network_of(task: Task) -> Network:
@@ -92,6 +95,7 @@ def _described(
         example: of the task.
     """
     check_model(model)
+    check_example(model, example)
     prepared = prepare(model)
     run = ExampleRun.of(model, example.inputs, example.keywords, fixed_loss(task))
     check_prepared(model, prepared, run)
@@ -136,6 +140,7 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     factories(settings.kernel)
     rule_named(settings.quantizer.scale)
     model = build_float_model(check_task(task))
+    notes = check_task_runs(task, model)
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and not study.baseline_file.is_file():
         load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
@@ -143,7 +148,7 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     check_quantized(model, info.model, info.network, settings, info.run)
     widenable = info.profile.widenable
     space = build_space(info.network, widenable, settings.space, settings.rules)
-    return SearchInfo(info.network, info.profile, space, info.float_bytes, info.parameters)
+    return SearchInfo(info.network, info.profile, space, info.float_bytes, info.parameters, notes)
 
 
 def profile(task: Task, widening: Widening | None = None) -> Profile:

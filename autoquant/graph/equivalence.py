@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from autoquant.copies import copy_inputs
 from autoquant.errors import RunError
 from autoquant.graph.modes import modes_restored, train_own_modules
 from autoquant.graph.outputs import check_same_outputs, equal_outputs, numbers_in
@@ -149,7 +149,7 @@ class ExampleRun:
             seed: of random numbers.
             noise: whether random numbers are drawn; else constants take their places.
         """
-        with _unchanged(model), seeded(seed), nullcontext() if noise else ConstantNoise():
+        with unchanged(model), seeded(seed), nullcontext() if noise else ConstantNoise():
             return numbers_in(self._call(model.eval())) if has_forward(model) else []
 
     @torch.no_grad()
@@ -164,7 +164,7 @@ class ExampleRun:
         outputs: list[Tensor] = []
         hook = model.register_forward_hook(lambda *call: outputs.extend(numbers_in(call[-1])))
         try:
-            with _unchanged(model), seeded(SEEDS[0]), ConstantNoise():
+            with unchanged(model), seeded(SEEDS[0]), ConstantNoise():
                 loss = self.loss(train_own_modules(model))
         finally:
             hook.remove()
@@ -172,7 +172,7 @@ class ExampleRun:
 
     @torch.no_grad()
     def _forward_in_training(self, model: nn.Module) -> list[Tensor]:
-        with _unchanged(model), seeded(SEEDS[0]), ConstantNoise():
+        with unchanged(model), seeded(SEEDS[0]), ConstantNoise():
             return numbers_in(self._call(train_own_modules(model)))
 
     def _call(self, model: nn.Module) -> Any:
@@ -187,10 +187,8 @@ class ExampleRun:
         """
         tensor = next(iter((*model.parameters(), *model.buffers())), None)
         device = None if tensor is None else tensor.device
-        copies: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(
-            Tensor,
-            lambda value: value.detach().to(device, copy=True),
-            (self.inputs, dict(self.keywords)),
+        copies: tuple[tuple[Any, ...], dict[str, Any]] = copy_inputs(
+            (self.inputs, dict(self.keywords)), device
         )
         return copies
 
@@ -249,7 +247,7 @@ def _same_function(outputs: list[Tensor], others: list[Tensor] | None) -> bool:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Restore the modes and the buffers of a model at the end."""
     held = [(module, dict(module._buffers)) for module in model.modules()]
     saved = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]

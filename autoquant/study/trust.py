@@ -20,8 +20,7 @@ from autoquant import tasks
 from autoquant.errors import UserError, shown
 from autoquant.settings import KERNELS, SCALES
 from autoquant.task import TASKS
-from autoquant.tasks.score import SCORES
-from autoquant.tasks.supervised import CROSS_ENTROPY, IMPORTED
+from autoquant.tasks.callables import CROSS_ENTROPY, IMPORTED, IMPORTING
 
 VARIABLE = "AUTOQUANT_STATE"
 """Environment variable with the user's state folder; autoquant's own of XDG_STATE_HOME if unset."""
@@ -120,20 +119,20 @@ def _is_own_target(target: object) -> bool:
 
 
 def _is_import_path(key: object, value: object, target: object) -> bool:
-    """Whether an argument of a task is an import path, which ``SupervisedTask`` imports.
+    """Whether an argument of a task is an import path, which some tasks import (IMPORTING).
 
     Args:
         key: of the argument.
         value: of the argument.
-        target: that takes it. Of other tasks than SupervisedTask a model may have a plain name.
+        target: that takes it. Of tasks that do not import it a model may have a plain name.
     """
     if key == "_args_":
         return isinstance(value, list) and any(isinstance(each, str) for each in value)
     if key not in IMPORTED or not isinstance(value, str):
         return False
-    if value == CROSS_ENTROPY or (key == "score" and value in SCORES):
+    if value == CROSS_ENTROPY or (key == "score" and "." not in value):
         return False
-    plain = value.isidentifier() and target != "autoquant.tasks.supervised.SupervisedTask"
+    plain = value.isidentifier() and target not in IMPORTING
     return not (key == "model" and plain)
 
 

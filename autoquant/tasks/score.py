@@ -1,13 +1,14 @@
 """Scores: one number from a model's outputs and targets, and which direction of it is better.
 
 The ready ones are ``accuracy``, ``loss`` and ``perplexity``; any function of all outputs and all
-targets is a score as well (``FunctionScore``).
+targets is a score as well (``FunctionScore``), and any metric that is updated batch by batch
+(``MetricScore``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from autoquant.copies import is_packed
 from autoquant.errors import UserError
 from autoquant.task import Direction
+from autoquant.tasks.data.batch import moved
 from autoquant.tasks.targets import Loss, counted_targets, ignored_target
 
 Pairs = Iterable[tuple[Any, Any]]
@@ -115,11 +118,13 @@ class Perplexity(MeanLoss):
 
 @dataclass(frozen=True)
 class FunctionScore:
-    """A plain function of all outputs and targets of a split, which are concatenated for it.
+    """A plain function of all outputs and targets of a split, which are joined for it.
 
     Attributes:
-        function: (outputs, targets) -> a number; both in main memory, [samples, ...] or tuples of
-            such tensors.
+        function: (outputs, targets) -> a number; both in main memory and structured as the batches
+            are (tensors, tuples, mappings). Tensors of all batches are one tensor [samples, ...].
+            Where their other axes differ, as with sequences of several lengths, they are a list of
+            the samples' tensors. Tensors without axes are stacked, other values are listed.
         name: what the number is called.
         direction: whether low or high numbers are good.
     """
@@ -134,10 +139,51 @@ class FunctionScore:
         Raises:
             UserError: the function returned something else than a number.
         """
-        batches = [(_to_cpu(outputs), _to_cpu(targets)) for outputs, targets in pairs]
+        cpu = torch.device("cpu")
+        batches = [(moved(outputs, cpu), moved(targets, cpu)) for outputs, targets in pairs]
         outputs, targets = zip(*batches, strict=True)
-        value = self.function(_concatenated(outputs), _concatenated(targets))
+        value = self.function(joined(outputs), joined(targets))
         return as_number(value, f"what the score function {self.name} returns")
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """A metric with ``reset``, ``update(outputs, targets)`` and ``compute``, as torchmetrics has.
+
+    Attributes:
+        metric: is reset before each split, and moved to the outputs' device where it can be.
+        name: what the number is called.
+        direction: whether low or high numbers are good.
+    """
+
+    metric: Any
+    name: str
+    direction: Direction
+
+    def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``.
+
+        Raises:
+            UserError: the metric is something else than a number.
+        """
+        self.metric.reset()
+        metric = self.metric
+        for outputs, targets in pairs:
+            tensor = next((x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor)), None)
+            if tensor is not None and hasattr(metric, "to"):
+                metric = metric.to(tensor.device)
+            metric.update(outputs, targets)
+        return as_number(metric.compute(), f"what the metric {self.name} computes")
+
+
+def is_metric(score: object) -> bool:
+    """Whether a score has the methods of ``MetricScore.metric``.
+
+    Args:
+        score: what a user gave.
+    """
+    methods = ("reset", "update", "compute")
+    return all(callable(getattr(score, method, None)) for method in methods)
 
 
 SCORES: dict[str, Score] = {score.name: score for score in (Accuracy(), MeanLoss(), Perplexity())}
@@ -165,22 +211,37 @@ def as_number(value: Any, source: str) -> float:
         raise UserError(f"{requirement}, got {came}") from error
 
 
+def joined(batches: Sequence[Any]) -> Any:
+    """Batches one after the other, see ``FunctionScore.function``.
+
+    Args:
+        batches: of outputs or of targets, in main memory.
+    """
+    parts = [pytree.tree_flatten(_plain(batch), is_leaf=_is_leaf) for batch in batches]
+    structure = parts[0][1]
+    if any(other != structure for _, other in parts):
+        return [_plain(batch) for batch in batches]
+    columns = zip(*(leaves for leaves, _ in parts), strict=True)
+    return pytree.tree_unflatten([_joined_leaves(column) for column in columns], structure)
+
+
+def _joined_leaves(values: tuple[Any, ...]) -> Any:
+    """The same part of all batches, as one value."""
+    if all(isinstance(value, Tensor) for value in values):
+        if not values[0].ndim:
+            return torch.stack(values)
+        if len({value.shape[1:] for value in values}) == 1:
+            return torch.cat(values)
+        return [sample for value in values for sample in value]
+    lists = all(isinstance(value, list) for value in values)
+    return [item for value in values for item in value] if lists else [*values]
+
+
+def _plain(batch: Any) -> Any:
+    """A batch; a mapping of a class that pytree may not know as a dict."""
+    return dict(batch) if isinstance(batch, Mapping) else batch
+
+
 def _is_leaf(value: Any) -> bool:
-    """Whether a value is a batch of its own, and not a tuple of batches."""
-    return not isinstance(value, tuple)
-
-
-def _to_cpu(batch: Any) -> Any:
-    """A tensor, or tensors nested in tuples, in main memory."""
-    return pytree.tree_map_only(Tensor, Tensor.cpu, batch, is_leaf=_is_leaf)
-
-
-def _concatenated(batches: tuple[Any, ...]) -> Any:
-    """Batches one after the other along their first axis; of tuples, each member."""
-
-    def concatenate(*parts: Any) -> Any:
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts)
-        return [item for part in parts for item in part]
-
-    return pytree.tree_map(concatenate, *batches, is_leaf=_is_leaf)
+    """Whether a value is a batch of its own, and not a tuple or a mapping of batches."""
+    return is_packed(value) or not isinstance(value, tuple | dict)

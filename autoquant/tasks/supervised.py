@@ -1,53 +1,61 @@
-"""Any model that maps inputs to outputs: a factory, data in three splits, a loss and a score."""
+"""SupervisedTask: a model, its inputs and targets in three splits, a loss and a score."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from autoquant.copies import copy_model
 from autoquant.errors import UserError, shown
-from autoquant.kernels import distillation_cross_entropy
-from autoquant.plugins import resolve_path
 from autoquant.task import Direction, Example, Split
-from autoquant.tasks.samples import Batch, Data, checked_data, length_of, select
+from autoquant.tasks.callables import CROSS_ENTROPY, imported_callable
+from autoquant.tasks.data.batch import Unpack, Unpacking
+from autoquant.tasks.data.source import Data
+from autoquant.tasks.data.splits import TaskData
+from autoquant.tasks.distillation import distilled_loss
+from autoquant.tasks.model_source import ModelSource, device_of
+from autoquant.tasks.outputs import Output, check_output, selected
 from autoquant.tasks.score import (
     SCORES,
     FunctionScore,
+    MetricScore,
     Pairs,
     Score,
     ScoreFunction,
+    is_metric,
 )
-from autoquant.tasks.targets import Loss, counted_targets
-
-CROSS_ENTROPY = "torch.nn.functional.cross_entropy"
-IMPORTED = ("model", "loss", "score")
-"""Arguments that are imported where they are texts, unless they name a ready score."""
+from autoquant.tasks.targets import Loss, counted_targets, on_device
 
 
 class SupervisedTask:
-    """A task of independent samples.
+    """A task of batches with inputs and targets.
 
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> data = TensorDataset(torch.randn(90, 4), torch.randint(3, (90,)))
     >>> task = SupervisedTask(
-    ...     model=lambda: nn.Linear(4, 3),
-    ...     train=(torch.randn(90, 4), torch.randint(3, (90,))),
-    ...     valid=(torch.randn(30, 4), torch.randint(3, (30,))),
-    ...     test=(torch.randn(30, 4), torch.randint(3, (30,))),
+    ...     model=nn.Linear(4, 3),  # with the weights that you have trained
+    ...     train=DataLoader(data, batch_size=16, shuffle=True),
+    ...     valid=DataLoader(data, batch_size=64),
+    ...     test=DataLoader(data, batch_size=64),
     ... )
+
+    Data are a DataLoader with any sampler, collate function and number of workers; or tensors
+    [N, ...] in a tuple, or a dataset with a length and items, which are cut into batches here; or
+    any other iterable of batches that can be iterated again. Order and random augmentations follow
+    the search's seed: a loader's own generators are seeded for each batch and then given back, so
+    that a training that was stopped goes on with the batches that it would have had.
 
     A function may also be given as its import path ("package.module.name"), as a configuration file
     does; there ``model`` is best a ``_target_`` with ``_partial_: true``.
 
     Args:
-        model: what makes a new model when it is called; or a model, of which copies are trained.
-        train: inputs and targets: tensors [N, ...], the targets last, or a dataset with a length
-            whose items are such tuples of one sample. The model is called with the inputs.
+        model: a model with trained weights, which is not trained again unless ``baseline`` of the
+            search's settings says so; or what makes a new one when it is called, such as its class.
+        train: training data. A batch is a tuple (input, ..., target), or a mapping: the model is
+            called with the inputs, those of a mapping by name. See ``target`` and ``unpack``.
         valid: the same, for the scores that decide between plans.
         test: the same, for the score of the plan that is applied.
         loss: (outputs, targets) -> mean loss, a scalar tensor. Its ``ignore_index`` (an attribute,
@@ -55,9 +63,19 @@ class SupervisedTask:
             count, in training and in scores; -100 where it has none. Scales are calibrated, and the
             sensitivity is measured, with what the model returns in eval mode; where the loss fails
             with that, in training mode with dropout and norms in eval mode.
-        score: accuracy, loss, perplexity, or a function of all outputs and all targets of a split.
-        direction: minimize or maximize; needed where ``score`` is a function.
-        batch_size: samples B of a batch, at most.
+        score: accuracy, loss, perplexity; a function of all outputs and all targets of a split (see
+            ``tasks.score.FunctionScore`` for how batches are joined); or a metric with ``reset``,
+            ``update`` and ``compute``, as those of torchmetrics.
+        direction: minimize or maximize; needed where ``score`` is a function or a metric.
+        target: where the targets of a batch are: a key, or a number; by default the last part of a
+            tuple, and in a mapping the first of labels, label, targets, target, y.
+        unpack: batch -> (inputs, targets), for any other batch; inputs are a tuple of arguments, a
+            mapping of arguments by name, or the one argument. Called before the batch is moved to
+            the model's device.
+        output: which part of what the model returns the loss and the score read: a key or an
+            attribute ("logits"), a number, or a function of it; all of it by default.
+        batch_size: samples B of a batch, at most, where data are tensors or a dataset.
+        batches_per_epoch: batches of an epoch, where ``train`` has no length.
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
@@ -74,25 +92,34 @@ class SupervisedTask:
         test: Data,
         *,
         loss: Loss | str = CROSS_ENTROPY,
-        score: ScoreFunction | str = "accuracy",
+        score: ScoreFunction | Any | str = "accuracy",
         direction: Direction | None = None,
+        target: str | int | None = None,
+        unpack: Unpack | str | None = None,
+        output: Output = None,
         batch_size: int = 64,
+        batches_per_epoch: int | None = None,
         probe: int = 1000,
         name: str = "supervised",
         unit: str = "sample",
     ) -> None:
-        for setting, value in (("batch_size", batch_size), ("probe", probe)):
-            if type(value) is not int or value < 1:
-                raise UserError(f"{setting} must be a whole number from 1 up, got {shown(value)}")
-        self._model = model if isinstance(model, nn.Module) else _callable("model", model)
-        self._dtype: torch.dtype | None = None  # of the model, once it has been built
-        self._loss: Loss = _callable("loss", loss)
+        self._source = ModelSource(model)
+        self._loss: Loss = imported_callable("loss", loss)
         self._score = _score_of(score, direction)
-        splits = {"train": train, "valid": valid, "test": test}
-        self._data = {split: checked_data(split, data) for split, data in splits.items()}
+        check_output(output)
+        self._output = output
+        function = None if unpack is None else imported_callable("unpack", unpack)
+        self._data = TaskData(
+            train,
+            valid,
+            test,
+            unpacking=Unpacking(function, target),
+            batch_size=batch_size,
+            batches_per_epoch=batches_per_epoch,
+            probe=probe,
+        )
         self.name, self.unit = name, unit
         self.metric, self.direction = self._score.name, self._score.direction
-        self.batch_size, self.probe = batch_size, probe
 
     def build_model(self) -> nn.Module:
         """A new model, or a copy of the one that was given.
@@ -100,119 +127,90 @@ class SupervisedTask:
         Raises:
             UserError: what was given for ``model`` made something else.
         """
-        model = copy_model(self._model) if isinstance(self._model, nn.Module) else self._model()
-        if not isinstance(model, nn.Module):
-            raise UserError(f"model must make a torch.nn.Module, got a {type(model).__name__}")
-        self._dtype = _dtype_of(model)
-        return model
+        return self._source.build()
 
     def steps_per_epoch(self) -> int:
         """Number of batches that show every training sample once."""
-        return math.ceil(length_of(self._data["train"]) / self.batch_size)
+        return self._data.steps_per_epoch
 
-    def batches(self, seed: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of epoch after epoch, each in another order, of sizes that differ by one at most.
-
-        A last batch of a few samples would give a noisy gradient, or an error (batch norm).
+    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
+        """Training batches of epoch after epoch, each in another order.
 
         Args:
-            seed: of the order of the samples.
+            seed: of the order of the samples, and of what a dataset draws at random.
             start: number of the first batch, from 0.
         """
-        steps = self.steps_per_epoch()
-        epoch, skipped = divmod(start, steps)
-        while True:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            order = torch.randperm(length_of(self._data["train"]), generator=generator)
-            for indices in order.tensor_split(steps)[skipped:]:
-                yield select(self._data["train"], indices)
-            epoch, skipped = epoch + 1, 0
+        return self._data.batches(seed, start)
 
-    def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, None]:
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
         """The loss of a batch, 0 where all its targets are ignored; there is nothing to carry.
 
         Args:
             model: a float or a fake-quantized model.
-            batch: inputs and targets.
+            batch: what ``batches`` gave.
             carry: not used.
         """
-        outputs, targets = _forward(model, batch)
-        if not counted_targets(batch[-1], self._loss):
+        outputs, targets = self._call(model, batch)
+        if not counted_targets(targets, self._loss):
             return _zero_of(outputs), None
-        return self._loss(outputs, targets), None
+        return on_device(self._loss, device_of(model))(outputs, targets), None
 
     def distillation_loss(
-        self, model: nn.Module, teacher: nn.Module, batch: Batch, carry: Any, alpha: float
+        self, model: nn.Module, teacher: nn.Module, batch: Any, carry: Any, alpha: float
     ) -> tuple[Tensor, None]:
-        """Cross-entropy against a mix of the targets and the teacher's distribution.
+        """The loss against a mix of the targets and the teacher's outputs: ``distilled_loss``.
 
         Args:
-            model: the student; its outputs are logits [N, classes, ...].
+            model: the student.
             teacher: the float model, in eval mode.
-            batch: inputs and targets.
+            batch: what ``batches`` gave.
             carry: not used.
             alpha: weight of the teacher.
 
         Raises:
-            UserError: the task's loss is not cross-entropy.
+            UserError: the task's loss cannot compare outputs with those of a teacher.
         """
-        if self._loss is not F.cross_entropy:
-            requirement = f"distill must be 0 where the loss is not {CROSS_ENTROPY}"
-            raise UserError(f"{requirement}, got {alpha}")
         with torch.no_grad():
-            teacher_logits, _ = _forward(teacher, batch)
-        logits, targets = _forward(model, batch)
-        if not counted_targets(batch[-1], self._loss):
-            return _zero_of(logits), None
-        loss = distillation_cross_entropy(
-            _rows(logits), _rows(teacher_logits), targets.flatten(), alpha
-        )
-        return loss, None
+            teacher_outputs, _ = self._call(teacher, batch)
+        outputs, targets = self._call(model, batch)
+        if not counted_targets(targets, self._loss):
+            return _zero_of(outputs), None
+        loss = on_device(self._loss, device_of(model))
+        return distilled_loss(loss, outputs, teacher_outputs, targets, alpha), None
 
     def score(self, model: nn.Module, split: Split) -> float:
         """The score over all samples of a split.
 
         Args:
             model: in eval mode.
-            split: "valid" or "test"; "probe" for samples spread evenly over "valid".
+            split: "valid" or "test"; "probe" for a part of "valid".
         """
-        return self._score(self._pairs(model, split), self._loss)
+        return self._score(self._pairs(model, split), on_device(self._loss, device_of(model)))
 
     def example(self) -> Example:
-        """The first samples of the training data, as the model is called with them."""
-        count = min(self.batch_size, length_of(self._data["train"]))
-        inputs = select(self._data["train"], torch.arange(count))[:-1]
-        if self._dtype is None:
-            with torch.random.fork_rng(devices=[]):
-                self.build_model()
-        inputs = tuple(_in_precision(value, self._dtype) for value in inputs)
-        return Example(inputs, count, self.unit)
+        """The first training batch, as the model is called with it."""
+        return self._data.example(self._source.dtype, self.unit)
+
+    def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """See ``SupportsChecks``: one batch of each split.
+
+        Args:
+            model: the float model.
+        """
+        return self._data.checks(lambda batch: self._call(model, batch))
+
+    def notes(self) -> list[str]:
+        """See ``SupportsChecks``: data that are not the same twice."""
+        return self._data.notes()
+
+    def _call(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        """The outputs that loss and score read, and the targets."""
+        outputs, targets = self._data.call(model, batch)
+        return selected(outputs, self._output), targets
 
     def _pairs(self, model: nn.Module, split: Split) -> Pairs:
-        data = self._data["valid" if split == "probe" else split]
-        order = torch.arange(length_of(data))
-        if split == "probe" and self.probe < len(order):
-            order = torch.linspace(0, len(order) - 1, self.probe).long()
-        for indices in torch.split(order, self.batch_size):
-            yield _forward(model, select(data, indices))
-
-
-def _forward(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
-    """Outputs and targets, on the model's device; inputs of real numbers in its precision."""
-    device, dtype = next(model.parameters()).device, _dtype_of(model)
-    *inputs, targets = (x.to(device) if isinstance(x, Tensor) else x for x in batch)
-    return model(*(_in_precision(value, dtype) for value in inputs)), targets
-
-
-def _dtype_of(model: nn.Module) -> torch.dtype | None:
-    """The type of a model's first parameter of real numbers; None where it has none."""
-    dtypes = (parameter.dtype for parameter in model.parameters())
-    return next((dtype for dtype in dtypes if dtype.is_floating_point), None)
-
-
-def _in_precision(value: Any, dtype: torch.dtype | None) -> Any:
-    """An input; one of real numbers in a model's type."""
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for batch in self._data.scored(split):
+            yield self._call(model, batch)
 
 
 def _zero_of(outputs: Any) -> Tensor:
@@ -221,26 +219,7 @@ def _zero_of(outputs: Any) -> Tensor:
     return next(0 * t.flatten()[:1].sum() for t in tensors if t.is_floating_point())
 
 
-def _rows(logits: Tensor) -> Tensor:
-    """Logits [N, classes, ...] as rows [N * ..., classes]."""
-    return logits.movedim(1, -1).flatten(0, -2)
-
-
-# --- callables by name ----------------------------------------------------------------------------
-
-
-def _callable(setting: str, value: Any) -> Any:
-    """A callable, or what its import path names."""
-    requirement = f"{setting} must be an import path such as {CROSS_ENTROPY}"
-    function = resolve_path(value, requirement) if isinstance(value, str) else value
-    if not callable(function):
-        raise UserError(
-            f"{setting} must be something to call or its import path, got {shown(value)}"
-        )
-    return function
-
-
-def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
+def _score_of(score: ScoreFunction | Any | str, direction: Direction | None) -> Score:
     """The score that the settings ``score`` and ``direction`` describe."""
     if isinstance(score, str) and score in SCORES:
         ready = SCORES[score]
@@ -256,6 +235,8 @@ def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
             "direction must be minimize or maximize where score is a function, "
             f"got {shown(direction)}"
         )
-    function = _callable("score", score)
+    if is_metric(score) and not isinstance(score, type):
+        return MetricScore(score, type(score).__name__, direction)
+    function = imported_callable("score", score)
     name = getattr(function, "__name__", type(function).__name__)
     return FunctionScore(function, name, direction)

@@ -7,8 +7,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from autoquant.tasks.data.batch import moved, samples_of
 
 IGNORED = -100
 """A target that is not predicted, such as padding (torch's default)."""
@@ -42,12 +45,37 @@ def counted_targets(targets: Any, loss: Loss) -> float:
             sum of the targets' weights is returned.
     """
     if not isinstance(targets, Tensor) or targets.is_floating_point():
-        return float(len(targets)) if hasattr(targets, "__len__") else 1.0
+        return float(samples_of(targets))
     counted = targets[targets != ignored_target(loss)]
-    class_weights = _option(loss, "weight") if _base(loss) in _CLASS_LOSSES else None
+    class_weights = _option(loss, "weight") if compares_classes(loss) else None
     if class_weights is None:
         return float(counted.numel())
     return float(class_weights.to(counted.device)[counted].sum())
+
+
+def compares_classes(loss: Loss) -> bool:
+    """Whether a loss is torch's cross-entropy or negative log-likelihood, with any options.
+
+    Args:
+        loss: a function, also a partial one, or a module.
+    """
+    return _base(loss) in _CLASS_LOSSES
+
+
+def on_device(loss: Loss, device: torch.device) -> Loss:
+    """A loss whose tensors, such as class weights, are on a device.
+
+    Args:
+        loss: a module, which is moved; a partial function, of which a copy has moved arguments; or
+            another function, as it is.
+        device: of the outputs.
+    """
+    if isinstance(loss, nn.Module):
+        return loss.to(device)
+    if isinstance(loss, functools.partial):
+        args, keywords = moved((loss.args, loss.keywords), device)
+        return functools.partial(loss.func, *args, **keywords)
+    return loss
 
 
 def _base(loss: Any) -> Any:

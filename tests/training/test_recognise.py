@@ -22,7 +22,6 @@ from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Example
-from autoquant.tasks.samples import Batch
 from autoquant.tasks.supervised import SupervisedTask
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.recognise import fingerprint_of
@@ -65,7 +64,7 @@ def task(model: Any = Net, splits: tuple[int, ...] = (0, 1, 2), **options: Any) 
 class Unseeded(SupervisedTask):
     """Its batches, and its example, are others each time."""
 
-    def batches(self, seed: int, start: int = 0) -> Iterator[Batch]:
+    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
         while True:
             yield data(int(torch.randint(10**6, ())), 16)
 

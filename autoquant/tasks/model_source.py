@@ -1,0 +1,71 @@
+"""ModelSource: where a task's model comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from autoquant.copies import copy_model
+from autoquant.errors import UserError
+from autoquant.tasks.callables import imported_callable
+
+
+class ModelSource:
+    """A model, of which copies are made, or what makes a new one each time that it is called.
+
+    Args:
+        model: an instance, a class or a function, or the import path of one of these two.
+
+    Attributes:
+        is_instance: whether all models are copies of one, with its weights.
+
+    Raises:
+        UserError: it is something else.
+    """
+
+    def __init__(self, model: Callable[[], nn.Module] | nn.Module | str) -> None:
+        self.is_instance = isinstance(model, nn.Module)
+        self._model = model if isinstance(model, nn.Module) else imported_callable("model", model)
+        self._dtype: torch.dtype | None = None  # of the model, once it has been built
+
+    def build(self) -> nn.Module:
+        """A new model, or a copy of the one that was given.
+
+        Raises:
+            UserError: what was given made something else.
+        """
+        model = copy_model(self._model) if isinstance(self._model, nn.Module) else self._model()
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model must make a torch.nn.Module, got a {type(model).__name__}")
+        self._dtype = dtype_of(model)
+        return model
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The precision of the model, which is built for it if it was not yet."""
+        if self._dtype is None:
+            with torch.random.fork_rng(devices=[]):
+                self.build()
+        return self._dtype
+
+
+def dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The type of a model's first parameter of real numbers; None where it has none.
+
+    Args:
+        model: any.
+    """
+    dtypes = (parameter.dtype for parameter in model.parameters())
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), None)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's first tensor is; the CPU where it has none.
+
+    Args:
+        model: any.
+    """
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")

@@ -1,0 +1,269 @@
+"""TeacherTask: a trained model and inputs without targets; the model itself says what is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from autoquant.copies import copy_model
+from autoquant.errors import UserError, shown
+from autoquant.kernels import distillation_cross_entropy
+from autoquant.task import Direction, Example, Split
+from autoquant.tasks.callables import imported_callable
+from autoquant.tasks.data.batch import Unpack, Unpacking
+from autoquant.tasks.data.source import Data
+from autoquant.tasks.data.splits import TaskData
+from autoquant.tasks.model_source import ModelSource, device_of
+from autoquant.tasks.outputs import Output, check_output, selected
+from autoquant.tasks.score import Accuracy, FunctionScore, Pairs, Score, ScoreFunction
+from autoquant.tasks.targets import Loss
+
+
+class TeacherTask:
+    """A task without labels: quantized models learn the float model's outputs (distillation).
+
+    For published models whose training data are not at hand. Any inputs of the kind that the model
+    will see will do; a few hundred samples are enough for a first answer.
+
+    >>> inputs = torch.randn(60, 4)
+    >>> task = TeacherTask(nn.Linear(4, 3), train=inputs, valid=inputs, test=inputs)
+
+    Args:
+        model: the trained model, or what makes it (with its weights) when it is called.
+        train: inputs: a DataLoader or any other iterable of batches, a tensor [N, ...] or several
+            in a tuple, or a dataset. The model is called with the parts of a tuple one by one, with
+            those of a mapping by name, and with anything else as its one argument.
+        valid: the same, for the scores that decide between plans.
+        test: the same, for the score of the plan that is applied.
+        score: agreement, the share of positions at which the largest of the outputs [N, classes,
+            ...] is at the same class; distance, the L2 distance of all outputs over their L2 norm
+            (of several outputs, the root mean square of these); or a function of all outputs and
+            all outputs of the float model, as in ``SupervisedTask``.
+        direction: minimize or maximize; needed where ``score`` is a function.
+        loss: (outputs, float model's outputs) -> mean loss, a scalar tensor. By default the
+            cross-entropy against the float model's distribution where the score is agreement, else
+            the squared distance over the squared norm.
+        unpack: batch -> inputs, for batches of another form, such as (input, label).
+        output: which part of what the model returns is compared, as in ``SupervisedTask``.
+        batch_size: samples of a batch, at most, where data are tensors or a dataset.
+        batches_per_epoch: batches of an epoch, where ``train`` has no length.
+        probe: how many samples of the valid split are scored in the middle of a run.
+        name: of the task.
+        unit: what one sample is called; MACs are given for one.
+
+    Raises:
+        UserError: an argument is not as described.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], nn.Module] | nn.Module | str,
+        train: Data,
+        valid: Data,
+        test: Data,
+        *,
+        score: ScoreFunction | str = "distance",
+        direction: Direction | None = None,
+        loss: Loss | str | None = None,
+        unpack: Unpack | str | None = None,
+        output: Output = None,
+        batch_size: int = 64,
+        batches_per_epoch: int | None = None,
+        probe: int = 1000,
+        name: str = "teacher",
+        unit: str = "sample",
+    ) -> None:
+        self._teacher = copy_model(ModelSource(model).build()).requires_grad_(False).eval()
+        self._source = ModelSource(copy_model(self._teacher).requires_grad_(True))
+        self._score = _score_of(score, direction)
+        self._loss: Loss = _loss_of(loss, self._score)
+        check_output(output)
+        self._output = output
+        function = None if unpack is None else imported_callable("unpack", unpack)
+        self._data = TaskData(
+            train,
+            valid,
+            test,
+            unpacking=Unpacking(function, labelled=False),
+            batch_size=batch_size,
+            batches_per_epoch=batches_per_epoch,
+            probe=probe,
+        )
+        self.name, self.unit = name, unit
+        self.metric, self.direction = self._score.name, self._score.direction
+
+    def build_model(self) -> nn.Module:
+        """A copy of the model."""
+        return self._source.build()
+
+    def steps_per_epoch(self) -> int:
+        """Number of batches that show every training sample once."""
+        return self._data.steps_per_epoch
+
+    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
+        """Training batches of epoch after epoch, each in another order.
+
+        Args:
+            seed: of the order of the samples, and of what a dataset draws at random.
+            start: number of the first batch, from 0.
+        """
+        return self._data.batches(seed, start)
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
+        """The loss of a batch against the float model's outputs; there is nothing to carry.
+
+        Args:
+            model: a float or a fake-quantized model.
+            batch: what ``batches`` gave.
+            carry: not used.
+        """
+        outputs, wanted = self._both(model, batch)
+        return self._loss(outputs, wanted), None
+
+    def score(self, model: nn.Module, split: Split) -> float:
+        """The score over all samples of a split.
+
+        Args:
+            model: in eval mode.
+            split: "valid" or "test"; "probe" for a part of "valid".
+        """
+        pairs = (self._both(model, batch) for batch in self._data.scored(split))
+        return self._score(pairs, self._loss)
+
+    def example(self) -> Example:
+        """The first training batch, as the model is called with it."""
+        return self._data.example(self._source.dtype, self.unit)
+
+    def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """See ``SupportsChecks``: one batch of each split.
+
+        Args:
+            model: the float model.
+        """
+        return self._data.checks(lambda batch: self._both(model, batch))
+
+    def notes(self) -> list[str]:
+        """See ``SupportsChecks``: data that are not the same twice."""
+        return self._data.notes()
+
+    def _both(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        """The outputs of a model, and those of the float model; the parts that are compared."""
+        teacher = self._teacher.to(device_of(model))
+        with torch.no_grad():
+            wanted, _ = self._data.call(teacher, batch)
+        outputs, _ = self._data.call(model, batch)
+        return selected(outputs, self._output), selected(wanted, self._output)
+
+
+class Agreement:
+    """Share of positions at which two outputs are largest at the same class."""
+
+    name = "agreement"
+    direction: Direction = "maximize"
+
+    def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``; the targets are the float model's outputs.
+
+        Raises:
+            UserError: the outputs have no axis of two classes or more.
+        """
+        classes = ((outputs, _classes_of(wanted)) for outputs, wanted in pairs)
+        return Accuracy()(classes, loss)
+
+
+class Distance:
+    """L2 distance of all outputs over the L2 norm of those of the float model."""
+
+    name = "distance"
+    direction: Direction = "minimize"
+
+    def __call__(self, pairs: Pairs, loss: Loss) -> float:
+        """See ``Score.__call__``; the targets are the float model's outputs."""
+        sums: list[list[float]] = []
+        for outputs, wanted in pairs:
+            for i, (first, second) in enumerate(_real_pairs(outputs, wanted)):
+                sums += [[0.0, 0.0]] if i == len(sums) else []
+                sums[i][0] += float((first.double() - second.double()).square().sum())
+                sums[i][1] += float(second.double().square().sum())
+        shares = [error / norm if norm else float(error > 0) for error, norm in sums]
+        return math.sqrt(sum(shares) / len(shares))
+
+
+SCORES: dict[str, Score] = {score.name: score for score in (Agreement(), Distance())}
+"""The ready scores of a TeacherTask, by their names."""
+
+
+def squared_distance(outputs: Any, wanted: Any) -> Tensor:
+    """Squared L2 distance over squared L2 norm, the mean over all outputs of real numbers.
+
+    Args:
+        outputs: of a model; tensors in any nested structure.
+        wanted: those of the float model.
+    """
+    shares = [
+        (first - second).square().sum() / second.square().sum().clamp_min(1e-12)
+        for first, second in _real_pairs(outputs, wanted)
+    ]
+    return torch.stack(shares).mean()
+
+
+def distribution_loss(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy against the float model's distribution, in nats.
+
+    Args:
+        outputs: logits [N, classes, ...].
+        wanted: those of the float model.
+    """
+    rows, teacher = (x.movedim(1, -1).flatten(0, -2) for x in (outputs, wanted))
+    targets = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    return distillation_cross_entropy(rows, teacher, targets, 1.0)
+
+
+def _classes_of(wanted: Any) -> Tensor:
+    if not isinstance(wanted, Tensor) or wanted.ndim < 2 or wanted.shape[1] < 2:
+        shape = tuple(getattr(wanted, "shape", ())) or type(wanted).__name__
+        raise UserError(
+            "score=agreement must have outputs [N, classes, ...] (output= selects them), got "
+            f"{shape}"
+        )
+    return wanted.argmax(1)
+
+
+def _real_pairs(outputs: Any, wanted: Any) -> list[tuple[Tensor, Tensor]]:
+    """The tensors of real numbers in two equal structures."""
+    pairs = zip(pytree.tree_leaves(outputs), pytree.tree_leaves(wanted), strict=True)
+    real = [(x, y) for x, y in pairs if isinstance(x, Tensor) and x.is_floating_point()]
+    if not real:
+        kind = type(outputs).__name__
+        raise UserError(f"a model must return real numbers to be compared, got a {kind}")
+    return real
+
+
+def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
+    """The score that the settings ``score`` and ``direction`` describe."""
+    if isinstance(score, str) and "." not in score:
+        if score not in SCORES:
+            names = ", ".join(SCORES)
+            raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
+        return SCORES[score]
+    if direction not in ("minimize", "maximize"):
+        raise UserError(
+            "direction must be minimize or maximize where score is a function, "
+            f"got {shown(direction)}"
+        )
+    function = imported_callable("score", score)
+    name = getattr(function, "__name__", type(function).__name__)
+    return FunctionScore(function, name, direction)
+
+
+def _loss_of(loss: Loss | str | None, score: Score) -> Loss:
+    """The loss that is asked for, or the one that suits the score."""
+    if loss is not None:
+        function: Loss = imported_callable("loss", loss)
+        return function
+    return distribution_loss if isinstance(score, Agreement) else squared_distance
