@@ -4,9 +4,11 @@ The command line builds these from YAML; Python users build them by hand. Nothin
 torch, so that ``--help`` answers at once.
 """
 
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
 from autoquant.settings.codec import RENAMED, from_dict
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
+from autoquant.settings.preferred import check_search, default_of, settings_for
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.search_settings import Search
 from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
@@ -24,10 +26,14 @@ __all__ = [
     "Rules",
     "Scheme",
     "Search",
+    "Settings",
     "Space",
     "Sweep",
     "Training",
     "Widening",
+    "check_search",
+    "default_of",
     "from_dict",
     "require",
+    "settings_for",
 ]

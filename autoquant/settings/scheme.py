@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoquant.plan import Bits, LayerChoice
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_types, require
 from autoquant.settings.extension_names import GRIDS, SCALES
 
@@ -23,7 +24,7 @@ _SCHEME_VALUES: dict[str, Sequence[object]] = {
 
 
 @dataclass(frozen=True)
-class Scheme:
+class Scheme(Settings):
     """How numbers become codes: one rule for every layer of a plan.
 
     The defaults are learned scales (LSQ, Esser et al. 2020) that start at the value with the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoquant.plan import Bits
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_choices, check_types, checked_path, require
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
 from autoquant.settings.scheme import Scheme
@@ -13,8 +14,12 @@ from autoquant.settings.training import Training
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Settings):
     """All settings of a search; its task is given separately.
+
+    Fields that are not named take the values that the task prefers, where it has any, those of the
+    sections one by one: ``Search(qat=Training(steps=50))`` keeps the task's ``qat.lr``. The values
+    shown here are those without such a task. See ``autoquant.settings.settings_for``.
 
     Attributes:
         budget: Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw.

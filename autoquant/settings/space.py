@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from autoquant.plan import Bits, LayerChoice
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_types, require, rising
 
 Rules = dict[str, dict[str, tuple[float, ...]]]
@@ -16,7 +17,7 @@ RULE_FIELDS = tuple(each.name for each in fields(LayerChoice))
 
 
 @dataclass(frozen=True)
-class Widening:
+class Widening(Settings):
     """Which layers may grow, and how.
 
     Attributes:
@@ -40,7 +41,7 @@ class Widening:
 
 
 @dataclass(frozen=True)
-class Space:
+class Space(Settings):
     """The choices that the search has; each list in rising order.
 
     Attributes:

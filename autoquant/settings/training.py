@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_types, require
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Settings):
     """One training run: its length, its learning rates and when it is scored.
+
+    As a section of ``Search``, fields that are not named take the task's values or those of the
+    section's default, ``Search().qat`` for example; see ``autoquant.settings.settings_for``.
 
     Attributes:
         epochs: Passes over the training data; a fraction is fine. Ignored when ``steps`` is set.
