@@ -10,6 +10,8 @@ from autoquant.errors import UserError, shown
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from autoquant.settings import Search
+
 Direction = Literal["minimize", "maximize"]
 """Whether low or high scores are good."""
 Split = Literal["probe", "valid", "test"]
@@ -70,6 +72,9 @@ class Task(Protocol):
 
     ``score`` is computed on three splits: "valid" decides between plans, "probe" is a small part of
     it for scores in the middle of a run, "test" is used only once a plan has been applied.
+
+    A task may also have an attribute ``preferred``, an ``autoquant.Search`` with the settings that
+    suit it (see ``PrefersSettings``), and learn from a teacher (see ``SupportsDistillation``).
 
     Attributes:
         name: of the task, for error messages and the study's configuration.
@@ -184,6 +189,26 @@ class SupportsChecks(Protocol):
 
     def notes(self) -> Sequence[str]:
         """Lines that the user should see before a search, such as what is not reproducible."""
+        ...
+
+
+@runtime_checkable
+class PrefersSettings(Protocol):
+    """A task with settings that suit it, such as the learning rates of its model.
+
+    They replace the defaults of searches, sweeps and profiles of the task: each field that
+    ``preferred`` names, in its sections too, and that the user does not name (see
+    ``autoquant.settings.settings_for``). An attribute of the class or of the instance will do.
+
+    >>> from autoquant import Search, Training
+    >>> class Walks:
+    ...     preferred = Search(qat=Training(lr=1e-3))
+
+    """
+
+    @property
+    def preferred(self) -> Search | None:
+        """The preferred values: the fields that were given to it; None where there are none."""
         ...
 
 

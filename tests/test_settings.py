@@ -1,9 +1,11 @@
+import inspect
 import json
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
+import docstring_parser
 import pytest
 
 from autoquant.errors import UserError
@@ -27,6 +29,14 @@ def test_help_needs_no_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+@ALL
+def test_every_field_is_explained_where_help_shows_it(cls):
+    explained = docstring_parser.parse(inspect.getdoc(cls), docstring_parser.DocstringStyle.GOOGLE)
+    texts = {each.arg_name: each.description for each in explained.params}
+    assert [*texts] == [each.name for each in fields(cls)]
+    assert all(text and text.endswith(".") for text in texts.values())
 
 
 # --- refusals ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.kernels.recurrent.registry import factories
 from autoquant.quantization.scale_rules import rule_named
-from autoquant.settings import Search, Widening
+from autoquant.settings import Search, Widening, settings_for
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
 from autoquant.task import Example, Task, check_task
@@ -109,17 +109,20 @@ def inspect_task(
 
     Args:
         task: gives the model and an example of its inputs.
-        widening: thresholds that decide which layers may be widened; the defaults when None.
+        widening: thresholds that decide which layers may be widened; fields that are not named take
+            what the task prefers, else their defaults.
         model: the task's float model, where it has been built already.
 
     Raises:
         UserError: the task is no autoquant.Task, ``check_model`` refuses the model, or it computes
             something else once its layers are replaced.
     """
-    model = build_float_model(check_task(task)) if model is None else model
+    check_task(task)
+    settings = settings_for(task, None if widening is None else Search(widening=widening))
+    model = build_float_model(task) if model is None else model
     example = task.example()
     prepared, network, run = _described(model, task, example)
-    profile = profile_model(prepared, network, example, widening or Widening())
+    profile = profile_model(prepared, network, example, settings.widening)
     return ModelInfo(prepared, network, profile, run, *measure_size(model))
 
 
@@ -156,7 +159,8 @@ def profile(task: Task, widening: Widening | None = None) -> Profile:
 
     Args:
         task: gives the model and an example of its inputs.
-        widening: thresholds that decide which layers may be widened; the defaults when None.
+        widening: thresholds that decide which layers may be widened; fields that are not named take
+            what the task prefers, else their defaults.
 
     Returns:
         for each layer its share of the parameters, its operations, what growing it would cost, and

@@ -1,18 +1,17 @@
 """The help pages: what a command does, its settings, their defaults and meanings.
 
 The texts of a command's own settings are in the table of commands; those of all other settings are
-the strings beneath the fields in ``settings.py``.
+in the docstrings of the classes of ``autoquant.settings``.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 
 from autoquant.cli.command_table import COMMANDS
+from autoquant.cli.docstring_entries import entries_of
 from autoquant.settings import Search
 
 WIDTH = 92  # characters of a line
@@ -69,10 +68,10 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
     """Name, default and meaning of every setting.
 
     Args:
-        settings: a class of ``settings.py``. Settings of its sections are listed too.
+        settings: a class of ``autoquant.settings``. Settings of its sections are listed too.
         prefix: section of the settings, with a dot at its end.
     """
-    texts = _field_texts(settings)
+    texts = entries_of(settings, "Attributes")
     for setting in fields(settings):
         name = f"{prefix}{setting.name}"
         if is_dataclass(setting.default):
@@ -82,19 +81,6 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
         else:
             default = {} if setting.default is MISSING else setting.default
             yield name, _in_yaml(default), texts[setting.name]
-
-
-def _field_texts(settings: type) -> dict[str, str]:
-    """The string beneath each field of a dataclass."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            assert isinstance(text, ast.Expr)
-            assert isinstance(text.value, ast.Constant)
-            texts[field.target.id] = " ".join(str(text.value.value).split())
-    return texts
 
 
 def _in_yaml(value: object) -> str:

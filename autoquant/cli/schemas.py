@@ -92,7 +92,8 @@ def _filled_by_hydra(settings: type) -> type:
             copies.append((setting.name, dict[Any, Any], field(default_factory=dict)))
         elif is_dataclass(setting.default):
             section = _filled_by_hydra(type(setting.default))
-            default = partial(section, **vars(setting.default))
+            values = {each.name: getattr(setting.default, each.name) for each in fields(section)}
+            default = partial(section, **values)
             copies.append((setting.name, section, field(default_factory=default)))
         else:
             copies.append((setting.name, hints[setting.name], field(default=setting.default)))

@@ -28,7 +28,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
-from autoquant.settings import Search, require
+from autoquant.settings import Search, settings_for
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
@@ -36,7 +36,7 @@ from autoquant.study.outcome import Outcome, TrialRole, best, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.trial_storage import Trial, TrialPruned, state_of
 from autoquant.study.trust import remember
-from autoquant.task import Task
+from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
@@ -79,7 +79,8 @@ def search(
 
     Args:
         task: model, data, loss and score.
-        settings: budget, trials, training lengths, space, ...; the defaults when None.
+        settings: budget, trials, training lengths, space, ...; fields that are not named take what
+            the task prefers, else their defaults.
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show progress bars and a line for each trial.
@@ -88,8 +89,8 @@ def search(
         UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
         RunError: the folder cannot be written, or training the float model failed.
     """
-    settings = settings or Search()
-    require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
+    check_task(task)
+    settings = settings_for(task, settings)
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))

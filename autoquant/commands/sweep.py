@@ -28,12 +28,12 @@ from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.samplers.sweep_plans import sweep_runs
-from autoquant.settings import Search, Sweep, require
+from autoquant.settings import Search, Sweep, require, settings_for
 from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
-from autoquant.task import Task, as_loss
+from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
@@ -96,8 +96,8 @@ def sweep(
 
     Args:
         task: model, data, loss and score.
-        settings: as for a search, the defaults when None; those that SETTINGS_WITHOUT_EFFECT lists
-            are not used.
+        settings: as for a search: fields that are not named take what the task prefers, else their
+            defaults; those that SETTINGS_WITHOUT_EFFECT lists are not used.
         sweep: the grid: bits, widths, budgets, plan files and seeds; the default one when None.
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
@@ -108,8 +108,8 @@ def sweep(
         UserError: a setting is wrong, a plan file is not there, or the folder is of another study.
         RunError: the folder cannot be written, or training the float model failed.
     """
-    settings, grid = settings or Search(), sweep or Sweep()
-    require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
+    check_task(task)
+    settings, grid = settings_for(task, settings), Sweep() if sweep is None else sweep
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))

@@ -53,7 +53,7 @@ class StartingPoint:
         """
         if init_from == "scratch":
             return self.from_scratch(seed)
-        return replace(self, settings=replace(self.settings, seed=seed))
+        return replace(self, settings=self.settings.changed(seed=seed))
 
     def from_scratch(self, seed: int) -> StartingPoint:
         """The same with the first weights that the float model has under a seed.
@@ -64,7 +64,7 @@ class StartingPoint:
         device = next(self.model.parameters()).device
         seed_everything(seed)
         model = prepare(build_float_model(self.task).to(device))
-        settings = replace(self.settings, seed=seed)
+        settings = self.settings.changed(seed=seed)
         return replace(self, model=model, settings=settings, trained=False)
 
 

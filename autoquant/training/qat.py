@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -124,7 +123,7 @@ def _quantize_parameters(
         scheme: how numbers become codes.
     """
     module = model.get_submodule(layer.name)
-    plain = replace(scheme, reparametrization="none")  # biases may lie outside tanh's range
+    plain = scheme.changed(reparametrization="none")  # biases may lie outside tanh's range
     for parameter in layer.parameters:
         if parameter.shared:
             _share_quantizer(model, module, parameter)

@@ -72,3 +72,13 @@ def test_import_paths_that_name_nothing_are_refused_before_training(
 ) -> None:
     with pytest.raises(UserError, match=words):
         inspect_search(TASK, settings, Study(tmp_path))
+
+
+def test_a_profile_takes_the_task_s_widening_field_by_field() -> None:
+    task = language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)
+    assert profile(task).widenable == ()
+    task.preferred = Search(widening=Widening(max_share=1, max_growth=9))
+    assert profile(task).widenable == profile(task, Widening(max_share=1)).widenable != ()
+    assert profile(task, Widening(max_growth=0)).widenable == ()
+    with pytest.raises(UserError, match=r"widening must be an autoquant.Widening, got 0.5"):
+        profile(task, 0.5)  # type: ignore[arg-type]

@@ -32,8 +32,8 @@ from tests.toys import described, language_task
 
 SETTINGS = Search(
     device="cpu",
-    baseline=Training(steps=8),
-    final=Training(steps=6),
+    baseline=Training(steps=8, lr=1e-3, scores=0),
+    final=Training(steps=6, lr=1e-3),
     widening=Widening(max_share=1.0, max_growth=1.0),
 )
 GRID = Sweep(weight_bits=(4, 2), activation_bits=(8, 4), width=(1.0, 1.5))

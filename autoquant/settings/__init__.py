@@ -1,0 +1,39 @@
+"""Settings: what a user may turn, as plain dataclasses, with units and defaults.
+
+The command line builds these from YAML; Python users build them by hand. Nothing here imports
+torch, so that ``--help`` answers at once.
+"""
+
+from autoquant.settings.base import Settings
+from autoquant.settings.checks import require
+from autoquant.settings.codec import RENAMED, from_dict
+from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
+from autoquant.settings.preferred import check_search, default_of, settings_for
+from autoquant.settings.scheme import Scheme
+from autoquant.settings.search_settings import Search
+from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
+from autoquant.settings.sweep_settings import INIT_FROM, Sweep
+from autoquant.settings.training import Training
+
+__all__ = [
+    "GRIDS",
+    "INIT_FROM",
+    "KERNELS",
+    "RENAMED",
+    "RULE_FIELDS",
+    "SAMPLERS",
+    "SCALES",
+    "Rules",
+    "Scheme",
+    "Search",
+    "Settings",
+    "Space",
+    "Sweep",
+    "Training",
+    "Widening",
+    "check_search",
+    "default_of",
+    "from_dict",
+    "require",
+    "settings_for",
+]

@@ -1,0 +1,42 @@
+"""Settings from plain values, as YAML or asdict give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from autoquant.settings.checks import require
+
+T = TypeVar("T")
+
+RENAMED = {"sweep.start": "sweep.init_from"}
+"""Settings of earlier versions, which studies and command lines may still have, by their names."""
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build settings from plain values, as YAML or asdict give them.
+
+    Names of earlier versions (RENAMED) are read as well.
+
+    Args:
+        cls: a class of settings of this package.
+        values: by the names of its fields; sections are mappings. What is left out keeps its
+            default.
+        where: section of the settings, with a dot at its end, for errors.
+
+    Raises:
+        UserError: a key is unknown or a value is refused.
+    """
+    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        name = RENAMED.get(f"{where}{key}", f"{where}{key}").removeprefix(where)
+        requirement = f"settings must be among {', '.join(known)}"
+        require(name in known, requirement, f"{where}{name}")
+        default = known[name].default
+        if is_dataclass(default) and isinstance(value, Mapping):
+            given[name] = from_dict(type(default), value, f"{where}{name}.")
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**given)
