@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
     from autoquant.task import Example, Task
+    from autoquant.tasks.supervised import SupervisedTask
+    from autoquant.tasks.teacher import TeacherTask
 
 _HOMES = {
     "analysis.model_info": ("profile",),
@@ -46,6 +48,8 @@ _HOMES = {
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
     "task": ("Example", "Task"),
+    "tasks.supervised": ("SupervisedTask",),
+    "tasks.teacher": ("TeacherTask",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -65,9 +69,11 @@ __all__ = [
     "SearchResult",
     "Space",
     "Study",
+    "SupervisedTask",
     "Sweep",
     "SweepResult",
     "Task",
+    "TeacherTask",
     "Training",
     "UserError",
     "Widening",

@@ -10,6 +10,7 @@ from autoquant.analysis.model_checks import check_model
 from autoquant.analysis.profile import Profile, profile_model
 from autoquant.analysis.replacement_check import check_prepared, check_quantized
 from autoquant.analysis.task_checks import check_example, check_task_runs
+from autoquant.errors import UserError
 from autoquant.graph.describe import describe
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
@@ -20,13 +21,13 @@ from autoquant.settings import Search, Widening, settings_for
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.folder import Study
 from autoquant.task import Example, Task, check_task
+from autoquant.tasks.teacher import TeacherTask
 from autoquant.training.fixed_loss import fixed_loss
 from autoquant.training.float_model import (
     build_float_model,
-    load_weights,
     measure_size,
-    weights_file,
 )
+from autoquant.training.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,10 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     model = build_float_model(check_task(task))
     notes = check_task_runs(task, model)
     info = inspect_task(task, settings.widening, model)
+    if settings.pretrained is not None and isinstance(task, TeacherTask):
+        raise UserError("pretrained must be left out for a TeacherTask, whose model is its teacher")
     if settings.pretrained is not None and not study.baseline_file.is_file():
-        load_weights(model, weights_file(settings.pretrained))  # refused before there is a folder
+        load_weights(model, settings.pretrained)  # refused before there is a folder
         check_model(model)
     check_quantized(model, info.model, info.network, settings, info.run)
     widenable = info.profile.widenable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.recognise import refuse_another_metric
+from autoquant.training.weights import plain_settings
 
 PRUNED, STOPPED = "worse than three quarters of the trials", "the search was stopped"  # reasons
 
@@ -94,7 +95,7 @@ def search(
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
-    config = {"task": dict(origin or {"name": task.name}), **asdict(settings)}
+    config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
     limit = _reachable_limit(budget, info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder
     device = resolve_device(settings.device)

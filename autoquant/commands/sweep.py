@@ -40,6 +40,7 @@ from autoquant.training.device import check_autocast, release_memory, resolve_de
 from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
+from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
     {"budget", "trials", "sampler", "fill", "prune", "references", "qat"}
@@ -149,7 +150,7 @@ def _config(
     """
     used = {
         name: value
-        for name, value in asdict(settings).items()
+        for name, value in plain_settings(settings).items()
         if name not in SETTINGS_WITHOUT_EFFECT
     }
     return {"task": dict(origin or {"name": task.name}), **used, "sweep": asdict(grid)}

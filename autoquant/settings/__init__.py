@@ -8,7 +8,7 @@ from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
 from autoquant.settings.codec import RENAMED, from_dict
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
-from autoquant.settings.preferred import check_search, default_of, settings_for
+from autoquant.settings.preferred import check_search, combined, default_of, settings_for
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.search_settings import Search
 from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
@@ -32,6 +32,7 @@ __all__ = [
     "Training",
     "Widening",
     "check_search",
+    "combined",
     "default_of",
     "from_dict",
     "require",

@@ -42,3 +42,11 @@ class Settings:
         copy: Self = replace(self, **changes)  # type: ignore[type-var]
         object.__setattr__(copy, "_given", self._given | changes.keys())
         return copy
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, sections as mappings; other values as they are, not copied."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        return {
+            name: value.to_dict() if isinstance(value, Settings) else value
+            for name, value in values.items()
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -103,3 +103,20 @@ def rising(where: str, name: str, values: Sequence[Any]) -> tuple[Any, ...]:
     rising = list(values) == sorted(set(values))
     require(rising, f"{where}.{name} must rise", list(values))
     return tuple(values)
+
+
+def checked_weights(value: Any) -> Any:
+    """What ``pretrained`` may be: a path as a text, a mapping or a module as it is, or None.
+
+    Args:
+        value: of the setting.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, str | os.PathLike):
+        return str(os.fspath(value))
+    state = isinstance(value, Mapping) or callable(getattr(value, "state_dict", None))
+    requirement = "pretrained must be a path, a module or a state_dict"
+    require(value is None or (state and not isinstance(value, type)), requirement, value)
+    return value

@@ -65,6 +65,26 @@ def default_of(defaults: Settings, name: str, given: Collection[str]) -> Any:
     return None if length_is_given else getattr(defaults, name)
 
 
+def combined(settings: S, others: S) -> S:
+    """What was given in one or the other; the rest still counts as not given.
+
+    Args:
+        settings: whose values count where both give one.
+        others: of the same class.
+    """
+    values: dict[str, Any] = {}
+    for name in settings.given | others.given:
+        value, other = getattr(settings, name), getattr(others, name)
+        if name not in settings.given:
+            if not (name == "steps" and "epochs" in settings.given):
+                values[name] = other
+        elif isinstance(value, Settings) and name in others.given:
+            values[name] = combined(value, other)
+        else:
+            values[name] = value
+    return type(settings)(**values)
+
+
 def _filled(settings: S, defaults: S) -> S:
     """Settings with the values of others in all fields that were not given."""
     values: dict[str, Any] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from autoquant.plan import Bits
 from autoquant.settings.base import Settings
-from autoquant.settings.checks import check_choices, check_types, checked_path, require
+from autoquant.settings.checks import check_choices, check_types, checked_weights, require
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
@@ -40,8 +41,8 @@ class Search(Settings):
             ones.
         references: Weight bits of the uniform plans that are trained, unwidened, for comparison;
             their activations have the widest bits of the space.
-        pretrained: Weights of the float model (a safetensors file or another study), instead of
-            training it.
+        pretrained: Weights of the float model, instead of training it: a file of safetensors or of
+            torch.save, another study; from Python also a module or a state_dict.
         baseline: How the float model is trained.
         qat: The short quantization-aware training that scores a candidate.
         final: The full quantization-aware training of the plan that is applied.
@@ -66,7 +67,7 @@ class Search(Settings):
     sensitivity: int = 4
     prune: bool = True
     references: tuple[Bits, ...] = (8, 4, 3, 2)
-    pretrained: str | None = None
+    pretrained: Any = field(default=None, compare=False)
     baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
     qat: Training = Training(steps=100, lr=3e-4, scores=2)
     final: Training = Training(epochs=1.0, lr=3e-4)
@@ -92,9 +93,7 @@ class Search(Settings):
         require(isinstance(self.references, list | tuple), requirement, self.references)
         object.__setattr__(self, "references", tuple(self.references))
         object.__setattr__(self, "device", str(self.device))  # a torch.device too
-        if self.pretrained is not None:
-            path = checked_path("pretrained", self.pretrained)
-            object.__setattr__(self, "pretrained", path)
+        object.__setattr__(self, "pretrained", checked_weights(self.pretrained))
         check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", checked_rules(self.rules))
         requirement = f"kernel must be one of {', '.join(KERNELS)}, or an import path"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
+from autoquant.settings import Search, Training, check_search, combined
 from autoquant.tasks.callables import imported_callable
 
 
@@ -49,6 +50,24 @@ class ModelSource:
             with torch.random.fork_rng(devices=[]):
                 self.build()
         return self._dtype
+
+
+def preferred_of(preferred: Search | None, *, trained: bool) -> Search | None:
+    """The settings that a task prefers: a model that is trained is not trained again.
+
+    Args:
+        preferred: what its user gave.
+        trained: whether the model has the weights that it shall have.
+
+    Raises:
+        UserError: ``preferred`` is no ``Search``.
+    """
+    if preferred is not None:
+        check_search(preferred)
+    if not trained:
+        return preferred
+    untouched = Search(baseline=Training(steps=0))
+    return untouched if preferred is None else combined(preferred, untouched)
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError, shown
+from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.callables import CROSS_ENTROPY, imported_callable
 from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
 from autoquant.tasks.distillation import distilled_loss
-from autoquant.tasks.model_source import ModelSource, device_of
+from autoquant.tasks.model_source import ModelSource, device_of, preferred_of
 from autoquant.tasks.outputs import Output, check_output, selected
 from autoquant.tasks.score import (
     SCORES,
@@ -79,6 +80,7 @@ class SupervisedTask:
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
+        preferred: settings that suit the task; a search takes them where its own do not say else.
 
     Raises:
         UserError: an argument is not as described.
@@ -102,6 +104,7 @@ class SupervisedTask:
         probe: int = 1000,
         name: str = "supervised",
         unit: str = "sample",
+        preferred: Search | None = None,
     ) -> None:
         self._source = ModelSource(model)
         self._loss: Loss = imported_callable("loss", loss)
@@ -120,6 +123,7 @@ class SupervisedTask:
         )
         self.name, self.unit = name, unit
         self.metric, self.direction = self._score.name, self._score.direction
+        self.preferred = preferred_of(preferred, trained=self._source.is_instance)
 
     def build_model(self) -> nn.Module:
         """A new model, or a copy of the one that was given.

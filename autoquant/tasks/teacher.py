@@ -13,12 +13,13 @@ from torch.utils import _pytree as pytree
 from autoquant.copies import copy_model
 from autoquant.errors import UserError, shown
 from autoquant.kernels import distillation_cross_entropy
+from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.callables import imported_callable
 from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
-from autoquant.tasks.model_source import ModelSource, device_of
+from autoquant.tasks.model_source import ModelSource, device_of, preferred_of
 from autoquant.tasks.outputs import Output, check_output, selected
 from autoquant.tasks.score import Accuracy, FunctionScore, Pairs, Score, ScoreFunction
 from autoquant.tasks.targets import Loss
@@ -55,6 +56,7 @@ class TeacherTask:
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
+        preferred: settings that suit the task; a search takes them where its own do not say else.
 
     Raises:
         UserError: an argument is not as described.
@@ -77,6 +79,7 @@ class TeacherTask:
         probe: int = 1000,
         name: str = "teacher",
         unit: str = "sample",
+        preferred: Search | None = None,
     ) -> None:
         self._teacher = copy_model(ModelSource(model).build()).requires_grad_(False).eval()
         self._source = ModelSource(copy_model(self._teacher).requires_grad_(True))
@@ -96,6 +99,7 @@ class TeacherTask:
         )
         self.name, self.unit = name, unit
         self.metric, self.direction = self._score.name, self._score.direction
+        self.preferred = preferred_of(preferred, trained=True)
 
     def build_model(self) -> nn.Module:
         """A copy of the model."""

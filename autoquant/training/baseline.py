@@ -22,11 +22,7 @@ from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.device import seed_everything
 from autoquant.training.float_model import (
     build_float_model,
-    digest_of,
-    load_weights,
     measure_size,
-    serialized,
-    weights_file,
 )
 from autoquant.training.loop import train
 from autoquant.training.recognise import (
@@ -35,6 +31,7 @@ from autoquant.training.recognise import (
     refuse_another_task,
 )
 from autoquant.training.scoring import score
+from autoquant.training.weights import Source, digest_of, load_weights, serialized
 
 
 def load_or_train_baseline(
@@ -94,17 +91,17 @@ def load_or_train_baseline(
     return model, record
 
 
-def _load_pretrained(model: nn.Module, source: str, progress: bool) -> None:
+def _load_pretrained(model: nn.Module, source: Source, progress: bool) -> None:
     """Load the weights that ``pretrained`` names.
 
     Args:
         model: takes them.
-        source: a file or a study's folder.
+        source: see ``load_weights``.
         progress: whether to print a line where they are in half precision.
     """
-    half = load_weights(model, weights_file(source))
+    half = load_weights(model, source)
     if half is not None and progress:
-        tqdm.write(f"the weights in '{source}' are in {half}: made float32")
+        tqdm.write(f"the weights of pretrained are in {half}: made float32")
 
 
 def _record(model: nn.Module, task: Task, run: TrainingRun, started: float) -> BaselineRecord:

@@ -46,7 +46,7 @@ def train(
     progress: bool = True,
     recalibrate: Callable[[], None] | None = None,
 ) -> TrainingRun:
-    """Train ``model`` in place and return what was done: nothing where all of it is frozen.
+    """Train ``model`` in place and return what was done: nothing in 0 steps, or of frozen weights.
 
     Args:
         model: a float or a fake-quantized model, on the device that it is trained on.
@@ -66,6 +66,8 @@ def train(
         Diverged: the loss or a score is not finite.
         UserError: the device, or the task, cannot do what the settings ask for.
     """
+    if settings.steps == 0:
+        return TrainingRun()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         if progress:
             tqdm.write(f"{label}: every parameter is frozen, so nothing is trained")

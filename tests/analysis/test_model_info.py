@@ -15,7 +15,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.settings import Scheme, Search, Widening
 from autoquant.space.search_space import build_space
 from autoquant.study.folder import Study
-from autoquant.training.float_model import save_weights
+from autoquant.training.weights import save_weights
 from tests.toys import language_task
 
 TASK = language_task(10, 400, embedding=4, hidden=8)

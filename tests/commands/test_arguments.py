@@ -64,7 +64,10 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "references=8": (lambda s: Search(references=8), "references must be a list, got 8"),
     "references=8 as a text": (lambda s: Search(references="8"), "references must be a list"),
     "references=None": (lambda s: Search(references=None), "references must be a list, got None"),
-    "pretrained=5": (lambda s: Search(pretrained=5), "pretrained must be a path, got 5"),
+    "pretrained=5": (
+        lambda s: Search(pretrained=5),
+        "pretrained must be a path, a module or",
+    ),
     "plans=(5,)": (lambda s: Sweep(plans=(5,)), "sweep.plans must be a path, got 5"),
     "plan=file": (lambda s: apply(s, toy(), plan="p.yaml"), "plan must be an autoquant.Plan"),
     "changes=5": (lambda s: apply(s, toy(), changes=5), "changes must be a mapping, got 5"),

@@ -231,7 +231,7 @@ def test_the_plan_that_a_study_chose_goes_by_its_name(tmp_path: Path) -> None:
 
 
 def test_the_float_model_is_scored_on_the_test_split_too(unbroken: SweepResult) -> None:
-    from autoquant.training.float_model import load_weights
+    from autoquant.training.weights import load_weights
 
     model = tiny_task().build_model()
     load_weights(model, unbroken.study.baseline_file)

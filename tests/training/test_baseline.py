@@ -18,8 +18,8 @@ from autoquant.study.folder import BaselineRecord, Study
 from autoquant.tasks.language import LanguageTask, Window
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.device import seed_everything
-from autoquant.training.float_model import save_weights
 from autoquant.training.scoring import score
+from autoquant.training.weights import save_weights
 from tests.toys import language_task
 from tests.training.runs import same_weights
 
@@ -346,6 +346,6 @@ def test_pretrained_weights_in_half_precision(
     settings = replace(SETTINGS, pretrained=str(path))
     study = study_of(tmp_path / "study", settings)
     model, record = load_or_train_baseline(tiny_task(), settings, study, CPU, progress=True)
-    assert capsys.readouterr().out == f"the weights in '{path}' are in float16: made float32\n"
+    assert capsys.readouterr().out == "the weights of pretrained are in float16: made float32\n"
     assert {each.dtype for each in model.parameters()} == {torch.float32}
     assert record.score == pytest.approx(trained[2].score, rel=1e-2)
