@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoquant.analysis.model_info import profile
     from autoquant.analysis.profile import Profile
+    from autoquant.artifact.dequantized import dequantized
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis.model_info": ("profile",),
     "analysis.profile": ("Profile",),
+    "artifact.dequantized": ("dequantized",),
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
     "budget": ("Budget",),
@@ -80,6 +82,7 @@ __all__ = [
     "apply",
     "computing",
     "cross_entropy",
+    "dequantized",
     "evaluate",
     "layer_kind",
     "load",

@@ -38,6 +38,7 @@ from autoquant.artifact.load_layers import (
     refuse_unset,
     set_eps,
 )
+from autoquant.artifact.loaded import mark_loaded, tied_names
 from autoquant.artifact.manifest import Entry
 from autoquant.artifact.reading import read
 from autoquant.errors import RunError, UserError
@@ -219,6 +220,31 @@ def _check_promise(tensors: Mapping[str, Tensor], entries: tuple[Entry, ...]) ->
 def load(path: str | Path, model: nn.Module) -> nn.Module:
     """Restore a packed model: the weights are the codes' values, bit for bit.
 
+    Batches: any number of sequences or rows, whatever it was in training. Where a layer's weights
+    and inputs have at most 8 bits, a row's result does not depend on the rows beside it.
+
+    Streaming: pass the state that a call of a recurrent layer returns to the next call; a sequence
+    can be cut anywhere, down to single time steps. With up to 8 bits the outputs are, bit for bit,
+    those of the whole sequence. Without a state a call starts from the initial one.
+
+    Threads: any number of Python threads may call one model at the same time, each with inputs and
+    states of its own; the results are those of calls one after the other, and kernels release the
+    interpreter lock. This holds for what autoquant puts into the model: a forward of the user's
+    that keeps something in ``self`` needs one copy (``copy.deepcopy``) for each thread. While
+    threads call it, do not move it (``to``), load into it or change its mode. ``aq.computing`` and
+    ``torch.no_grad`` count for the thread that enters them. torch's own threads
+    (``torch.set_num_threads``) work for each caller: with one caller for each core, set 1.
+
+    Processes: each loads the file itself, or gets a pickle of the model, which is packed too; they
+    share no memory. Start them by "spawn", or before the model runs, as for any model of torch.
+
+    Memory: linear, embedding and recurrent layers keep codes and scales (see autoquant.runtime);
+    they are decoded for the length of a call where a product cannot run on integers: activations
+    above 8 bits, other devices than the CPU, no compiled kernels. All other layers are decoded once
+    and stay float: convolutions, bilinear layers, cells (nn.LSTMCell, ...), norms, and layers with
+    hooks. While a file is loaded the instance that was given is in memory too, unless it is built
+    under ``with torch.device("meta")``. ``aq.dequantized`` makes a plain float model of the result.
+
     Args:
         path: a file that ``save`` wrote.
         model: a fresh float instance of the class that was packed; it is not changed. Built under
@@ -227,8 +253,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
 
     Returns:
         the model at the plan's widths, in eval mode, its weights frozen, its activations quantized.
-        Linear, embedding and recurrent layers stay packed in memory (see autoquant.runtime), other
-        layers are decoded. The counters of batch norms are those of the model that was given.
+        The counters of batch norms are those of the model that was given.
 
     Raises:
         UserError: the file is missing, truncated, altered, of another version or model, or the
@@ -244,11 +269,12 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         check_same_tensors(tensors, entries)
         restored = resize(prepared, grown)
         check_joined(restored)
-    checks = input_checks(restored, grown)
+    checks, tied = input_checks(restored, grown), tied_names(restored)
     with in_file(path, WRITTEN):
         restored = _with_values(restored, grown, stored, tensors)
     refuse_unset(restored)
     check_inputs(restored, checks)
+    mark_loaded(restored, tied)
     return restored.requires_grad_(False).eval()
 
 

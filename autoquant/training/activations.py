@@ -70,6 +70,20 @@ def attach_activation_quantizers(
         module.forward = partial(_forward_quantized, module)
 
 
+def detach_activation_quantizers(module: nn.Module) -> None:
+    """Take its activation quantizers from a layer, if it has any: the inverse of attaching them.
+
+    Args:
+        module: of any kind; changed in place.
+    """
+    for name in (INPUT_QUANTIZER, HIDDEN_QUANTIZER):
+        if isinstance(module._modules.get(name), ActivationQuantizer):
+            delattr(module, name)
+    forward = vars(module).get("forward")
+    if isinstance(forward, partial) and forward.func is _forward_quantized:
+        del module.forward
+
+
 def _forward_quantized(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """A layer's forward with its first input quantized, which is given by position or by name.
 

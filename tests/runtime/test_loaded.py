@@ -509,6 +509,60 @@ def test_two_callers_at_once(speller: Pair) -> None:
             assert all(torch.equal(each, right) for each in results)
 
 
+class Others(nn.Module):
+    """What is decoded when it is loaded: a convolution, a norm, a cell in a loop, attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = nn.Linear(5, 8)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.conv, self.norm = nn.Conv1d(8, 6, 3, padding=1), nn.BatchNorm1d(6)
+        self.cell = nn.LSTMCell(6, 7)
+
+    def forward(self, frames: Tensor) -> Tensor:  # [T, B, 5] -> [T, B, 7]
+        values = self.front(frames)
+        values = self.attention(values, values, values)[0].permute(1, 2, 0)
+        state, outputs = None, []
+        for step in torch.relu(self.norm(self.conv(values))).permute(2, 0, 1):
+            state = self.cell(step, state)
+            outputs.append(state[0])
+        return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("torch_threads", [1, 2])
+@pytest.mark.parametrize("choice", [W4A8, LayerChoice(3, 32)], ids=["integers", "decoded"])
+@pytest.mark.parametrize("model", ["others, grown", "stream"])
+def test_four_callers_with_states_of_their_own(
+    model: str, choice: LayerChoice, torch_threads: int, tmp_path: Path
+) -> None:
+    """Each caller has a batch of its own size, and carries its state from step to step."""
+    if model == "stream":
+        both = pair(tmp_path, lambda: toys.Stack(layers=2), choice, noise(9, 3, 5), rnn__l0=1.5)
+    else:
+        both = pair(tmp_path, Others, choice, noise(9, 3, 5), conv=1.5)
+
+    @torch.no_grad()
+    def call(loaded: nn.Module, i: int) -> list[Tensor]:
+        frames, results, state = noise(9, 1 + i, 5, seed=i), [], None
+        for first in range(8):
+            if model == "stream":
+                out, state = loaded(frames[first : first + 1], state)
+                results += [out, *state]
+            else:
+                results.append(loaded(frames[first:]))
+        return results
+
+    together, shared = threading.Barrier(4, timeout=30), both.again()
+
+    def at_once(i: int) -> list[Tensor]:
+        together.wait()
+        return call(shared, i)
+
+    with threads(torch_threads), ThreadPoolExecutor(4) as pool:
+        for i, results in enumerate(pool.map(at_once, range(4))):
+            assert_equal(results, call(both.loaded, i))
+
+
 def on_two_threads(model: nn.Module, *inputs: Any) -> Any:
     with threads(2):
         return model(*inputs)
