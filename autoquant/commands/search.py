@@ -32,10 +32,11 @@ from autoquant.settings import Search, require
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import Outcome, TrialRole, best, to_csv
+from autoquant.study.outcome import Outcome, TrialRole, best, complete, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.trial_storage import Trial, TrialPruned, state_of
 from autoquant.study.trust import remember
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -62,6 +63,18 @@ class SearchResult:
     budget_bytes: int
     outcomes: tuple[Outcome, ...]
     best: Outcome | None
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The scores and sizes, and the best plan where there is one."""
+        plan = () if self.best is None else self.best.plan.tables
+        return _score_table(self), *plan
 
 
 def search(
@@ -107,6 +120,35 @@ def search(
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
         trials = _Trials(starting_point, info.space, folder, record, limit, progress)
         return trials.run()
+
+
+def _score_table(result: SearchResult) -> Table:
+    """A row each for the float model, the references and the best plan."""
+    record, best_one = result.baseline, result.best
+    scored = complete(result.outcomes)
+    rows: list[tuple[str, float | None, int]]
+    rows = [("float baseline", record.score, record.size_bytes)]
+    rows += [
+        (f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes)
+        for outcome in scored
+        if outcome.role == "reference"
+    ]
+    if best_one is not None:
+        rows.append((f"best plan, trial {best_one.trial}", best_one.score, best_one.size_bytes))
+    untrained = bool(scored) and all(outcome.steps == 0 for outcome in scored)
+    trained = "calibrated, not trained" if untrained else "short training"
+    return Table(
+        f"{record.metric} on the validation split, and size of the packed file",
+        (Column("plan", "left"), *map(Column, (record.metric, "size", "share"))),
+        tuple(
+            (name, f"{score:.5g}", readable(size_bytes), f"{size_bytes / record.size_bytes:.4f}x")
+            for name, score, size_bytes in rows
+        ),
+        (
+            f"budget {result.budget_bytes} bytes; {trained}, validation split",
+            f"study: {result.study.path}",
+        ),
+    )
 
 
 def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:

@@ -33,6 +33,7 @@ from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, as_loss
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -65,6 +66,18 @@ class SweepResult:
     baseline: BaselineRecord
     results: tuple[SweepRunResult, ...]
     missing: int
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The runs, and the plan of the best one where there is one."""
+        plan = None if self.best is None else self.best.run.plan
+        return _run_table(self), *(() if plan is None else plan.tables)
 
     @property
     def best(self) -> SweepRunResult | None:
@@ -134,6 +147,51 @@ def sweep(
         return _Runs(
             starting_point, grid, runs, folder, record, progress, on_run, info.space
         ).train()
+
+
+def _run_table(result: SweepResult) -> Table:
+    """A row each for the float model and the runs."""
+    record, best = result.baseline, result.best
+    rows = [_run_row("float baseline", record.size_bytes, record, (record.score, record.test))]
+    rows += [
+        _run_row(row.run.name, row.size_bytes, record, (row.valid, row.test), row.state)
+        for row in result.results
+    ]
+    notes = [] if best is None else [f"best run: {best.run.name}"]
+    if result.missing:
+        runs = "1 run is" if result.missing == 1 else f"{result.missing} runs are"
+        notes.append(f"{runs} being trained by other processes")
+    return Table(
+        f"{record.metric} by run; bytes of the packed file, and their share of the float model's",
+        (
+            Column("run", "left"),
+            *map(Column, ("bytes", "share", "valid", "test")),
+            Column("state", "left"),
+        ),
+        tuple(rows),
+        (*notes, f"study: {result.study.path}"),
+    )
+
+
+def _run_row(
+    name: str,
+    size_bytes: int | None,
+    record: BaselineRecord,
+    scores: tuple[float | None, ...],
+    state: str = "",
+) -> tuple[str, ...]:
+    """A row of the table.
+
+    Args:
+        name: of the run, or of the float model.
+        size_bytes: of its file; None where no plan fits its budget.
+        record: of the float model, over whose bytes the share is.
+        scores: on the valid and the test split; None where there is none.
+        state: of the run.
+    """
+    share = "-" if size_bytes is None else f"{size_bytes / record.size_bytes:.4f}x"
+    written = ("-" if value is None else f"{value:.5g}" for value in scores)
+    return name, "-" if size_bytes is None else str(size_bytes), share, *written, state
 
 
 def _config(
