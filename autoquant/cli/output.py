@@ -66,36 +66,28 @@ def _rule_table(profile: Profile, overrides: LayerOverrides) -> Table:
     return Table("choices by rules", columns, tuple(rows))
 
 
-def print_search(result: SearchResult, figures: list[Path]) -> None:
-    """Print what a search found, and the paths of the files.
+def print_search(result: SearchResult) -> None:
+    """Print what a search found, the file of its plan and the next command.
 
     Args:
         result: of the search.
-        figures: paths of the figures that were drawn.
     """
-    print(f"{result}\n")
-    pareto = next((path for path in figures if path.name == "pareto.png"), None)
-    print(f"Pareto plot: {pareto}")
+    print(result)
     if result.best is not None:
-        print(f"plan:        {result.study.plan_file}")
-        print(f"next:        autoquant apply {_argument('study', result.study.path)}")
+        print(f"\nplan: {result.study.plan_file}")
+        print(f"next: autoquant apply {_argument('study', result.study.path)}")
 
 
-def print_sweep(result: SweepResult, figures: list[Path]) -> None:
-    """Print the float model and the runs of a sweep, and the paths of the files.
+def print_sweep(result: SweepResult) -> None:
+    """Print the runs of a sweep, the file of its table and the next command.
 
     Args:
         result: of the sweep.
-        figures: paths of the figures that were drawn.
     """
-    print(f"{result}\n")
-    print(f"table:   {result.study.runs_file}")
-    for path in figures:
-        if path.suffix == ".png":
-            print(f"figure:  {path}")
+    print(f"{result}\n\ntable: {result.study.runs_file}")
     if result.best is not None:
         trial = shlex.quote(f"trial={result.best.run.name}")
-        print(f"next:    autoquant apply {_argument('study', result.study.path)} {trial}")
+        print(f"next:  autoquant apply {_argument('study', result.study.path)} {trial}")
 
 
 def print_applied(applied: Applied) -> None:
@@ -105,7 +97,7 @@ def print_applied(applied: Applied) -> None:
         applied: the plan, trained and packed.
     """
     print(f"{applied}\n")
-    print(f"next:        autoquant evaluate {_argument('artifact', applied.artifact)}")
+    print(f"next: autoquant evaluate {_argument('artifact', applied.artifact)}")
 
 
 def _argument(key: str, path: Path) -> str:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
@@ -25,6 +23,7 @@ from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
+from autoquant.progress_bar import tqdm
 from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
@@ -56,6 +55,7 @@ class SearchResult:
         budget_bytes: the budget in bytes.
         outcomes: of all plans that were tried: references, then proposals, each in order.
         best: the best complete outcome within the budget; None where none completed.
+        figures: files of the figures, where they were drawn.
     """
 
     study: Study
@@ -63,6 +63,7 @@ class SearchResult:
     budget_bytes: int
     outcomes: tuple[Outcome, ...]
     best: Outcome | None
+    figures: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return as_text(self.tables)
@@ -84,6 +85,7 @@ def search(
     study: str | Path | Study,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
+    report: bool = False,
 ) -> SearchResult:
     """Find the plan with the best score whose packed file fits the budget.
 
@@ -96,6 +98,7 @@ def search(
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show progress bars and a line for each trial.
+        report: whether to draw the figures into the study and to print the result at the end.
 
     Raises:
         UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
@@ -119,7 +122,17 @@ def search(
         trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
         trials = _Trials(starting_point, info.space, folder, record, limit, progress)
-        return trials.run()
+        result = trials.run()
+    return _reported(result) if report else result
+
+
+def _reported(result: SearchResult) -> SearchResult:
+    """The result, printed, with its figures drawn."""
+    from autoquant.figures.study_figures import draw_study  # matplotlib is slow to import
+
+    result = replace(result, figures=tuple(draw_study(result.study)))
+    print(result)
+    return result
 
 
 def _score_table(result: SearchResult) -> Table:
@@ -147,6 +160,7 @@ def _score_table(result: SearchResult) -> Table:
         (
             f"budget {result.budget_bytes} bytes; {trained}, validation split",
             f"study: {result.study.path}",
+            *(f"Pareto plot: {path}" for path in result.figures if path.name == "pareto.png"),
         ),
     )
 

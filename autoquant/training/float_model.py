@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from tqdm import tqdm
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
 from autoquant.files import write_bytes
 from autoquant.graph.plain_modules import notes_of
+from autoquant.progress_bar import tqdm
 from autoquant.study.folder import Study
 from autoquant.task import Task
 from autoquant.training.device import seed_everything

@@ -25,7 +25,7 @@ def test_search_finds_a_plan_within_the_budget(place, searched):
     assert {outcome.trial for outcome in study.outcomes()} == {"w4", "0"}
     assert all(outcome.size_bytes <= int(limit) for outcome in study.outcomes())
     assert study.plan() in [outcome.plan for outcome in study.outcomes()]
-    assert "next:        autoquant apply study=done\n" in searched.out
+    assert "next: autoquant apply study=done\n" in searched.out
     assert (study.figures / "pareto.png").is_file()
     assert not list(study.path.rglob("*.tmp")) + list(study.path.rglob("*.checkpoint"))
 
@@ -123,7 +123,7 @@ def test_apply_a_trial(place, searched):
     file = place / "done/applied/trial-w4/model.safetensors"
     (outcome,) = (o for o in Study(place / "done").outcomes() if o.trial == "w4")
     assert file.stat().st_size == outcome.size_bytes
-    assert f"next:        autoquant evaluate artifact={file.relative_to(place)}\n" in ran.out
+    assert f"next: autoquant evaluate artifact={file.relative_to(place)}\n" in ran.out
 
 
 def test_apply_an_edited_plan(place, searched):
@@ -144,7 +144,7 @@ def test_a_study_goes_on_to_more_trials(place, searched, monkeypatch):
     ran = run(place, "search", *TINY, "study=longer study", "trials=2")
     assert Study(place / "longer study").outcomes()[: len(before)] == before
     assert len(Study(place / "longer study").outcomes()) == len(before) + 1
-    assert "next:        autoquant apply 'study=longer study'\n" in ran.out
+    assert "next: autoquant apply 'study=longer study'\n" in ran.out
 
 
 def test_profile(place):

@@ -41,18 +41,14 @@ def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys):
 
 def test_the_search_ends_with_its_results_and_the_next_command(capsys):
     found = result(TRIALS[1])
-    output.print_search(found, [Path("runs/one/figures/pareto.png")])
+    output.print_search(found)
     assert capsys.readouterr().out == (
-        f"{found}\n"
-        "\n"
-        "Pareto plot: runs/one/figures/pareto.png\n"
-        "plan:        runs/one/plan.yaml\n"
-        "next:        autoquant apply study=runs/one\n"
+        f"{found}\n\nplan: runs/one/plan.yaml\nnext: autoquant apply study=runs/one\n"
     )
 
 
 def test_a_search_without_a_plan_proposes_no_next_command(capsys):
-    output.print_search(result(None), [])
+    output.print_search(result(None))
     out = capsys.readouterr().out
     assert "next:" not in out
     assert "plan: " not in out
@@ -61,7 +57,7 @@ def test_a_search_without_a_plan_proposes_no_next_command(capsys):
 
 @pytest.mark.parametrize("path", ["a b", "it's", "x$HOME", 'a"b', "ü"])
 def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
-    output.print_search(result(TRIALS[1], path), [])
+    output.print_search(result(TRIALS[1], path))
     (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("next:"))
     assert shlex.split(line)[1:] == ["autoquant", "apply", f"study={path}"]
 
@@ -69,20 +65,18 @@ def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
 def test_apply_prints_its_result_and_the_next_command(capsys):
     output.print_applied(APPLIED)
     assert capsys.readouterr().out == (
-        f"{APPLIED}\n\nnext:        autoquant evaluate artifact={APPLIED.artifact}\n"
+        f"{APPLIED}\n\nnext: autoquant evaluate artifact={APPLIED.artifact}\n"
     )
 
 
 def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
-    figures = [Path("runs/one/figures/grid.png"), Path("runs/one/figures/grid.svg")]
     swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(4, 8, 38.25),), missing=1)
-    output.print_sweep(swept, figures)
+    output.print_sweep(swept)
     assert capsys.readouterr().out == (
         f"{swept}\n"
         "\n"
-        "table:   runs/one/runs.csv\n"
-        "figure:  runs/one/figures/grid.png\n"
-        "next:    autoquant apply study=runs/one trial=w4-a8-x1-seed0\n"
+        "table: runs/one/runs.csv\n"
+        "next:  autoquant apply study=runs/one trial=w4-a8-x1-seed0\n"
     )
 
 
@@ -93,11 +87,11 @@ def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
 def test_a_sweep_names_its_best_run(direction, best, capsys):
     results = (run_result(8, 8, 39.0), run_result(4, 8, 38.0))
     record = replace(BASELINE, direction=direction)
-    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results, missing=0), [])
+    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results, missing=0))
     assert capsys.readouterr().out.splitlines()[-1].endswith(best)
 
 
 def test_a_sweep_without_a_score_has_no_best_run(capsys):
     swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(2, 8, None),), missing=0)
-    output.print_sweep(swept, [])
+    output.print_sweep(swept)
     assert "next:" not in capsys.readouterr().out

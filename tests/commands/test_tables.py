@@ -55,6 +55,12 @@ def test_a_search_shows_scores_sizes_the_budget_the_folder_and_the_plan() -> Non
     )
 
 
+def test_a_search_names_its_pareto_plot() -> None:
+    figures = tuple(Path("runs/one/figures") / name for name in ("pareto.png", "pareto.svg"))
+    text = str(replace(searched(None), figures=figures))
+    assert text.endswith("\nstudy: runs/one\nPareto plot: runs/one/figures/pareto.png")
+
+
 def test_a_search_without_a_plan_shows_none() -> None:
     text = str(searched(None))
     assert "best plan" not in text
@@ -95,6 +101,8 @@ def test_a_sweep_is_a_table() -> None:
     none = SweepResult(STUDY, BASELINE, (run_result(2, 8, None),), missing=0)
     assert "best run" not in str(none)
     assert "processes" not in str(none)
+    drawn = replace(none, figures=(Path("a/grid.png"), Path("a/grid.svg"), Path("a/widths.png")))
+    assert str(drawn) == f"{none}\nfigure: a/grid.png\nfigure: a/widths.png"
 
 
 def test_apply_shows_the_float_model_beside_the_packed_plan() -> None:
