@@ -14,6 +14,7 @@ import yaml
 
 from autoquant.errors import MAX_SHOWN, UserError, near, shortened, shown
 from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
+from autoquant.table import Column, Table, as_html, as_text
 
 Bits = int | float
 """Bits of a weight: whole numbers, and TERNARY."""
@@ -85,6 +86,16 @@ _ALLOWED: dict[str, tuple[Bits, ...]] = {
 }
 
 
+_TABLE_FIELDS = ("weight_bits", "recurrent_bits", "activation_bits", "hidden_bits", "width")
+
+
+def _cell(name: str, value: float | None) -> str:
+    """A field of a LayerChoice in a table; empty where the layer has no such choice."""
+    if value is None:
+        return ""
+    return f"x{value:g}" if name == "width" else f"{value:g}"
+
+
 def _listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
@@ -124,6 +135,27 @@ class Plan:
 
     def __reduce__(self) -> Any:
         return Plan, (dict(self.choices),)
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """One row a layer, in the order of the model."""
+        columns = [
+            name
+            for name in _TABLE_FIELDS
+            if any(getattr(choice, name) is not None for choice in self.choices.values())
+        ]
+        headings = (Column(name.replace("_", " ")) for name in columns)
+        rows = (
+            (layer, *(_cell(name, getattr(choice, name)) for name in columns))
+            for layer, choice in self.choices.items()
+        )
+        return (Table(f"plan {self.digest}", (Column("layer", "left"), *headings), tuple(rows)),)
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.errors import UserError
-from autoquant.plan import ACTIVATION_BITS, WEIGHT_BITS, WIDEST, LayerChoice, Plan
+from autoquant.plan import ACTIVATION_BITS, TERNARY, WEIGHT_BITS, WIDEST, LayerChoice, Plan
 
 CHOICES = st.builds(
     LayerChoice,
@@ -203,6 +203,26 @@ layers:
   rnn.l0: {weight_bits: 4, activation_bits: 8, width: 1.5, recurrent_bits: 3, hidden_bits: 6}
   decoder: {weight_bits: 4, activation_bits: 8, width: 1.0}
 """
+
+
+def test_prints_a_table_and_shows_one_in_a_notebook():
+    plan = Plan(
+        {
+            "rnn.l0": LayerChoice(TERNARY, 8, 1.25, recurrent_bits=3),
+            "<head>": LayerChoice(4, 32),
+        }
+    )
+    assert str(plan).splitlines() == [
+        f"plan {plan.digest}",
+        "  layer    weight bits   recurrent bits   activation bits   width",
+        "  -----------------------------------------------------------------",
+        "  rnn.l0           1.6                3                 8   x1.25",
+        "  <head>             4                                 32      x1",
+    ]
+    assert plan._repr_html_().count("<tr>") == 3
+    assert '<td style="text-align: left">&lt;head&gt;</td>' in plan._repr_html_()
+    assert repr(plan).startswith("Plan(choices=")
+    assert "\n" not in plan.summary + repr(plan)
 
 
 def test_yaml_is_a_line_a_layer(plan):

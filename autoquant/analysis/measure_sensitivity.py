@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from tqdm import tqdm
 
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.copies import copy_model
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice
+from autoquant.progress_bar import tqdm
 from autoquant.settings import Training
 from autoquant.space.search_space import Dimension, SearchSpace
 from autoquant.training.candidate import StartingPoint

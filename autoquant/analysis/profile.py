@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.analysis.coverage import FLOAT_BYTES, Coverage, coverage_of
+from autoquant.budget import readable
 from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Example
 
 PROFILED_WIDTHS = (1.25, 1.5, 2.0)
@@ -85,12 +87,10 @@ class Profile:
     coverage: Coverage
 
     def __str__(self) -> str:
-        """One line."""
-        widenable = ", ".join(self.widenable) or "none"
-        return (
-            f"{len(self.layers)} layers, {self.parameters:,} parameters; {self.coverage}; "
-            f"may grow: {widenable}"
-        )
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
 
     def __getitem__(self, name: str) -> LayerProfile:
         return next(layer for layer in self.layers if layer.name == name)
@@ -99,6 +99,11 @@ class Profile:
     def widenable(self) -> tuple[str, ...]:
         """Names of the layers that the search may widen."""
         return tuple(layer.name for layer in self.layers if layer.widenable)
+
+    @property
+    def tables(self) -> tuple[Table, Table]:
+        """The layers' sizes, and which of them may grow and why."""
+        return _size_table(self), _growth_table(self)
 
     def to_json(self) -> str:
         """The text of a study's ``profile.json``."""
@@ -203,6 +208,52 @@ def _profile_layer(
         widenable=not objection,
         reason=objection or WIDENABLE_REASON,
     )
+
+
+def _size_table(profile: Profile) -> Table:
+    """A row for each layer: its share, its operations, and what growing it would cost."""
+    headings = ("parameters", "share", f"MACs/{profile.unit}")
+    widths = [f"x{width:g}" for width in PROFILED_WIDTHS]
+    coverage = str(profile.coverage)
+    return Table(
+        f"{profile.parameters:,} parameters, largest layers first",
+        (Column("layer", "left"), *map(Column, (*headings, *widths))),
+        tuple(_size_row(layer) for layer in profile.layers),
+        (
+            f"{', '.join(widths)}: float bytes that widening adds to the layer and to those that "
+            "read it",
+            f"{coverage[:1].upper()}{coverage[1:]}",
+        ),
+    )
+
+
+def _size_row(layer: LayerProfile) -> tuple[str, ...]:
+    growth = [f"+{readable(cost.added_bytes)}" for cost in layer.growth]
+    growth = growth or ["-"] * len(PROFILED_WIDTHS)
+    return (
+        layer.name,
+        f"{layer.parameters:,}",
+        f"{layer.share:.1%}",
+        f"{layer.macs:,}",
+        *growth,
+    )
+
+
+def _growth_table(profile: Profile) -> Table:
+    """A row for each layer: whether the search may widen it, and the reason."""
+    headings = ("layer", "kind", "shape", "width", "reason")
+    rows = (
+        (
+            layer.name,
+            layer.kind,
+            layer.shape,
+            "may grow" if layer.widenable else "stays",
+            layer.reason,
+        )
+        for layer in profile.layers
+    )
+    columns = tuple(Column(heading, "left") for heading in headings)
+    return Table("layers that may grow, and those that stay", columns, tuple(rows))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Libraries that are slow to import, such as torch, are imported here only when a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,8 @@ def run_search(config: DictConfig) -> None:
     from autoquant.commands.search import search
 
     result = search(task, settings, study=config.study, origin=origin)
-    figures = report(result.study)
-    output.print_search(result, figures)
+    result = replace(result, figures=tuple(report(result.study)))
+    output.print_search(result)
     if result.best is None:
         raise RunError(f"no plan within the budget was trained to its end{_first_failure(result)}")
 
@@ -84,7 +85,8 @@ def run_sweep(config: DictConfig) -> None:
 
     options: dict[str, Any] = {"study": config.study, "origin": origin, "on_run": report}
     result = sweep(task, settings, sweep=grid, **options)
-    output.print_sweep(result, report(result.study) if result.results else [])
+    figures = report(result.study) if result.results else []
+    output.print_sweep(replace(result, figures=tuple(figures)))
     if not result.missing and all(row.state != "complete" for row in result.results):
         reason = next((f": {row.reason}" for row in result.results if row.state == "failed"), "")
         raise RunError(f"no run was trained to its end{reason}")

@@ -15,6 +15,7 @@ from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
 from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
+from autoquant.budget import readable
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError, shown
@@ -28,6 +29,7 @@ from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
@@ -68,6 +70,17 @@ class Applied:
     steps: int
     seconds: float
     breakdown: SizeBreakdown | None = None
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The packed plan's scores and costs beside the float model's, and the plan."""
+        return _cost_table(self), *self.plan.tables
 
     @property
     def size_bytes(self) -> int:
@@ -151,6 +164,30 @@ def apply(
     _write_result(folder, applied, training)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
+
+
+def _cost_table(applied: Applied) -> Table:
+    """A row for each score and cost."""
+    plan, base, metric = applied.costs, applied.baseline_costs, applied.metric
+    rows = (
+        (f"{metric}, valid", f"{applied.baseline_valid:.4f}", f"{applied.valid:.4f}"),
+        (f"{metric}, test", f"{applied.baseline_test:.4f}", f"{applied.test:.4f}"),
+        ("size", readable(base.size_bytes), readable(plan.size_bytes)),
+        ("activations read", readable(base.activation_bytes), readable(plan.activation_bytes)),
+        ("MACs", f"{base.macs:,}", f"{plan.macs:,}"),
+        ("bit-operations", f"{base.bit_ops:,}", f"{plan.bit_ops:,}"),
+    )
+    steps = "1 step" if applied.steps == 1 else f"{applied.steps} steps"
+    notes = (
+        f"trained for {steps}" if applied.steps else "calibrated, not trained",
+        *(() if applied.breakdown is None else (f"of the file: {applied.breakdown}",)),
+        f"the file has {plan.size_bytes} bytes, {plan.size_bytes / base.size_bytes:.4f}x; "
+        "activations and operations are for one position; the paper's neuron-proportional size "
+        f"would be {plan.paper_size_ratio:.4f}x",
+        f"packed file: {applied.artifact}",
+    )
+    columns = (Column("", "left"), Column("float baseline"), Column("packed plan"))
+    return Table("the packed plan beside the float model", columns, rows, notes)
 
 
 # --- which plan, and which training --------------------------------------------------------------

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
@@ -25,6 +23,7 @@ from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
+from autoquant.progress_bar import tqdm
 from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
@@ -32,10 +31,11 @@ from autoquant.settings import Search, settings_for
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import Outcome, TrialRole, best, to_csv
+from autoquant.study.outcome import Outcome, TrialRole, best, complete, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.trial_storage import Trial, TrialPruned, state_of
 from autoquant.study.trust import remember
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -56,6 +56,7 @@ class SearchResult:
         budget_bytes: the budget in bytes.
         outcomes: of all plans that were tried: references, then proposals, each in order.
         best: the best complete outcome within the budget; None where none completed.
+        figures: files of the figures, where they were drawn.
     """
 
     study: Study
@@ -63,6 +64,19 @@ class SearchResult:
     budget_bytes: int
     outcomes: tuple[Outcome, ...]
     best: Outcome | None
+    figures: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The scores and sizes, and the best plan where there is one."""
+        plan = () if self.best is None else self.best.plan.tables
+        return _score_table(self), *plan
 
 
 def search(
@@ -72,6 +86,7 @@ def search(
     study: str | Path | Study,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
+    report: bool = False,
 ) -> SearchResult:
     """Find the plan with the best score whose packed file fits the budget.
 
@@ -85,6 +100,7 @@ def search(
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show progress bars and a line for each trial.
+        report: whether to draw the figures into the study and to print the result at the end.
 
     Raises:
         UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
@@ -108,7 +124,47 @@ def search(
         trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
         trials = _Trials(starting_point, info.space, folder, record, limit, progress)
-        return trials.run()
+        result = trials.run()
+    return _reported(result) if report else result
+
+
+def _reported(result: SearchResult) -> SearchResult:
+    """The result, printed, with its figures drawn."""
+    from autoquant.figures.study_figures import draw_study  # matplotlib is slow to import
+
+    result = replace(result, figures=tuple(draw_study(result.study)))
+    print(result)
+    return result
+
+
+def _score_table(result: SearchResult) -> Table:
+    """A row each for the float model, the references and the best plan."""
+    record, best_one = result.baseline, result.best
+    scored = complete(result.outcomes)
+    rows: list[tuple[str, float | None, int]]
+    rows = [("float baseline", record.score, record.size_bytes)]
+    rows += [
+        (f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes)
+        for outcome in scored
+        if outcome.role == "reference"
+    ]
+    if best_one is not None:
+        rows.append((f"best plan, trial {best_one.trial}", best_one.score, best_one.size_bytes))
+    untrained = bool(scored) and all(outcome.steps == 0 for outcome in scored)
+    trained = "calibrated, not trained" if untrained else "short training"
+    return Table(
+        f"{record.metric} on the validation split, and size of the packed file",
+        (Column("plan", "left"), *map(Column, (record.metric, "size", "share"))),
+        tuple(
+            (name, f"{score:.5g}", readable(size_bytes), f"{size_bytes / record.size_bytes:.4f}x")
+            for name, score, size_bytes in rows
+        ),
+        (
+            f"budget {result.budget_bytes} bytes; {trained}, validation split",
+            f"study: {result.study.path}",
+            *(f"Pareto plot: {path}" for path in result.figures if path.name == "pareto.png"),
+        ),
+    )
 
 
 def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:

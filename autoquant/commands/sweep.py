@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
@@ -27,12 +25,14 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
+from autoquant.progress_bar import tqdm
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, require, settings_for
 from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
+from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
@@ -60,12 +60,26 @@ class SweepResult:
         baseline: the float model's record.
         results: of the runs that have ended so far, in the grid's order.
         missing: number of runs that other processes still train.
+        figures: files of the figures, where they were drawn.
     """
 
     study: Study
     baseline: BaselineRecord
     results: tuple[SweepRunResult, ...]
     missing: int
+    figures: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        return as_text(self.tables)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.tables)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The runs, and the plan of the best one where there is one."""
+        plan = None if self.best is None else self.best.run.plan
+        return _run_table(self), *(() if plan is None else plan.tables)
 
     @property
     def best(self) -> SweepRunResult | None:
@@ -87,6 +101,7 @@ def sweep(
     study: str | Path | Study,
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
+    report: bool = False,
     on_run: OnRun | None = None,
 ) -> SweepResult:
     """Train every plan of a grid in full and write ``runs.csv`` into the study's folder.
@@ -103,6 +118,8 @@ def sweep(
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show progress bars and a line for each run.
+        report: whether to draw the figures into the study after every run, and to print the result
+            at the end.
         on_run: called with the study whenever the result of a run has been recorded.
 
     Raises:
@@ -125,6 +142,7 @@ def sweep(
     remember(config)
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
+    on_run = _drawing(on_run) if report else on_run
     with computing(Compute(settings.kernel)):
         folder.clean()
         with table.locked("baseline"):  # the first process trains it while the others wait
@@ -132,9 +150,78 @@ def sweep(
             sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        return _Runs(
+        result = _Runs(
             starting_point, grid, runs, folder, record, progress, on_run, info.space
         ).train()
+    return _reported(result) if report else result
+
+
+def _drawing(on_run: OnRun | None) -> OnRun:
+    """A callback that draws the figures before it calls the user's."""
+    from autoquant.figures.study_figures import draw_study  # matplotlib is slow to import
+
+    def draw(study: Study) -> None:
+        draw_study(study)
+        if on_run is not None:
+            on_run(study)
+
+    return draw
+
+
+def _reported(result: SweepResult) -> SweepResult:
+    """The result, printed, with its figures drawn."""
+    from autoquant.figures.study_figures import draw_study
+
+    figures = draw_study(result.study) if result.results else ()
+    result = replace(result, figures=tuple(figures))
+    print(result)
+    return result
+
+
+def _run_table(result: SweepResult) -> Table:
+    """A row each for the float model and the runs."""
+    record, best = result.baseline, result.best
+    rows = [_run_row("float baseline", record.size_bytes, record, (record.score, record.test))]
+    rows += [
+        _run_row(row.run.name, row.size_bytes, record, (row.valid, row.test), row.state)
+        for row in result.results
+    ]
+    notes = [] if best is None else [f"best run: {best.run.name}"]
+    if result.missing:
+        runs = "1 run is" if result.missing == 1 else f"{result.missing} runs are"
+        notes.append(f"{runs} being trained by other processes")
+    figures = (f"figure: {path}" for path in result.figures if path.suffix == ".png")
+    return Table(
+        f"{record.metric} by run; bytes of the packed file, and their share of the float model's",
+        (
+            Column("run", "left"),
+            *map(Column, ("bytes", "share", "valid", "test")),
+            Column("state", "left"),
+        ),
+        tuple(rows),
+        (*notes, f"study: {result.study.path}", *figures),
+    )
+
+
+def _run_row(
+    name: str,
+    size_bytes: int | None,
+    record: BaselineRecord,
+    scores: tuple[float | None, ...],
+    state: str = "",
+) -> tuple[str, ...]:
+    """A row of the table.
+
+    Args:
+        name: of the run, or of the float model.
+        size_bytes: of its file; None where no plan fits its budget.
+        record: of the float model, over whose bytes the share is.
+        scores: on the valid and the test split; None where there is none.
+        state: of the run.
+    """
+    share = "-" if size_bytes is None else f"{size_bytes / record.size_bytes:.4f}x"
+    written = ("-" if value is None else f"{value:.5g}" for value in scores)
+    return name, "-" if size_bytes is None else str(size_bytes), share, *written, state
 
 
 def _config(
@@ -219,6 +306,8 @@ class _Runs:
         folder: of the study.
         record: of the float model.
         progress: whether to show progress bars and a line for each run.
+        report: whether to draw the figures into the study after every run, and to print the result
+            at the end.
         on_run: called with the study whenever the result of a run has been recorded.
         space: of the model; tells why no plan fits a budget.
     """

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from autoquant.errors import UserError
 from autoquant.files import write_bytes
+from autoquant.progress_bar import tqdm
 from autoquant.settings import Search
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.task_fingerprint import SCORE_TOLERANCE

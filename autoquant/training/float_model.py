@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from tqdm import tqdm
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
 from autoquant.graph.plain_modules import notes_of
+from autoquant.progress_bar import tqdm
 from autoquant.task import Task
 from autoquant.training.device import seed_everything
 

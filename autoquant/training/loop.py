@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from autoquant.backend import computing, current, flushed_denormals
 from autoquant.errors import Diverged
+from autoquant.progress_bar import tqdm
 from autoquant.settings import Training
 from autoquant.task import Task
 from autoquant.training.checkpoint import Checkpoint, TrainingRun

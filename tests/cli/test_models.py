@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_a_profile_of_the_digits(place, model):
     pytest.importorskip("sklearn")
     ran = run(place, "profile", "task=digits", f"model={model}")
     assert ran.code == 0, ran.err
-    assert ("conv1 (" if model == "conv" else f"rnn.l0 ({model}, 8 -> 64)") in ran.out
+    row = r"conv1 +conv2d +1 -> 16" if model == "conv" else rf"rnn\.l0 +{model} +8 -> 64"
+    assert re.search(rf"^  {row} ", ran.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["profile", "search", "sweep", "evaluate"])
@@ -162,4 +164,4 @@ def test_several_models_are_several_studies(place, monkeypatch, tmp_path):
 
 def test_a_profile_prints_the_model(place):
     ran = run(place, "profile", *TASK, "model=gru")
-    assert "rnn.l0 (gru, 16 -> 16)" in ran.out
+    assert re.search(r"^  rnn\.l0 +gru +16 -> 16 ", ran.out, re.MULTILINE)

@@ -36,7 +36,7 @@ def test_a_sweep_writes_a_table_and_figures(place, swept):
         ]
     for name in ("grid", "curves", "profile"):
         assert (place / f"swept/figures/{name}.png").is_file()
-    assert "figure:  swept/figures/grid.png\n" in swept.out
+    assert "figure: swept/figures/grid.png\n" in swept.out
 
 
 def test_the_next_command_packs_the_best_run(place, swept):

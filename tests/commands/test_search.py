@@ -212,6 +212,25 @@ def test_another_seed_another_search(unbroken: SearchResult, tmp_path: Path) -> 
     ]
 
 
+def test_a_report_is_drawn_into_the_study_and_printed(
+    unbroken: SearchResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("autoquant.figures.study_figures.DPI", 20)
+    shutil.copytree(unbroken.study.path, tmp_path / "study")
+    options: dict[str, Any] = {"study": tmp_path / "study", "progress": False}
+    silent = search(tiny_task(), SETTINGS, **options)
+    assert silent.figures == ()
+    assert capsys.readouterr().out == ""
+    result = search(tiny_task(), SETTINGS, report=True, **options)
+    assert replace(result, figures=()) == silent
+    assert sorted(result.figures) == sorted((tmp_path / "study/figures").iterdir())
+    assert capsys.readouterr().out == f"{result}\n"
+    assert f"Pareto plot: {tmp_path / 'study/figures/pareto.png'}\n" in str(result)
+
+
 def test_origin_is_written_down(tmp_path: Path) -> None:
     small = replace(SETTINGS, trials=1, references=())
     origin = {"_target_": "toys.tiny", "words": 10}

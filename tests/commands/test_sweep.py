@@ -394,6 +394,33 @@ def test_on_run_is_called_when_a_run_has_been_recorded(tmp_path: Path) -> None:
     assert counts == [1, 2]
 
 
+def test_a_report_is_drawn_after_every_run_and_printed_at_the_end(
+    unbroken: SweepResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, calls = tmp_path / "study", []
+    shutil.copytree(unbroken.study.path, study)
+    before = len(unbroken.results)
+
+    def draw_study(drawn: Study) -> list[Path]:
+        calls.append(f"{len(SweepTable.of(drawn).results()) - before} more drawn")
+        return [drawn.figures / "grid.png"]
+
+    def on_run(made: Study) -> None:
+        calls.append("on_run")
+
+    monkeypatch.setattr("autoquant.figures.study_figures.draw_study", draw_study)
+    options: dict[str, Any] = {"study": study, "progress": False, "on_run": on_run}
+    grid = Sweep(weight_bits=(3,))
+    result = sweep(tiny_task(), SETTINGS, sweep=grid, report=True, **options)
+    assert calls == ["1 more drawn", "on_run", "1 more drawn"]
+    assert result.figures == (study / "figures/grid.png",)
+    assert capsys.readouterr().out == f"{result}\n"
+    assert f"figure: {study / 'figures/grid.png'}\n" in str(result)
+
+
 # --- runs that go wrong ---------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.image import imread
 
-from autoquant.commands.report import FORMATS, report
 from autoquant.errors import RunError, UserError
+from autoquant.figures.study_figures import FORMATS, draw_study
 from tests.figures.samples import (
     BASELINE,
     REFERENCES,
@@ -18,10 +18,10 @@ from tests.figures.samples import (
 )
 
 
-def test_report_writes_every_figure_as_png_and_svg(tmp_path):
+def test_writes_every_figure_as_png_and_svg(tmp_path):
     layers = [profiled("encoder", 0.7, ()), profiled("rnn.l0", 0.2, widenable=True)]
     study = study_of(tmp_path / "study", REFERENCES + TRIALS, layers=layers)
-    paths = report(study)
+    paths = draw_study(study)
     names = ["pareto", "plan", "history", "profile"]
     assert [path.name for path in paths] == [
         f"{n}.{kind}" for n in names for kind in ("png", "svg")
@@ -37,43 +37,43 @@ def test_report_writes_every_figure_as_png_and_svg(tmp_path):
 
 
 def test_the_same_study_gives_the_same_svg(tmp_path, monkeypatch):
-    monkeypatch.setattr("autoquant.commands.report.FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr("autoquant.figures.study_figures.FORMATS", {"svg": FORMATS["svg"]})
     study = study_of(tmp_path / "study", TRIALS[:1], replace(BASELINE, history=()))
-    first = {path.name: path.read_bytes() for path in report(study)}
-    assert {path.name: path.read_bytes() for path in report(study)} == first
+    first = {path.name: path.read_bytes() for path in draw_study(study)}
+    assert {path.name: path.read_bytes() for path in draw_study(study)} == first
 
 
-def test_report_needs_outcomes(tmp_path):
+def test_needs_outcomes(tmp_path):
     study = study_of(tmp_path / "study", [])
     with pytest.raises(
         UserError, match=r"^a study must have outcomes to report, got none in '.*'$"
     ):
-        report(study)
+        draw_study(study)
     assert not study.figures.exists()
 
 
-def test_report_needs_a_folder_it_can_write(tmp_path):
+def test_needs_a_folder_it_can_write(tmp_path):
     study = study_of(tmp_path / "study", TRIALS[:1])
     study.figures.write_text("in the way")
     with pytest.raises(RunError, match="cannot be written"):
-        report(study)
+        draw_study(study)
 
 
 def test_without_a_feasible_plan_an_old_plan_figure_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr("autoquant.commands.report.DPI", 50)
+    monkeypatch.setattr("autoquant.figures.study_figures.DPI", 50)
     study = study_of(tmp_path / "study", TRIALS, budget="0.01x")
     study.figures.mkdir()
     (study.figures / "plan.png").write_text("old")
-    assert {path.stem for path in report(study)} == {"pareto", "history"}
+    assert {path.stem for path in draw_study(study)} == {"pareto", "history"}
     assert not (study.figures / "plan.png").exists()
 
 
 def test_a_sweep_has_figures_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("autoquant.commands.report.DPI", 50)
+    monkeypatch.setattr("autoquant.figures.study_figures.DPI", 50)
     budget = [run_result(None, 8, 39.0, width=width, budget="0.1x") for width in (1.0, 1.5)]
     study = sweep_of(tmp_path / "study", [run_result(4, 8, 38.0), *budget])
     write_profile(study.profile_file, [profiled("encoder", 0.7, ())])
     names = ["grid", "curves", "widths", "profile"]
-    assert [path.stem for path in report(study)[::2]] == names
+    assert [path.stem for path in draw_study(study)[::2]] == names
     lost = sweep_of(tmp_path / "lost", [run_result(4, 8, None)])
-    assert report(lost) == []
+    assert draw_study(lost) == []
