@@ -15,6 +15,7 @@ from autoquant.copies import copy_model
 from autoquant.errors import UserError, shown
 from autoquant.kernels import distillation_cross_entropy
 from autoquant.plugins import resolve_path
+from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split
 from autoquant.tasks.samples import Batch, Data, checked_data, length_of, select
 from autoquant.tasks.score import (
@@ -61,10 +62,13 @@ class SupervisedTask:
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
+        preferred: settings that suit the task (see ``PrefersSettings``); nothing when None.
 
     Raises:
         UserError: an argument is not as described.
     """
+
+    preferred: Search | None = None
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class SupervisedTask:
         probe: int = 1000,
         name: str = "supervised",
         unit: str = "sample",
+        preferred: Search | None = None,
     ) -> None:
         for setting, value in (("batch_size", batch_size), ("probe", probe)):
             if type(value) is not int or value < 1:
@@ -90,6 +95,8 @@ class SupervisedTask:
         self._score = _score_of(score, direction)
         splits = {"train": train, "valid": valid, "test": test}
         self._data = {split: checked_data(split, data) for split, data in splits.items()}
+        if preferred is not None:
+            self.preferred = preferred
         self.name, self.unit = name, unit
         self.metric, self.direction = self._score.name, self._score.direction
         self.batch_size, self.probe = batch_size, probe
