@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from autoquant.errors import UserError, shown
@@ -220,15 +221,22 @@ TASKS: dict[str, Callable[..., Task]] = {}
 """What builds the tasks, by their names; ``autoquant.tasks`` registers stdlib, ptb and digits."""
 
 
-def task(name: str) -> Callable[[Factory], Factory]:
+PREFERRED: dict[str, Search] = {}
+"""The settings that were given to ``@task``, by the names of the tasks."""
+
+
+def task(name: str, preferred: Search | None = None) -> Callable[[Factory], Factory]:
     """Register a task under a name.
 
     Args:
         name: by which a configuration names the task; the last registration of a name counts.
+        preferred: settings that suit the task (see ``PrefersSettings``): on the command line, and
+            of the task itself where it has none of its own.
 
     Returns:
         a decorator of a class, or of a function that returns a ``Task``. Its arguments are what a
-        configuration can set. It is returned as it is.
+        configuration can set. A class is returned as it is, a function too where nothing is
+        preferred.
 
     >>> @task("squares")
     ... class Squares:
@@ -238,10 +246,36 @@ def task(name: str) -> Callable[[Factory], Factory]:
     """
 
     def register(factory: Factory) -> Factory:
-        TASKS[name] = factory
-        return factory
+        registered = factory if preferred is None else _with_preferred(factory, preferred)
+        TASKS[name] = registered
+        PREFERRED.pop(name, None)
+        if preferred is not None:
+            PREFERRED[name] = preferred
+        return registered
 
     return register
+
+
+def _with_preferred(factory: Any, preferred: Search) -> Any:
+    """What builds tasks that have settings of their own, or these.
+
+    Args:
+        factory: a class, which gets them as an attribute, or a function, which is wrapped.
+        preferred: the settings.
+    """
+    if isinstance(factory, type):
+        if getattr(factory, "preferred", None) is None:
+            factory.preferred = preferred  # type: ignore[attr-defined]
+        return factory
+
+    @wraps(factory)
+    def build(*arguments: Any, **options: Any) -> Any:
+        built = factory(*arguments, **options)
+        if getattr(built, "preferred", None) is None:
+            object.__setattr__(built, "preferred", preferred)  # a frozen dataclass too
+        return built
+
+    return build
 
 
 def task_named(name: str) -> Callable[..., Task]:

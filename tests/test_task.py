@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +14,15 @@ from torch import nn
 
 import autoquant as aq
 from autoquant.errors import UserError
+from autoquant.task import PREFERRED as REGISTERED
 from autoquant.task import TASKS, Example, check_task, task, task_named
+from autoquant.tasks.supervised import SupervisedTask
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoquant.task.TASKS", dict(TASKS))
+    monkeypatch.setattr("autoquant.task.PREFERRED", dict(REGISTERED))
 
 
 def test_a_class_from_outside_is_a_task_by_name() -> None:
@@ -61,6 +67,52 @@ def test_a_function_that_builds_a_task_has_a_name_too() -> None:
         return options
 
     assert task_named("small-squares")(samples=3) == {"samples": 3}
+
+
+PREFERRED = aq.Search(qat=aq.Training(lr=0.5))
+
+
+def test_a_registered_class_carries_its_settings_unless_it_has_its_own() -> None:
+    @task("plain", preferred=PREFERRED)
+    class Plain:
+        pass
+
+    @task("own", preferred=PREFERRED)
+    class Own:
+        preferred = aq.Search(seed=3)
+
+    assert task_named("plain") is Plain
+    assert Plain().preferred is PREFERRED  # type: ignore[attr-defined]
+    assert Own().preferred == aq.Search(seed=3)
+
+
+def test_what_a_registered_function_builds_carries_its_settings() -> None:
+    @dataclass(frozen=True)
+    class Built:
+        size: int
+        preferred: aq.Search | None = None
+
+    @task("built", preferred=PREFERRED)
+    def build(size: int = 3, own: bool = False) -> Built:
+        """Build it."""
+        return Built(size, aq.Search(seed=3) if own else None)
+
+    assert task_named("built") is build
+    assert build().preferred is PREFERRED
+    assert build(own=True).preferred == aq.Search(seed=3)
+    assert [*inspect.signature(build).parameters] == ["size", "own"]
+    assert (build.__doc__, build.__module__) == ("Build it.", __name__)
+
+
+def test_a_supervised_task_that_is_registered_carries_them_too() -> None:
+    @task("supervised", preferred=PREFERRED)
+    class Mine(SupervisedTask):
+        def __init__(self, **options: Any) -> None:
+            data = (torch.zeros(4, 2), torch.zeros(4, dtype=torch.long))
+            super().__init__(lambda: nn.Linear(2, 2), data, data, data, **options)
+
+    assert Mine().preferred is PREFERRED
+    assert Mine(preferred=aq.Search(seed=3)).preferred == aq.Search(seed=3)
 
 
 def test_a_name_that_is_not_registered_is_refused() -> None:

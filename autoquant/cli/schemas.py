@@ -13,8 +13,8 @@ from hydra.core.config_store import ConfigStore
 
 from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
 from autoquant.errors import UserError, shown
-from autoquant.settings import Search
-from autoquant.task import TASKS
+from autoquant.settings import Search, given_values
+from autoquant.task import PREFERRED, TASKS
 
 
 def register_schemas() -> None:
@@ -38,8 +38,9 @@ def register_tasks() -> None:
                 f"@task must have a name that autoquant does not use, got {shown(name)}"
             )
         origin = {"_target_": f"{factory.__module__}.{factory.__qualname__}", **_arguments(factory)}
+        preferred = given_values(PREFERRED[name]) if name in PREFERRED else {}
         store = ConfigStore.instance().store
-        store(name=name, node={"task": origin}, group="task", package="_global_")
+        store(name=name, node={"task": origin} | preferred, group="task", package="_global_")
 
 
 def _arguments(factory: Callable[..., Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
 
 T = TypeVar("T")
@@ -40,3 +41,22 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
     return cls(**given)
+
+
+def given_values(settings: Settings) -> dict[str, Any]:
+    """The fields that were given as plain values, such as ``from_dict`` takes.
+
+    Args:
+        settings: sections of theirs are mappings, again of what was given.
+    """
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}  # type: ignore[arg-type]
+    return {name: _plain(value) for name, value in values.items() if name in settings.given}
+
+
+def _plain(value: Any) -> Any:
+    """A value of a field as YAML can hold it."""
+    if isinstance(value, Settings):
+        return given_values(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return list(value) if isinstance(value, tuple) else value

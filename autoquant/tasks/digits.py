@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from autoquant.errors import UserError, shown
 from autoquant.task import task
 from autoquant.tasks.supervised import SupervisedTask
+from autoquant.tasks.task_file import task_file
 
 SIDE = 8
 """Pixels of an image's row and column."""
@@ -100,7 +101,8 @@ def digits(
         channels: of the first convolution.
         head: units of the linear layer before the classes.
         batch_size: samples of a batch, at most.
-        options: other arguments of SupervisedTask.
+        options: other arguments of SupervisedTask, ``preferred`` included; their defaults are in
+            conf/task/digits.yaml.
 
     Raises:
         UserError: an argument is out of range, or scikit-learn is not installed.
@@ -117,7 +119,8 @@ def digits(
         return RowReader(model, hidden, head)
 
     splits = _read_splits(channel_axis=model == "conv")
-    defaults: dict[str, Any] = {"batch_size": batch_size, "name": "digits", "unit": "image"}
+    defaults = task_file("digits").options("model", "hidden", "channels", "head", "batch_size")
+    defaults |= {"batch_size": batch_size, "name": "digits", "unit": "image"}
     return SupervisedTask(build, *splits, **(defaults | options))
 
 

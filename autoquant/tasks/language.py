@@ -14,10 +14,12 @@ from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy, distillation_cross_entropy
+from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split, task
 from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
 from autoquant.tasks.language_model import LanguageModel
 from autoquant.tasks.sampling import Sample, WordSampler
+from autoquant.tasks.task_file import task_file
 
 IGNORED = -100
 """Target id that the loss skips (torch's default)."""
@@ -82,6 +84,7 @@ class LanguageTask:
         probe_tokens: how many tokens of the validation text are the probe split.
         sampled: words, on average, whose logits a training step computes (see ``WordSampler``); 0
             for all. Scores always use all.
+        preferred: settings that suit the task (see ``PrefersSettings``); nothing when None.
         model: arguments of ``LanguageModel``, without the vocabulary.
 
     Raises:
@@ -90,6 +93,7 @@ class LanguageTask:
 
     metric = "perplexity"
     direction: Direction = "minimize"
+    preferred: Search | None = None
 
     def __init__(
         self,
@@ -98,12 +102,15 @@ class LanguageTask:
         length: int = 35,
         probe_tokens: int = 20_000,
         sampled: int = 0,
+        preferred: Search | None = None,
         **model: Any,
     ) -> None:
         if batch_size < 1 or length < 1:
             raise UserError(f"batch_size and length must be at least 1, got {batch_size}, {length}")
         if probe_tokens < 2:
             raise UserError(f"probe_tokens must be at least 2, got {probe_tokens}")
+        if preferred is not None:
+            self.preferred = preferred
         self.name = corpus.name
         self.corpus = corpus
         self.batch_size = batch_size
@@ -245,8 +252,10 @@ def stdlib(
         tokens: training tokens, at most.
         vocabulary: number of words, ``<unk>`` included.
         root: a folder of Python files to read instead.
-        options: other arguments of ``LanguageTask``, those of the model included.
+        options: other arguments of ``LanguageTask``, those of the model and ``preferred`` included;
+            their defaults are in conf/task/stdlib.yaml.
     """
+    options = task_file("stdlib").options("tokens", "vocabulary", "root") | options
     return LanguageTask(read_stdlib(tokens, vocabulary, root), **options)
 
 
@@ -257,6 +266,8 @@ def treebank(data_dir: str, prefix: str = "ptb", **options: Any) -> LanguageTask
     Args:
         data_dir: folder of the files ``{prefix}.train.txt``, ``.valid.txt`` and ``.test.txt``.
         prefix: of their names.
-        options: other arguments of ``LanguageTask``, those of the model included.
+        options: other arguments of ``LanguageTask``, those of the model and ``preferred`` included;
+            their defaults are in conf/task/ptb.yaml.
     """
+    options = task_file("ptb").options("prefix") | options
     return LanguageTask(read_treebank(data_dir, prefix), **options)

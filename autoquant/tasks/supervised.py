@@ -80,11 +80,15 @@ class SupervisedTask:
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
-        preferred: settings that suit the task; a search takes them where its own do not say else.
+        preferred: settings that suit the task (see ``PrefersSettings``); nothing when None.
 
     Raises:
         UserError: an argument is not as described.
     """
+
+    preferred: Search | None = None
+
+    preferred: Search | None = None
 
     def __init__(
         self,
@@ -123,6 +127,7 @@ class SupervisedTask:
         )
         self.name, self.unit = name, unit
         self.metric, self.direction = self._score.name, self._score.direction
+        preferred = self.preferred if preferred is None else preferred
         self.preferred = preferred_of(preferred, trained=self._source.is_instance)
 
     def build_model(self) -> nn.Module:

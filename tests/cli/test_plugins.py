@@ -20,12 +20,18 @@ PLUGIN = (
     .replace(
         "from autoquant import Example",
         "from optuna.samplers import RandomSampler\n"
-        "from autoquant import Example\n"
+        "from autoquant import Example, Search, Widening\n"
         "from autoquant.quantization.scale_rules import scale_rule\n"
         "from autoquant.samplers.registry import sampler\n"
         "from autoquant.task import task",
     )
     + """
+@task("wishes", preferred=Search(
+    budget="2x", widening=Widening(max_share=0.9), rules={"0": {"width": 1.0}}
+))
+def wishes(hidden=24):
+    return Walks(hidden)
+
 @task("with_required")
 def with_required(length, options={"a": [1]}, *, device=torch.device("cpu"), **more):
     return Walks(length)
@@ -98,7 +104,7 @@ def test_all_extensions_of_a_plugin_in_a_search(folder):
     [
         (
             ["task=walk"],
-            "task must be one of digits, ptb, stdlib, walks, with_required, got 'walk'",
+            "task must be one of digits, ptb, stdlib, walks, wishes, with_required, got 'walk'",
         ),
         (["task=walks", "task.hiden=3"], "got 'task.hiden' (near: task.hidden"),
         (["task=walks", "model=gru"], "model must be left out: the task has no models"),
@@ -149,3 +155,14 @@ def test_a_file_may_set_what_else_a_task_of_a_plugin_needs(folder):
     assert config["task"]["hidden"] == 48
     assert config["task"]["_target_"] == "mymodule.Walks"
     assert config["widening"]["max_share"] == 0.9
+
+
+@pytest.mark.slow
+def test_the_settings_that_a_plugin_prefers(folder):
+    ran = typed(folder, "search", "--cfg", "job", "--resolve", "task=wishes", "trials=3")
+    assert ran.code == 0, ran.err
+    config = yaml.safe_load(ran.out)
+    assert config["task"] == {"_target_": "mymodule.wishes", "hidden": 24}
+    assert (config["study"], config["trials"]) == ("runs/wishes-2x", 3)
+    assert config["widening"] == {"max_share": 0.9, "max_growth": 0.1, "method": "split"}
+    assert config["rules"] == {"0": {"width": [1.0]}}

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from autoquant.errors import UserError
-from autoquant.settings import Scheme, Search, Settings, Space, Training, Widening, from_dict
+from autoquant.settings import (
+    Scheme,
+    Search,
+    Settings,
+    Space,
+    Training,
+    Widening,
+    from_dict,
+    given_values,
+)
 
 DUPLICATES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -33,6 +42,21 @@ def test_fields_are_given_by_place_by_name_and_with_the_value_of_the_default() -
 def test_values_that_were_read_are_given() -> None:
     settings = from_dict(Search, {"seed": 0, "qat": {"lr": 1e-3}, "space": {}})
     assert (settings.given, settings.qat.given) == ({"seed", "qat", "space"}, {"lr"})
+
+
+def test_given_fields_are_plain_values() -> None:
+    settings = Search(
+        seed=0, references=(4,), qat=Training(lr=0.1), rules={"a": {"weight_bits": 8}}
+    )
+    values = given_values(settings)
+    assert values == {
+        "seed": 0,
+        "references": [4],
+        "qat": {"lr": 0.1},
+        "rules": {"a": {"weight_bits": [8]}},
+    }
+    read = from_dict(Search, values)
+    assert (read, read.given, read.qat.given) == (settings, settings.given, {"lr"})
 
 
 @pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
