@@ -88,8 +88,6 @@ class SupervisedTask:
 
     preferred: Search | None = None
 
-    preferred: Search | None = None
-
     def __init__(
         self,
         model: Callable[[], nn.Module] | nn.Module | str,

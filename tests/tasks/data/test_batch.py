@@ -34,7 +34,10 @@ def packed() -> PackedSequence:
         ({"a": X, "b": Y}, {"function": lambda b: ((b["a"],), b["b"])}, ["x"], {}),
         ({"a": X, "b": Y}, {"function": lambda b: ({"k": b["a"]}, b["b"])}, [], {"k": "x"}),
     ],
-    ids=str,
+    ids=[
+        *("tuple", "list", "named tuple", "first target", "mapping", "key", "another mapping"),
+        *("ordered", "one input", "inputs", "inputs by name"),
+    ],
 )
 def test_what_a_model_is_called_with(
     batch: Any, options: dict[str, Any], inputs: list[str], keywords: dict[str, str]
@@ -64,7 +67,10 @@ def test_what_a_model_is_called_with(
         ((X, Y), {"target": "y"}, "got 'y'"),
         (X, {"function": lambda b: b}, r"unpack must return a pair \(inputs, targets\), got a Ten"),
     ],
-    ids=str,
+    ids=[
+        *("tensor", "no target", "packed", "no key", "other key", "no member", "no number"),
+        "no pair",
+    ],
 )
 def test_what_is_refused(batch: Any, options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
@@ -99,7 +105,7 @@ def test_a_batch_is_moved_whole() -> None:
 @pytest.mark.parametrize(
     ("batch", "count"),
     [((X, Y), 3), ({"a": 1, "b": X}, 3), (packed(), 2), (torch.tensor(1.0), 1), (["a", "b"], 2)],
-    ids=str,
+    ids=["tuple", "mapping", "packed", "number", "list"],
 )
 def test_samples(batch: Any, count: int) -> None:
     assert samples_of(batch) == count
