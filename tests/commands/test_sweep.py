@@ -356,13 +356,13 @@ def test_ctrl_c_in_a_run(init_from: str, tmp_path: Path, monkeypatch: pytest.Mon
     grid = Sweep(weight_bits=(4, 2), init_from=init_from)
     whole = run(tmp_path / "whole", grid)
     length = 6 if init_from == "baseline" else 8
-    task = stopping(8 + length + 4)  # in the second run
+    task = stopping(1 + 8 + length + 4)  # the loss is tried once; in the second run
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "study", grid, task)
     assert len(SweepTable.of(Study(tmp_path / "study")).results()) == 1
     task.at = 1000
     assert scores(run(tmp_path / "study", grid, task)) == scores(whole)
-    assert 1000 - task.at == length - 3  # three steps were not made again
+    assert 1000 - task.at == 1 + length - 3  # three steps were not made again
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"final": Training(steps=7)}])

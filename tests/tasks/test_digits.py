@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from importlib import util
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -26,11 +27,18 @@ def test_it_can_be_learned(model: Any) -> None:
     assert task.direction == "maximize"
 
 
+def _splits() -> list[Any]:
+    """The batches of each split."""
+    task = digits(batch_size=64)
+    train = islice(task.batches(0), task.steps_per_epoch())
+    return [train, task._data.scored("valid"), task._data.scored("test")]
+
+
 def test_splits_never_change_and_share_nothing() -> None:
-    data = digits()._data
-    assert [len(data[split][1]) for split in ("train", "valid", "test")] == [1197, 300, 300]
-    assert data["test"][1][:10].tolist() == digits()._data["test"][1][:10].tolist()
-    images = torch.cat([data[split][0] for split in data]).flatten(1)
+    data, again = ([[*zip(*split, strict=True)] for split in _splits()] for _ in range(2))
+    assert [len(torch.cat(classes)) for _, classes in data] == [1197, 300, 300]
+    assert torch.equal(data[2][1][0], again[2][1][0])
+    images = torch.cat([torch.cat(images) for images, _ in data]).flatten(1)
     assert len(images) == 1797
     assert len(images.unique(dim=0)) == len(images)
     assert images.min() == 0
