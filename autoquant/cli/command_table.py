@@ -59,7 +59,7 @@ class Command:
 
 TASK = Setting(
     "stdlib, ptb, digits, or a task of your own (--config-dir FOLDER or AUTOQUANT_PLUGINS=MODULE). "
-    "Its settings are named task.hidden, for example; --cfg job prints them.",
+    "Its settings are named task.hidden, for example; --help task=ptb lists those of ptb.",
     Any,
 )
 TRUST = Setting(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from autoquant.cli.error_messages import explain, print_error
 from autoquant.cli.overrides import MULTIRUN
 from autoquant.errors import UserError, first_line
-from autoquant.settings import Search, Sweep, from_dict
+from autoquant.settings import (
+    Search,
+    Settings,
+    Sweep,
+    default_of,
+    from_dict,
+    given_values,
+    plain_value,
+    settings_for,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,17 +84,58 @@ def _folder_name(choices: DictConfig) -> str:
     return f"{task}" if model == defaults.hydra.runtime.choices["model"] else f"{task}-{model}"
 
 
-def search_settings(config: DictConfig) -> Search:
+def filled(config: DictConfig, task: object = None) -> DictConfig:
+    """A configuration with a value for every setting that was not given.
+
+    Args:
+        config: composed for a command, without defaults of ``Search``.
+        task: whose preferred settings are used; the defaults where it has none, or when None.
+
+    Raises:
+        UserError: the task's preferred settings are no ``Search``.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    copied, values = deepcopy(config), settings_for(task)
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    if any(override.startswith("quantizer=") for override in typed):
+        values = values.changed(quantizer=settings_for(None).quantizer)  # lsq: its file is empty
+    fill(copied, values)
+    return copied
+
+
+def fill(section: DictConfig, defaults: Settings) -> None:
+    """Give a section of a configuration the values that it misses.
+
+    Args:
+        section: of the configuration; settings that refer to others have a value.
+        defaults: settings of which all fields are given.
+    """
+    from omegaconf import OmegaConf
+
+    names = [name for name in given_values(defaults) if OmegaConf.is_missing(section, name)]
+    given = [name for name in given_values(defaults) if name not in names]
+    for name in names:
+        section[name] = plain_value(default_of(defaults, name, given))
+    for name in given:
+        inner = getattr(defaults, name)
+        if isinstance(inner, Settings) and not OmegaConf.is_interpolation(section, name):
+            fill(section[name], inner)
+
+
+def search_settings(config: DictConfig, without: Collection[str] = ()) -> Search:
     """The search settings of a configuration.
 
     Args:
-        config: of a command that has them.
+        config: of a command that has them, ``filled``.
+        without: sections that are left out, and have their defaults.
 
     Raises:
         UserError: a value is refused.
     """
-    values = {name: value for name, value in _plain(config).items() if name not in NOT_OF_SEARCH}
-    return from_dict(Search, values)
+    left_out = {*NOT_OF_SEARCH, *without}
+    return from_dict(Search, {k: value for k, value in _plain(config).items() if k not in left_out})
 
 
 def sweep_settings(config: DictConfig) -> Sweep:

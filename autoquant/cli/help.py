@@ -7,10 +7,11 @@ in the docstrings of the classes of ``autoquant.settings``.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 
-from autoquant.cli.command_table import COMMANDS
+from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
+from autoquant.cli.defaults import Defaults, defaults_for
 from autoquant.cli.docstring_entries import entries_of
 from autoquant.settings import Search
 
@@ -29,7 +30,8 @@ A first run, on text that every machine has:
   autoquant search budget=0.15x
   autoquant apply study=runs/stdlib-0.15x
 
-'autoquant COMMAND --help' lists a command's settings, '--cfg job' prints their values.
+'autoquant COMMAND --help' lists a command's settings; with task=NAME, those of a task.
+'--cfg job' prints their values.
 Exit codes: 0 done, 1 the run failed, 2 bad input, 130 stopped (the same command continues it).
 AUTOQUANT_PLUGINS=mymodule,other imports modules with extensions of your own.
 AUTOQUANT_TRACEBACK=1 shows where an error comes from.
@@ -42,11 +44,16 @@ def overview() -> str:
     return OVERVIEW.format(commands="\n".join(lines))
 
 
-def page(name: str) -> str:
+def page(name: str, arguments: Sequence[str] = ()) -> str:
     """The help text of a command.
 
     Args:
         name: of the command.
+        arguments: what was typed beside ``--help``; the task, the model and the quantizer among
+            them decide which defaults are shown.
+
+    Raises:
+        UserError: see ``defaults_for``.
     """
     command = COMMANDS[name]
     lines = [command.summary, "", f"Usage: autoquant {name} [setting=value ...]", ""]
@@ -55,13 +62,28 @@ def page(name: str) -> str:
     for section, settings in command.sections.items():
         lines += _entries(setting_texts(settings, f"{section}."))
     if command.listed:
-        lines.append("")
-        if "quantizer" in command.listed:
-            lines += ["quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
-        texts = setting_texts(Search)
-        lines += _entries(text for text in texts if text[0].split(".")[0] in command.listed)
-        lines += ["", "A task may set other defaults; '--cfg job' prints the values in use."]
+        lines += _defaults(command, defaults_for(name, arguments))
     return "\n".join(lines) + "\n"
+
+
+def _defaults(command: Command, defaults: Defaults) -> list[str]:
+    """The lines about the settings of the task, and about those of ``Search``.
+
+    Args:
+        command: whose settings are listed.
+        defaults: that are in use.
+    """
+    lines = ["", f"Settings of task={defaults.task}:", ""]
+    for key, setting in defaults.task_settings.items():
+        given = setting.value == REQUIRED
+        default = "(must be given)" if given else f"(default {_in_yaml(setting.value)})"
+        lines += _entry(key, f"{setting.text} {default}".strip())
+    lines += ["", f"Settings of every task, with their defaults for task={defaults.task}:", ""]
+    if "quantizer" in command.listed:
+        lines += ["quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
+    listed = [text for text in setting_texts(Search) if text[0].split(".")[0] in command.listed]
+    lines += _entries((name, _in_yaml(defaults[name]), text) for name, _, text in listed)
+    return lines
 
 
 def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -85,14 +107,16 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
 
 def _in_yaml(value: object) -> str:
     """A default as a user would write it."""
-    if isinstance(value, tuple):
-        return "[" + ",".join(map(str, value)) + "]"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_in_yaml, value)) + "]"
+    if isinstance(value, dict) and value:
+        return "{" + ", ".join(f"{key}: {_in_yaml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)
 
 
-def _entries(texts: Iterator[tuple[str, str, str]]) -> list[str]:
+def _entries(texts: Iterable[tuple[str, str, str]]) -> list[str]:
     """Lines about settings: ``setting_texts``, or some of them."""
     lines = []
     for name, default, text in texts:

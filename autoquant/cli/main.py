@@ -36,7 +36,7 @@ def _main(arguments: list[str]) -> int:
     """
     from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.error_messages import BAD_INPUT, print_error
-    from autoquant.cli.help import overview, page
+    from autoquant.cli.help import overview
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), end="")
@@ -50,14 +50,11 @@ def _main(arguments: list[str]) -> int:
     if command not in COMMANDS:
         print_error(f"command must be one of {', '.join(COMMANDS)}, got {command!r}")
         return BAD_INPUT
-    if {"-h", "--help"} & set(arguments[1:]):
-        print(page(command), end="")
-        return 0
     return _run(command, arguments[1:])
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
-    """Run a command; errors become one line and an exit code.
+    """Run a command, or print its help; errors become one line and an exit code.
 
     Args:
         command: its name.
@@ -65,10 +62,14 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     """
     from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.error_messages import explain, print_error
+    from autoquant.cli.help import page
     from autoquant.cli.overrides import to_overrides
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
+        if {"-h", "--help"} & set(arguments):
+            print(page(command, arguments), end="")
+            return 0
         overrides = to_overrides(arguments, COMMANDS[command].renamed)
         sys.argv = [f"autoquant {command}", *overrides]
         _run_with_plugins(command)
@@ -89,11 +90,12 @@ def _run_with_plugins(command: str) -> None:
     from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.config_files import register_source
     from autoquant.cli.configuration import run_with_configuration
+    from autoquant.cli.overrides import shows_configuration
     from autoquant.cli.schemas import register_schemas, register_tasks
     from autoquant.plugins import load_plugins
 
     load_plugins()
     register_source()
-    register_schemas()
+    register_schemas(defaults=shows_configuration(sys.argv[1:]))
     register_tasks()
     run_with_configuration(command, COMMANDS[command].run)

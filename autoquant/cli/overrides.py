@@ -7,6 +7,7 @@ take as they are, and ``rules``, whose keys are patterns such as ``rnn.*``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
 """Settings that are paths: any text, with spaces, commas and quotes."""
 MULTIRUN = {"-m", "--multirun"}
+_SHOWS = re.compile(r"(--cf|--i|-i).*|-c(=?(job|hydra|all))?")
+"""``--cfg`` and ``--info``, which print the configuration, as Hydra's parser takes them."""
+TRAININGS = ("baseline", "qat", "final")
+"""Sections of settings with a length, in steps or in epochs."""
 
 GROUPS = ("task", "model", "quantizer")
 """Settings that choose an option of a group of conf/ by its name."""
@@ -40,7 +45,27 @@ def to_overrides(arguments: Sequence[str], renamed: Mapping[str, str] | None = N
     """
     sweeps = bool(MULTIRUN & set(arguments))
     names = renamed or {}
-    return [_to_override(_with_name(each, names), sweeps=sweeps) for each in arguments]
+    overrides = [_to_override(_with_name(each, names), sweeps=sweeps) for each in arguments]
+    return [*overrides, *_without_steps(arguments)]
+
+
+def _without_steps(arguments: Sequence[str]) -> list[str]:
+    """Overrides for trainings whose epochs are typed, so that no steps of a file replace them."""
+    keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    return [
+        f"{section}.steps=null"
+        for section in TRAININGS
+        if f"{section}.epochs" in keys and f"{section}.steps" not in keys
+    ]
+
+
+def shows_configuration(arguments: Sequence[str]) -> bool:
+    """Whether Hydra prints the configuration instead of running the command.
+
+    Args:
+        arguments: of the command, without its name.
+    """
+    return any(_SHOWS.fullmatch(argument) for argument in arguments)
 
 
 def _with_name(argument: str, renamed: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoquant.cli import output
-from autoquant.cli.configuration import search_settings, sweep_settings, task_config
+from autoquant.cli.configuration import filled, search_settings, sweep_settings, task_config
 from autoquant.errors import RunError, UserError
 from autoquant.task import check_split
 
@@ -18,6 +18,30 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from autoquant.commands.search import SearchResult
+    from autoquant.task import Task
+
+
+def _prepared(config: DictConfig) -> tuple[Task, dict[str, Any], DictConfig]:
+    """The task, how it was configured, and the configuration with the settings that it prefers.
+
+    Bad settings are refused before the task is built, except those of the quantizer, which may go
+    together with what the task prefers. The task's own settings cannot refer to that.
+
+    Args:
+        config: composed for a command that has a task.
+
+    Raises:
+        UserError: a setting is refused, or there is no task.
+    """
+    with_defaults = filled(config)
+    search_settings(with_defaults, without=("quantizer",))
+    if "sweep" in with_defaults:
+        sweep_settings(with_defaults)
+    origin = task_config(with_defaults)
+    from autoquant.cli.task_builder import build_task
+
+    task = build_task(origin)
+    return task, origin, filled(config, task)
 
 
 def run_profile(config: DictConfig) -> None:
@@ -26,10 +50,8 @@ def run_profile(config: DictConfig) -> None:
     Args:
         config: composed for the command.
     """
+    task, _, config = _prepared(config)
     settings = search_settings(config)
-    from autoquant.cli.task_builder import build_task
-
-    task = build_task(task_config(config))
     from autoquant.analysis.model_info import inspect_task
     from autoquant.space.layer_overrides import resolve_overrides
 
@@ -46,10 +68,8 @@ def run_search(config: DictConfig) -> None:
     Raises:
         RunError: no plan was trained to its end.
     """
-    settings, origin = search_settings(config), task_config(config)
-    from autoquant.cli.task_builder import build_task
-
-    task = build_task(origin)
+    task, origin, config = _prepared(config)
+    settings = search_settings(config)
     from autoquant.commands.report import report
     from autoquant.commands.search import search
 
@@ -75,11 +95,8 @@ def run_sweep(config: DictConfig) -> None:
     Raises:
         RunError: no run was trained to its end.
     """
-    settings, origin = search_settings(config), task_config(config)
-    grid = sweep_settings(config)
-    from autoquant.cli.task_builder import build_task
-
-    task = build_task(origin)
+    task, origin, config = _prepared(config)
+    settings, grid = search_settings(config), sweep_settings(config)
     from autoquant.commands.report import report
     from autoquant.commands.sweep import sweep
 
@@ -144,6 +161,7 @@ def run_evaluate(config: DictConfig) -> None:
     Raises:
         UserError: a setting is not allowed.
     """
+    config = filled(config)
     check_split(config.split)
     if not Path(config.artifact).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")

@@ -17,9 +17,15 @@ from autoquant.settings import Search, given_values
 from autoquant.task import PREFERRED, TASKS
 
 
-def register_schemas() -> None:
-    """Store the types and defaults of each command's settings, by which Hydra checks values."""
-    search = _filled_by_hydra(Search)
+def register_schemas(*, defaults: bool) -> None:
+    """Store the types and defaults of each command's settings, by which Hydra checks values.
+
+    Args:
+        defaults: whether settings of ``Search`` have the values of the class where nothing is
+            given; else such settings are missing, and ``configuration.filled`` fills them once the
+            task is known.
+    """
+    search = _filled_by_hydra(Search, None if defaults else REQUIRED)
     for name, command in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=_schema(name, command, search))
 
@@ -84,18 +90,26 @@ def _schema(name: str, command: Command, search: type) -> type:
     return make_dataclass(f"{name.title()}Config", settings, bases=bases)
 
 
-def _filled_by_hydra(settings: type) -> type:
-    """A copy of a settings class that is not frozen, as OmegaConf needs it."""
+def _filled_by_hydra(settings: type, missing: str | None = None) -> type:
+    """A copy of a settings class that is not frozen, as OmegaConf needs it.
+
+    Args:
+        settings: the class.
+        missing: what every setting has instead of its default; None for the default.
+    """
     hints = get_type_hints(settings)
     copies: list[Any] = []
     for setting in fields(settings):
-        if setting.default is MISSING:  # a mapping; OmegaConf does not check its keys
-            copies.append((setting.name, dict[Any, Any], field(default_factory=dict)))
-        elif is_dataclass(setting.default):
-            section = _filled_by_hydra(type(setting.default))
-            values = {each.name: getattr(setting.default, each.name) for each in fields(section)}
-            default = partial(section, **values)
-            copies.append((setting.name, section, field(default_factory=default)))
-        else:
-            copies.append((setting.name, hints[setting.name], field(default=setting.default)))
+        default: Any = field(default=missing)
+        kind = hints[setting.name]
+        if is_dataclass(setting.default):
+            kind = _filled_by_hydra(type(setting.default), missing)
+            values = {each.name: getattr(setting.default, each.name) for each in fields(kind)}
+            default = field(default_factory=kind if missing else partial(kind, **values))
+        elif setting.default is MISSING:  # a mapping; OmegaConf does not check its keys
+            kind = dict[Any, Any]
+            default = default if missing else field(default_factory=dict)
+        elif not missing:
+            default = field(default=setting.default)
+        copies.append((setting.name, kind, default))
     return make_dataclass(settings.__name__, copies)

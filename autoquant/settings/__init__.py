@@ -6,7 +6,7 @@ torch, so that ``--help`` answers at once.
 
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
-from autoquant.settings.codec import RENAMED, from_dict, given_values
+from autoquant.settings.codec import RENAMED, from_dict, given_values, plain_value
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
 from autoquant.settings.scheme import Scheme
@@ -36,6 +36,7 @@ __all__ = [
     "default_of",
     "from_dict",
     "given_values",
+    "plain_value",
     "require",
     "settings_for",
 ]

@@ -50,13 +50,17 @@ def given_values(settings: Settings) -> dict[str, Any]:
         settings: sections of theirs are mappings, again of what was given.
     """
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}  # type: ignore[arg-type]
-    return {name: _plain(value) for name, value in values.items() if name in settings.given}
+    return {name: plain_value(value) for name, value in values.items() if name in settings.given}
 
 
-def _plain(value: Any) -> Any:
-    """A value of a field as YAML can hold it."""
+def plain_value(value: Any) -> Any:
+    """A value of a field as YAML can hold it; of a section, the fields that were given.
+
+    Args:
+        value: of a field.
+    """
     if isinstance(value, Settings):
         return given_values(value)
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain_value(entry) for key, entry in value.items()}
     return list(value) if isinstance(value, tuple) else value

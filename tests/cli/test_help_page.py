@@ -4,6 +4,7 @@ import pytest
 
 from autoquant.cli import help
 from autoquant.cli.command_table import COMMANDS
+from autoquant.cli.defaults import defaults_for
 from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
 
@@ -34,7 +35,7 @@ def test_a_page_names_the_command_and_its_own_settings(command):
 def test_the_search_page_lists_every_setting_once():
     lines = help.page("search").splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
-    own = list(COMMANDS["search"].settings)
+    own = [*COMMANDS["search"].settings, *defaults_for("search", []).task_settings]
     plain = [f.name for f in fields(Search) if not is_dataclass(f.default)]
     nested = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in fields(kind)]
     assert sorted(named) == sorted(own + plain + nested)
