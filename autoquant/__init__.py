@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
     from autoquant.task import Example, Task
+    from autoquant.training.callbacks import StepResult
 
 _HOMES = {
     "analysis.model_info": ("profile",),
@@ -46,6 +47,7 @@ _HOMES = {
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
     "task": ("Example", "Task"),
+    "training.callbacks": ("StepResult",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -64,6 +66,7 @@ __all__ = [
     "Search",
     "SearchResult",
     "Space",
+    "StepResult",
     "Study",
     "Sweep",
     "SweepResult",
