@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from autoquant.task import Example, Task
     from autoquant.tasks.supervised import SupervisedTask
     from autoquant.tasks.teacher import TeacherTask
+    from autoquant.training.callbacks import StepResult
 
 _HOMES = {
     "analysis.model_info": ("profile",),
@@ -52,6 +53,7 @@ _HOMES = {
     "task": ("Example", "Task"),
     "tasks.supervised": ("SupervisedTask",),
     "tasks.teacher": ("TeacherTask",),
+    "training.callbacks": ("StepResult",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -70,6 +72,7 @@ __all__ = [
     "Search",
     "SearchResult",
     "Space",
+    "StepResult",
     "Study",
     "SupervisedTask",
     "Sweep",

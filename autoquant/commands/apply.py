@@ -32,6 +32,7 @@ from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.callbacks import OnStep, check_callbacks
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
@@ -99,6 +100,7 @@ def apply(
     device: str | None = None,
     progress: bool = True,
     trust: bool = False,
+    on_step: OnStep | None = None,
 ) -> Applied:
     """Train a plan in full and pack it.
 
@@ -118,6 +120,8 @@ def apply(
         progress: whether to show progress bars.
         trust: whether an engine or a rule for scales that the study names by an import path may be
             imported, though this user has not searched with it.
+        on_step: called with a StepResult after each training step; not for the steps that an
+            earlier call has done. What it raises ends the training.
 
     Raises:
         UserError: the study, trial or plan is not there, or does not fit the model; or it names
@@ -128,6 +132,7 @@ def apply(
     require(plan is None or isinstance(plan, Plan), requirement, plan)
     study_folder, task = Study.open(study), check_task(task)
     require(changes is None or isinstance(changes, Mapping), "changes must be a mapping", changes)
+    check_callbacks(on_step=on_step)
     refuse_another_metric(task, study_folder)
     config = study_folder.config()
     require_trust(study_folder.config_file, {**config, "task": None}, trusted=trust)
@@ -147,7 +152,7 @@ def apply(
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
     trained, record = load_or_train_baseline(
-        task, settings, study_folder, target, progress=progress
+        task, settings, study_folder, target, progress=progress, on_step=on_step
     )
     point = StartingPoint(task, prepare(trained), network, settings)
     point = point.initialized(chosen.init_from, chosen.seed)
@@ -156,7 +161,9 @@ def apply(
     study_folder.clean()
     write_text(folder / "plan.yaml", chosen.plan.to_yaml())
     try:
-        applied = _train_and_pack(point, chosen.plan, training, folder, progress)
+        applied = _train_and_pack(
+            point, chosen.plan, training, folder, progress=progress, on_step=on_step
+        )
         applied = _with_baseline(applied, trained, task, record)
     except Exception as error:
         error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
@@ -291,7 +298,13 @@ def _checkpoint(folder: Path, plan: Plan) -> Path:
 
 
 def _train_and_pack(
-    point: StartingPoint, plan: Plan, training: Training, folder: Path, progress: bool
+    point: StartingPoint,
+    plan: Plan,
+    training: Training,
+    folder: Path,
+    *,
+    progress: bool,
+    on_step: OnStep | None,
 ) -> Applied:
     """Train, pack, load back and score; the baseline's scores are left out.
 
@@ -301,12 +314,19 @@ def _train_and_pack(
         training: the full one.
         folder: of the packed file and of the checkpoint.
         progress: whether to show progress bars.
+        on_step: called after each training step.
     """
     task, network, scheme = point.task, point.network, point.settings.quantizer
     path, checkpoint = folder / "model.safetensors", _checkpoint(folder, plan)
     with computing(Compute(point.settings.kernel)):
         candidate = train_candidate(
-            point, plan, training, label="apply", checkpoint=checkpoint, progress=progress
+            point,
+            plan,
+            training,
+            label="apply",
+            on_step=on_step,
+            checkpoint=checkpoint,
+            progress=progress,
         )
         packed_file.save(path, candidate.model, network, plan, scheme)
         loaded = _reload(path, candidate.model, task)

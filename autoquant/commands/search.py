@@ -7,7 +7,7 @@ written from it after every trial.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,14 @@ from autoquant.study.trust import remember
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.callbacks import OnStep, check_callbacks, is_from_callback
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.weights import plain_settings
 
+OnTrial = Callable[[Outcome], None]
+"""Called with the outcome of each trial, a reference's too, when it has been recorded."""
 PRUNED, STOPPED = "worse than three quarters of the trials", "the search was stopped"  # reasons
 
 
@@ -87,11 +90,14 @@ def search(
     origin: Mapping[str, Any] | None = None,
     progress: bool = True,
     report: bool = False,
+    on_trial: OnTrial | None = None,
+    on_step: OnStep | None = None,
 ) -> SearchResult:
     """Find the plan with the best score whose packed file fits the budget.
 
     A second call with the same folder continues: finished trials are kept, an interrupted one is
-    closed and tried again, and the search goes on to ``settings.trials``.
+    closed and tried again, and the search goes on to ``settings.trials``. What a callback raises
+    ends the search.
 
     Args:
         task: model, data, loss and score.
@@ -101,6 +107,10 @@ def search(
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show progress bars and a line for each trial.
         report: whether to draw the figures into the study and to print the result at the end.
+        on_trial: called with the Outcome of each trial that has ended, references included, when
+            it has been recorded.
+        on_step: called with a StepResult after each training step of the float model and of the
+            trials; not for the steps that an earlier call has done.
 
     Raises:
         UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
@@ -108,6 +118,7 @@ def search(
     """
     check_task(task)
     settings = settings_for(task, settings)
+    check_callbacks(on_trial=on_trial, on_step=on_step)
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
@@ -121,10 +132,12 @@ def search(
     remember(config)
     with folder.locked(), computing(Compute(settings.kernel)):
         write_text(folder.profile_file, info.profile.to_json())
-        trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
+        trained, record = load_or_train_baseline(
+            task, settings, folder, device, progress=progress, on_step=on_step
+        )
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
-        trials = _Trials(starting_point, info.space, folder, record, limit, progress)
-        result = trials.run()
+        reporting = _Reporting(progress, on_trial, on_step)
+        result = _Trials(starting_point, info.space, folder, record, limit, reporting).run()
     return _reported(result) if report else result
 
 
@@ -194,6 +207,21 @@ def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limi
     return limit
 
 
+@dataclass(frozen=True)
+class _Reporting:
+    """What is told about the trials while they are trained.
+
+    Attributes:
+        progress: whether to show progress bars and a line for each trial.
+        on_trial: called with the outcome of each trial.
+        on_step: called after each training step.
+    """
+
+    progress: bool
+    on_trial: OnTrial | None
+    on_step: OnStep | None
+
+
 class _Trials:
     """The trials of a search in progress.
 
@@ -203,7 +231,7 @@ class _Trials:
         folder: of the study, locked.
         record: of the float model.
         limit: of the plans.
-        progress: whether to show progress bars and a line for each trial.
+        reporting: what is told about the trials.
     """
 
     def __init__(
@@ -213,10 +241,10 @@ class _Trials:
         folder: Study,
         record: BaselineRecord,
         limit: Limit,
-        progress: bool,
+        reporting: _Reporting,
     ) -> None:
         self.starting_point, self.space, self.folder = starting_point, space, folder
-        self.record, self.limit, self.progress = record, limit, progress
+        self.record, self.limit, self.reporting = record, limit, reporting
         self.settings = starting_point.settings
         projection = Projection(space, limit, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
@@ -235,7 +263,11 @@ class _Trials:
         self.storage.close_interrupted()
         total = len(self.settings.references) + self.settings.trials
         bar = tqdm(
-            total=total, desc="search", unit="trial", disable=not self.progress, smoothing=0.1
+            total=total,
+            desc="search",
+            unit="trial",
+            disable=not self.reporting.progress,
+            smoothing=0.1,
         )
         with bar:
             self._write()
@@ -254,7 +286,7 @@ class _Trials:
             self.space,
             self.settings.qat,
             self.folder.sensitivity_file,
-            progress=self.progress,
+            progress=self.reporting.progress,
         )
         return BitAllocation(projection, sensitivity)
 
@@ -331,7 +363,7 @@ class _Trials:
             release_memory()
         self.storage.end(role, trial, seconds=time.monotonic() - started, **ended)
         self._write()
-        self._print_outcome(trial.user_attrs["trial"])
+        self._report_outcome(role, trial.user_attrs["trial"])
 
     def _close_after(self, error: BaseException, role: TrialRole, trial: Trial, plan: Plan) -> None:
         """Close a trial whose error ends the search; the next search tries its plan again.
@@ -372,9 +404,12 @@ class _Trials:
                 self.settings.qat,
                 label=f"trial {trial.user_attrs['trial']}",
                 on_score=on_score,
-                progress=self.progress,
+                on_step=self.reporting.on_step,
+                progress=self.reporting.progress,
             )
-        except TrialPruned:
+        except TrialPruned as error:
+            if is_from_callback(error):
+                raise
             return {"state": "pruned", "steps": scored_step, "reason": PRUNED}
         except Exception as error:
             failure = failure_of(error)
@@ -398,13 +433,18 @@ class _Trials:
             write_text(self.folder.plan_file, heading + chosen.plan.to_yaml())
 
     def _print(self, line: str) -> None:
-        if self.progress:
+        if self.reporting.progress:
             tqdm.write(line)
 
-    def _print_outcome(self, name: str) -> None:
-        """Print the outcome of a trial, by its name."""
+    def _report_outcome(self, role: TrialRole, name: str) -> None:
+        """Print the outcome of a trial, and tell the user's callback.
+
+        Args:
+            role: of the trial.
+            name: of the trial; interrupted references before it may have the same.
+        """
         outcomes = self.storage.outcomes()
-        outcome = next(o for o in outcomes if o.trial == name)
+        outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
         share = outcome.size_bytes / self.record.size_bytes
         score = "-" if outcome.score is None else f"{outcome.score:.4g}"
         mark = "  best so far" if self._best(outcomes) is outcome else ""
@@ -412,3 +452,5 @@ class _Trials:
             f"trial {name:>4}  {readable(outcome.size_bytes):>8} ({share:.4f}x)  "
             f"{self.record.metric} {score:>7}  {outcome.state}{mark}"
         )
+        if self.reporting.on_trial is not None:
+            self.reporting.on_trial(outcome)

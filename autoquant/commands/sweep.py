@@ -35,6 +35,7 @@ from autoquant.study.trust import remember
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
+from autoquant.training.callbacks import OnStep, check_callbacks
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.float_model import check_new_weights
@@ -103,12 +104,13 @@ def sweep(
     progress: bool = True,
     report: bool = False,
     on_run: OnRun | None = None,
+    on_step: OnStep | None = None,
 ) -> SweepResult:
     """Train every plan of a grid in full and write ``runs.csv`` into the study's folder.
 
     A second call with the same folder continues, in the middle of a run too; a grid that has
     changed adds its runs to the table. Processes that run the same sweep at the same time share its
-    runs.
+    runs. What a callback raises ends the sweep.
 
     Args:
         task: model, data, loss and score.
@@ -121,6 +123,9 @@ def sweep(
         report: whether to draw the figures into the study after every run, and to print the result
             at the end.
         on_run: called with the study whenever the result of a run has been recorded.
+        on_step: called with a StepResult after each training step of the float model and of the
+            runs, of those that this process trains; not for the steps that an earlier call has
+            done.
 
     Raises:
         UserError: a setting is wrong, a plan file is not there, or the folder is of another study.
@@ -129,6 +134,7 @@ def sweep(
     check_task(task)
     settings, grid = settings_for(task, settings), Sweep() if sweep is None else sweep
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
+    check_callbacks(on_run=on_run, on_step=on_step)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
     runs = sweep_runs(info, settings, grid)
@@ -142,18 +148,31 @@ def sweep(
     remember(config)
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
-    on_run = _drawing(on_run) if report else on_run
+    reporting = _Reporting(progress, _drawing(on_run) if report else on_run, on_step)
     with computing(Compute(settings.kernel)):
         folder.clean()
         with table.locked("baseline"):  # the first process trains it while the others wait
-            starting_point, record = _baseline(task, settings, grid, info, folder, progress)
+            starting_point, record = _baseline(task, settings, grid, info, folder, reporting)
             sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        result = _Runs(
-            starting_point, grid, runs, folder, record, progress, on_run, info.space
-        ).train()
+        result = _Runs(starting_point, grid, runs, folder, record, reporting, info.space).train()
     return _reported(result) if report else result
+
+
+@dataclass(frozen=True)
+class _Reporting:
+    """What is told about the runs while they are trained.
+
+    Attributes:
+        progress: whether to show progress bars and a line for each run.
+        on_run: called with the study whenever the result of a run has been recorded.
+        on_step: called after each training step.
+    """
+
+    progress: bool
+    on_run: OnRun | None
+    on_step: OnStep | None
 
 
 def _drawing(on_run: OnRun | None) -> OnRun:
@@ -255,7 +274,12 @@ def _refuse_other_plans(runs: list[SweepRun], table: SweepTable) -> None:
 
 
 def _baseline(
-    task: Task, settings: Search, grid: Sweep, info: SearchInfo, folder: Study, progress: bool
+    task: Task,
+    settings: Search,
+    grid: Sweep,
+    info: SearchInfo,
+    folder: Study,
+    reporting: _Reporting,
 ) -> tuple[StartingPoint, BaselineRecord]:
     """The float model and its record, with a score on the test split where that is asked for.
 
@@ -265,11 +289,13 @@ def _baseline(
         grid: of the sweep.
         info: of the float model.
         folder: of the study.
-        progress: whether to show progress bars.
+        reporting: what is told about the training.
     """
     write_text(folder.profile_file, info.profile.to_json())
     device = resolve_device(settings.device)
-    trained, record = load_or_train_baseline(task, settings, folder, device, progress=progress)
+    trained, record = load_or_train_baseline(
+        task, settings, folder, device, progress=reporting.progress, on_step=reporting.on_step
+    )
     if grid.test and record.test is None:
         record = replace(record, test=score(trained, task, "test"))
         folder.write_baseline(record)
@@ -305,10 +331,7 @@ class _Runs:
         runs: of the grid.
         folder: of the study.
         record: of the float model.
-        progress: whether to show progress bars and a line for each run.
-        report: whether to draw the figures into the study after every run, and to print the result
-            at the end.
-        on_run: called with the study whenever the result of a run has been recorded.
+        reporting: what is told about the runs.
         space: of the model; tells why no plan fits a budget.
     """
 
@@ -319,18 +342,17 @@ class _Runs:
         runs: list[SweepRun],
         folder: Study,
         record: BaselineRecord,
-        progress: bool,
-        on_run: OnRun | None,
+        reporting: _Reporting,
         space: SearchSpace,
     ) -> None:
         self.starting_point, self.grid, self.runs = starting_point, grid, runs
         self.table, self.folder, self.record = SweepTable.of(folder), folder, record
-        self.progress, self.on_run, self.space = progress, on_run, space
+        self.reporting, self.space = reporting, space
 
     def train(self) -> SweepResult:
         """Train one run after the other that is not recorded and not trained elsewhere."""
         total = len(self.runs)
-        bar = tqdm(total=total, desc="sweep", unit="run", disable=not self.progress)
+        bar = tqdm(total=total, desc="sweep", unit="run", disable=not self.reporting.progress)
         with bar:
             while self._train_available(bar):
                 pass  # once more: a process that trained a run may have been stopped
@@ -365,8 +387,8 @@ class _Runs:
             self.table.append(result)
             self.table.checkpoint(run).unlink(missing_ok=True)
         self._print(result)
-        if self.on_run is not None:
-            self.on_run(self.folder)
+        if self.reporting.on_run is not None:
+            self.reporting.on_run(self.folder)
         return True
 
     def _train(self, run: SweepRun) -> SweepRunResult:
@@ -383,7 +405,8 @@ class _Runs:
                 point.settings.baseline if scratch else point.settings.final,
                 label=run.name,
                 checkpoint=self.table.checkpoint(run),
-                progress=self.progress,
+                on_step=self.reporting.on_step,
+                progress=self.reporting.progress,
             )
             test = score(candidate.model, point.task, "test") if self.grid.test else None
         except Exception as error:
@@ -420,7 +443,7 @@ class _Runs:
         )
 
     def _print(self, result: SweepRunResult) -> None:
-        if not self.progress:
+        if not self.reporting.progress:
             return
         size = "" if result.size_bytes is None else readable(result.size_bytes)
         share = "" if result.size_share is None else f"({result.size_share:.4f}x)"

@@ -18,6 +18,7 @@ from autoquant.settings import Search
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.task_fingerprint import SCORE_TOLERANCE
 from autoquant.task import Task
+from autoquant.training.callbacks import OnStep
 from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.device import seed_everything
 from autoquant.training.float_model import (
@@ -35,7 +36,13 @@ from autoquant.training.weights import Source, digest_of, load_weights, serializ
 
 
 def load_or_train_baseline(
-    task: Task, settings: Search, study: Study, device: torch.device, *, progress: bool
+    task: Task,
+    settings: Search,
+    study: Study,
+    device: torch.device,
+    *,
+    progress: bool,
+    on_step: OnStep | None = None,
 ) -> tuple[nn.Module, BaselineRecord]:
     """The study's float model: read where it is there, else trained (resuming) and recorded.
 
@@ -45,6 +52,7 @@ def load_or_train_baseline(
         study: the folder that the weights and the record are kept in.
         device: where the model is trained and scored.
         progress: whether to show a progress bar and lines.
+        on_step: called after each training step.
 
     Returns:
         the float model on the device, not prepared, and its record.
@@ -71,9 +79,9 @@ def load_or_train_baseline(
     started = time.monotonic()
     run = TrainingRun()
     if settings.pretrained is None:
-        saving: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
-        seed, label = settings.seed, "float baseline"
-        run = train(model, task, settings.baseline, seed=seed, label=label, **saving)
+        options: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
+        options |= {"label": "float baseline", "on_step": on_step}
+        run = train(model, task, settings.baseline, seed=settings.seed, **options)
     record = _record(model, task, run, started)
     if recorded:
         _refuse_another_score(record, recorded, study)

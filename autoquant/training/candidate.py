@@ -16,6 +16,7 @@ from autoquant.plan import Plan
 from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training.activations import scale_dropout
+from autoquant.training.callbacks import OnStep, is_from_callback
 from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.device import is_out_of_memory, seed_everything
 from autoquant.training.float_model import build_float_model
@@ -104,6 +105,8 @@ def failure_of(error: Exception) -> Failure | None:
             widened model that computes something else. All other errors, those of the user's code
             among them, would end any training.
     """
+    if is_from_callback(error):
+        return None
     if isinstance(error, Diverged):
         return Failure("diverged", str(error))
     if is_out_of_memory(error):
@@ -120,6 +123,7 @@ def train_candidate(
     *,
     label: str,
     on_score: OnScore | None = None,
+    on_step: OnStep | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Candidate:
@@ -129,9 +133,10 @@ def train_candidate(
         starting_point: the float model, which stays as it is, and the settings.
         plan: bits and widths of every layer.
         training: length, learning rates, distillation and dropout.
-        label: name beside the progress bar.
+        label: name beside the progress bar, and of the run for ``on_step``.
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
+        on_step: called after each training step; what it raises ends the run.
         checkpoint: file to resume from and to save to; None: nothing is saved.
         progress: whether to show a progress bar.
 
@@ -159,6 +164,7 @@ def train_candidate(
         teacher=starting_point.model if starting_point.trained else None,
         label=label,
         on_score=on_score,
+        on_step=on_step,
         checkpoint=checkpoint,
         progress=progress,
         recalibrate=None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from autoquant.errors import Diverged
 from autoquant.progress_bar import tqdm
 from autoquant.settings import Training
 from autoquant.task import Task
+from autoquant.training.callbacks import OnStep, StepResult, notify
 from autoquant.training.checkpoint import Checkpoint, TrainingRun
 from autoquant.training.device import check_autocast, seed_everything
 from autoquant.training.objective import build_objective
@@ -42,6 +44,7 @@ def train(
     teacher: nn.Module | None = None,
     label: str = "train",
     on_score: OnScore | None = None,
+    on_step: OnStep | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
     recalibrate: Callable[[], None] | None = None,
@@ -54,9 +57,10 @@ def train(
         settings: length, learning rates, schedule, number of intermediate scores.
         seed: of batches and dropout.
         teacher: the float model that ``settings.distill`` follows.
-        label: name beside the progress bar.
+        label: name beside the progress bar, and of the run for ``on_step``.
         on_score: called with (step, probe score) after each intermediate score; what it raises
             ends the run.
+        on_step: called after each step, before ``on_score``; what it raises ends the run.
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
         progress: whether to show a progress bar, on stderr.
         recalibrate: called RECALIBRATIONS times between steps, evenly spaced over the first half of
@@ -75,7 +79,8 @@ def train(
     loop = _Loop(model, task, settings, seed, teacher, checkpoint)
     model.train()
     with _progress_bar(label, loop.run.steps, loop.total, progress) as bar, _computing(settings):
-        loop.run_steps(bar, on_score, recalibrate)
+        report = None if on_step is None else partial(_report_step, on_step, label, loop)
+        loop.run_steps(bar, on_score, report, recalibrate)
     loop.finish()
     return loop.run
 
@@ -113,9 +118,12 @@ class _Loop:
         objective = build_objective(task, settings, teacher)
         self._step = TrainingStep(model, objective, optimizer, settings, device)
         warmup, fall = settings.warmup, settings.schedule
-        self._scheduler = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, total, warmup, fall)
-        )
+
+        def factor(step: int) -> float:  # no method: a checkpoint would hold its attributes
+            return learning_rate_factor(step, total, warmup, fall)
+
+        self._peak, self._factor = settings.lr, factor
+        self._scheduler = LambdaLR(optimizer, factor)
         self._best = BestWeights(task.direction) if settings.keep == "best" else None
         self._score_steps = score_steps(total, settings.scores)
         self._recalibration_steps = recalibration_steps(total)
@@ -125,6 +133,10 @@ class _Loop:
         self._checkpoint = Checkpoint(checkpoint, identity, parts, device)
         self.run, self._carry = self._checkpoint.restore()
         self._started = time.monotonic() - self.run.seconds
+
+    def learning_rate(self) -> float:
+        """That of the weights in the last step."""
+        return self._peak * self._factor(self.run.steps - 1)
 
     def _stateful_parts(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the model and the optimizer."""
@@ -136,13 +148,19 @@ class _Loop:
         return parts
 
     def run_steps(
-        self, bar: tqdm[Any], on_score: OnScore | None, recalibrate: Callable[[], None] | None
+        self,
+        bar: tqdm[Any],
+        on_score: OnScore | None,
+        report: Callable[[Tensor, float | None], None] | None,
+        recalibrate: Callable[[], None] | None,
     ) -> None:
         """Train from where the run is to its last step.
 
         Args:
             bar: is advanced.
             on_score: called after each intermediate score, or None.
+            report: called after each step with its loss and, where there is one, its score; or
+                None.
             recalibrate: called at the steps of ``recalibration_steps``, or None.
         """
         run = self.run
@@ -158,17 +176,20 @@ class _Loop:
             if run.steps % FINITE_CHECK_STEPS == 0 or run.steps == self.total:
                 _check_finite(loss, run.steps)
                 bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
-            if run.steps in self._score_steps:
-                self._take_intermediate_score(on_score)
-            self._checkpoint.save_if_due(run, self._carry)
+            value = self._score() if run.steps in self._score_steps else None
+            self._checkpoint.save_if_due(run, self._carry)  # first: a step is reported once
+            if report is not None:
+                report(loss, value)
+            if on_score is not None and value is not None:
+                on_score(run.steps, value)
 
-    def _take_intermediate_score(self, on_score: OnScore | None) -> None:
+    def _score(self) -> float:
+        """Take an intermediate score."""
         value = score(self._model, self._task, "probe")
         self.run.scores.append((self.run.steps, value))
         if self._best is not None:
             self._best.offer(value, self._model)
-        if on_score is not None:
-            on_score(self.run.steps, value)
+        return value
 
     def finish(self) -> None:
         """Take the best weights, where these are asked for, and save the end of the run."""
@@ -176,6 +197,22 @@ class _Loop:
             self._best.offer(score(self._model, self._task, "probe"), self._model)
             self._best.restore(self._model)
         self._checkpoint.save(self.run, self._carry)
+
+
+def _report_step(
+    on_step: OnStep, label: str, loop: _Loop, loss: Tensor, value: float | None
+) -> None:
+    """Tell the user's function what the last step gave.
+
+    Args:
+        on_step: of the user.
+        label: name of the run.
+        loop: has done the step.
+        loss: of the step.
+        value: score on the probe split, if one was taken.
+    """
+    number, lr = loop.run.steps, loop.learning_rate()
+    notify(on_step, StepResult(label, number, loop.total, loss.reshape(()), lr, value))
 
 
 def _progress_bar(label: str, done: int, total: int, shown: bool) -> tqdm[Any]:
