@@ -23,7 +23,7 @@ from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
-from autoquant.progress_bar import tqdm
+from autoquant.progress_bar import print_notes, tqdm
 from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
@@ -131,6 +131,7 @@ def search(
     folder = Study.create(study, config)
     remember(config)
     with folder.locked(), computing(Compute(settings.kernel)):
+        print_notes(info.notes, progress=progress)
         write_text(folder.profile_file, info.profile.to_json())
         trained, record = load_or_train_baseline(
             task, settings, folder, device, progress=progress, on_step=on_step

@@ -25,7 +25,7 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
-from autoquant.progress_bar import tqdm
+from autoquant.progress_bar import print_notes, tqdm
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, require, settings_for
 from autoquant.space.search_space import SearchSpace, weight_bits_only
@@ -291,6 +291,7 @@ def _baseline(
         folder: of the study.
         reporting: what is told about the training.
     """
+    print_notes(info.notes, progress=reporting.progress)
     write_text(folder.profile_file, info.profile.to_json())
     device = resolve_device(settings.device)
     trained, record = load_or_train_baseline(

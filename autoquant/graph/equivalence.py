@@ -248,15 +248,19 @@ def _same_function(outputs: list[Tensor], others: list[Tensor] | None) -> bool:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Restore the modes and the buffers of a model at the end."""
+    """Restore the modes and the buffers of a model at the end.
+
+    Args:
+        model: any.
+    """
     held = [(module, dict(module._buffers)) for module in model.modules()]
-    saved = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    saved = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_meta]
     try:
         with modes_restored(model):
             yield
     finally:
         for module, buffers in held:
             module._buffers.update(buffers)
-        for buffer, version, values in saved:
-            if buffer._version != version:
-                buffer.copy_(values)
+        for buffer, values in saved:
+            if not torch.equal(buffer, values):  # batch norm writes without a new version
+                buffer.detach().copy_(values)

@@ -137,7 +137,8 @@ class LoaderBatches:
     def difference(self) -> str | None:
         """See ``BatchSource.difference``."""
         if not same_values(self._order(0, 0), self._order(0, 0)):
-            return f"the order of {type(self._sampler).__name__}"
+            samplers = {type(s).__name__: None for s in (self._sampler, self._loader.sampler)}
+            return f"the order of {' over '.join(samplers)}"
         if not same_values(self.first(), self.first()):
             return f"what {type(self._loader.dataset).__name__} and its collate function draw"
         return None

@@ -205,7 +205,7 @@ class Private(Sampler[int]):
 
 def test_what_is_not_reproducible() -> None:
     loader = DataLoader(numbered(), batch_size=1, sampler=Private())
-    assert LoaderBatches("train", loader).difference() == "the order of BatchSampler"
+    assert LoaderBatches("train", loader).difference() == "the order of BatchSampler over Private"
     counter = iter(range(100))
     loader = DataLoader(numbered(), batch_size=1, collate_fn=lambda items: next(counter))
     expected = "what TensorDataset and its collate function draw"
