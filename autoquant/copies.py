@@ -52,14 +52,15 @@ def copy_inputs(tree: Any, device: torch.device | None) -> Any:
         device: where the copies go; None leaves them where they are.
     """
 
-    def copied(value: Any) -> Any:
+    def copy_of(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.detach().to(device, copy=True)
         if isinstance(value, PackedSequence):  # its batch sizes stay on the CPU
-            return value.to(device or value.data.device, copy=True)  # type: ignore[arg-type]
+            copied = PackedSequence(value.data.detach().clone(), *value[1:])
+            return copied if device is None else copied.to(device)  # type: ignore[arg-type]
         return value
 
-    return pytree.tree_map(copied, tree, is_leaf=is_packed)
+    return pytree.tree_map(copy_of, tree, is_leaf=is_packed)
 
 
 def is_packed(value: object) -> TypeGuard[PackedSequence]:

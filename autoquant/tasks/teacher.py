@@ -195,8 +195,9 @@ class Distance:
         for outputs, wanted in pairs:
             for i, (first, second) in enumerate(_real_pairs(outputs, wanted)):
                 sums += [[0.0, 0.0]] if i == len(sums) else []
-                sums[i][0] += float((first.double() - second.double()).square().sum())
-                sums[i][1] += float(second.double().square().sum())
+                first, second = first.detach().double(), second.double()
+                sums[i][0] += float((first - second).square().sum())
+                sums[i][1] += float(second.square().sum())
         shares = [error / norm if norm else float(error > 0) for error, norm in sums]
         return math.sqrt(sum(shares) / len(shares))
 

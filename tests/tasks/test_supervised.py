@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import autoquant
 from autoquant.errors import UserError
+from autoquant.settings import settings_for
 from autoquant.tasks.supervised import SupervisedTask
 from autoquant.training.device import seed_everything
 
@@ -245,3 +246,123 @@ def test_a_teacher_mixes_with_the_targets():
     mixed = 0.25 * teacher(inputs).softmax(1) + 0.75 * nn.functional.one_hot(targets, 3)
     torch.testing.assert_close(loss, nn.functional.cross_entropy(model(inputs), mixed))
     assert carry is None
+
+
+# --- a user's own data and models -----------------------------------------------------------------
+
+
+class Mapped(nn.Module):
+    """Takes arguments by name, returns a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.linear(x) * scale[:, None], "scale": scale}
+
+
+def mapped_loader(**options: Any) -> DataLoader[Any]:
+    inputs, targets = samples()
+    items = [
+        {"x": x, "scale": torch.tensor(1.0), "labels": y}
+        for x, y in zip(inputs, targets, strict=True)
+    ]
+    return DataLoader(items, batch_size=8, **options)  # type: ignore[arg-type]
+
+
+def mapped_task(**changes: Any) -> SupervisedTask:
+    loader = mapped_loader()
+    options = {"train": mapped_loader(shuffle=True), "valid": loader, "test": loader}
+    return task_of(**({"model": Mapped(), "output": "logits", **options} | changes))
+
+
+def test_batches_of_mappings_and_outputs_that_are_mappings() -> None:
+    task = mapped_task()
+    model, batch = task.build_model(), next(task.batches(0))
+    expected = F.cross_entropy(model(batch["x"], batch["scale"])["logits"], batch["labels"])
+    torch.testing.assert_close(task.loss(model, batch, None)[0], expected)
+    inputs, targets = samples()
+    right = model(inputs, torch.ones(len(inputs)))["logits"].argmax(1) == targets
+    assert task.score(model, "valid") == pytest.approx(float(right.float().mean()))
+    assert sorted(task.example().keywords) == ["scale", "x"]
+    assert task.example().units == 8
+    loss, _ = task.distillation_loss(model, task.build_model(), batch, None, 1.0)
+    distribution = model(batch["x"], batch["scale"])["logits"].softmax(1)
+    torch.testing.assert_close(
+        loss, F.cross_entropy(model(batch["x"], batch["scale"])["logits"], distribution)
+    )
+
+
+def test_loss_and_score_see_whole_outputs_and_targets() -> None:
+    def both(outputs: dict[str, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:
+        return F.cross_entropy(outputs["logits"], targets[0]) + targets[1].float().mean()
+
+    def share(outputs: dict[str, Tensor], targets: tuple[Tensor, Tensor]) -> float:
+        assert len(outputs["logits"]) == len(targets[0]) == len(targets[1]) == 30
+        return float((outputs["logits"].argmax(1) == targets[1]).float().mean())
+
+    def unpack(batch: Any) -> Any:
+        return {"x": batch["x"], "scale": batch["scale"]}, (batch["labels"], batch["labels"])
+
+    options: dict[str, Any] = {"loss": both, "score": share, "direction": "maximize"}
+    task = mapped_task(output=None, unpack=unpack, **options)
+    assert task.loss(task.build_model(), next(task.batches(0)), None)[0] > 0
+    assert 0 <= task.score(task.build_model(), "valid") <= 1
+
+
+class Metric:
+    """As torchmetrics has them."""
+
+    def reset(self) -> None:
+        self.right = self.total = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.right += int((outputs.argmax(1) == targets).sum())
+        self.total += len(targets)
+
+    def compute(self) -> Tensor:
+        return torch.tensor(self.right / self.total)
+
+
+def test_a_metric_is_a_score() -> None:
+    task = task_of(score=Metric(), direction="maximize")
+    model = task.build_model()
+    assert (task.metric, task.direction) == ("Metric", "maximize")
+    assert task.score(model, "test") == pytest.approx(task_of().score(model, "test"))
+    assert task.score(model, "test") == pytest.approx(task_of().score(model, "test"))  # reset
+
+
+def test_a_trained_instance_is_not_trained_again_unless_asked(tmp_path: Any) -> None:
+    model = build()
+    instant = autoquant.Training(steps=0)
+    short: dict[str, Any] = {"trials": 1, "references": (), "qat": instant, "device": "cpu"}
+    for name, baseline, steps in (("as it is", {}, 0), ("asked", {"epochs": 1.0}, 4)):
+        settings = autoquant.Search(
+            "9x", **short, **({"baseline": autoquant.Training(**baseline)} if baseline else {})
+        )
+        found = autoquant.search(task_of(model=model), settings, study=tmp_path / name)
+        assert found.baseline.steps == steps
+    preferred = autoquant.Search(baseline=autoquant.Training(epochs=2.0))
+    assert settings_for(task_of(model=model, preferred=preferred)).baseline.steps is None
+    assert settings_for(task_of(model=model)).baseline.steps == 0
+    assert settings_for(task_of()).baseline.steps is None
+
+
+def test_weights_in_memory_are_part_of_a_study(tmp_path: Any) -> None:
+    instant = autoquant.Training(steps=0)
+    settings = autoquant.Search(
+        "9x", trials=1, references=(), qat=instant, final=instant, device="cpu", pretrained=build()
+    )
+    task = task_of()
+    found = autoquant.search(task, settings, study=tmp_path / "study", progress=False)
+    assert found.baseline.steps == 0
+    assert found.baseline.score == task.score(settings.pretrained.eval(), "valid")
+    again = autoquant.search(task, settings, study=tmp_path / "study", progress=False)
+    assert again.baseline == found.baseline
+    torch.manual_seed(7)
+    other = settings.changed(pretrained=build())
+    with pytest.raises(UserError, match=r"was made with pretrained=memory:.*, got pretrained=mem"):
+        autoquant.search(task, other, study=tmp_path / "study", progress=False)
+    applied = autoquant.apply(tmp_path / "study", task, progress=False)
+    assert applied.steps == 0
