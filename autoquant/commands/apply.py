@@ -28,7 +28,7 @@ from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
-from autoquant.task import Task, check_task
+from autoquant.task import Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
@@ -113,7 +113,8 @@ def apply(
     """
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
-    study_folder, task = Study.open(study), check_task(task)
+    check_order("apply", study, task)
+    task, study_folder = check_task(task), Study.open(study)
     require(changes is None or isinstance(changes, Mapping), "changes must be a mapping", changes)
     refuse_another_metric(task, study_folder)
     config = study_folder.config()

@@ -18,7 +18,7 @@ class Training(Settings):
 
     Attributes:
         epochs: Passes over the training data; a fraction is fine. Ignored when ``steps`` is set.
-        steps: Length in batches, instead of epochs.
+        steps: Length in batches, instead of epochs; 0 for no training.
         optimizer: adamw, or sgd (plain: no momentum; language models that Adam overfits take an lr
             near 20 with a clip_norm of 0.25).
         lr: Peak learning rate.
@@ -71,7 +71,7 @@ class Training(Settings):
         requirement = "autocast must be none, bfloat16 or float16"
         require(self.autocast in ("none", "bfloat16", "float16"), requirement, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
-        require(self.steps is None or self.steps > 0, "steps must be at least 1", self.steps)
+        require(self.steps is None or self.steps >= 0, "steps must not be negative", self.steps)
         require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
         require(self.scale_lr >= 0, "scale_lr must not be negative", self.scale_lr)
         require(0 <= self.warmup < 1, "warmup must be in [0, 1)", self.warmup)
@@ -80,9 +80,10 @@ class Training(Settings):
         require(self.scores >= 0, "scores must not be negative", self.scores)
 
     def length(self, steps_per_epoch: int) -> int:
-        """Number of batches of this run, at least 1.
+        """Number of batches of this run: ``steps``, or at least 1 for the epochs.
 
         Args:
             steps_per_epoch: number of batches of one pass over the training data.
         """
-        return self.steps or max(1, round(self.epochs * steps_per_epoch))
+        by_epochs = max(1, round(self.epochs * steps_per_epoch))
+        return by_epochs if self.steps is None else self.steps

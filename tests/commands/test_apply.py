@@ -240,7 +240,7 @@ def test_what_is_refused_leaves_nothing(study, tmp_path):
         "takes a trial or a plan, got both": {"trial": "w4", "plan": plan},
         r"must be one of the study's \(w4, 0\), got '7'": {"trial": "7"},
         "must name layers of the model, got 'dekoder'": {"plan": odd},
-        "steps must be at least 1, got 0": {"changes": {"steps": 0}},
+        "steps must not be negative, got -1": {"changes": {"steps": -1}},
         "init_from must be baseline or scratch, got 'middle'": {"init_from": "middle"},
         "plan must be an autoquant.Plan": {"plan": "plan.yaml"},
         "device must be one that torch has here": {"device": "tpu"},
