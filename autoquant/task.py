@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -144,8 +146,36 @@ def check_task(task: object) -> Task:
     """
     if isinstance(task, type) or not isinstance(task, Task):
         got = task.__name__ if isinstance(task, type) else f"a {type(task).__name__}"
-        raise UserError(f"the task must follow autoquant.Task, got {got}")
+        raise UserError(f"the task must follow autoquant.Task, got {got}{_remedy(task)}")
     return task
+
+
+def _remedy(task: object) -> str:
+    """What to do with something that is no task, for an error; empty where nothing is known."""
+    torch = sys.modules.get("torch")  # without it there is no module of torch
+    cls = task if isinstance(task, type) else type(task)
+    if torch is not None and issubclass(cls, torch.nn.Module):
+        return ": wrap the model, as in aq.SupervisedTask(model, train=..., valid=..., test=...)"
+    if isinstance(task, type) and isinstance(task, Task):
+        return f": make an instance, as in {cls.__name__}(...)"
+    return ""
+
+
+def check_order(function: str, path: object, task: object) -> None:
+    """Raise a UserError where a task and a path were given in each other's place.
+
+    Args:
+        function: of autoquant, that takes the path first.
+        path: its first argument.
+        task: its second argument.
+
+    Raises:
+        UserError: the first one is a task and the second one a path.
+    """
+    if isinstance(task, str | os.PathLike) and isinstance(path, Task):
+        requirement = f"{function} must get the path first, then the task"
+        written = f"aq.{function}({shown(str(task))}, task)"
+        raise UserError(f"{requirement}, got them in the other order; write {written}")
 
 
 @runtime_checkable

@@ -6,8 +6,10 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import docstring_parser
+import numpy as np
 import pytest
 
+from autoquant.budget import Budget
 from autoquant.errors import UserError
 from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening, from_dict
 
@@ -139,8 +141,9 @@ def test_a_mean_scale_is_one_for_the_tensor():
         (Training(epochs=0.25), 25),
         (Training(epochs=0.001), 1),
         (Training(epochs=5.0, steps=7), 7),
+        (Training(epochs=5.0, steps=0), 0),
     ],
-    ids=["epochs", "fraction", "at-least-one", "steps-win"],
+    ids=["epochs", "fraction", "at-least-one", "steps-win", "no-training"],
 )
 def test_length(training, expected):
     assert training.length(steps_per_epoch=100) == expected
@@ -245,6 +248,98 @@ def test_rules_are_normalised_and_come_back_from_a_dict() -> None:
 def test_rules_that_are_refused(rules: Any, line: str) -> None:
     with pytest.raises(UserError, match=line):
         Search(rules=rules)
+
+
+TEXT = "budget must be a text such as '0.15x', '2.5MB' or '4.5bpw'"
+LOOKS = "budget must look like 0.15x, 2.5MB, 1.5MiB or 4.5bpw"
+WRITTEN: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "a share": (Search, {"budget": 0.2}, f"{TEXT}, got 0.2; write budget='0.2x'"),
+    "a share of numpy": (
+        *(Search, {"budget": np.float64(0.25)}),
+        f"{TEXT}, got {np.float64(0.25)!r}; write budget='0.25x'",
+    ),
+    "bytes": (Search, {"budget": 2500}, f"{TEXT}, got 2500"),
+    "a bool": (Search, {"budget": True}, f"{TEXT}, got True"),
+    "none": (Search, {"budget": None}, f"{TEXT}, got None"),
+    "malformed": (Search, {"budget": "0.2"}, f"{LOOKS}, got '0.2'"),
+    "nothing": (Search, {"budget": "0x"}, "budget must be above 0, got '0x'"),
+    "budgets": (Sweep, {"budgets": (0.2,)}, f"sweep.{TEXT[:6]}s{TEXT[6:]}, got 0.2; write '0.2x'"),
+    "a malformed one": (Sweep, {"budgets": ("1 x y",)}, f"{LOOKS}, got '1 x y'"),
+    "a section": (
+        *(Search, {"qat": {"steps": 3, "keep": "best"}}),
+        "qat must be an autoquant.Training, got {'steps': 3, 'keep': 'best'}; "
+        "write qat=aq.Training(steps=3, keep='best')",
+    ),
+    "another section": (
+        *(Search, {"space": Widening()}),
+        f"space must be an autoquant.Space, got {Widening()!r}; write space=aq.Space(...)",
+    ),
+    "odd names": (
+        *(Search, {"widening": {"max share": 1}}),
+        "widening must be an autoquant.Widening, got {'max share': 1}; "
+        "write widening=aq.Widening(...)",
+    ),
+    "lsq": (
+        *(Search, {"quantizer": "lsq"}),
+        "quantizer must be an autoquant.Scheme, got 'lsq'; write quantizer=aq.Scheme()",
+    ),
+    "bit_rnn": (
+        *(Search, {"quantizer": "bit_rnn"}),
+        "quantizer must be an autoquant.Scheme, got 'bit_rnn'; write quantizer=aq.Scheme.bit_rnn()",
+    ),
+    "references": (
+        *(Search, {"references": 8}),
+        "references must be a list, got 8; write references=[8]",
+    ),
+    "seeds": (Sweep, {"seeds": 3}, "sweep.seeds must be a list, got 3; write seeds=[3]"),
+    "bits": (
+        *(Space, {"weight_bits": "4"}),
+        "space.weight_bits must be a list, got '4'; write weight_bits=['4']",
+    ),
+    "a number as a text": (Search, {"seed": "1"}, "seed must be a whole number, got '1'"),
+    "a path": (Search, {"pretrained": 3}, "pretrained must be a path, got 3"),
+    "a device": (
+        *(Search, {"device": 0}),
+        "device must be a text such as 'cpu' or 'cuda:0', or a torch.device, got 0",
+    ),
+    "a kernel": (
+        *(Search, {"kernel": 3}),
+        "kernel must be one of auto, native, torch, reference, or an import path, got 3",
+    ),
+    "a sampler": (
+        *(Search, {"sampler": None}),
+        "sampler must be one of tpe, gp, random, or an import path, got None",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cls", "given", "line"), WRITTEN.values(), ids=WRITTEN)
+def test_a_wrong_type_is_refused_with_what_to_write(cls, given, line):
+    with pytest.raises(UserError) as caught:
+        cls(**given)
+    assert str(caught.value) == line
+
+
+def test_every_field_refuses_an_object_and_is_named():
+    sections = {Scheme: "quantizer.", Widening: "widening.", Space: "space.", Sweep: "sweep."}
+    for cls in (Search, Training, *sections):
+        for field in fields(cls):
+            with pytest.raises(UserError) as caught:
+                cls(**{field.name: object()})
+            message = str(caught.value)
+            assert message.startswith(f"{sections.get(cls, '')}{field.name} must "), message
+            assert len(message.splitlines()) == 1
+
+
+def test_a_budget_may_be_a_budget():
+    assert Search(budget=Budget.parse("2.5 mb")).budget == "2.5MB"
+
+
+def test_a_training_that_was_read_names_its_section():
+    with pytest.raises(UserError, match=r"^qat\.lr must be above 0, got -1$"):
+        from_dict(Search, {"qat": {"lr": -1}})
+    with pytest.raises(UserError, match=r"^quantizer\.norms must be one of"):
+        from_dict(Search, {"quantizer": {"norms": "x"}})
 
 
 def test_autocast_is_one_of_three() -> None:

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import autoquant as aq
 from autoquant.errors import UserError
 from autoquant.task import PREFERRED as REGISTERED
 from autoquant.task import TASKS, Example, check_task, task, task_named
+from autoquant.tasks.language import LanguageTask
 from autoquant.tasks.supervised import SupervisedTask
 
 
@@ -67,6 +69,11 @@ def test_a_function_that_builds_a_task_has_a_name_too() -> None:
         return options
 
     assert task_named("small-squares")(samples=3) == {"samples": 3}
+
+
+class Complete(SupervisedTask):
+    name, metric = "complete", "mse"
+    direction: Any = "minimize"
 
 
 PREFERRED = aq.Search(qat=aq.Training(lr=0.5))
@@ -131,6 +138,30 @@ def test_the_built_in_tasks_have_names() -> None:
 
 
 def test_what_is_no_task_is_refused() -> None:
-    for wrong, got in ((nn.Linear(1, 1), "a Linear"), (nn.Linear, "Linear"), (None, "a NoneType")):
-        with pytest.raises(UserError, match=f"must follow autoquant.Task, got {got}$"):
-            check_task(wrong)
+    wrap = ": wrap the model, as in aq.SupervisedTask(model, train=..., valid=..., test=...)"
+    wrong: list[tuple[Any, str]] = [
+        (nn.Linear(1, 1), f"a Linear{wrap}"),
+        (nn.Linear, f"Linear{wrap}"),
+        (None, "a NoneType"),
+        (dict, "dict"),
+        (LanguageTask, "LanguageTask"),
+        (Complete, "Complete: make an instance, as in Complete(...)"),
+    ]
+    for value, got in wrong:
+        with pytest.raises(UserError) as caught:
+            check_task(value)
+        assert str(caught.value) == f"the task must follow autoquant.Task, got {got}"
+
+
+def test_a_model_in_place_of_a_task_is_refused_by_every_function(tmp_path: Path) -> None:
+    net: Any = nn.Linear(1, 1)
+    calls = (
+        lambda: aq.search(net, study=tmp_path / "study"),
+        lambda: aq.sweep(net, study=tmp_path / "study"),
+        lambda: aq.profile(net),
+        lambda: aq.apply("runs/x", net),
+        lambda: aq.evaluate("runs/x/model.safetensors", net),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=r"got a Linear: wrap the model, as in aq.Supervised"):
+            call()

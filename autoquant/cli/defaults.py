@@ -60,7 +60,7 @@ class Defaults:
 def defaults_for(command: str, arguments: Sequence[str]) -> Defaults:
     """Compose a command's configuration for the options of groups among its arguments.
 
-    Plugins are imported only for a task that has no file.
+    Plugins are imported only for a task that is not autoquant's own.
 
     Args:
         command: its name.
@@ -118,7 +118,7 @@ def _composed(command: str, groups: Sequence[str], folders: Sequence[Path]) -> D
     register_source()
     register_schemas(defaults=False)
     tasks = [argument.partition("=")[2] for argument in groups if argument.startswith("task=")]
-    if any(not (folder / f"task/{name}.yaml").is_file() for folder in folders for name in tasks):
+    if any(not (folders[0] / f"task/{name}.yaml").is_file() for name in tasks):
         load_plugins()
         register_tasks()
     overrides = to_overrides(groups)

@@ -30,7 +30,7 @@ from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, as_html, as_text
-from autoquant.task import Task, check_task
+from autoquant.task import Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks
 from autoquant.training.candidate import StartingPoint, train_candidate
@@ -130,7 +130,8 @@ def apply(
     """
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
-    study_folder, task = Study.open(study), check_task(task)
+    check_order("apply", study, task)
+    task, study_folder = check_task(task), Study.open(study)
     require(changes is None or isinstance(changes, Mapping), "changes must be a mapping", changes)
     check_callbacks(on_step=on_step)
     refuse_another_metric(task, study_folder)

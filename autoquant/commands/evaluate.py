@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
-from autoquant.task import Split, Task, check_split, check_task
+from autoquant.task import Split, Task, check_order, check_split, check_task
 from autoquant.training.device import resolve_device
 from autoquant.training.float_model import build_float_model
 from autoquant.training.scoring import score
@@ -37,6 +37,7 @@ def evaluate(
             autoquant.Task; or there is no such split.
     """
     check_split(split)
+    check_order("evaluate", path, task)
     check_task(task)
     model = packed_file.load(path, build_float_model(task)).to(resolve_device(device))
     with computing(Compute(kernel)):

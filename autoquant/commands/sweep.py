@@ -27,7 +27,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.samplers.sweep_plans import sweep_runs
-from autoquant.settings import Search, Sweep, require, settings_for
+from autoquant.settings import Search, Sweep, constructed, require, settings_for
 from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
@@ -133,7 +133,8 @@ def sweep(
     """
     check_task(task)
     settings, grid = settings_for(task, settings), Sweep() if sweep is None else sweep
-    require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid)
+    write = f"sweep={constructed(Sweep, grid)}"
+    require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))

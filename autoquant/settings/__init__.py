@@ -5,7 +5,7 @@ torch, so that ``--help`` answers at once.
 """
 
 from autoquant.settings.base import Settings
-from autoquant.settings.checks import require
+from autoquant.settings.checks import constructed, require
 from autoquant.settings.codec import RENAMED, from_dict, given_values, plain_value
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
@@ -33,6 +33,7 @@ __all__ = [
     "Widening",
     "check_search",
     "combined",
+    "constructed",
     "default_of",
     "from_dict",
     "given_values",

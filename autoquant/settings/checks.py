@@ -8,23 +8,25 @@ from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from autoquant.budget import Budget
 from autoquant.errors import UserError, shown
 from autoquant.plan import LayerChoice
 
 
-def require(condition: bool, requirement: str, came: object) -> None:
+def require(condition: bool, requirement: str, came: object, write: str = "") -> None:
     """Raise a UserError that says what must hold, then what came.
 
     Args:
         condition: what must be true.
         requirement: the condition in words, as in "lr must be above 0".
         came: the value that was given.
+        write: what to write instead, if anything can be proposed.
 
     Raises:
         UserError: the condition is false.
     """
     if not condition:
-        raise UserError(f"{requirement}, got {shown(came)}")
+        raise UserError(f"{requirement}, got {shown(came)}{write and f'; write {write}'}")
 
 
 _NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -53,7 +55,73 @@ def check_types(settings: Any, where: str = "") -> None:
         elif is_dataclass(each.default):
             section = type(each.default)
             requirement = f"{where}{each.name} must be an autoquant.{section.__name__}"
-            require(isinstance(value, section), requirement, value)
+            write = f"{each.name}={constructed(section, value)}"
+            require(isinstance(value, section), requirement, value, write)
+
+
+def constructed(cls: type, value: object) -> str:
+    """What to write for an instance of a class of settings.
+
+    Args:
+        cls: the class.
+        value: what came instead; the entries of a mapping are meant as fields.
+    """
+    named = isinstance(value, Mapping) and value and all(str(key).isidentifier() for key in value)
+    entries = value.items() if named else ()  # type: ignore[attr-defined]
+    arguments = ", ".join(f"{key}={shown(entry)}" for key, entry in entries)
+    return f"aq.{cls.__name__}({arguments or '...'})"
+
+
+def checked_list(name: str, value: Any) -> tuple[Any, ...]:
+    """A list as a tuple.
+
+    Args:
+        name: of the setting, with its section.
+        value: of the setting.
+
+    Raises:
+        UserError: it is something else.
+    """
+    single = isinstance(value, Real | str) and not isinstance(value, bool)
+    write = f"{name.rpartition('.')[2]}=[{shown(value)}]" if single else ""
+    require(isinstance(value, list | tuple), f"{name} must be a list", value, write)
+    return tuple(value)
+
+
+def checked_budget(name: str, value: Any, write: str = "") -> str:
+    """A budget as a text that ``Budget.parse`` reads.
+
+    Args:
+        name: of the setting.
+        value: of the setting; a Budget of bytes is taken too.
+        write: what stands before the value in the proposal of an error, as in "budget=".
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, Budget) and value.cost == "size":
+        return str(value)
+    requirement = f"{name} must be a text such as '0.15x', '2.5MB' or '4.5bpw'"
+    share = 0.0 if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    proposed = f"{write}'{share:.15g}x'" if 0 < share <= 1 else ""
+    require(isinstance(value, str), requirement, value, proposed)
+    Budget.parse(value)
+    return str(value)
+
+
+def checked_device(value: Any) -> str:
+    """A device as a text; whether torch has it here is found out when it is used.
+
+    Args:
+        value: a text, or a torch.device.
+
+    Raises:
+        UserError: it is something else.
+    """
+    is_torch_s = (type(value).__module__, type(value).__name__) == ("torch", "device")
+    requirement = "device must be a text such as 'cpu' or 'cuda:0', or a torch.device"
+    require(isinstance(value, str) or is_torch_s, requirement, value)
+    return str(value)
 
 
 def plain_number(value: Any) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+from autoquant.errors import UserError
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
+from autoquant.settings.training import Training
 
 T = TypeVar("T")
 
@@ -40,7 +42,12 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
             given[name] = from_dict(type(default), value, f"{where}{name}.")
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**given)
+    try:
+        return cls(**given)
+    except UserError as error:
+        if cls is not Training:
+            raise
+        raise UserError(f"{where}{error}") from error  # a Training does not know its section
 
 
 def given_values(settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from autoquant.settings.base import Settings
-from autoquant.settings.checks import require
+from autoquant.settings.checks import constructed, require
 from autoquant.settings.search_settings import Search
 
 S = TypeVar("S", bound=Settings)
@@ -37,7 +37,8 @@ def settings_for(task: object, settings: Search | None = None) -> Search:
     preferred = getattr(task, "preferred", None)
     preferred = Search() if preferred is None else preferred
     requirement = "the task's preferred must be an autoquant.Search or None"
-    require(isinstance(preferred, Search), requirement, preferred)
+    write = constructed(Search, preferred)
+    require(isinstance(preferred, Search), requirement, preferred, write)
     return _filled(settings, _filled(preferred, Search()))
 
 
@@ -50,7 +51,8 @@ def check_search(settings: object) -> None:
     Raises:
         UserError: they are something else.
     """
-    require(isinstance(settings, Search), "settings must be an autoquant.Search", settings)
+    requirement = "settings must be an autoquant.Search"
+    require(isinstance(settings, Search), requirement, settings, constructed(Search, settings))
 
 
 def default_of(defaults: Settings, name: str, given: Collection[str]) -> Any:

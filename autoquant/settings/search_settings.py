@@ -7,7 +7,15 @@ from typing import Any
 
 from autoquant.plan import Bits
 from autoquant.settings.base import Settings
-from autoquant.settings.checks import check_choices, check_types, checked_weights, require
+from autoquant.settings.checks import (
+    check_choices,
+    check_types,
+    checked_budget,
+    checked_device,
+    checked_list,
+    checked_weights,
+    require,
+)
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
@@ -77,7 +85,12 @@ class Search(Settings):
     rules: Rules = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        scheme = {"lsq": "aq.Scheme()", "bit_rnn": "aq.Scheme.bit_rnn()"}.get(str(self.quantizer))
+        requirement = "quantizer must be an autoquant.Scheme"
+        require(scheme is None, requirement, self.quantizer, f"quantizer={scheme}")
         check_types(self)
+        budget = checked_budget("budget", self.budget, "budget=")
+        object.__setattr__(self, "budget", budget)
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         requirement = "sensitivity must not be negative"
         require(self.sensitivity >= 0, requirement, self.sensitivity)
@@ -89,10 +102,8 @@ class Search(Settings):
             "baseline.dropout must be 1: the float model trains with the dropout that it has"
         )
         require(self.baseline.dropout == 1, requirement, self.baseline.dropout)
-        requirement = "references must be a list"
-        require(isinstance(self.references, list | tuple), requirement, self.references)
-        object.__setattr__(self, "references", tuple(self.references))
-        object.__setattr__(self, "device", str(self.device))  # a torch.device too
+        object.__setattr__(self, "references", checked_list("references", self.references))
+        object.__setattr__(self, "device", checked_device(self.device))
         object.__setattr__(self, "pretrained", checked_weights(self.pretrained))
         check_choices("references", "weight_bits", self.references)
         object.__setattr__(self, "rules", checked_rules(self.rules))

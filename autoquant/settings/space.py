@@ -8,7 +8,7 @@ from typing import Any
 
 from autoquant.plan import Bits, LayerChoice
 from autoquant.settings.base import Settings
-from autoquant.settings.checks import check_types, require, rising
+from autoquant.settings.checks import check_types, checked_list, require, rising
 
 Rules = dict[str, dict[str, tuple[float, ...]]]
 """Choices of layers by a pattern of their names and a field of LayerChoice; the last match wins."""
@@ -61,8 +61,7 @@ class Space(Settings):
     def __post_init__(self) -> None:
         check_types(self, "space.")
         for name in ("weight_bits", "activation_bits", "width"):
-            values = getattr(self, name)
-            require(isinstance(values, list | tuple), f"space.{name} must be a list", values)
+            values = checked_list(f"space.{name}", getattr(self, name))
             object.__setattr__(self, name, rising("space", name, values))
         require(self.width[0] == 1.0, "space.width must start at 1.0", list(self.width))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoquant.plan import Bits
-from autoquant.settings.checks import check_choices, check_types, checked_path, require
+from autoquant.settings.checks import (
+    check_choices,
+    check_types,
+    checked_budget,
+    checked_list,
+    checked_path,
+    require,
+)
 
 INIT_FROM = ("baseline", "scratch")
 """What a plan is trained from: the trained float model, or new random weights."""
@@ -44,11 +51,12 @@ class Sweep:
     def __post_init__(self) -> None:
         check_types(self, "sweep.")
         for name in ("weight_bits", "activation_bits", "width", "budgets", "plans", "seeds"):
-            values = getattr(self, name)
-            require(isinstance(values, list | tuple), f"sweep.{name} must be a list", values)
-            object.__setattr__(self, name, tuple(values))
+            values = checked_list(f"sweep.{name}", getattr(self, name))
+            object.__setattr__(self, name, values)
             twice = len(set(values)) != len(values)
             require(not twice, f"sweep.{name} must name each value once", list(values))
+        budgets = tuple(checked_budget("sweep.budgets", budget) for budget in self.budgets)
+        object.__setattr__(self, "budgets", budgets)
         plans = tuple(checked_path("sweep.plans", plan) for plan in self.plans)
         object.__setattr__(self, "plans", plans)
         for name in ("weight_bits", "activation_bits", "width"):

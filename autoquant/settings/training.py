@@ -81,9 +81,10 @@ class Training(Settings):
         require(self.scores >= 0, "scores must not be negative", self.scores)
 
     def length(self, steps_per_epoch: int) -> int:
-        """Number of batches of this run; at least 1 where ``steps`` does not say 0.
+        """Number of batches of this run: ``steps``, or at least 1 for the epochs.
 
         Args:
             steps_per_epoch: number of batches of one pass over the training data.
         """
-        return max(1, round(self.epochs * steps_per_epoch)) if self.steps is None else self.steps
+        by_epochs = max(1, round(self.epochs * steps_per_epoch))
+        return by_epochs if self.steps is None else self.steps

@@ -79,6 +79,9 @@ class Study:
 
     path: Path
 
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "path", Path(path))
+
     @classmethod
     def at(cls, path: object) -> Study:
         """The study at a path, whether there is one or not.
@@ -92,8 +95,9 @@ class Study:
         if isinstance(path, Study):
             return path
         if not isinstance(path, str | os.PathLike):
-            raise UserError(f"study must be the path of a folder, got {shown(path)}")
-        return cls(Path(os.fspath(path)))
+            requirement = "study must be the path of a folder"
+            raise UserError(f"{requirement}, got {shown(path)}; write study='runs/mine'")
+        return cls(path)
 
     # --- its files -------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
         (["apply", "study=done", "plan=no.yaml"], "plan must be an existing YAML file"),
         (["apply", "study=done", "trial=99"], "trial must be one of the study's (w4, 0), got '99'"),
         (["apply", "study=done", "trial=0", "plan=done/plan.yaml"], "a trial or a plan, got both"),
-        (["apply", "study=done", "steps=0"], "steps must be at least 1, got 0"),
+        (["apply", "study=done", "steps=-1"], "final.steps must not be negative, got -1"),
         (["apply", "study=done", "stps=1"], "got 'stps' (near: steps)"),
         (["apply", "study=done", "quantizer=lsq"], "that --help lists, got 'quantizer'"),
         (["apply", "study=done", "trial=0", "device=x", "lr=1"], "that torch has here (auto, cpu"),

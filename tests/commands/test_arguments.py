@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from autoquant.artifact.packed_file import load
 from autoquant.commands.apply import apply
+from autoquant.commands.evaluate import evaluate
 from autoquant.commands.report import report
 from autoquant.commands.search import search
 from autoquant.commands.sweep import sweep
@@ -78,6 +80,55 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "report study=5": (lambda s: report(5), "study must be the path of a folder, got 5"),
     "Plan.read(5)": (lambda s: Plan.read(5), "plan must be the path of a YAML file, got 5"),
 }
+
+
+SETTINGS_ARE = "settings must be an autoquant.Search, got"
+FOLDER = "study must be the path of a folder, got None; write study='runs/mine'"
+REFUSED |= {
+    "settings={...}": (
+        lambda s: search(toy(), {"budget": "0.2x", "trials": 3}, study=s),
+        f"{SETTINGS_ARE} {{'budget': '0.2x', 'trials': 3}}; "
+        "write aq.Search(budget='0.2x', trials=3)",
+    ),
+    "settings={}": (
+        lambda s: sweep(toy(), {}, study=s),
+        f"{SETTINGS_ARE} {{}}; write aq.Search(...)",
+    ),
+    "sweep={...}": (
+        lambda s: sweep(toy(), sweep={"seeds": [1]}, study=s),
+        "sweep must be an autoquant.Sweep, got {'seeds': [1]}; write sweep=aq.Sweep(seeds=[1])",
+    ),
+    "search study=None": (lambda s: search(toy(), study=None), FOLDER),
+    "sweep study=None": (lambda s: sweep(toy(), study=None), FOLDER),
+    "apply swapped": (
+        lambda s: apply(toy(), "runs/x"),
+        "apply must get the path first, then the task, got them in the other order; "
+        "write aq.apply('runs/x', task)",
+    ),
+    "evaluate swapped": (
+        lambda s: evaluate(toy(), Path("model.safetensors")),
+        "evaluate must get the path first, then the task, got them in the other order; "
+        "write aq.evaluate('model.safetensors', task)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_may_be_texts_or_objects(kind: Any, study: Study, tmp_path: Path) -> None:
+    """Of a study, a plan, a packed file: everywhere."""
+    path = kind(study.path)
+    assert Study(path) == Study.open(path) == study
+    assert report(path)
+    assert Plan.read(kind(study.plan_file)) == study.plan()
+    applied = apply(path, toy(), progress=False)
+    artifact = kind(applied.artifact)
+    assert evaluate(artifact, toy(), device="cpu") == applied.test
+    assert load(artifact, toy().build_model()).training is False
+    settings = replace(SETTINGS, budget="9kB", pretrained=path)
+    made = search(toy(), settings, study=kind(tmp_path / "search"), progress=False)
+    grid = Sweep(weight_bits=(4,), plans=(kind(study.plan_file),))
+    swept = sweep(toy(), settings, sweep=grid, study=kind(tmp_path / "sweep"), progress=False)
+    assert (made.study.path, swept.study.path) == (tmp_path / "search", tmp_path / "sweep")
 
 
 @pytest.mark.parametrize(("call", "line"), REFUSED.values(), ids=REFUSED)
