@@ -24,7 +24,7 @@ from tests.training.runs import (
 @MODELS
 @pytest.mark.parametrize("stop", [1, 2, 3], ids=lambda n: f"at-score{n}")
 def test_a_resumed_run_equals_an_uninterrupted_one(task, build, stop, tmp_path, monkeypatch):
-    """Bit for bit, over the end of an epoch, from a checkpoint of the step before the stop."""
+    """Bit for bit, over the end of an epoch, from a checkpoint of the step of the stop."""
     monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", 0)
     settings = Training(steps=28, lr=0.01, scores=3)  # scored after 7, 14 and 21 steps
     whole = build(task)
@@ -46,7 +46,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(task, build, stop, tmp_path, 
             on_score=interrupt,
             checkpoint=checkpoint,
         )
-    assert torch.load(checkpoint, weights_only=True)["run"]["steps"] == 7 * stop - 1
+    assert torch.load(checkpoint, weights_only=True)["run"]["steps"] == 7 * stop
 
     resumed = build(task, seed=9)  # other weights: all of them come from the checkpoint
     torch.rand(7)  # and another random state
