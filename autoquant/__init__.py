@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoquant.analysis.model_info import profile
     from autoquant.analysis.profile import Profile
+    from autoquant.artifact.assets import assets
     from autoquant.artifact.dequantized import dequantized
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis.model_info": ("profile",),
     "analysis.profile": ("Profile",),
+    "artifact.assets": ("assets",),
     "artifact.dequantized": ("dequantized",),
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
@@ -83,6 +85,7 @@ __all__ = [
     "UserError",
     "Widening",
     "apply",
+    "assets",
     "computing",
     "cross_entropy",
     "dequantized",

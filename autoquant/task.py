@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, r
 from autoquant.errors import UserError, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from autoquant.settings import Search
@@ -240,6 +242,45 @@ class PrefersSettings(Protocol):
     @property
     def preferred(self) -> Search | None:
         """The preferred values: the fields that were given to it; None where there are none."""
+        ...
+
+
+@runtime_checkable
+class SupportsAssets(Protocol):
+    """A task that needs something beside the weights: a vocabulary, the names of classes.
+
+    ``aq.apply`` stores it beside the packed file, and ``aq.evaluate`` gives it back, so that the
+    model can be built, and a text of the user's be scored, without the training data.
+    """
+
+    def assets(self) -> Mapping[str, bytes]:
+        """What is stored, by names of letters, digits, '.', '_' and '-'; called before training."""
+        ...
+
+    def restore_assets(self, assets: Mapping[str, bytes]) -> None:
+        """Take what was stored in place of what the data would give; called before build_model.
+
+        Args:
+            assets: by name, as somebody may have changed them; empty for a packed file without
+                any: the task is then as it was built.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresFiles(Protocol):
+    """A task that can score a file of the user's (``autoquant evaluate file=...``)."""
+
+    def score_file(self, model: nn.Module, path: Path) -> float:
+        """The metric on a file.
+
+        Args:
+            model: a packed model, in eval mode; gradients are off.
+            path: of an existing file.
+
+        Raises:
+            UserError: the file cannot be scored.
+        """
         ...
 
 

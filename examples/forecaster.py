@@ -39,7 +39,8 @@ def predict(artifact):
 if __name__ == "__main__":
     torch.manual_seed(0)
     task = aq.SupervisedTask(
-        Forecaster, waves(1000), waves(200), waves(200), loss=F.l1_loss, score="loss")
+        Forecaster, waves(1000), waves(200), waves(200), loss=F.l1_loss, score="loss"
+    )
     settings = aq.Search("0.25x", trials=3, baseline=aq.Training(epochs=6))
     print(aq.search(task, settings, study="runs/forecaster"))
     applied = aq.apply("runs/forecaster", task, changes={"distill": 0.5})

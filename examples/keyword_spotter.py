@@ -38,8 +38,10 @@ def predict(artifact):
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    train, valid, test = (DataLoader(words(n), 32, n > 600, collate_fn=collate, num_workers=2)
-                          for n in (800, 200, 200))
+    train, valid, test = (
+        DataLoader(words(n), 32, n > 600, collate_fn=collate, num_workers=2)
+        for n in (800, 200, 200)
+    )
     loss = nn.CrossEntropyLoss(weight=torch.tensor([2.0, 1.0, 1.0, 1.0]))
     task = aq.SupervisedTask(Spotter, train, valid, test, loss=loss)
     settings = aq.Search("0.2x", trials=3, baseline=aq.Training(epochs=2))

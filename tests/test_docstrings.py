@@ -19,8 +19,8 @@ FEW = 2  # arguments whose meaning the summary may tell
 EXTENSION_POINTS = {
     "LayerKind", "layer_kind", "PropagateUnits", "operation", "CodedFormat", "RoundedFormat",
     "number_format", "StoredScale", "ComputedScale", "scale_rule", "Engine", "engine", "PackedForm",
-    "packed_form", "Cost", "cost", "sampler", "Task", "SupportsDistillation",
-    "PrefersSettings", "task",
+    "packed_form", "Cost", "cost", "sampler", "Task", "SupportsDistillation", "SupportsAssets",
+    "ScoresFiles", "SupportsChecks", "PrefersSettings", "Text", "task",
 }  # fmt: skip
 UNBOUND = {"self", "cls"}
 

@@ -41,7 +41,7 @@ def mark_loaded(model: nn.Module, tied: tuple[tuple[str, ...], ...]) -> None:
         model: that was loaded; changed in place.
         tied: what ``tied_names`` gave before it was loaded.
     """
-    setattr(model, _ATTRIBUTE, Loaded(tied))
+    vars(model)[_ATTRIBUTE] = Loaded(tied)
 
 
 def remove_mark(model: nn.Module) -> Loaded:

@@ -159,6 +159,11 @@ COMMANDS = {
         {
             "artifact": Setting("The packed file.", str, REQUIRED),
             "split": Setting("test, valid or probe (default test).", str, "test"),
+            "file": Setting(
+                "A file of yours that is scored instead of a split: of stdlib and ptb a text, with "
+                "the vocabulary that is stored beside the packed file.",
+                str | None,
+            ),
             "task": Setting(
                 "Task that scores the file (default: the task of the study that the file is in).",
                 Any,

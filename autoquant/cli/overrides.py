@@ -17,7 +17,7 @@ from autoquant.reading import MAX_DEPTH, UnreadableError, read_yaml
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-PATHS = ("study", "artifact", "plan", "pretrained", "task.data_dir", "task.root")
+PATHS = ("study", "artifact", "file", "plan", "pretrained", "task.data_dir", "task.root")
 """Settings that are paths: any text, with spaces, commas and quotes."""
 MULTIRUN = {"-m", "--multirun"}
 _SHOWS = re.compile(r"(--cf|--i|-i).*|-c(=?(job|hydra|all))?")

@@ -174,8 +174,8 @@ def run_evaluate(config: DictConfig) -> None:
     task = build_task(origin)
     from autoquant.commands.evaluate import evaluate
 
-    score = evaluate(
-        config.artifact, task, split=config.split, device=config.device, kernel=config.kernel
-    )
+    options: dict[str, Any] = {key: config[key] for key in ("split", "file", "device", "kernel")}
+    score = evaluate(config.artifact, task, **options)
     size = Path(config.artifact).stat().st_size
-    print(f"{task.metric} {score:.4f} on the {config.split} split, {size} bytes")
+    scored = f"the {config.split} split" if config.file is None else f"'{config.file}'"
+    print(f"{task.metric} {score:.4f} on {scored}, {size} bytes")

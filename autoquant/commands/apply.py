@@ -13,6 +13,7 @@ from torch import nn
 
 from autoquant.analysis.model_info import network_of
 from autoquant.artifact import packed_file
+from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
@@ -30,7 +31,7 @@ from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, as_html, as_text
-from autoquant.task import Task, check_order, check_task
+from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks
 from autoquant.training.candidate import StartingPoint, train_candidate
@@ -104,7 +105,9 @@ def apply(
 ) -> Applied:
     """Train a plan in full and pack it.
 
-    An interrupted call resumes from its checkpoint; a finished one is not trained again.
+    An interrupted call resumes from its checkpoint; a finished one is not trained again. The assets
+    of a task that follows ``SupportsAssets`` are written into the folder ``assets`` beside the
+    packed file; they do not count in its size.
 
     Args:
         study: the folder of a search, or of a sweep.
@@ -143,9 +146,11 @@ def apply(
     training = _training(settings, chosen.init_from, dict(changes or {}))
     network = network_of(task)
     size.of(network, chosen.plan, settings.quantizer)  # refuses a plan of another model
+    assets = check_assets(task.assets()) if isinstance(task, SupportsAssets) else {}
     folder = study_folder.applied(chosen.name)
     done = _read_result(folder, chosen.plan, training)
     if done is not None:
+        write_assets(folder, assets)
         _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
         return done
     if chosen.init_from == "scratch":
@@ -169,6 +174,7 @@ def apply(
     except Exception as error:
         error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
         raise
+    write_assets(folder, assets)
     _write_result(folder, applied, training)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied

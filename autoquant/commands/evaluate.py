@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoquant.artifact import packed_file
+from autoquant.artifact.assets import assets
 from autoquant.backend import Compute, computing
-from autoquant.task import Split, Task, check_order, check_split, check_task
+from autoquant.errors import UserError
+from autoquant.task import Split, SupportsAssets, Task, check_order, check_split, check_task
 from autoquant.training.device import resolve_device
 from autoquant.training.float_model import build_float_model
-from autoquant.training.scoring import score
+from autoquant.training.scoring import score, score_file
 
 
 def evaluate(
@@ -17,15 +19,21 @@ def evaluate(
     task: Task,
     *,
     split: Split = "test",
+    file: str | Path | None = None,
     device: str = "auto",
     kernel: str = "auto",
 ) -> float:
-    """The task's metric of a packed model on a split.
+    """The task's metric of a packed model on a split, or on a file of the user's.
+
+    A task that follows ``SupportsAssets`` first gets what is stored beside the packed file, such as
+    the vocabulary: then no training data is needed.
 
     Args:
         path: of the packed file.
         task: gives the float model that was packed, the data and the score.
         split: "test", "valid" or "probe".
+        file: a file that is scored instead of a split, if the task follows ``ScoresFiles``: a text
+            in UTF-8 for the language tasks.
         device: where to compute: auto, cpu, cuda, cuda:1, mps.
         kernel: what computes quantized layers: auto, native, torch or reference.
 
@@ -34,11 +42,15 @@ def evaluate(
 
     Raises:
         UserError: the file is missing, damaged or of another model than the task's; the task is no
-            autoquant.Task; or there is no such split.
+            autoquant.Task; there is no such split; or the task cannot score the file.
     """
     check_split(split)
     check_order("evaluate", path, task)
     check_task(task)
+    if file is not None and not Path(file).is_file():
+        raise UserError(f"file must be an existing file, got '{file}'")
+    if isinstance(task, SupportsAssets):
+        task.restore_assets(assets(path))
     model = packed_file.load(path, build_float_model(task)).to(resolve_device(device))
     with computing(Compute(kernel)):
-        return score(model, task, split)
+        return score(model, task, split) if file is None else score_file(model, task, Path(file))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,15 +16,18 @@ from torch.utils import _pytree as pytree
 
 from autoquant.errors import UserError
 from autoquant.kernels import cross_entropy, distillation_cross_entropy
-from autoquant.settings import Search
+from autoquant.settings import Search, require
 from autoquant.task import Direction, Example, Split, task
-from autoquant.tasks.corpus import Corpus, read_stdlib, read_treebank
+from autoquant.tasks.corpus import Corpus, StdlibText, Text, TreebankText
 from autoquant.tasks.language_model import LanguageModel
-from autoquant.tasks.sampling import Sample, WordSampler
+from autoquant.tasks.sampling import Sample, WordSampler, check_sampled
 from autoquant.tasks.task_file import task_file
+from autoquant.tasks.word_streams import WordStreams, decode_vocabulary, encode_vocabulary
 
 IGNORED = -100
 """Target id that the loss skips (torch's default)."""
+VOCABULARY = "vocabulary"
+"""Name of the asset that has the words, one a line, in the order of their ids."""
 
 
 class Window(NamedTuple):
@@ -75,10 +80,11 @@ class LanguageTask:
 
     The training stream is cut into ``batch_size`` columns that are read side by side, ``length``
     time steps per batch; the recurrent state is carried from one window to the next within an
-    epoch.
+    epoch. A text is read when it is first needed: the vocabulary by ``build_model``, unless it was
+    restored from a packed file's assets; then each split on its own.
 
     Args:
-        corpus: the text.
+        corpus: the text, or where to read it.
         batch_size: columns B.
         length: time steps T of a window.
         probe_tokens: how many tokens of the validation text are the probe split.
@@ -97,7 +103,7 @@ class LanguageTask:
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Corpus | Text,
         batch_size: int = 20,
         length: int = 35,
         probe_tokens: int = 20_000,
@@ -111,23 +117,51 @@ class LanguageTask:
             raise UserError(f"probe_tokens must be at least 2, got {probe_tokens}")
         if preferred is not None:
             self.preferred = preferred
+        require(isinstance(sampled, Integral), "sampled must be a whole number", sampled)
         self.name = corpus.name
-        self.corpus = corpus
         self.batch_size = batch_size
         self.length = length
         self._model = model
-        self._streams = {name: torch.from_numpy(ids).long() for name, ids in corpus.streams.items()}
-        self._streams["probe"] = self._streams["valid"][:probe_tokens]
-        counts = torch.bincount(self._streams["train"], minlength=len(corpus.vocabulary))
-        self._sampler = WordSampler(counts, sampled) if sampled else None
+        self._streams = WordStreams(corpus, probe_tokens)
+        self._sampled = sampled
+        self._sampler: WordSampler | None = None
+        if self._streams.is_read:
+            self._check_sampled()
+
+    def _check_sampled(self) -> None:
+        if self._sampled:
+            check_sampled(self._sampled, len(self._streams.vocabulary))
+
+    @property
+    def corpus(self) -> Corpus:
+        """The whole text with its own vocabulary; it is read where that has not been done."""
+        return self._streams.corpus
 
     def build_model(self) -> nn.Module:
         """See ``Task.build_model``."""
-        return LanguageModel(len(self.corpus.vocabulary), **self._model)
+        self._check_sampled()
+        return LanguageModel(len(self._streams.vocabulary), **self._model)
+
+    def assets(self) -> dict[str, bytes]:
+        """See ``SupportsAssets.assets``: the vocabulary."""
+        return {VOCABULARY: encode_vocabulary(self._streams.vocabulary)}
+
+    def restore_assets(self, assets: Mapping[str, bytes]) -> None:
+        """See ``SupportsAssets.restore_assets``; without a vocabulary the text is read.
+
+        Args:
+            assets: of a packed file.
+
+        Raises:
+            UserError: the vocabulary is damaged.
+        """
+        stored = assets.get(VOCABULARY)
+        self._streams.restore(None if stored is None else decode_vocabulary(stored))
+        self._sampler = None
 
     def steps_per_epoch(self) -> int:
         """Number of windows of the training text."""
-        columns = self._columns_of("train", 0)[0]
+        columns = self._columns_of(self._streams.stream("train"), 0)[0]
         return math.ceil(columns.shape[0] / self.length)
 
     def batches(self, seed: int, start: int = 0) -> Iterator[Window]:
@@ -184,12 +218,18 @@ class LanguageTask:
         """A window on the model's device; in training with a sample of words, if there is one."""
         device = next(model.parameters()).device
         inputs, targets = window.inputs.to(device), window.targets.to(device).flatten()
-        if self._sampler is None or not model.training:
+        if not self._sampled or not model.training:
             return _Batch(inputs, targets, window.fresh, None)
-        sample = self._sampler.draw(targets)
+        sample = self._word_sampler().draw(targets)
         return _Batch(inputs, sample.positions_of(targets, IGNORED), window.fresh, sample)
 
-    @torch.no_grad()
+    def _word_sampler(self) -> WordSampler:
+        if self._sampler is None:
+            words = len(self._streams.vocabulary)
+            counts = torch.bincount(self._streams.stream("train"), minlength=words)
+            self._sampler = WordSampler(counts, self._sampled)
+        return self._sampler
+
     def score(self, model: nn.Module, split: Split) -> float:
         """Perplexity: exp of the mean negative log-likelihood of every token but the first.
 
@@ -197,8 +237,33 @@ class LanguageTask:
             model: in eval mode.
             split: "probe", "valid" or "test".
         """
+        return self._perplexity(model, self._windows(split, 0, 0))
+
+    def score_file(self, model: nn.Module, path: Path) -> float:
+        """See ``ScoresFiles.score_file``: the perplexity, as of a split with that text.
+
+        Words out of the vocabulary count as ``<unk>``. No other text is read if the vocabulary was
+        restored.
+
+        Args:
+            model: in eval mode.
+            path: of a text in UTF-8, which is cut into words as the corpus is.
+
+        Raises:
+            UserError: it is no text of at least two words.
+        """
+        return self._perplexity(model, self._windows_of(self._streams.stream_of_file(path), 0, 0))
+
+    @torch.no_grad()
+    def _perplexity(self, model: nn.Module, windows: Iterable[Window]) -> float:
+        """See ``score``.
+
+        Args:
+            model: in eval mode.
+            windows: of one pass over a text.
+        """
         total, predicted, carry = 0.0, 0, None
-        for window in self._windows(split, 0, 0):
+        for window in windows:
             count = int((window.targets != IGNORED).sum())
             loss, carry = self.loss(model, window, carry)
             total, predicted = total + float(loss) * count, predicted + count
@@ -218,18 +283,27 @@ class LanguageTask:
             offset: tokens by which the stream is rotated.
             skipped: windows that are left out at the start.
         """
-        inputs, targets = self._columns_of(split, offset)
+        return self._windows_of(self._streams.stream(split), offset, skipped)
+
+    def _windows_of(self, stream: Tensor, offset: int, skipped: int) -> Iterator[Window]:
+        """The windows of one pass over a stream.
+
+        Args:
+            stream: word ids, [tokens].
+            offset: tokens by which it is rotated.
+            skipped: windows that are left out at the start.
+        """
+        inputs, targets = self._columns_of(stream, offset)
         for start in range(skipped * self.length, inputs.shape[0], self.length):
             window = slice(start, start + self.length)
             yield Window(inputs[window], targets[window], fresh=start == 0)
 
-    def _columns_of(self, split: str, offset: int) -> tuple[Tensor, Tensor]:
+    def _columns_of(self, stream: Tensor, offset: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets [time steps, B]: consecutive columns of the stream, ends padded.
 
         Every token but the first is a target exactly once, whatever the batch size. In training
         the stream is rotated by ``offset``.
         """
-        stream = self._streams[split]
         stream = torch.cat([stream[offset:], stream[:offset]])
         width = min(self.batch_size, len(stream) - 1)
         steps = math.ceil((len(stream) - 1) / width)
@@ -256,7 +330,7 @@ def stdlib(
             their defaults are in conf/task/stdlib.yaml.
     """
     options = task_file("stdlib").options("tokens", "vocabulary", "root") | options
-    return LanguageTask(read_stdlib(tokens, vocabulary, root), **options)
+    return LanguageTask(StdlibText(tokens, vocabulary, root), **options)
 
 
 @task("ptb")
@@ -270,4 +344,4 @@ def treebank(data_dir: str, prefix: str = "ptb", **options: Any) -> LanguageTask
             their defaults are in conf/task/ptb.yaml.
     """
     options = task_file("ptb").options("prefix") | options
-    return LanguageTask(read_treebank(data_dir, prefix), **options)
+    return LanguageTask(TreebankText(data_dir, prefix), **options)

@@ -24,6 +24,22 @@ EXCLUDED = -1e4
 BISECTION_STEPS = 100
 
 
+def check_sampled(size: int, words: int) -> None:
+    """Raise a UserError unless samples of a size are smaller than the vocabulary.
+
+    Args:
+        size: mean number of words in a sample.
+        words: of the vocabulary, V.
+
+    Raises:
+        UserError: the size is not from 1 to V - 1.
+    """
+    if not 0 < size < words:
+        vocabulary = f"the vocabulary's {words} words"
+        requirement = f"sampled must be from 1 to below {vocabulary}, or 0 for all of them"
+        raise UserError(f"{requirement}, got {size}")
+
+
 class WordSampler:
     """Draws the words whose logits a training step computes.
 
@@ -39,10 +55,7 @@ class WordSampler:
     """
 
     def __init__(self, counts: Tensor, size: int) -> None:
-        if not 0 < size < len(counts):
-            words = f"the vocabulary's {len(counts)} words"
-            requirement = f"sampled must be from 1 to below {words}, or 0 for all of them"
-            raise UserError(f"{requirement}, got {size}")
+        check_sampled(size, len(counts))
         weights = counts.float().clamp_min(1) ** FREQUENCY_EXPONENT
         self.probabilities = _inclusion_probabilities(weights, size)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from autoquant.errors import Diverged
-from autoquant.task import Direction, Split, Task, as_loss
+from autoquant.errors import Diverged, UserError
+from autoquant.task import Direction, ScoresFiles, Split, Task, as_loss
 from autoquant.tasks.score import as_number
 
 
-@torch.no_grad()
 def score(model: nn.Module, task: Task, split: Split) -> float:
     """The task's metric on a split, in eval mode; the model's mode is restored.
 
@@ -26,11 +27,42 @@ def score(model: nn.Module, task: Task, split: Split) -> float:
         Diverged: the score is not finite.
         UserError: the score is no number.
     """
+    return _checked(model, task, lambda: task.score(model, split))
+
+
+def score_file(model: nn.Module, task: Task, path: Path) -> float:
+    """The task's metric on a file; see ``score``.
+
+    Args:
+        model: a loaded packed model.
+        task: gives the metric; it must follow ``ScoresFiles``.
+        path: of an existing file.
+
+    Raises:
+        Diverged: the score is not finite.
+        UserError: the task scores no files, or not this one; or the score is no number.
+    """
+    if not isinstance(task, ScoresFiles):
+        kind = type(task).__name__
+        requirement = "file needs a task that scores files (its class must have score_file)"
+        raise UserError(f"{requirement}, got a {kind}")
+    return _checked(model, task, lambda: task.score_file(model, path))
+
+
+@torch.no_grad()
+def _checked(model: nn.Module, task: Task, scored: Callable[[], Any]) -> float:
+    """A score of a model in eval mode.
+
+    Args:
+        model: whose mode is restored.
+        task: named in errors.
+        scored: gives the score.
+    """
     training = model.training
     model.eval()
     try:
         with nn.utils.parametrize.cached():  # quantize the weights once, not once a batch
-            value = as_number(task.score(model, split), f"the score of the task {task.name}")
+            value = as_number(scored(), f"the score of the task {task.name}")
     finally:
         model.train(training)
     if not math.isfinite(value):

@@ -78,6 +78,7 @@ def test_apply_writes_a_file_of_the_promised_size(place, applied, packed):
     assert packed.stat().st_size == promised
     assert f"the file has {promised} bytes" in applied.out
     assert sorted(path.name for path in packed.parent.iterdir()) == [
+        "assets",
         "model.safetensors",
         "plan.yaml",
         "result.json",
@@ -100,6 +101,37 @@ def test_evaluate_outside_the_study_takes_the_task_that_is_given(place, packed, 
     ran = run(place, "evaluate", artifact, "task=stdlib", *TASK)
     stored = json.loads((packed.parent / "result.json").read_text())["test"]
     assert ran.out.startswith(f"perplexity {stored:.4f} on the test split")
+
+
+def test_evaluate_scores_a_text_without_the_training_data(place, packed):
+    """The folder that the task names is gone; the vocabulary is that beside the packed file."""
+    source, mine = place.parent / "source", place / "mine, own.py"
+    mine.write_text((source / "m03.py").read_text())
+    source.rename(place.parent / "gone")
+    try:
+        ran = run(place, "evaluate", f"artifact={packed.relative_to(place)}", f"file={mine.name}")
+        assert "must be in a folder" in refused(
+            run(place, "evaluate", f"artifact={packed.relative_to(place)}")
+        )
+    finally:
+        (place.parent / "gone").rename(source)
+        mine.unlink()
+    assert ran.code == 0, ran.err
+    assert re.fullmatch(r"perplexity \d+\.\d{4} on 'mine, own\.py', \d+ bytes\n", ran.out)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("no.txt", "file must be an existing file, got 'no.txt'"),
+        ("../source", "file must be an existing file, got '../source'"),
+        ("../empty/ptb.test.txt", "ptb.test.txt' must have at least 2 words, got 0"),
+    ],
+    ids=["missing", "folder", "empty"],
+)
+def test_files_that_evaluate_refuses(place, packed, file, line):
+    artifact = f"artifact={packed.relative_to(place)}"
+    assert line in refused(run(place, "evaluate", artifact, f"file={file}"))
 
 
 def test_report_redraws_the_figures(place, searched):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from autoquant.artifact import manifest
+from autoquant.artifact.assets import assets
 from autoquant.artifact.packed_file import read
 from autoquant.commands.apply import Applied, _listed, apply
 from autoquant.commands.evaluate import evaluate
@@ -68,7 +69,30 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "applied").rglob("*") if path.is_file())
 
 
-WHOLE = ["model.safetensors", "plan.yaml", "result.json"]
+WHOLE = ["model.safetensors", "plan.yaml", "result.json", "vocabulary"]
+
+
+def test_the_vocabulary_is_stored_beside_the_packed_file(unbroken):
+    words = "".join(f"{word}\n" for word in toy().corpus.vocabulary)
+    assert assets(unbroken.artifact) == {"vocabulary": words.encode()}
+    assert unbroken.size_bytes == unbroken.artifact.stat().st_size  # it does not count
+
+
+def test_a_result_of_before_gets_its_assets(unbroken, tmp_path):
+    study = Path(shutil.copytree(unbroken.artifact.parents[2], tmp_path / "study"))
+    (folder,) = (study / "applied").glob("*/assets")
+    shutil.rmtree(folder)
+    again = apply(study, toy(), progress=False)
+    assert again.steps == unbroken.steps
+    assert assets(again.artifact) == assets(unbroken.artifact)
+
+
+def test_an_asset_whose_name_is_no_file_is_refused_before_training(study):
+    task = toy()
+    task.assets = lambda: {"../vocabulary": b""}
+    with pytest.raises(UserError, match=r"name must be of letters, .* got '\.\./vocabulary'"):
+        apply(study, task, progress=False)
+    assert not (study / "applied").exists()
 
 
 def test_what_apply_promises(unbroken):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 from torch import nn
 
 from autoquant.artifact import packed_file
+from autoquant.artifact.assets import write_assets
 from autoquant.commands.evaluate import evaluate
 from autoquant.errors import Diverged, UserError
 from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
-from autoquant.task import SPLITS
+from autoquant.task import SPLITS, Task
 from autoquant.training.qat import build_candidate
 from autoquant.training.scoring import score
 from tests.toys import language_task, plan_of, prepared
@@ -73,3 +75,42 @@ def test_a_score_that_is_not_finite(packed):
     task.score = lambda model, split: float("nan")
     with pytest.raises(Diverged, match="perplexity must be finite, got nan"):
         evaluate(packed[0], task)
+
+
+def test_assets_are_restored_before_the_model_is_built(packed, tmp_path):
+    path = Path(shutil.copy(packed[0], tmp_path))
+    stored = language_task().assets()["vocabulary"].replace(b"w07", b"<unk>")
+    write_assets(tmp_path, {"vocabulary": stored})
+    assert evaluate(path, language_task(words=30)) > 0  # the model has 20 words
+    with pytest.raises(UserError, match="is of another model"):
+        evaluate(packed[0], language_task(words=30))
+
+
+def test_a_file_is_scored_in_place_of_a_split(packed, tmp_path):
+    task = language_task()
+    words = [task.corpus.vocabulary[i] for i in task.corpus.streams["test"]]
+    (tmp_path / "mine.txt").write_text(" ".join(words))
+    expected = evaluate(packed[0], task)
+    assert evaluate(packed[0], task, split="valid", file=tmp_path / "mine.txt") == expected
+    assert evaluate(packed[0], task, file=str(tmp_path / "mine.txt")) == expected
+
+
+class Unscored(nn.Module):
+    """A task whose class scores no files."""
+
+    def __init__(self, task):
+        super().__init__()
+        for name in Task.__annotations__ | vars(Task):
+            if name[0] != "_":
+                setattr(self, name, getattr(task, name))
+
+
+def test_files_that_are_refused(packed, tmp_path):
+    for file in ("no.txt", ""):
+        with pytest.raises(UserError, match="file must be an existing file, got"):
+            evaluate(packed[0], language_task(), file=tmp_path / file)
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match=r"empty\.txt' must have at least 2 words, got 0"):
+        evaluate(packed[0], language_task(), file=tmp_path / "empty.txt")
+    with pytest.raises(UserError, match=r"file needs a task that scores files .* got a Unscored"):
+        evaluate(packed[0], Unscored(language_task()), file=tmp_path / "empty.txt")
