@@ -115,7 +115,16 @@ COMMANDS = {
         },
         takes_search=True,
         listed=(
-            *("seed", "device", "kernel", "pretrained", "baseline", "final", "quantizer"),
+            *(
+                "seed",
+                "device",
+                "kernel",
+                "tensorboard",
+                "pretrained",
+                "baseline",
+                "final",
+                "quantizer",
+            ),
             *("widening", "space", "rules", "sensitivity"),
         ),
         sections={"sweep": Sweep},
@@ -149,6 +158,11 @@ COMMANDS = {
             "steps": Setting("Length of the training in batches.", int | None),
             "lr": Setting("Learning rate, instead of that of the section used.", float | None),
             "device": Setting("Where to train, instead of the study's device.", str | None),
+            "tensorboard": Setting(
+                "Whether to write losses and scores for TensorBoard into the study's folder "
+                "tensorboard, instead of what the study's settings say.",
+                bool | None,
+            ),
             "trust": TRUST,
         },
         renamed={"start": "init_from"},

@@ -66,38 +66,52 @@ def _rule_table(profile: Profile, overrides: LayerOverrides) -> Table:
     return Table("choices by rules", columns, tuple(rows))
 
 
-def print_search(result: SearchResult) -> None:
+def print_search(result: SearchResult, *, tensorboard: bool = False) -> None:
     """Print what a search found, the file of its plan and the next command.
 
     Args:
         result: of the search.
+        tensorboard: whether it wrote logs for TensorBoard.
     """
     print(result)
     if result.best is not None:
         print(f"\nplan: {result.study.plan_file}")
         print(f"next: autoquant apply {_argument('study', result.study.path)}")
+    if tensorboard:
+        _print_logs(result.study.tensorboard)
 
 
-def print_sweep(result: SweepResult) -> None:
+def print_sweep(result: SweepResult, *, tensorboard: bool = False) -> None:
     """Print the runs of a sweep, the file of its table and the next command.
 
     Args:
         result: of the sweep.
+        tensorboard: whether it wrote logs for TensorBoard.
     """
     print(f"{result}\n\ntable: {result.study.runs_file}")
     if result.best is not None:
         trial = shlex.quote(f"trial={result.best.run.name}")
         print(f"next:  autoquant apply {_argument('study', result.study.path)} {trial}")
+    if tensorboard:
+        _print_logs(result.study.tensorboard)
 
 
-def print_applied(applied: Applied) -> None:
+def print_applied(applied: Applied, *, logs: Path | None = None) -> None:
     """Print scores and costs of the packed plan next to those of the float model.
 
     Args:
         applied: the plan, trained and packed.
+        logs: folder of the logs for TensorBoard, where they were written.
     """
     print(f"{applied}\n")
     print(f"next: autoquant evaluate {_argument('artifact', applied.artifact)}")
+    if logs is not None:
+        _print_logs(logs)
+
+
+def _print_logs(folder: Path) -> None:
+    """Print the command that shows losses and scores in a browser."""
+    print(f"logs: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 def _argument(key: str, path: Path) -> str:

@@ -75,7 +75,7 @@ def run_search(config: DictConfig) -> None:
 
     result = search(task, settings, study=config.study, origin=origin)
     result = replace(result, figures=tuple(report(result.study)))
-    output.print_search(result)
+    output.print_search(result, tensorboard=settings.tensorboard)
     if result.best is None:
         raise RunError(f"no plan within the budget was trained to its end{_first_failure(result)}")
 
@@ -103,7 +103,8 @@ def run_sweep(config: DictConfig) -> None:
     options: dict[str, Any] = {"study": config.study, "origin": origin, "on_run": report}
     result = sweep(task, settings, sweep=grid, **options)
     figures = report(result.study) if result.results else []
-    output.print_sweep(replace(result, figures=tuple(figures)))
+    result = replace(result, figures=tuple(figures))
+    output.print_sweep(result, tensorboard=settings.tensorboard)
     if not result.missing and all(row.state != "complete" for row in result.results):
         reason = next((f": {row.reason}" for row in result.results if row.state == "failed"), "")
         raise RunError(f"no run was trained to its end{reason}")
@@ -148,8 +149,12 @@ def run_apply(config: DictConfig) -> None:
         changes=changes,
         device=config.device,
         trust=config.trust,
+        tensorboard=config.tensorboard,
     )
-    output.print_applied(applied)
+    wanted = config.tensorboard
+    if wanted is None:
+        wanted = study.config().get("tensorboard", False)
+    output.print_applied(applied, logs=study.tensorboard if wanted else None)
 
 
 def run_evaluate(config: DictConfig) -> None:

@@ -33,12 +33,16 @@ from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.callbacks import OnStep, check_callbacks
+from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
+from autoquant.training.tensorboard_log import check_tensorboard, open_log
+
+LABEL = "apply"
+"""Name of the training in a StepResult."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def apply(
     device: str | None = None,
     progress: bool = True,
     trust: bool = False,
+    tensorboard: bool | None = None,
     on_step: OnStep | None = None,
 ) -> Applied:
     """Train a plan in full and pack it.
@@ -123,6 +128,8 @@ def apply(
         progress: whether to show progress bars.
         trust: whether an engine or a rule for scales that the study names by an import path may be
             imported, though this user has not searched with it.
+        tensorboard: whether to write losses and scores for TensorBoard into the study's folder
+            tensorboard; as the study's settings say when None.
         on_step: called with a StepResult after each training step; not for the steps that an
             earlier call has done. What it raises ends the training.
 
@@ -131,6 +138,8 @@ def apply(
             code that is not trusted.
         RunError: training diverged or the file cannot be written.
     """
+    valid = tensorboard is None or isinstance(tensorboard, bool)
+    require(valid, "tensorboard must be true or false", tensorboard)
     requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
     require(plan is None or isinstance(plan, Plan), requirement, plan)
     check_order("apply", study, task)
@@ -157,23 +166,29 @@ def apply(
         check_new_weights(task)
     target = resolve_device(device or settings.device)
     check_autocast(training, target)
-    trained, record = load_or_train_baseline(
-        task, settings, study_folder, target, progress=progress, on_step=on_step
-    )
-    point = StartingPoint(task, prepare(trained), network, settings)
-    point = point.initialized(chosen.init_from, chosen.seed)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    study_folder.clean()
-    write_text(folder / "plan.yaml", chosen.plan.to_yaml())
-    try:
-        applied = _train_and_pack(
-            point, chosen.plan, training, folder, progress=progress, on_step=on_step
+    wanted = settings.tensorboard if tensorboard is None else tensorboard
+    check_tensorboard(wanted)
+    run_names = {LABEL: f"{LABEL} {chosen.name}"}  # several plans of a study may be applied
+    with open_log(wanted, study_folder.tensorboard, run_names) as log:
+        on_step = in_turn(None if log is None else log.on_step, on_step)
+        trained, record = load_or_train_baseline(
+            task, settings, study_folder, target, progress=progress, on_step=on_step
         )
-        applied = _with_baseline(applied, trained, task, record)
-    except Exception as error:
-        error.add_note(f"in applying {chosen.name} of '{study_folder.path}', {chosen.plan.summary}")
-        raise
+        point = StartingPoint(task, prepare(trained), network, settings)
+        point = point.initialized(chosen.init_from, chosen.seed)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        study_folder.clean()
+        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
+        try:
+            applied = _train_and_pack(
+                point, chosen.plan, training, folder, progress=progress, on_step=on_step
+            )
+            applied = _with_baseline(applied, trained, task, record)
+        except Exception as error:
+            place = f"{chosen.name} of '{study_folder.path}'"
+            error.add_note(f"in applying {place}, {chosen.plan.summary}")
+            raise
     write_assets(folder, assets)
     _write_result(folder, applied, training)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
@@ -330,7 +345,7 @@ def _train_and_pack(
             point,
             plan,
             training,
-            label="apply",
+            label=LABEL,
             on_step=on_step,
             checkpoint=checkpoint,
             progress=progress,

@@ -38,10 +38,11 @@ from autoquant.study.trust import remember
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.callbacks import OnStep, check_callbacks, is_from_callback
+from autoquant.training.callbacks import OnStep, check_callbacks, in_turn, is_from_callback
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.recognise import refuse_another_metric
+from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
 from autoquant.training.weights import plain_settings
 
 OnTrial = Callable[[Outcome], None]
@@ -119,6 +120,7 @@ def search(
     check_task(task)
     settings = settings_for(task, settings)
     check_callbacks(on_trial=on_trial, on_step=on_step)
+    check_tensorboard(settings.tensorboard)
     budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
@@ -130,14 +132,18 @@ def search(
         check_autocast(training, device)
     folder = Study.create(study, config)
     remember(config)
-    with folder.locked(), computing(Compute(settings.kernel)):
+    with (
+        folder.locked(),
+        computing(Compute(settings.kernel)),
+        open_log(settings.tensorboard, folder.tensorboard) as log,
+    ):
+        reporting = _Reporting(progress, on_trial, on_step).logged(log)
         print_notes(info.notes, progress=progress)
         write_text(folder.profile_file, info.profile.to_json())
         trained, record = load_or_train_baseline(
-            task, settings, folder, device, progress=progress, on_step=on_step
+            task, settings, folder, device, progress=progress, on_step=reporting.on_step
         )
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
-        reporting = _Reporting(progress, on_trial, on_step)
         result = _Trials(starting_point, info.space, folder, record, limit, reporting).run()
     return _reported(result) if report else result
 
@@ -221,6 +227,17 @@ class _Reporting:
     progress: bool
     on_trial: OnTrial | None
     on_step: OnStep | None
+
+    def logged(self, log: TensorBoardLog | None) -> _Reporting:
+        """The same, with a log that is written before the user's functions are called.
+
+        Args:
+            log: None where there is none.
+        """
+        if log is None:
+            return self
+        on_trial, on_step = in_turn(log.on_trial, self.on_trial), in_turn(log.on_step, self.on_step)
+        return replace(self, on_trial=on_trial, on_step=on_step)
 
 
 class _Trials:

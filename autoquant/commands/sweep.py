@@ -35,12 +35,13 @@ from autoquant.study.trust import remember
 from autoquant.table import Column, Table, as_html, as_text
 from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.callbacks import OnStep, check_callbacks
+from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import check_autocast, release_memory, resolve_device
 from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
+from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -136,6 +137,7 @@ def sweep(
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
+    check_tensorboard(settings.tensorboard)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
     runs = sweep_runs(info, settings, grid)
@@ -150,7 +152,11 @@ def sweep(
     table = SweepTable.of(folder)
     _refuse_other_plans(runs, table)
     reporting = _Reporting(progress, _drawing(on_run) if report else on_run, on_step)
-    with computing(Compute(settings.kernel)):
+    with (
+        computing(Compute(settings.kernel)),
+        open_log(settings.tensorboard, folder.tensorboard) as log,
+    ):
+        reporting = reporting.logged(log)
         folder.clean()
         with table.locked("baseline"):  # the first process trains it while the others wait
             starting_point, record = _baseline(task, settings, grid, info, folder, reporting)
@@ -169,11 +175,23 @@ class _Reporting:
         progress: whether to show progress bars and a line for each run.
         on_run: called with the study whenever the result of a run has been recorded.
         on_step: called after each training step.
+        on_result: called with the result of each run that this process has recorded.
     """
 
     progress: bool
     on_run: OnRun | None
     on_step: OnStep | None
+    on_result: Callable[[SweepRunResult], None] | None = None
+
+    def logged(self, log: TensorBoardLog | None) -> _Reporting:
+        """The same, with a log that is written before the user's functions are called.
+
+        Args:
+            log: None where there is none.
+        """
+        if log is None:
+            return self
+        return replace(self, on_step=in_turn(log.on_step, self.on_step), on_result=log.on_run)
 
 
 def _drawing(on_run: OnRun | None) -> OnRun:
@@ -389,6 +407,8 @@ class _Runs:
             self.table.append(result)
             self.table.checkpoint(run).unlink(missing_ok=True)
         self._print(result)
+        if self.reporting.on_result is not None:
+            self.reporting.on_result(result)
         if self.reporting.on_run is not None:
             self.reporting.on_run(self.folder)
         return True

@@ -49,6 +49,9 @@ class Search(Settings):
             ones.
         references: Weight bits of the uniform plans that are trained, unwidened, for comparison;
             their activations have the widest bits of the space.
+        tensorboard: Write losses, learning rates and probe scores of each training, and the score
+            and size of each trial, into the study's folder tensorboard, with one TensorBoard run
+            for each training; it needs pip install 'autoquant[tensorboard]'.
         pretrained: Weights of the float model, instead of training it: a file of safetensors or of
             torch.save, another study; from Python also a module or a state_dict.
         baseline: How the float model is trained.
@@ -75,6 +78,7 @@ class Search(Settings):
     sensitivity: int = 4
     prune: bool = True
     references: tuple[Bits, ...] = (8, 4, 3, 2)
+    tensorboard: bool = False
     pretrained: Any = field(default=None, compare=False)
     baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
     qat: Training = Training(steps=100, lr=3e-4, scores=2)

@@ -30,7 +30,7 @@ from autoquant.study.outcome import Outcome, from_csv
 from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Direction
 
-CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "study", "sweep"})
+CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "tensorboard", "study", "sweep"})
 """Settings that may change between two runs of one study."""
 
 
@@ -147,6 +147,11 @@ class Study:
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+    @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard shows: a folder for each training."""
+        return self.path / "tensorboard"
 
     def applied(self, name: str) -> Path:
         """Folder of an applied plan.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from autoquant.settings import require
 
 NOTE = "raised by on_step"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,24 @@ def check_callbacks(**callbacks: object) -> None:
     for name, callback in callbacks.items():
         valid = callback is None or callable(callback)
         require(valid, f"{name} must be something to call", callback)
+
+
+def in_turn(*callbacks: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """One function that calls several with the same value.
+
+    Args:
+        *callbacks: in the order in which they are called; None where there is none.
+
+    Returns:
+        the function; None where there is nothing to call.
+    """
+    called = [callback for callback in callbacks if callback is not None]
+
+    def call(value: T) -> None:
+        for callback in called:
+            callback(value)
+
+    return call if called else None
 
 
 def notify(on_step: OnStep, result: StepResult) -> None:

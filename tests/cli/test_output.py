@@ -62,6 +62,19 @@ def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
     assert shlex.split(line)[1:] == ["autoquant", "apply", f"study={path}"]
 
 
+def test_each_command_names_the_one_that_shows_its_logs(capsys):
+    line, named = (
+        "logs: tensorboard --logdir 'runs/of mine/tensorboard'",
+        Study(Path("runs/of mine")),
+    )
+    swept = SweepResult(named, BASELINE, (run_result(4, 8, 38.25),), missing=0)
+    output.print_search(result(None, "runs/of mine"), tensorboard=True)
+    output.print_search(result(TRIALS[1], "runs/of mine"), tensorboard=True)
+    output.print_sweep(swept, tensorboard=True)
+    output.print_applied(APPLIED, logs=named.tensorboard)
+    assert [x for x in capsys.readouterr().out.splitlines() if "tensorboard" in x] == [line] * 4
+
+
 def test_apply_prints_its_result_and_the_next_command(capsys):
     output.print_applied(APPLIED)
     assert capsys.readouterr().out == (

@@ -124,7 +124,9 @@ def test_a_setting_that_an_older_version_did_not_know_has_its_default(tmp_path: 
         Study.create(study.path, {"qat": {"lr": 0.1, "autocast": "bfloat16"}})
 
 
-@pytest.mark.parametrize(("key", "value"), [("trials", 99), ("device", "cuda:1"), ("study", "x")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("trials", 99), ("device", "cuda:1"), ("study", "x"), ("tensorboard", True)]
+)
 def test_free_keys_may_differ(key: str, value: Any, study: Study) -> None:
     assert key in CHANGEABLE_SETTINGS
     assert Study.create(study.path, changed(key, value)) == study

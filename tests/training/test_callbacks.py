@@ -12,7 +12,7 @@ from torch import nn
 
 from autoquant.errors import Diverged, RunError
 from autoquant.settings import Training
-from autoquant.training.callbacks import StepResult, is_from_callback
+from autoquant.training.callbacks import StepResult, in_turn, is_from_callback
 from autoquant.training.candidate import failure_of
 from autoquant.training.loop import train
 from autoquant.training.schedule import learning_rate_factor
@@ -121,3 +121,12 @@ def test_its_error_is_not_one_of_the_training(error: Exception) -> None:
     assert is_from_callback(error)
     assert failure_of(error) is None
     assert failure_of(Diverged(f"the loss is {math.nan}")) is not None
+
+
+def test_several_functions_are_called_in_turn() -> None:
+    told: list[str] = []
+    call = in_turn(None, lambda value: told.append(f"1: {value}"), lambda value: told.append("2"))
+    assert call is not None
+    call("x")
+    assert told == ["1: x", "2"]
+    assert in_turn(None, None) is None
