@@ -38,13 +38,13 @@ def predict(artifact):
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    train, valid, test = (
-        DataLoader(words(n), 32, n > 600, collate_fn=collate, num_workers=2)
-        for n in (800, 200, 200)
-    )
+    options = {"batch_size": 32, "collate_fn": collate}
+    train = DataLoader(words(1200), shuffle=True, num_workers=2, **options)
+    valid, test = (DataLoader(words(200), **options) for _ in range(2))
     loss = nn.CrossEntropyLoss(weight=torch.tensor([2.0, 1.0, 1.0, 1.0]))
     task = aq.SupervisedTask(Spotter, train, valid, test, loss=loss)
-    settings = aq.Search("0.2x", trials=3, baseline=aq.Training(epochs=2))
+    short = aq.Training(steps=30)
+    settings = aq.Search("0.15x", trials=3, baseline=aq.Training(epochs=2), qat=short)
     print(aq.search(task, settings, study="runs/spotter"))
     applied = aq.apply("runs/spotter", task)
     print(applied, "heard:", get_context("spawn").Pool(1).map(predict, [applied.artifact]))

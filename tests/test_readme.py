@@ -2,25 +2,22 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
-SMALLER = {
-    "stdlib(embedding=128, hidden=128)": (
-        "stdlib(tokens=4000, vocabulary=400, embedding=32, hidden=32)"
-    ),
-    'budget="0.15x", trials=16': (
-        'budget="0.5x", trials=2, references=(4,), '
-        "baseline=aq.Training(steps=4), qat=aq.Training(steps=2), final=aq.Training(steps=2)"
-    ),
+SHORT = "qat=aq.Training(steps=2), final=aq.Training(steps=2)"
+OWN = {
+    "walks(4000)": "walks(400)",
+    "num_workers=2": "num_workers=0",
+    "range(8)": "range(1)",
+    'budget="0.2x", trials=8': f'budget="0.2x", trials=1, references=(4,), {SHORT}',
 }
-OWN_SMALLER = {
-    "data(0, 4000)": "data(0, 400)",
-    "trials=12, baseline=aq.Training(epochs=8)": (
-        "trials=2, references=(4,), baseline=aq.Training(steps=4), qat=aq.Training(steps=2), "
-        "final=aq.Training(steps=2)"
-    ),
+READY = {
+    "stdlib()": "stdlib(tokens=4000, vocabulary=400, embedding=32, hidden=32)",
+    "trials=16": 'budget="0.5x", trials=1, references=(4,), baseline=aq.Training(steps=4), '
+    + SHORT,
 }
 
 
@@ -32,15 +29,28 @@ def example(number: int, smaller: dict[str, str]) -> str:
     return code
 
 
-@pytest.mark.parametrize(
-    ("number", "smaller"), [(0, SMALLER), (1, OWN_SMALLER)], ids=["task", "own"]
-)
-def test_a_python_example_runs(number, smaller, tmp_path, monkeypatch, capsys):
+def run(number: int, names: dict[str, Any], smaller: dict[str, str] | None = None) -> None:
+    exec(compile(example(number, smaller or {}), "README.md", "exec"), names)
+
+
+def test_the_examples_of_a_model_of_the_user_s(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    exec(compile(example(number, smaller), "README.md", "exec"), names)
-    applied = names["applied"]
-    assert applied.artifact.stat().st_size == applied.size_bytes
+    names: dict[str, Any] = {}
+    run(0, names, OWN)
+    assert names["applied"].size_bytes == names["applied"].artifact.stat().st_size
+    assert "weight bits" in capsys.readouterr().out
+    assert names["found"].baseline.steps == 0
+    run(2, names)
+    assert names["test_accuracy"] == names["applied"].test
+    run(1, names)
+    assert names["task"].score(names["net"].eval(), "valid") == 1.0
+
+
+def test_the_example_of_a_ready_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    run(3, names, READY)
+    assert names["applied"].size_bytes == names["applied"].artifact.stat().st_size
     assert "weight bits" in capsys.readouterr().out
 
 
