@@ -153,7 +153,8 @@ def test_the_configuration_shows_the_defaults(folder: Path) -> None:
         assert yaml.safe_load(ran.out)["qat"]["steps"] == 100
 
 
-def test_a_search_and_a_profile(folder: Path) -> None:
+def test_a_study_has_the_values_in_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     own = ["--config-dir", "conf", "task=plain"]
     ran = run(folder, "search", *own, *RUN[1:], *BASELINE, *SHORT)
     assert ran.code == 0, ran.err
