@@ -113,7 +113,7 @@ def test_settings_have_their_present_names():
 
 @pytest.mark.parametrize("typed", ["qat.epochs=2", "++qat.epochs=1,2"])
 def test_epochs_that_are_typed_replace_the_steps_of_a_file(typed):
-    assert to_overrides([typed, "trials=1"]) == [typed, "trials=1", "qat.steps=null"]
+    assert to_overrides([typed, "trials=1"]) == [typed, "qat.steps=null", "trials=1"]
     assert to_overrides([typed, "qat.steps=3"]) == [typed, "qat.steps=3"]
     assert to_overrides(["epochs=2"]) == ["epochs=2"]
 
