@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoquant.errors import UserError, shown
@@ -45,18 +45,25 @@ def to_overrides(arguments: Sequence[str], renamed: Mapping[str, str] | None = N
     """
     sweeps = bool(MULTIRUN & set(arguments))
     names = renamed or {}
-    overrides = [_to_override(_with_name(each, names), sweeps=sweeps) for each in arguments]
-    return [*overrides, *_without_steps(arguments)]
-
-
-def _without_steps(arguments: Sequence[str]) -> list[str]:
-    """Overrides for trainings whose epochs are typed, so that no steps of a file replace them."""
     keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
-    return [
-        f"{section}.steps=null"
-        for section in TRAININGS
-        if f"{section}.epochs" in keys and f"{section}.steps" not in keys
-    ]
+    overrides: list[str] = []
+    for argument in arguments:
+        overrides.append(_to_override(_with_name(argument, names), sweeps=sweeps))
+        overrides += _without_steps(argument, keys)
+    return overrides
+
+
+def _without_steps(argument: str, keys: Collection[str]) -> list[str]:
+    """What follows the epochs of a training, so that no steps of a file replace them.
+
+    Args:
+        argument: ``key=value`` or an option.
+        keys: names of all settings that are typed.
+    """
+    section, _, field = argument.partition("=")[0].lstrip("+").rpartition(".")
+    steps = f"{section}.steps"
+    is_length = section in TRAININGS and field == "epochs" and steps not in keys
+    return [f"{steps}=null"] if is_length else []
 
 
 def shows_configuration(arguments: Sequence[str]) -> bool:

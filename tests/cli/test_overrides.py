@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from autoquant.cli.overrides import to_overrides
+from autoquant.cli.overrides import shows_configuration, to_overrides
 from tests.cli.typed import refused, run
 
 
@@ -109,3 +109,21 @@ def test_settings_have_their_present_names():
     assert to_overrides(["start=scratch", "study=a", "-m"], renamed) == [
         *("init_from=scratch", "study=a", "-m")
     ]
+
+
+@pytest.mark.parametrize("typed", ["qat.epochs=2", "++qat.epochs=1,2"])
+def test_epochs_that_are_typed_replace_the_steps_of_a_file(typed):
+    assert to_overrides([typed, "trials=1"]) == [typed, "qat.steps=null", "trials=1"]
+    assert to_overrides([typed, "qat.steps=3"]) == [typed, "qat.steps=3"]
+    assert to_overrides(["epochs=2"]) == ["epochs=2"]
+
+
+@pytest.mark.parametrize(
+    ("option", "shows"),
+    [
+        *(("--cfg", True), ("--cfg=job", True), ("-c", True), ("-cjob", True), ("--info", True)),
+        *(("-m", False), ("--config-dir=a", False), ("-cd", False), ("--resolve", False)),
+    ],
+)
+def test_options_that_print_the_configuration(option, shows):
+    assert shows_configuration(["trials=3", option]) is shows

@@ -151,9 +151,12 @@ def test_the_configuration_shows_the_defaults(folder: Path) -> None:
     for option in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"], ["-cjob"]):
         ran = run(folder, "search", *option, "--config-dir", "conf", "task=plain")
         assert yaml.safe_load(ran.out)["qat"]["steps"] == 100
+    typed = ["task=plain", "qat.epochs=2", "--config-dir", "conf", "--cfg", "job"]
+    assert yaml.safe_load(run(folder, "search", *typed).out)["qat"]["steps"] is None
 
 
-def test_a_search_and_a_profile(folder: Path) -> None:
+def test_a_study_has_the_values_in_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     own = ["--config-dir", "conf", "task=plain"]
     ran = run(folder, "search", *own, *RUN[1:], *BASELINE, *SHORT)
     assert ran.code == 0, ran.err

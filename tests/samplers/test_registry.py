@@ -12,7 +12,6 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from autoquant import settings
 from autoquant.errors import UserError
-from autoquant.plugins import ExtensionNames
 from autoquant.samplers import new_sampler, registry, sampler
 from autoquant.settings import Search
 from tests.samplers.test_proposer import SPACE, fitting, proposer_of, run, size_of
@@ -29,12 +28,12 @@ def not_a_sampler(seed):
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry, as it was."""
     monkeypatch.setattr(registry, "_SAMPLERS", dict(registry._SAMPLERS))
-    names = ExtensionNames(settings.SAMPLERS)
-    monkeypatch.setattr(settings, "SAMPLERS", names)
-    monkeypatch.setattr(registry, "SAMPLERS", names)
+    names = [*settings.SAMPLERS]
+    yield
+    settings.SAMPLERS[:] = names
 
 
 @pytest.fixture
