@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from autoquant.errors import UserError, shown
 from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split
+from autoquant.tasks.asset_bytes import bytes_of
 from autoquant.tasks.callables import CROSS_ENTROPY, imported_callable
 from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
@@ -80,6 +81,8 @@ class SupervisedTask:
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.
+        assets: texts or bytes that a user of the packed file needs, such as the names of classes or
+            a vocabulary, by name. ``aq.apply`` stores them beside it, ``aq.assets`` reads them.
         preferred: settings that suit the task (see ``PrefersSettings``); nothing when None.
 
     Raises:
@@ -106,13 +109,14 @@ class SupervisedTask:
         probe: int = 1000,
         name: str = "supervised",
         unit: str = "sample",
+        assets: Mapping[str, str | bytes] | None = None,
         preferred: Search | None = None,
     ) -> None:
         self._source = ModelSource(model)
         self._loss: Loss = imported_callable("loss", loss)
         self._score = _score_of(score, direction)
         check_output(output)
-        self._output = output
+        self._output, self._assets = output, bytes_of(assets)
         function = None if unpack is None else imported_callable("unpack", unpack)
         self._data = TaskData(
             train,
@@ -197,6 +201,17 @@ class SupervisedTask:
     def example(self) -> Example:
         """The first training batch, as the model is called with it."""
         return self._data.example(self._source.dtype, self.unit)
+
+    def assets(self) -> dict[str, bytes]:
+        """See ``SupportsAssets.assets``."""
+        return self._assets
+
+    def restore_assets(self, assets: Mapping[str, bytes]) -> None:
+        """See ``SupportsAssets.restore_assets``; neither the model nor the score needs them.
+
+        Args:
+            assets: of a packed file.
+        """
 
     def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
         """See ``SupportsChecks``: one batch of each split.

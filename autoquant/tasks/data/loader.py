@@ -7,6 +7,7 @@ the number of workers changes nothing.
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from itertools import count, islice
@@ -125,8 +126,9 @@ class LoaderBatches:
     def some(self, samples: int) -> Iterator[Any]:
         """See ``BatchSource.some``: whole batches."""
         items = next(self._epochs(0, 0))
-        size = max(1, samples_of(self.first()))
-        wanted = min(len(items), -(-samples // size))
+        in_batches = self._loader.batch_sampler is not None
+        size = len(items[0][1]) if in_batches else samples_of(self.first())
+        wanted = min(len(items), math.ceil(samples / max(1, size)))
         chosen = torch.linspace(0, len(items) - 1, wanted).long().tolist()
         yield from self._new_loader(_Order([items[i] for i in chosen]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -85,13 +85,10 @@ class TaskData:
             return self._sources["valid"].some(self._probe)
         return self._sources[split].all()
 
-    def first(self, split: str) -> Any:
-        """One batch of a split.
-
-        Args:
-            split: "train", "valid" or "test".
-        """
-        return self._sources[split].first()
+    @cached_property
+    def _first(self) -> Any:
+        """The first training batch, which is asked for often."""
+        return self._sources["train"].first()
 
     def call(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """Call a model with a batch.
@@ -114,8 +111,7 @@ class TaskData:
             dtype: precision of the model.
             unit: what one sample is called.
         """
-        batch = self.first("train")
-        call: Call = self._unpacking(batch)
+        call: Call = self._unpacking(self._first)
         cpu = torch.device("cpu")
         inputs, keywords = moved(copy_inputs((call.inputs, call.keywords), None), cpu, dtype)
         return Example(inputs, samples_of((inputs, keywords)), unit, keywords)
@@ -127,7 +123,7 @@ class TaskData:
             call: calls the model with a batch.
         """
         for split in self._sources:
-            first = cache(partial(self.first, split))
+            first = cache(self._sources[split].first)
             yield f"{split} must give batches", first
             yield (
                 f"the model must run on a batch of {split} (unpack= says what it is called with)",
