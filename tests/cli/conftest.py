@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -58,4 +59,5 @@ def unchanged(place) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ruled(place) -> Ran:
-    return run(place, "search", *TINY, "study=ruled", "budget=0.6x", *RULES)
+    logged = f"tensorboard={find_spec('tensorboard') is not None}"
+    return run(place, "search", *TINY, "study=ruled", "budget=0.6x", logged, *RULES)

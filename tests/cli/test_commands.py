@@ -43,6 +43,17 @@ def test_rules_hold_for_references_and_proposals(place, ruled):
     assert {plan["rnn.l0"].width for plan in plans} == {1.0}
 
 
+def test_commands_name_the_one_that_shows_their_logs(place, ruled):
+    pytest.importorskip("tensorboard")
+    line = "logs: tensorboard --logdir ruled/tensorboard\n"
+    assert ruled.out.endswith(line)
+    runs = sorted(path.name for path in Study(place / "ruled").tensorboard.iterdir())
+    assert runs == ["float baseline", "trial 0", "trial w4", "trials"]
+    command = ["apply", "study=ruled", "trial=w4", "steps=0"]
+    assert line not in run(place, *command, "tensorboard=false").out
+    assert run(place, *command).out.endswith(line)  # as the study's settings say
+
+
 def test_three_levels_from_search_to_score(place):
     """As a reference, as a choice and in a rule; with step sizes and biases of 8 bits."""
     choices = ["space.weight_bits=[1.6,4]", "references=[1.6]", "rules.rnn.*.recurrent_bits=1.6"]
