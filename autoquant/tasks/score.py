@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from autoquant.copies import is_packed
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.task import Direction
+from autoquant.tasks.callables import imported_callable
 from autoquant.tasks.data.batch import moved
 from autoquant.tasks.targets import Loss, counted_targets, ignored_target
 
@@ -188,6 +189,39 @@ def is_metric(score: object) -> bool:
 
 SCORES: dict[str, Score] = {score.name: score for score in (Accuracy(), MeanLoss(), Perplexity())}
 """The ready scores, by their names."""
+
+
+def resolve_score(
+    score: ScoreFunction | Any | str, direction: Direction | None, ready: Mapping[str, Score]
+) -> Score:
+    """The score that a task's arguments ``score`` and ``direction`` describe.
+
+    Args:
+        score: the name of a ready one, a function or its import path, or a metric.
+        direction: minimize or maximize; None for a ready one.
+        ready: scores by their names.
+
+    Raises:
+        UserError: there is no such score, or the direction is missing or another one.
+    """
+    if isinstance(score, str) and score in ready:
+        if direction not in (None, ready[score].direction):
+            requirement = f"direction must be {ready[score].direction} for score={score}"
+            raise UserError(f"{requirement}, got {shown(direction)}")
+        return ready[score]
+    if isinstance(score, str) and "." not in score:
+        names = ", ".join(ready)
+        raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
+    if direction not in ("minimize", "maximize"):
+        raise UserError(
+            "direction must be minimize or maximize where score is a function, "
+            f"got {shown(direction)}"
+        )
+    if is_metric(score) and not isinstance(score, type):
+        return MetricScore(score, type(score).__name__, direction)
+    function = imported_callable("score", score)
+    name = getattr(function, "__name__", type(function).__name__)
+    return FunctionScore(function, name, direction)
 
 
 def as_number(value: Any, source: str) -> float:

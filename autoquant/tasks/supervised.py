@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from autoquant.errors import UserError, shown
 from autoquant.settings import Search
-from autoquant.task import Direction, Example, Split
+from autoquant.task import Direction
 from autoquant.tasks.asset_bytes import bytes_of
 from autoquant.tasks.callables import CROSS_ENTROPY, imported_callable
 from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
+from autoquant.tasks.data_task import DataTask
 from autoquant.tasks.distillation import distilled_loss
-from autoquant.tasks.model_source import ModelSource, device_of, preferred_of
+from autoquant.tasks.model_source import ModelSource, device_of
 from autoquant.tasks.outputs import Output, check_output, selected
-from autoquant.tasks.score import (
-    SCORES,
-    FunctionScore,
-    MetricScore,
-    Pairs,
-    Score,
-    ScoreFunction,
-    is_metric,
-)
+from autoquant.tasks.score import SCORES, Pairs, ScoreFunction, resolve_score
 from autoquant.tasks.targets import Loss, counted_targets, on_device
 
 
-class SupervisedTask:
+class SupervisedTask(DataTask):
     """A task of batches with inputs and targets.
 
     >>> from torch.utils.data import DataLoader, TensorDataset
@@ -89,8 +81,6 @@ class SupervisedTask:
         UserError: an argument is not as described.
     """
 
-    preferred: Search | None = None
-
     def __init__(
         self,
         model: Callable[[], nn.Module] | nn.Module | str,
@@ -112,13 +102,11 @@ class SupervisedTask:
         assets: Mapping[str, str | bytes] | None = None,
         preferred: Search | None = None,
     ) -> None:
-        self._source = ModelSource(model)
         self._loss: Loss = imported_callable("loss", loss)
-        self._score = _score_of(score, direction)
         check_output(output)
         self._output, self._assets = output, bytes_of(assets)
         function = None if unpack is None else imported_callable("unpack", unpack)
-        self._data = TaskData(
+        data = TaskData(
             train,
             valid,
             test,
@@ -127,31 +115,8 @@ class SupervisedTask:
             batches_per_epoch=batches_per_epoch,
             probe=probe,
         )
-        self.name, self.unit = name, unit
-        self.metric, self.direction = self._score.name, self._score.direction
-        preferred = self.preferred if preferred is None else preferred
-        self.preferred = preferred_of(preferred, trained=self._source.is_instance)
-
-    def build_model(self) -> nn.Module:
-        """A new model, or a copy of the one that was given.
-
-        Raises:
-            UserError: what was given for ``model`` made something else.
-        """
-        return self._source.build()
-
-    def steps_per_epoch(self) -> int:
-        """Number of batches that show every training sample once."""
-        return self._data.steps_per_epoch
-
-    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
-        """Training batches of epoch after epoch, each in another order.
-
-        Args:
-            seed: of the order of the samples, and of what a dataset draws at random.
-            start: number of the first batch, from 0.
-        """
-        return self._data.batches(seed, start)
+        named: dict[str, Any] = {"name": name, "unit": unit, "preferred": preferred}
+        super().__init__(ModelSource(model), data, resolve_score(score, direction, SCORES), **named)
 
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
         """The loss of a batch, 0 where all its targets are ignored; there is nothing to carry.
@@ -161,7 +126,7 @@ class SupervisedTask:
             batch: what ``batches`` gave.
             carry: not used.
         """
-        outputs, targets = self._call(model, batch)
+        outputs, targets = self._pair(model, batch)
         if not counted_targets(targets, self._loss):
             return _zero_of(outputs), None
         return on_device(self._loss, device_of(model))(outputs, targets), None
@@ -182,25 +147,12 @@ class SupervisedTask:
             UserError: the task's loss cannot compare outputs with those of a teacher.
         """
         with torch.no_grad():
-            teacher_outputs, _ = self._call(teacher, batch)
-        outputs, targets = self._call(model, batch)
+            teacher_outputs, _ = self._pair(teacher, batch)
+        outputs, targets = self._pair(model, batch)
         if not counted_targets(targets, self._loss):
             return _zero_of(outputs), None
         loss = on_device(self._loss, device_of(model))
         return distilled_loss(loss, outputs, teacher_outputs, targets, alpha), None
-
-    def score(self, model: nn.Module, split: Split) -> float:
-        """The score over all samples of a split.
-
-        Args:
-            model: in eval mode.
-            split: "valid" or "test"; "probe" for a part of "valid".
-        """
-        return self._score(self._pairs(model, split), on_device(self._loss, device_of(model)))
-
-    def example(self) -> Example:
-        """The first training batch, as the model is called with it."""
-        return self._data.example(self._source.dtype, self.unit)
 
     def assets(self) -> dict[str, bytes]:
         """See ``SupportsAssets.assets``."""
@@ -213,52 +165,16 @@ class SupervisedTask:
             assets: of a packed file.
         """
 
-    def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """See ``SupportsChecks``: one batch of each split.
-
-        Args:
-            model: the float model.
-        """
-        return self._data.checks(lambda batch: self._call(model, batch))
-
-    def notes(self) -> list[str]:
-        """See ``SupportsChecks``: data that are not the same twice."""
-        return self._data.notes()
-
-    def _call(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    def _pair(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """The outputs that loss and score read, and the targets."""
         outputs, targets = self._data.call(model, batch)
         return selected(outputs, self._output), targets
 
-    def _pairs(self, model: nn.Module, split: Split) -> Pairs:
-        for batch in self._data.scored(split):
-            yield self._call(model, batch)
+    def _scored(self, pairs: Pairs, model: nn.Module) -> float:
+        return self._score(pairs, on_device(self._loss, device_of(model)))
 
 
 def _zero_of(outputs: Any) -> Tensor:
     """A loss of 0 with a gradient of 0, for a batch without a target that counts."""
     tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
     return next(0 * t.flatten()[:1].sum() for t in tensors if t.is_floating_point())
-
-
-def _score_of(score: ScoreFunction | Any | str, direction: Direction | None) -> Score:
-    """The score that the settings ``score`` and ``direction`` describe."""
-    if isinstance(score, str) and score in SCORES:
-        ready = SCORES[score]
-        if direction not in (None, ready.direction):
-            requirement = f"direction must be {ready.direction} for score={score}"
-            raise UserError(f"{requirement}, got {shown(direction)}")
-        return ready
-    if isinstance(score, str) and "." not in score:
-        names = ", ".join(SCORES)
-        raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
-    if direction not in ("minimize", "maximize"):
-        raise UserError(
-            "direction must be minimize or maximize where score is a function, "
-            f"got {shown(direction)}"
-        )
-    if is_metric(score) and not isinstance(score, type):
-        return MetricScore(score, type(score).__name__, direction)
-    function = imported_callable("score", score)
-    name = getattr(function, "__name__", type(function).__name__)
-    return FunctionScore(function, name, direction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_model
-from autoquant.errors import UserError, shown
+from autoquant.errors import UserError
 from autoquant.kernels import distillation_cross_entropy
 from autoquant.settings import Search
-from autoquant.task import Direction, Example, Split
+from autoquant.task import Direction
 from autoquant.tasks.callables import imported_callable
 from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
-from autoquant.tasks.model_source import ModelSource, device_of, preferred_of
+from autoquant.tasks.data_task import DataTask
+from autoquant.tasks.model_source import ModelSource, device_of
 from autoquant.tasks.outputs import Output, check_output, selected
-from autoquant.tasks.score import Accuracy, FunctionScore, Pairs, Score, ScoreFunction
+from autoquant.tasks.score import Accuracy, Pairs, Score, ScoreFunction, resolve_score
 from autoquant.tasks.targets import Loss
 
 
-class TeacherTask:
+class TeacherTask(DataTask):
     """A task without labels: quantized models learn the float model's outputs (distillation).
 
     For published models whose training data are not at hand. Any inputs of the kind that the model
@@ -62,8 +63,6 @@ class TeacherTask:
         UserError: an argument is not as described.
     """
 
-    preferred: Search | None = None
-
     def __init__(
         self,
         model: Callable[[], nn.Module] | nn.Module | str,
@@ -84,13 +83,10 @@ class TeacherTask:
         preferred: Search | None = None,
     ) -> None:
         self._teacher = copy_model(ModelSource(model).build()).requires_grad_(False).eval()
-        self._source = ModelSource(copy_model(self._teacher).requires_grad_(True))
-        self._score = _score_of(score, direction)
-        self._loss: Loss = _loss_of(loss, self._score)
         check_output(output)
         self._output = output
         function = None if unpack is None else imported_callable("unpack", unpack)
-        self._data = TaskData(
+        data = TaskData(
             train,
             valid,
             test,
@@ -99,27 +95,10 @@ class TeacherTask:
             batches_per_epoch=batches_per_epoch,
             probe=probe,
         )
-        self.name, self.unit = name, unit
-        self.metric, self.direction = self._score.name, self._score.direction
-        preferred = self.preferred if preferred is None else preferred
-        self.preferred = preferred_of(preferred, trained=True)
-
-    def build_model(self) -> nn.Module:
-        """A copy of the model."""
-        return self._source.build()
-
-    def steps_per_epoch(self) -> int:
-        """Number of batches that show every training sample once."""
-        return self._data.steps_per_epoch
-
-    def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
-        """Training batches of epoch after epoch, each in another order.
-
-        Args:
-            seed: of the order of the samples, and of what a dataset draws at random.
-            start: number of the first batch, from 0.
-        """
-        return self._data.batches(seed, start)
+        source = ModelSource(copy_model(self._teacher).requires_grad_(True))
+        named: dict[str, Any] = {"name": name, "unit": unit, "preferred": preferred}
+        super().__init__(source, data, resolve_score(score, direction, SCORES), **named)
+        self._loss = _loss_of(loss, self._score)
 
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:
         """The loss of a batch against the float model's outputs; there is nothing to carry.
@@ -129,42 +108,19 @@ class TeacherTask:
             batch: what ``batches`` gave.
             carry: not used.
         """
-        outputs, wanted = self._both(model, batch)
+        outputs, wanted = self._pair(model, batch)
         return self._loss(outputs, wanted), None
 
-    def score(self, model: nn.Module, split: Split) -> float:
-        """The score over all samples of a split.
-
-        Args:
-            model: in eval mode.
-            split: "valid" or "test"; "probe" for a part of "valid".
-        """
-        pairs = (self._both(model, batch) for batch in self._data.scored(split))
-        return self._score(pairs, self._loss)
-
-    def example(self) -> Example:
-        """The first training batch, as the model is called with it."""
-        return self._data.example(self._source.dtype, self.unit)
-
-    def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """See ``SupportsChecks``: one batch of each split.
-
-        Args:
-            model: the float model.
-        """
-        return self._data.checks(lambda batch: self._both(model, batch))
-
-    def notes(self) -> list[str]:
-        """See ``SupportsChecks``: data that are not the same twice."""
-        return self._data.notes()
-
-    def _both(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    def _pair(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """The outputs of a model, and those of the float model; the parts that are compared."""
         teacher = self._teacher.to(device_of(model))
         with torch.no_grad():
             wanted, _ = self._data.call(teacher, batch)
         outputs, _ = self._data.call(model, batch)
         return selected(outputs, self._output), selected(wanted, self._output)
+
+    def _scored(self, pairs: Pairs, model: nn.Module) -> float:
+        return self._score(pairs, self._loss)
 
 
 class Agreement:
@@ -250,23 +206,6 @@ def _real_pairs(outputs: Any, wanted: Any) -> list[tuple[Tensor, Tensor]]:
         kind = type(outputs).__name__
         raise UserError(f"a model must return real numbers to be compared, got a {kind}")
     return real
-
-
-def _score_of(score: ScoreFunction | str, direction: Direction | None) -> Score:
-    """The score that the settings ``score`` and ``direction`` describe."""
-    if isinstance(score, str) and "." not in score:
-        if score not in SCORES:
-            names = ", ".join(SCORES)
-            raise UserError(f"score must be one of {names}, or an import path, got {shown(score)}")
-        return SCORES[score]
-    if direction not in ("minimize", "maximize"):
-        raise UserError(
-            "direction must be minimize or maximize where score is a function, "
-            f"got {shown(direction)}"
-        )
-    function = imported_callable("score", score)
-    name = getattr(function, "__name__", type(function).__name__)
-    return FunctionScore(function, name, direction)
 
 
 def _loss_of(loss: Loss | str | None, score: Score) -> Loss:
