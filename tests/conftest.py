@@ -1,5 +1,12 @@
 import os
+import sys
 import tempfile
+from pathlib import Path
+
+if sys.dont_write_bytecode:  # then each of the many child processes would compile torch again
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "autoquant-bytecode")
+    sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 import torch
 from hypothesis import settings

@@ -297,7 +297,11 @@ WRITTEN: dict[str, tuple[Any, dict[str, Any], str]] = {
         "space.weight_bits must be a list, got '4'; write weight_bits=['4']",
     ),
     "a number as a text": (Search, {"seed": "1"}, "seed must be a whole number, got '1'"),
-    "a path": (Search, {"pretrained": 3}, "pretrained must be a path, got 3"),
+    "a path": (
+        Search,
+        {"pretrained": 3},
+        "pretrained must be a path, a module or a state_dict, got 3",
+    ),
     "a device": (
         *(Search, {"device": 0}),
         "device must be a text such as 'cpu' or 'cuda:0', or a torch.device, got 0",

@@ -20,7 +20,7 @@ from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
 from autoquant.tasks.data_task import DataTask
-from autoquant.tasks.model_source import ModelSource, device_of
+from autoquant.tasks.model_source import ModelSource, device_of, dtype_of
 from autoquant.tasks.outputs import Output, check_output, selected
 from autoquant.tasks.score import Accuracy, Pairs, Score, ScoreFunction, resolve_score
 from autoquant.tasks.targets import Loss
@@ -82,7 +82,10 @@ class TeacherTask(DataTask):
         unit: str = "sample",
         preferred: Search | None = None,
     ) -> None:
-        self._teacher = copy_model(ModelSource(model).build()).requires_grad_(False).eval()
+        built = ModelSource(model).build()
+        if dtype_of(built) in (torch.float16, torch.bfloat16):
+            built = built.float()  # as candidates are trained
+        self._teacher = copy_model(built).requires_grad_(False).eval()
         check_output(output)
         self._output = output
         function = None if unpack is None else imported_callable("unpack", unpack)
@@ -95,9 +98,8 @@ class TeacherTask(DataTask):
             batches_per_epoch=batches_per_epoch,
             probe=probe,
         )
-        source = ModelSource(copy_model(self._teacher).requires_grad_(True))
         named: dict[str, Any] = {"name": name, "unit": unit, "preferred": preferred}
-        super().__init__(source, data, resolve_score(score, direction, SCORES), **named)
+        super().__init__(ModelSource(built), data, resolve_score(score, direction, SCORES), **named)
         self._loss = _loss_of(loss, self._score)
 
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Tensor, None]:

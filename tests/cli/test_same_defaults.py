@@ -36,7 +36,7 @@ def record(name: str) -> Any:
 def test_settings_and_arguments_are_the_same(
     name: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for function in ("read_stdlib", "read_treebank", "LanguageTask"):
+    for function in ("StdlibText", "TreebankText", "LanguageTask"):
         monkeypatch.setattr(language, function, record(function))
     monkeypatch.setattr(digits, "_read_splits", lambda **options: ["train", "valid", "test"])
     monkeypatch.setattr(digits, "SupervisedTask", record("SupervisedTask"))

@@ -41,7 +41,7 @@ def test_only_what_a_file_says_is_preferred() -> None:
 
 
 def test_a_task_keeps_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language, "read_stdlib", lambda *arguments: corpus(10, 400))
+    monkeypatch.setattr(language, "StdlibText", lambda *arguments: corpus(10, 400))
     task = language.stdlib(hidden=6, preferred=Search(seed=3))
     assert task.preferred == Search(seed=3)
     assert task.build_model().rnn.hidden_size == 6
@@ -54,4 +54,4 @@ def test_the_folder_of_the_penn_treebank_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="data_dir"):
         build()
     with pytest.raises(UserError, match="data_dir must be an existing folder"):
-        build(data_dir=str(tmp_path / "gone"))
+        build(data_dir=str(tmp_path / "gone")).build_model()

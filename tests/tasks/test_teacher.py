@@ -127,6 +127,12 @@ def test_inputs_of_any_form(kind: str) -> None:
     assert len(next(iter((*task.example().inputs, *task.example().keywords.values())))) == 16
 
 
+def test_a_model_of_half_precision_teaches_in_float32() -> None:
+    task = task_of(model().to(torch.bfloat16))
+    assert task.build_model()(INPUTS).dtype == torch.float32
+    assert task.score(task.build_model(), "valid") == 0.0
+
+
 def test_labels_may_be_left_out_by_unpack() -> None:
     labelled = DataLoader(TensorDataset(INPUTS, torch.zeros(48)), batch_size=16)
     task = task_of(data=labelled, unpack=lambda batch: batch[0])
