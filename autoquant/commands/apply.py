@@ -22,6 +22,7 @@ from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError, shown
 from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
+from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.reading import read_json_file
@@ -138,14 +139,8 @@ def apply(
             code that is not trusted.
         RunError: training diverged or the file cannot be written.
     """
-    valid = tensorboard is None or isinstance(tensorboard, bool)
-    require(valid, "tensorboard must be true or false", tensorboard)
-    requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
-    require(plan is None or isinstance(plan, Plan), requirement, plan)
-    check_order("apply", study, task)
-    task, study_folder = check_task(task), Study.open(study)
-    require(changes is None or isinstance(changes, Mapping), "changes must be a mapping", changes)
-    check_callbacks(on_step=on_step)
+    _check_arguments(study, task, plan, changes, tensorboard, on_step)
+    study_folder = Study.open(study)
     refuse_another_metric(task, study_folder)
     config = study_folder.config()
     require_trust(study_folder.config_file, {**config, "task": None}, trusted=trust)
@@ -157,42 +152,44 @@ def apply(
     size.of(network, chosen.plan, settings.quantizer)  # refuses a plan of another model
     assets = check_assets(task.assets()) if isinstance(task, SupportsAssets) else {}
     folder = study_folder.applied(chosen.name)
-    done = _read_result(folder, chosen.plan, training)
-    if done is not None:
-        write_assets(folder, assets)
-        _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
-        return done
-    if chosen.init_from == "scratch":
-        check_new_weights(task)
-    target = resolve_device(device or settings.device)
-    check_autocast(training, target)
-    wanted = settings.tensorboard if tensorboard is None else tensorboard
-    check_tensorboard(wanted)
-    run_names = {LABEL: f"{LABEL} {chosen.name}"}  # several plans of a study may be applied
-    with open_log(wanted, study_folder.tensorboard, run_names) as log:
-        on_step = in_turn(None if log is None else log.on_step, on_step)
-        trained, record = load_or_train_baseline(
-            task, settings, study_folder, target, progress=progress, on_step=on_step
-        )
-        point = StartingPoint(task, prepare(trained), network, settings)
-        point = point.initialized(chosen.init_from, chosen.seed)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        study_folder.clean()
-        write_text(folder / "plan.yaml", chosen.plan.to_yaml())
-        try:
-            applied = _train_and_pack(
-                point, chosen.plan, training, folder, progress=progress, on_step=on_step
-            )
-            applied = _with_baseline(applied, trained, task, record)
-        except Exception as error:
-            place = f"{chosen.name} of '{study_folder.path}'"
-            error.add_note(f"in applying {place}, {chosen.plan.summary}")
-            raise
+    applied = _read_result(folder, chosen.plan, training)
+    if applied is None:
+        wanted = settings.tensorboard if tensorboard is None else tensorboard
+        settings = settings.changed(device=device or settings.device, tensorboard=wanted)
+        job = _Job(task, settings, network, study_folder, chosen, training, progress)
+        applied = job.run(on_step)
+        _write_result(folder, applied, training)
     write_assets(folder, assets)
-    _write_result(folder, applied, training)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     return applied
+
+
+def _check_arguments(
+    study: object,
+    task: object,
+    plan: object,
+    changes: object,
+    tensorboard: object,
+    on_step: object,
+) -> None:
+    """Raise a UserError where an argument of ``apply`` is of another type.
+
+    Args:
+        study: a path or a study.
+        task: a task.
+        plan: a plan or None.
+        changes: a mapping or None.
+        tensorboard: true, false or None.
+        on_step: a function or None.
+    """
+    valid = tensorboard is None or isinstance(tensorboard, bool)
+    require(valid, "tensorboard must be true or false", tensorboard)
+    requirement = "plan must be an autoquant.Plan (Plan.read reads a file)"
+    require(plan is None or isinstance(plan, Plan), requirement, plan)
+    check_order("apply", study, task)
+    check_task(task)
+    require(changes is None or isinstance(changes, Mapping), "changes must be a mapping", changes)
+    check_callbacks(on_step=on_step)
 
 
 def _cost_table(applied: Applied) -> Table:
@@ -319,53 +316,101 @@ def _checkpoint(folder: Path, plan: Plan) -> Path:
 # --- training and packing ------------------------------------------------------------------------
 
 
-def _train_and_pack(
-    point: StartingPoint,
-    plan: Plan,
-    training: Training,
-    folder: Path,
-    *,
-    progress: bool,
-    on_step: OnStep | None,
-) -> Applied:
-    """Train, pack, load back and score; the baseline's scores are left out.
+@dataclass(frozen=True)
+class _Job:
+    """What is trained and packed.
 
-    Args:
-        point: the weights that the plan is trained from, and the settings.
-        plan: bits and widths of every layer.
+    Attributes:
+        task: of the study.
+        settings: of the study; the device and TensorBoard as this call says.
+        network: of the float model.
+        study: whose float model the plan grows from.
+        chosen: the plan.
         training: the full one.
-        folder: of the packed file and of the checkpoint.
         progress: whether to show progress bars.
-        on_step: called after each training step.
     """
-    task, network, scheme = point.task, point.network, point.settings.quantizer
-    path, checkpoint = folder / "model.safetensors", _checkpoint(folder, plan)
-    with computing(Compute(point.settings.kernel)):
-        candidate = train_candidate(
-            point,
-            plan,
-            training,
-            label=LABEL,
-            on_step=on_step,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
-        packed_file.save(path, candidate.model, network, plan, scheme)
-        loaded = _reload(path, candidate.model, task)
-        return Applied(
-            artifact=path,
-            plan=plan,
-            metric=task.metric,
-            valid=candidate.score,
-            test=score(loaded, task, "test"),
-            baseline_valid=math.nan,
-            baseline_test=math.nan,
-            costs=costs_of(network, plan, scheme),
-            baseline_costs=float_costs(network),
-            steps=candidate.run.steps,
-            seconds=candidate.run.seconds,
-            breakdown=breakdown(network, plan, scheme),
-        )
+
+    task: Task
+    settings: Search
+    network: Network
+    study: Study
+    chosen: _ChosenPlan
+    training: Training
+    progress: bool
+
+    @property
+    def folder(self) -> Path:
+        """Of the packed file and of the checkpoint."""
+        return self.study.applied(self.chosen.name)
+
+    def run(self, on_step: OnStep | None) -> Applied:
+        """Train the float model, where it is not there, and the plan; pack it.
+
+        Args:
+            on_step: called after each training step.
+        """
+        chosen, study = self.chosen, self.study
+        if chosen.init_from == "scratch":
+            check_new_weights(self.task)
+        device = resolve_device(self.settings.device)
+        check_autocast(self.training, device)
+        check_tensorboard(self.settings.tensorboard)
+        names = {LABEL: f"{LABEL} {chosen.name}"}  # several plans of a study may be applied
+        with open_log(self.settings.tensorboard, study.tensorboard, names) as log:
+            on_step = in_turn(None if log is None else log.on_step, on_step)
+            trained, record = load_or_train_baseline(
+                self.task, self.settings, study, device, progress=self.progress, on_step=on_step
+            )
+            point = StartingPoint(self.task, prepare(trained), self.network, self.settings)
+            self._prepare_folder()
+            try:
+                applied = self._train_and_pack(
+                    point.initialized(chosen.init_from, chosen.seed), on_step
+                )
+                return _with_baseline(applied, trained, self.task, record)
+            except Exception as error:
+                error.add_note(
+                    f"in applying {chosen.name} of '{study.path}', {chosen.plan.summary}"
+                )
+                raise
+
+    def _prepare_folder(self) -> None:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.study.clean()
+        write_text(self.folder / "plan.yaml", self.chosen.plan.to_yaml())
+
+    def _train_and_pack(self, point: StartingPoint, on_step: OnStep | None) -> Applied:
+        """Train, pack, load back and score; the baseline's scores are left out.
+
+        Args:
+            point: the weights that the plan is trained from, and the settings.
+            on_step: called after each training step.
+        """
+        task, plan, network = self.task, self.chosen.plan, self.network
+        scheme = self.settings.quantizer
+        path, checkpoint = self.folder / "model.safetensors", _checkpoint(self.folder, plan)
+        options: dict[str, Any] = {"on_step": on_step, "progress": self.progress}
+        with computing(Compute(self.settings.kernel)):
+            candidate = train_candidate(
+                point, plan, self.training, label=LABEL, checkpoint=checkpoint, **options
+            )
+            packed_file.save(path, candidate.model, network, plan, scheme)
+            loaded = _reload(path, candidate.model, task)
+            return Applied(
+                artifact=path,
+                plan=plan,
+                metric=task.metric,
+                valid=candidate.score,
+                test=score(loaded, task, "test"),
+                baseline_valid=math.nan,
+                baseline_test=math.nan,
+                costs=costs_of(network, plan, scheme),
+                baseline_costs=float_costs(network),
+                steps=candidate.run.steps,
+                seconds=candidate.run.seconds,
+                breakdown=breakdown(network, plan, scheme),
+            )
 
 
 def _with_baseline(
