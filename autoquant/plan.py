@@ -14,7 +14,7 @@ import yaml
 
 from autoquant.errors import MAX_SHOWN, UserError, near, shortened, shown
 from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 
 Bits = int | float
 """Bits of a weight: whole numbers, and TERNARY."""
@@ -101,7 +101,7 @@ def _listed(values: Iterable[object]) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Tabular):
     """One choice for every quantizable layer, by the layer's name.
 
     Attributes:
@@ -135,12 +135,6 @@ class Plan:
 
     def __reduce__(self) -> Any:
         return Plan, (dict(self.choices),)
-
-    def __str__(self) -> str:
-        return as_text(self.tables)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.tables)
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -6,7 +6,7 @@ import html
 import io
 import shutil
 import sys
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,22 +102,19 @@ class Table:
         return "".join(_element("td", cell, column.align) for column, cell in cells)
 
 
-def as_text(tables: Iterable[Table]) -> str:
-    """Tables below each other, as text.
+class Tabular(ABC):
+    """A result that prints as tables, and shows them in notebooks."""
 
-    Args:
-        tables: of one result.
-    """
-    return "\n\n".join(map(str, tables))
+    @property
+    @abstractmethod
+    def tables(self) -> tuple[Table, ...]:
+        """The tables, first to last."""
 
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.tables))
 
-def as_html(tables: Iterable[Table]) -> str:
-    """Tables below each other, as HTML.
-
-    Args:
-        tables: of one result.
-    """
-    return "".join(table.html() for table in tables)
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables)
 
 
 def _element(tag: str, text: str, align: str | None = None) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 
 LONG = "encoder.layers.0.self_attention.in_projection"
 REASON = "the units of a long reason are words, which may be folded where there is no room for them"
@@ -76,8 +76,14 @@ def test_a_table_needs_no_output(stdout: Any, monkeypatch: pytest.MonkeyPatch) -
     assert str(TABLE) == TABLE.text()
 
 
+class Twice(Tabular):
+    """The table two times."""
+
+    tables = (TABLE, TABLE)
+
+
 def test_html_has_every_text_escaped() -> None:
-    page = as_html([TABLE, TABLE])
+    page = Twice()._repr_html_()
     root = ElementTree.fromstring(f"<div>{page}</div>")
     assert [element.tag for element in root] == ["table", "p", "p"] * 2
     table = root[0]
@@ -87,4 +93,4 @@ def test_html_has_every_text_escaped() -> None:
     assert aligned[:2] == ["text-align: left", "text-align: right"]
     assert [element.text for element in root.iter("p")] == [*TABLE.notes] * 2
     assert [element.text for element in root.iter("caption")] == [TABLE.title] * 2
-    assert as_text([TABLE, TABLE]) == f"{TABLE}\n\n{TABLE}"
+    assert str(Twice()) == f"{TABLE}\n\n{TABLE}"

@@ -16,7 +16,7 @@ from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
 from autoquant.settings import Widening
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 from autoquant.task import Example
 
 PROFILED_WIDTHS = (1.25, 1.5, 2.0)
@@ -71,7 +71,7 @@ class LayerProfile:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Tabular):
     """All layers of a float model.
 
     Attributes:
@@ -85,12 +85,6 @@ class Profile:
     parameters: int
     unit: str
     coverage: Coverage
-
-    def __str__(self) -> str:
-        return as_text(self.tables)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.tables)
 
     def __getitem__(self, name: str) -> LayerProfile:
         return next(layer for layer in self.layers if layer.name == name)

@@ -31,7 +31,7 @@ from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
@@ -47,7 +47,7 @@ LABEL = "apply"
 
 
 @dataclass(frozen=True)
-class Applied:
+class Applied(Tabular):
     """A plan, trained in full and packed.
 
     Attributes:
@@ -77,12 +77,6 @@ class Applied:
     steps: int
     seconds: float
     breakdown: SizeBreakdown | None = None
-
-    def __str__(self) -> str:
-        return as_text(self.tables)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.tables)
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -35,7 +35,7 @@ from autoquant.study.outcome import Outcome, TrialRole, best, complete, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.trial_storage import Trial, TrialPruned, state_of
 from autoquant.study.trust import remember
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn, is_from_callback
@@ -51,7 +51,7 @@ PRUNED, STOPPED = "worse than three quarters of the trials", "the search was sto
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Tabular):
     """What a search found.
 
     Attributes:
@@ -69,12 +69,6 @@ class SearchResult:
     outcomes: tuple[Outcome, ...]
     best: Outcome | None
     figures: tuple[Path, ...] = ()
-
-    def __str__(self) -> str:
-        return as_text(self.tables)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.tables)
 
     @property
     def tables(self) -> tuple[Table, ...]:

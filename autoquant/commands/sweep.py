@@ -32,7 +32,7 @@ from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
-from autoquant.table import Column, Table, as_html, as_text
+from autoquant.table import Column, Table, Tabular
 from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
@@ -54,7 +54,7 @@ OnRun = Callable[[Study], None]
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Tabular):
     """What a sweep found.
 
     Attributes:
@@ -70,12 +70,6 @@ class SweepResult:
     results: tuple[SweepRunResult, ...]
     missing: int
     figures: tuple[Path, ...] = ()
-
-    def __str__(self) -> str:
-        return as_text(self.tables)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.tables)
 
     @property
     def tables(self) -> tuple[Table, ...]:
