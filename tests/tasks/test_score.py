@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoquant.errors import UserError
-from autoquant.tasks.score import SCORES, FunctionScore
+from autoquant.tasks.score import SCORES, FunctionScore, joined
 
 OUTPUTS = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, -100, -100])
@@ -147,3 +148,29 @@ def test_a_function_sees_a_split_as_a_whole() -> None:
     ((outputs, targets),) = seen
     assert torch.equal(outputs[1], OUTPUTS)
     assert torch.equal(targets, TARGETS)
+
+
+# --- batches one after the other ------------------------------------------------------------------
+
+
+def test_tensors_of_one_shape_are_one_tensor() -> None:
+    first, second = torch.zeros(2, 3), torch.ones(1, 3)
+    assert torch.equal(joined([first, second]), torch.cat([first, second]))
+
+
+def test_sequences_of_several_lengths_are_a_list_of_samples() -> None:
+    batches = [torch.zeros(2, 5, 3), torch.ones(1, 4, 3)]
+    assert [tuple(sample.shape) for sample in joined(batches)] == [(5, 3), (5, 3), (4, 3)]
+
+
+def test_structures_are_kept() -> None:
+    batch = {"logits": torch.zeros(2, 3), "rest": (torch.tensor(1.5), ["a", "b"], None)}
+    result = joined([batch, OrderedDict(batch)])
+    assert tuple(result["logits"].shape) == (4, 3)
+    assert result["rest"][0].tolist() == [1.5, 1.5]
+    assert result["rest"][1:] == (["a", "b", "a", "b"], [None, None])
+
+
+def test_batches_of_several_structures_are_listed() -> None:
+    batches = [(torch.zeros(1), None), (torch.zeros(1), (torch.zeros(1),))]
+    assert [first for first, _ in joined(batches)] == [torch.zeros(1)] * 2
