@@ -69,7 +69,7 @@ class SupervisedTask(DataTask):
         output: which part of what the model returns the loss and the score read: a key or an
             attribute ("logits"), a number, or a function of it; all of it by default.
         batch_size: samples B of a batch, at most, where data are tensors or a dataset.
-        batches_per_epoch: batches of an epoch, where ``train`` has no length.
+        batches_per_epoch: batches of an epoch, where ``train`` has no length or fewer are wanted.
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.

@@ -53,7 +53,7 @@ class TeacherTask(DataTask):
         unpack: batch -> inputs, for batches of another form, such as (input, label).
         output: which part of what the model returns is compared, as in ``SupervisedTask``.
         batch_size: samples of a batch, at most, where data are tensors or a dataset.
-        batches_per_epoch: batches of an epoch, where ``train`` has no length.
+        batches_per_epoch: batches of an epoch, where ``train`` has no length or fewer are wanted.
         probe: how many samples of the valid split are scored in the middle of a run.
         name: of the task.
         unit: what one sample is called; MACs are given for one.

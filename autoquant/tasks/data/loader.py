@@ -53,7 +53,7 @@ class LoaderBatches:
     Args:
         split: name of the split, for errors.
         loader: any sampler or batch sampler, function that collates, number of workers.
-        steps: batches of an epoch, where the loader's sampler has no length and no end.
+        steps: batches of an epoch, at most; needed where the loader's sampler has no end.
 
     Raises:
         UserError: the loader has no batch.
@@ -65,7 +65,8 @@ class LoaderBatches:
         self._sources = RandomSources(loader.generator, loader.sampler, loader.batch_sampler)
         self._fetch = _Fetch(loader)
         self._length = length_of(self._sampler)
-        self.steps = steps or self._length or len(self._order(0, 0))
+        known = [number for number in (steps, self._length) if number is not None]
+        self.steps = min(known) if known else len(self._order(0, 0))
         if self.steps < 1:
             raise UserError(f"{split} must have at least one batch, got none")
 
@@ -76,7 +77,7 @@ class LoaderBatches:
             seed: of the training.
             epoch: its number, from 0.
         """
-        samples = len(self._loader.dataset)  # type: ignore[arg-type]
+        samples = length_of(self._loader.dataset) or 0
         endless = self._given_steps is None and self._length is None
         mixed = mixed_seed(seed, epoch)
         for sampler in (self._loader.sampler, self._loader.batch_sampler):
@@ -86,6 +87,8 @@ class LoaderBatches:
         if endless and len(order) > samples:
             requirement = f"batches_per_epoch must be given where the sampler of {self._split}"
             raise UserError(f"{requirement} has no end, got {type(self._sampler).__name__}")
+        if not order:
+            raise UserError(f"{self._split} must have at least one batch, got none")
         return order
 
     def _epochs(self, seed: int, start: int) -> Iterator[list[Any]]:
@@ -106,8 +109,6 @@ class LoaderBatches:
 
     def _has_one_length(self) -> bool:
         """Whether all epochs have as many batches, so that whole ones can be skipped."""
-        if self._given_steps is not None:
-            return True
         own = self._loader.batch_sampler in (None, self._loader.sampler)
         batched = type(self._loader.batch_sampler) is BatchSampler
         return (own or batched) and type(self._loader.sampler) in _OF_ONE_LENGTH

@@ -190,6 +190,14 @@ def test_a_sampler_without_an_end() -> None:
     assert same_values(taken(source, 0, 9, 12), taken(source, 0, 0, 12)[9:])
 
 
+@pytest.mark.parametrize(("given", "steps"), [(4, 4), (6, 6), (50, 6)])
+@pytest.mark.parametrize("name", ["shuffled", "a batch sampler of the user"])
+def test_an_epoch_may_be_cut(name: str, given: int, steps: int) -> None:
+    source = LoaderBatches("train", LOADERS[name](), given)
+    assert name != "shuffled" or source.steps == steps
+    assert same_values(taken(source, 0, 9, 14), taken(source, 0, 0, 14)[9:])
+
+
 class Private(Sampler[int]):
     """An order that no seed reaches."""
 
