@@ -17,7 +17,10 @@ def print_notes(notes: Sequence[str], *, progress: bool) -> None:
 
     Args:
         notes: the lines.
-        progress: whether anything is printed.
+        progress: whether they are printed; else they are warnings.
     """
-    for note in notes if progress else ():
-        tqdm.write(note)
+    for note in notes:
+        if progress:
+            tqdm.write(note)
+        else:
+            warnings.warn(note, stacklevel=3)

@@ -144,7 +144,7 @@ def inspect_search(task: Task, settings: Search, study: Study) -> SearchInfo:
     factories(settings.kernel)
     rule_named(settings.quantizer.scale)
     model = build_float_model(check_task(task))
-    notes = check_task_runs(task, model)
+    notes = check_task_runs(task, model, (settings.qat, settings.final))
     info = inspect_task(task, settings.widening, model)
     if settings.pretrained is not None and isinstance(task, TeacherTask):
         raise UserError("pretrained must be left out for a TeacherTask, whose model is its teacher")

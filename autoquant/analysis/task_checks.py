@@ -6,27 +6,33 @@ one line that names the place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from autoquant.copies import copy_model
 from autoquant.errors import Diverged, RunError, UserError, first_line, shown
 from autoquant.graph.equivalence import ExampleRun, has_forward, unchanged
 from autoquant.graph.tracing import lines
+from autoquant.settings import Training
 from autoquant.task import Example, SupportsChecks, Task
 from autoquant.training.device import is_out_of_memory
+from autoquant.training.objective import build_objective
 from autoquant.training.scoring import score
 
 
-def check_task_runs(task: Task, model: nn.Module) -> tuple[str, ...]:
-    """Try a task's data, loss and score once with its float model, which stays as it is.
+def check_task_runs(
+    task: Task, model: nn.Module, trainings: Iterable[Training] = ()
+) -> tuple[str, ...]:
+    """Try a task's data, losses and score once with its float model, which stays as it is.
 
     Args:
         task: to be tried.
         model: its float model.
+        trainings: whose losses are tried where they follow a teacher.
 
     Returns:
         lines that the user should see, such as what is not reproducible.
@@ -44,6 +50,9 @@ def check_task_runs(task: Task, model: nn.Module) -> tuple[str, ...]:
             with _errors_named("the data must be read twice"):
                 notes += task.notes()
     _check_loss(task, model)
+    for training in trainings:
+        if training.distill:
+            _check_distillation(task, model, training)
     requirement = "score must run on the probe split"
     with _errors_named(requirement), unchanged(model), suppress(Diverged):  # of untrained weights
         score(model, task, "probe")
@@ -87,6 +96,20 @@ def _check_loss(task: Task, model: nn.Module) -> None:
         raise UserError("loss must have a gradient, got a tensor without one")
 
 
+def _check_distillation(task: Task, model: nn.Module, training: Training) -> None:
+    """Raise a UserError where a task's model cannot learn from a teacher.
+
+    Args:
+        task: gives the batch and the loss.
+        model: its float model; the teacher is a copy of it.
+        training: whose share of the teacher is above 0.
+    """
+    objective = build_objective(task, training, copy_model(model))
+    batch = next(iter(task.batches(0)))
+    with _errors_named("distill must run on a training batch"), unchanged(model):
+        objective(model.train(), batch, None)
+
+
 def _kind(value: Any) -> str:
     """What came, for an error: the shape of a tensor, else the class."""
     if isinstance(value, Tensor):
@@ -110,6 +133,6 @@ def _errors_named(requirement: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        line = lines.raised(error)
+        line = lines.raised(error, ready=False)
         what = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{requirement}, got {what}{f' ({line})' * bool(line)}") from error

@@ -57,6 +57,20 @@ def remove_mark(model: nn.Module) -> Loaded:
     return mark
 
 
+def refuse_loaded(model: nn.Module) -> None:
+    """Raise a UserError for a model that was loaded: its layers are packed already.
+
+    Args:
+        model: that a packed file is to be loaded into.
+
+    Raises:
+        UserError: it was loaded before.
+    """
+    if _ATTRIBUTE in vars(model):
+        name = type(model).__name__
+        raise UserError(f"model must be a new float instance, got a {name} that aq.load returned")
+
+
 def check_loaded(model: object) -> nn.Module:
     """A value, if it is a model that was loaded.
 

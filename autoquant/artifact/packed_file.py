@@ -38,7 +38,7 @@ from autoquant.artifact.load_layers import (
     refuse_unset,
     set_eps,
 )
-from autoquant.artifact.loaded import mark_loaded, tied_names
+from autoquant.artifact.loaded import mark_loaded, refuse_loaded, tied_names
 from autoquant.artifact.manifest import Entry
 from autoquant.artifact.reading import read
 from autoquant.errors import RunError, UserError
@@ -261,6 +261,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"model must be an instance of a torch module, got {model!r}")
+    refuse_loaded(model)
     stored, tensors = read(path)
     original = describe(prepared := prepare(model), None)
     with in_file(path, OTHER_MODEL):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from autoquant.artifact import header, manifest, version2
 from autoquant.artifact.checks import one_line
 from autoquant.artifact.header import Header
-from autoquant.errors import UserError
+from autoquant.errors import UserError, shown
 from autoquant.graph.network import Network
 from autoquant.plan import Plan
 from autoquant.settings import Scheme
@@ -31,6 +32,8 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     Raises:
         UserError: the file is missing, truncated, altered or of another version.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"artifact must be the path of a packed file, got {shown(path)}")
     if not Path(path).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{path}'")
     try:

@@ -69,5 +69,10 @@ def recorded_task(study: Study, *, trusted: bool) -> dict[str, Any]:
     if not isinstance(origin, dict):
         requirement = f"'{study.config_file}' must name the task of the study"
         raise UserError(f"{requirement}, got {shown(origin)}")
+    if "_target_" not in origin:
+        raise UserError(
+            f"study '{study.path}' must be applied and evaluated from Python (aq.apply, "
+            f"aq.evaluate), where its task was given, got task={origin.get('name')}"
+        )
     require_trust(study.config_file, config, trusted=trusted)
     return origin

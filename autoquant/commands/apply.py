@@ -36,7 +36,7 @@ from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, train_candidate
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.device import check_autocast, random_state_kept, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
@@ -89,6 +89,7 @@ class Applied(Tabular):
         return self.costs.size_bytes
 
 
+@random_state_kept()
 def apply(
     study: str | Path | Study,
     task: Task,

@@ -40,7 +40,12 @@ from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn, is_from_callback
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
-from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.device import (
+    check_autocast,
+    random_state_kept,
+    release_memory,
+    resolve_device,
+)
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
 from autoquant.training.weights import plain_settings
@@ -77,6 +82,7 @@ class SearchResult(Tabular):
         return _score_table(self), *plan
 
 
+@random_state_kept()
 def search(
     task: Task,
     settings: Search | None = None,

@@ -37,7 +37,12 @@ from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
-from autoquant.training.device import check_autocast, release_memory, resolve_device
+from autoquant.training.device import (
+    check_autocast,
+    random_state_kept,
+    release_memory,
+    resolve_device,
+)
 from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
@@ -89,6 +94,7 @@ class SweepResult(Tabular):
         return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
+@random_state_kept()
 def sweep(
     task: Task,
     settings: Search | None = None,

@@ -54,12 +54,12 @@ class Search(Settings):
             for each training; it needs pip install 'autoquant[tensorboard]'.
         pretrained: Weights of the float model, instead of training it: a file of safetensors or of
             torch.save, another study; from Python also a module or a state_dict.
-        baseline: How the float model is trained.
+        baseline: How the float model is trained; see help(autoquant.Training).
         qat: The short quantization-aware training that scores a candidate.
         final: The full quantization-aware training of the plan that is applied.
-        quantizer: How numbers become codes.
-        widening: Which layers may grow, and how.
-        space: The choices for each layer.
+        quantizer: How numbers become codes; see help(autoquant.Scheme).
+        widening: Which layers may grow, and how; see help(autoquant.Widening).
+        space: The choices for each layer; see help(autoquant.Space).
         rules: Other choices for some layers, by shell-style patterns of their names, as in
             {decoder: {weight_bits: [4,8], width: 1.0}, rnn.*: {activation_bits: 8}}. A key
             (weight_bits, activation_bits, recurrent_bits, hidden_bits, width) takes the last rule

@@ -26,6 +26,9 @@ def imported_callable(setting: str, value: Any) -> Any:
     """
     requirement = f"{setting} must be an import path such as {CROSS_ENTROPY}"
     function = resolve_path(value, requirement) if isinstance(value, str) else value
+    if isinstance(function, type) and setting != "model":
+        name = function.__name__
+        raise UserError(f"{setting} must be a function or an instance, as {name}(), got a class")
     if not callable(function):
         raise UserError(
             f"{setting} must be something to call or its import path, got {shown(value)}"

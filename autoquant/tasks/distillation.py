@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from autoquant.errors import UserError
 from autoquant.kernels import distillation_cross_entropy
-from autoquant.tasks.targets import IGNORED, Loss, compares_classes, ignored_target
+from autoquant.tasks.targets import IGNORED, Loss, compares_classes, ignored_target, targets_like
 
 
 def distilled_loss(
@@ -20,8 +20,8 @@ def distilled_loss(
 
     Where the loss compares classes (cross-entropy, also with weights or as a module), the teacher's
     part is the cross-entropy against its distribution, over the targets that count, without class
-    weights (Hinton et al. 2015, section 2, at temperature 1). Any other loss takes the teacher's
-    outputs in place of targets of the same shape.
+    weights (Hinton et al. 2015, section 2, at temperature 1). torch's losses of distances take
+    the teacher's outputs in place of the targets, and its binary cross-entropy their probabilities.
 
     Args:
         loss: (outputs, targets) -> mean loss.
@@ -31,21 +31,23 @@ def distilled_loss(
         alpha: weight of the teacher, in [0, 1].
 
     Raises:
-        UserError: the loss does not compare classes, and the targets are no real numbers of the
-            outputs' shape.
+        UserError: the loss is none of these: what the teacher's outputs mean is not known.
     """
-    if loss is F.cross_entropy and targets.dtype == torch.int64:
+    one_tensor = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    if one_tensor and loss is F.cross_entropy and targets.dtype == torch.int64:
         return distillation_cross_entropy(
             _rows(outputs), _rows(teacher_outputs), targets.flatten(), alpha
         )
-    if compares_classes(loss):
+    if one_tensor and compares_classes(loss):
         return _with_classes(loss, outputs, teacher_outputs, targets, alpha)
-    if not _like(outputs, targets):
+    taught = targets_like(loss, teacher_outputs) if _like(outputs, targets) else None
+    if taught is None:
         raise UserError(
-            "distill must be 0 where the loss compares no classes, and the outputs are not of the "
-            f"targets' shape, got {alpha}"
+            "distill must be 0 unless the loss is torch's cross_entropy, nll_loss, mse_loss, "
+            "l1_loss, huber_loss or binary_cross_entropy_with_logits (the function or the module "
+            f"itself) of one output (output= selects it), got {alpha}"
         )
-    return alpha * loss(outputs, teacher_outputs) + (1 - alpha) * loss(outputs, targets)
+    return alpha * loss(outputs, taught) + (1 - alpha) * loss(outputs, targets)
 
 
 def _with_classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -37,7 +38,11 @@ class ModelSource:
         Raises:
             UserError: what was given made something else.
         """
-        model = copy_model(self._model) if isinstance(self._model, nn.Module) else self._model()
+        if isinstance(self._model, nn.Module):
+            model = copy_model(self._model)
+        else:
+            _check_no_arguments(self._model)
+            model = self._model()
         if not isinstance(model, nn.Module):
             raise UserError(f"model must make a torch.nn.Module, got a {type(model).__name__}")
         self._dtype = dtype_of(model)
@@ -50,6 +55,19 @@ class ModelSource:
             with torch.random.fork_rng(devices=[]):
                 self.build()
         return self._dtype
+
+
+def _check_no_arguments(function: Callable[[], nn.Module]) -> None:
+    """Raise a UserError where what makes a model needs arguments."""
+    try:
+        inspect.signature(function).bind()
+    except ValueError:  # a builtin
+        return
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise UserError(
+            f"model must be made without arguments, as by lambda: {name}(...), got {name}: {error}"
+        ) from error
 
 
 def preferred_of(preferred: Search | None, *, trained: bool) -> Search | None:

@@ -8,8 +8,10 @@ targets is a score as well (``FunctionScore``), and any metric that is updated b
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -251,12 +253,33 @@ def joined(batches: Sequence[Any]) -> Any:
     Args:
         batches: of outputs or of targets, in main memory.
     """
+    if _is_object(batches[0]):
+        return _joined_objects(batches)
     parts = [pytree.tree_flatten(_plain(batch), is_leaf=_is_leaf) for batch in batches]
     structure = parts[0][1]
     if any(other != structure for _, other in parts):
         return [_plain(batch) for batch in batches]
     columns = zip(*(leaves for leaves, _ in parts), strict=True)
     return pytree.tree_unflatten([_joined_leaves(column) for column in columns], structure)
+
+
+def _is_object(batch: Any) -> bool:
+    """Whether outputs are a dataclass, or a mapping of a class of its own (with attributes)."""
+    own = isinstance(batch, Mapping) and type(batch) not in (dict, OrderedDict)
+    return own or (is_dataclass(batch) and not isinstance(batch, type))
+
+
+def _joined_objects(batches: Sequence[Any]) -> Any:
+    """Objects of one class as one object, whose fields or items are joined."""
+    result = copy(batches[0])
+    if isinstance(result, Mapping):
+        for key in batches[0]:
+            result[key] = joined([batch[key] for batch in batches])  # type: ignore[index]
+        return result
+    for each in fields(result):
+        value = joined([getattr(batch, each.name) for batch in batches])
+        object.__setattr__(result, each.name, value)
+    return result
 
 
 def _joined_leaves(values: tuple[Any, ...]) -> Any:

@@ -19,6 +19,11 @@ IGNORED = -100
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> mean loss, a scalar tensor."""
 
+_DISTANCES = (
+    *(F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss),
+    *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss),
+)
+_LOGIT_LOSSES = (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss)
 _CLASS_LOSSES = (F.cross_entropy, F.nll_loss, nn.CrossEntropyLoss, nn.NLLLoss)
 
 
@@ -60,6 +65,18 @@ def compares_classes(loss: Loss) -> bool:
         loss: a function, also a partial one, or a module.
     """
     return _base(loss) in _CLASS_LOSSES
+
+
+def targets_like(loss: Loss, outputs: Any) -> Any:
+    """A model's outputs as the targets that a loss of real numbers compares with; None for others.
+
+    Args:
+        loss: a function, also a partial one, or a module.
+        outputs: of the model; probabilities of them where the loss takes logits.
+    """
+    if _base(loss) in _DISTANCES:
+        return outputs
+    return outputs.sigmoid() if _base(loss) in _LOGIT_LOSSES else None
 
 
 def on_device(loss: Loss, device: torch.device) -> Loss:

@@ -184,7 +184,11 @@ def distribution_loss(outputs: Tensor, wanted: Tensor) -> Tensor:
     Args:
         outputs: logits [N, classes, ...].
         wanted: those of the float model.
+
+    Raises:
+        UserError: they have no axis of two classes or more.
     """
+    _classes_of(wanted)
     rows, teacher = (x.movedim(1, -1).flatten(0, -2) for x in (outputs, wanted))
     targets = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
     return distillation_cross_entropy(rows, teacher, targets, 1.0)
@@ -206,7 +210,9 @@ def _real_pairs(outputs: Any, wanted: Any) -> list[tuple[Tensor, Tensor]]:
     real = [(x, y) for x, y in pairs if isinstance(x, Tensor) and x.is_floating_point()]
     if not real:
         kind = type(outputs).__name__
-        raise UserError(f"a model must return real numbers to be compared, got a {kind}")
+        raise UserError(
+            f"a model must return tensors of real numbers (output= selects them), got a {kind}"
+        )
     return real
 
 

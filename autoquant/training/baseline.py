@@ -68,6 +68,7 @@ def load_or_train_baseline(
     checkpoint = study.path / ".baseline.checkpoint"
     recorded = study.baseline() if study.baseline_record.is_file() else None
     if recorded and study.baseline_file.is_file():
+        _refuse_other_weights(model, recorded, settings, study)
         _load_own_weights(model, recorded, study)
         refuse_another_task(task, model, settings.seed, recorded, study)
         checkpoint.unlink(missing_ok=True)  # of a process that was killed before it did
@@ -154,6 +155,25 @@ def _load_own_weights(model: nn.Module, record: BaselineRecord, study: Study) ->
         raise UserError(
             f"'{study.baseline_file}' must hold the weights that were trained in this study, got "
             f"other ones{remedy}"
+        )
+
+
+def _refuse_other_weights(
+    model: nn.Module, record: BaselineRecord, settings: Search, study: Study
+) -> None:
+    """Raise a UserError where a task gives a model that was trained again since.
+
+    Args:
+        model: as the task gives it.
+        record: of the study's float model.
+        settings: of the study; they say whether the model's weights are those that the task gives.
+        study: named in the error.
+    """
+    given = settings.pretrained is None and settings.baseline.steps == 0
+    if given and record.digest not in (None, hashlib.sha256(serialized(model)).hexdigest()):
+        raise UserError(
+            f"study '{study.path}' was made with a model of other weights than the task now has; "
+            "give that model or another study folder"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,8 +93,8 @@ def plain_settings(settings: Search) -> dict[str, Any]:
 def load_weights(model: nn.Module, source: Source) -> str | None:
     """Give a float model the weights of another one; of the names of a tied tensor, one is enough.
 
-    A prefix that all names have in common (of DataParallel or torch.compile, for example) is left
-    out where the model's names do not have it.
+    A prefix that all names of the model have there (of DataParallel, torch.compile or Lightning)
+    is left out; what is stored beside them is not read then.
 
     Args:
         model: takes the state, in its own precision.
@@ -162,7 +163,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"'{path}' must be a safetensors file, got: {error}") from error
+        requirement = f"'{path}' must be a file of safetensors or torch.save"
+        raise UserError(f"{requirement}, got: {error}") from error
 
 
 def _read_torch(path: Path) -> Mapping[str, Tensor]:
@@ -174,7 +176,7 @@ def _read_torch(path: Path) -> Mapping[str, Tensor]:
             raise
         raise UserError(
             f"'{path}' must hold weights that torch.load reads with weights_only=True (save "
-            f"model.state_dict()), got: {shortened(first_line(error), 200)}"
+            f"model.state_dict()), got: {_without_colours(first_line(error))}"
         ) from error
     return _section(content, f"'{path}'")
 
@@ -192,23 +194,32 @@ def _section(content: Any, name: str) -> Mapping[str, Tensor]:
         for key in SECTIONS:
             if isinstance(content.get(key), Mapping):
                 return _section(content[key], name)
-    keys = f" with the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else ""
-    raise UserError(f"{name} must hold a state_dict, got a {type(content).__name__}{keys[:200]}")
+    keys = ", ".join(map(str, content))[:200] if isinstance(content, Mapping) else ""
+    came = f"a {type(content).__name__} with the keys {keys or 'none'}"
+    came = came if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    raise UserError(f"{name} must hold a state_dict, got {came}")
+
+
+def _without_colours(text: str) -> str:
+    """A text without the codes by which torch sets parts of it in bold."""
+    return shortened(re.sub(r"\x1b\[[0-9;]*m", "", text), 200)
 
 
 def _named_as(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A state without a prefix of all its names that none of the model's names has.
+    """The part of a state that has all names of a model behind a prefix; the state where none has.
 
     Args:
         model: that takes the state.
         state: by name.
     """
     own = model.state_dict().keys()
-    while state and not own & state.keys():
-        prefix = next(iter(state)).partition(".")[0] + "."
-        if not all(name.startswith(prefix) for name in state):
-            break
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    if not own or own & state.keys():
+        return state
+    some = next(iter(own))
+    for prefix in (name.removesuffix(some) for name in state if name.endswith(f".{some}")):
+        if all(f"{prefix}{name}" in state for name in own):
+            parts = {name: value for name, value in state.items() if name.startswith(prefix)}
+            return {name.removeprefix(prefix): value for name, value in parts.items()}
     return state
 
 

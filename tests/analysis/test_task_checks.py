@@ -73,6 +73,14 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: task_of(loss=lambda outputs, targets: torch.tensor(1.0)),
         "loss must have a gradient, got a tensor without one",
     ),
+    "a class in place of a loss": (
+        lambda: task_of(loss=nn.CrossEntropyLoss),
+        r"loss must be a function or an instance, as CrossEntropyLoss\(\), got a class",
+    ),
+    "a class with arguments": (
+        lambda: task_of(nn.Linear),
+        r"model must be made without arguments, as by lambda: Linear\(...\), got Linear: missing",
+    ),
     "the score": (
         lambda: task_of(score=failing, direction="minimize"),
         "score must run on the probe split, got ValueError: no such class",
@@ -94,6 +102,14 @@ def test_an_error_is_one_line_and_leaves_nothing(name: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=line) as raised:
         aq.search(make(), SHORT, study=tmp_path / "study", progress=False)
     assert "\n" not in str(raised.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_teacher_that_the_loss_cannot_follow_is_refused_first(tmp_path: Path) -> None:
+    settings = SHORT.changed(final=aq.Training(distill=0.5))
+    task = task_of(loss=nn.MultiMarginLoss())
+    with pytest.raises(UserError, match="distill must be 0 unless the loss is torch's"):
+        aq.search(task, settings, study=tmp_path / "study", progress=False)
     assert not (tmp_path / "study").exists()
 
 

@@ -55,14 +55,33 @@ def test_targets_that_are_probabilities() -> None:
     torch.testing.assert_close(result, expected)
 
 
-@pytest.mark.parametrize("loss", [F.l1_loss, nn.MSELoss(), lambda a, b: (a - b).abs().max()])
+@pytest.mark.parametrize("loss", [F.l1_loss, nn.MSELoss(), partial(F.huber_loss, delta=2.0)])
 def test_losses_of_real_numbers_compare_with_the_teacher(loss: Any) -> None:
     outputs, teacher, targets = logits(0), logits(1), logits(2)
     expected = 0.25 * loss(outputs, teacher) + 0.75 * loss(outputs, targets)
     torch.testing.assert_close(distilled_loss(loss, outputs, teacher, targets, 0.25), expected)
 
 
-@pytest.mark.parametrize("targets", [torch.zeros(N, 1), torch.zeros(N, C).long(), "text"], ids=str)
+@pytest.mark.parametrize("loss", [F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss()])
+def test_binary_losses_compare_with_the_teacher_s_probabilities(loss: Any) -> None:
+    outputs, teacher, targets = logits(0), logits(1), logits(2).sigmoid()
+    expected = 0.25 * loss(outputs, teacher.sigmoid()) + 0.75 * loss(outputs, targets)
+    torch.testing.assert_close(distilled_loss(loss, outputs, teacher, targets, 0.25), expected)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.PoissonNLLLoss(), nn.KLDivLoss(), lambda a, b: F.cross_entropy(a, b)]
+)
+def test_a_loss_whose_targets_are_not_known_is_refused(loss: Any) -> None:
+    with pytest.raises(UserError, match="distill must be 0 unless the loss is torch's"):
+        distilled_loss(loss, logits(0), logits(1), logits(2), 0.5)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [torch.zeros(N, 1), torch.zeros(N, C).long(), "text"],
+    ids=["shape", "classes", "text"],
+)
 def test_what_a_teacher_cannot_take_the_place_of(targets: Any) -> None:
-    with pytest.raises(UserError, match=r"distill must be 0 where the loss .*, got 0\.5"):
+    with pytest.raises(UserError, match=r"distill must be 0 unless the loss .*, got 0\.5"):
         distilled_loss(F.l1_loss, logits(0), logits(1), targets, 0.5)

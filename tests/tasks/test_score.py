@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,28 @@ def test_structures_are_kept() -> None:
     assert tuple(result["logits"].shape) == (4, 3)
     assert result["rest"][0].tolist() == [1.5, 1.5]
     assert result["rest"][1:] == (["a", "b", "a", "b"], [None, None])
+
+
+@dataclass
+class Outputs:
+    logits: torch.Tensor
+    scale: torch.Tensor
+
+
+class Attributes(OrderedDict[str, Any]):
+    """A mapping with attributes, as libraries of models return."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+@pytest.mark.parametrize("kind", [Outputs, Attributes])
+def test_objects_keep_their_attributes(kind: Any) -> None:
+    batches = [kind(logits=torch.zeros(n, 3), scale=torch.tensor(2.0)) for n in (2, 1)]
+    result = joined(batches)
+    assert tuple(result.logits.shape) == (3, 3)
+    assert result.scale.tolist() == [2.0, 2.0]
+    assert tuple(batches[0].logits.shape) == (2, 3)
 
 
 def test_batches_of_several_structures_are_listed() -> None:

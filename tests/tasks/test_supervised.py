@@ -349,6 +349,32 @@ def test_a_trained_instance_is_not_trained_again_unless_asked(tmp_path: Any) -> 
     assert settings_for(task_of()).baseline.steps is None
 
 
+def test_a_model_that_was_trained_again_needs_another_study(tmp_path: Any) -> None:
+    instant = autoquant.Training(steps=0)
+    settings = autoquant.Search("9x", trials=1, references=(), qat=instant, device="cpu")
+    first = task_of(model=build())
+    autoquant.search(first, settings, study=tmp_path / "study", progress=False)
+    autoquant.search(first, settings, study=tmp_path / "study", progress=False)
+    torch.manual_seed(7)
+    second = task_of(model=build())
+    for again in (autoquant.search, lambda task, _, study, **options: autoquant.apply(study, task)):
+        with pytest.raises(UserError, match="was made with a model of other weights than the task"):
+            again(second, settings, study=tmp_path / "study", progress=False)
+
+
+def test_a_search_gives_the_random_sources_back(tmp_path: Any) -> None:
+    instant = autoquant.Training(steps=0)
+    settings = autoquant.Search("9x", trials=1, references=(), qat=instant, device="cpu")
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    autoquant.search(task_of(model=build()), settings, study=tmp_path / "study", progress=False)
+    assert not torch.equal(torch.rand(1), expected)  # which build has drawn
+    state = torch.get_rng_state()
+    autoquant.search(task_of(), settings.changed(baseline=instant), study=tmp_path / "other")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_weights_in_memory_are_part_of_a_study(tmp_path: Any) -> None:
     instant = autoquant.Training(steps=0)
     settings = autoquant.Search(

@@ -237,7 +237,7 @@ def test_files_that_are_refused(
     words = str(raised.value)
     assert "\n" not in words
     assert str(path) in words
-    rule = "must be a safetensors file" if damage in DAMAGES else "must hold this task's model"
+    rule = "must be a file of safetensors" if damage in DAMAGES else "must hold this task's model"
     assert rule in words
     assert not study.baseline_record.exists()
     assert not study.baseline_file.exists()

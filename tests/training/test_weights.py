@@ -119,6 +119,9 @@ SOURCES: dict[str, Callable[[nn.Module, Path], Any]] = {
     "a checkpoint of a checkpoint": lambda model, folder: saved(
         {"state_dict": {"model": model.state_dict()}}, folder
     ),
+    "of Lightning": lambda model, folder: saved(
+        {"state_dict": prefixed(model, "model.") | {"loss.weight": torch.ones(2)}}, folder
+    ),
     "of DataParallel": lambda model, folder: saved(prefixed(model, "module."), folder),
     "of a compiled DataParallel": lambda model, folder: prefixed(model, "_orig_mod.module."),
 }
@@ -169,7 +172,7 @@ def test_files_of_torch_that_are_refused(content: Any, line: str, tmp_path: Path
 def test_damaged_files(damage: bytes, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(damage)
-    with pytest.raises(UserError, match=r"weights.pt' must (hold weights|be a safetensors file)"):
+    with pytest.raises(UserError, match=r"weights.pt' must (hold weights|be a file of safet)"):
         load_weights(nn.Linear(2, 2), path)
 
 

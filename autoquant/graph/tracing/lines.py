@@ -44,13 +44,14 @@ def running(until: CodeType) -> str:
     return ""
 
 
-def raised(error: Exception) -> str:
+def raised(error: Exception, *, ready: bool = True) -> str:
     """The user's line that raised an error, as "model.py:12"; empty where there is none.
 
     Args:
         error: as it was caught, with its traceback.
+        ready: whether lines of this package's ready models count.
     """
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if _is_users(frame.filename):
+        if _is_users(frame.filename) and (ready or not frame.filename.startswith(_MODELS)):
             return f"{Path(frame.filename).name}:{frame.lineno}"
     return ""

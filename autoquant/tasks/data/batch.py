@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +73,8 @@ class Unpacking:
             UserError: the batch has no targets, or nothing that it could be called with.
         """
         if self.function is not None:
-            return self._of_function(self.function(batch))
+            own = copy(batch) if isinstance(batch, dict | list | UserDict) else batch
+            return self._of_function(self.function(own))  # which may take parts out of it
         if not self.labelled:
             return Call(*_arguments(batch))
         if isinstance(batch, Mapping):
@@ -136,7 +139,7 @@ def moved(tree: Any, device: torch.device, dtype: torch.dtype | None = None) -> 
         packed = isinstance(value, PackedSequence) and value.data.is_floating_point()
         if dtype is not None and (real or packed):
             return value.to(device=device, dtype=dtype)
-        return value.to(device) if hasattr(value, "to") else value
+        return value.to(device) if callable(getattr(type(value), "to", None)) else value
 
     return pytree.tree_map(move, tree, is_leaf=is_packed)
 

@@ -134,8 +134,11 @@ class LoaderBatches:
         yield from self._new_loader(_Order([items[i] for i in chosen]))
 
     def first(self) -> Any:
-        """See ``BatchSource.first``."""
-        return self._fetch[next(self._epochs(0, 0))[0]]
+        """See ``BatchSource.first``; by a worker where the user prepares the workers."""
+        item = next(self._epochs(0, 0))[0]
+        if self._loader.num_workers and self._loader.worker_init_fn is not None:
+            return next(iter(self._new_loader(_Order([item]))))
+        return self._fetch[item]
 
     def difference(self) -> str | None:
         """See ``BatchSource.difference``."""

@@ -51,7 +51,7 @@ class BatchSource(Protocol):
         ...
 
     def first(self) -> Any:
-        """One batch, loaded by this process."""
+        """One batch."""
         ...
 
     def difference(self) -> str | None:

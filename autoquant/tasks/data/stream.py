@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from itertools import count, islice
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 from autoquant.errors import UserError
 from autoquant.tasks.data.batch import samples_of
@@ -19,8 +22,8 @@ COMPARED = 2
 class StreamBatches:
     """The batches of an iterable, in the order that it gives them.
 
-    A pass is seeded as a whole, with random sources of its own. A resumed training reads again what
-    was read in the pass where it stopped; without a length, from the beginning.
+    A pass is seeded as a whole, with random sources of its own. A resumed training reads again all
+    that was read before it stopped: how long a pass really is, a stream's length does not tell.
 
     Args:
         split: name of the split, for errors.
@@ -29,7 +32,7 @@ class StreamBatches:
     """
 
     def __init__(self, split: str, stream: Any, steps: int | None = None) -> None:
-        self._split, self._stream = split, stream
+        self._split, self._stream = split, _with_new_workers(stream)
         self._sources = RandomSources(stream)
         self._given_steps = steps
         self._length = length_of(stream)
@@ -49,10 +52,8 @@ class StreamBatches:
 
     def training(self, seed: int, start: int) -> Iterator[Any]:
         """See ``BatchSource.training``."""
-        length = self._length or 0
-        first = start // length if length else 0
-        skipped = start - first * length
-        for number in count(first):
+        skipped = start
+        for number in count():
             seen = 0
             for seen, batch in enumerate(self._pass(seed, number), start=1):
                 if seen > skipped:
@@ -114,3 +115,12 @@ class StreamBatches:
                     return
                 states = self._sources.states()
             yield batch
+
+
+def _with_new_workers(stream: Any) -> Any:
+    """A stream whose worker processes are new in each pass; old ones would go on with old seeds."""
+    if not isinstance(stream, DataLoader) or not stream.persistent_workers:
+        return stream
+    changed = copy(stream)
+    vars(changed).update(persistent_workers=False, _iterator=None)  # torch lets none be set
+    return changed

@@ -77,6 +77,13 @@ def test_what_is_refused(batch: Any, options: dict[str, Any], line: str) -> None
         Unpacking(**options)(batch)
 
 
+def test_a_function_may_take_parts_out_of_a_batch() -> None:
+    batch = {"x": X, "y": Y}
+    unpack = Unpacking(lambda own: (own, own.pop("y")))
+    assert [unpack(batch).targets is Y for _ in range(2)] == [True, True]
+    assert sorted(batch) == ["x", "y"]
+
+
 def test_inputs_without_targets() -> None:
     unlabelled = Unpacking(labelled=False)
     assert unlabelled((X, Z)).inputs == (X, Z)

@@ -166,6 +166,24 @@ def mark(worker: int) -> None:
     info.dataset.mark = worker + 1  # type: ignore[attr-defined]
 
 
+def prepare(worker: int) -> None:
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    info.dataset.file = "open"  # type: ignore[attr-defined]
+
+
+class Opened(Marked):
+    file = ""
+
+    def __getitem__(self, index: int) -> int:
+        return {"open": 7}[self.file]
+
+
+def test_the_first_batch_is_loaded_by_a_worker_that_the_user_prepares() -> None:
+    loader = DataLoader(Opened(), batch_size=4, num_workers=1, worker_init_fn=prepare)
+    assert LoaderBatches("train", loader).first().tolist() == [7, 7, 7, 7]
+
+
 def test_the_validation_data_are_always_the_same() -> None:
     source = LoaderBatches("valid", LOADERS["augmented"]())
     assert same_values([*source.all()], [*source.all()])

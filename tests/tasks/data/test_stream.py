@@ -34,10 +34,18 @@ class Sized(Numbers):
         return self.length
 
 
+class Longer(Sized):
+    """Gives two batches more than its length says."""
+
+    def __len__(self) -> int:
+        return super().__len__() - 4
+
+
 STREAMS: dict[str, Any] = {
     "with a length": lambda: StreamBatches("train", DataLoader(Sized(10), batch_size=2)),
     "without one": lambda: StreamBatches("train", DataLoader(Numbers(10), batch_size=2), 4),
     "without an end": lambda: StreamBatches("train", DataLoader(Numbers(None), batch_size=2), 4),
+    "longer": lambda: StreamBatches("train", DataLoader(Longer(10), batch_size=2)),
     "no loader": lambda: StreamBatches("train", Sized(5)),
 }
 EACH = pytest.mark.parametrize("name", STREAMS)
@@ -70,6 +78,15 @@ def test_a_stream_leaves_the_global_sources(name: str) -> None:
         next(batches)
         drawn.append(torch.rand(1))
     assert torch.equal(torch.cat(drawn), expected)
+
+
+def test_workers_that_persist_begin_each_pass_anew() -> None:
+    loader = DataLoader(Numbers(8), batch_size=2, num_workers=1, persistent_workers=True)
+    source = StreamBatches("train", loader, 4)
+    whole = taken(source, 1, 0, 6)
+    assert same_values(whole, taken(source, 1, 0, 6))
+    assert same_values(whole[5:], taken(source, 1, 5, 6))
+    assert source.difference() is None
 
 
 def test_two_passes_at_a_time_do_not_disturb_each_other() -> None:
