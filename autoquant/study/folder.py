@@ -315,9 +315,9 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
         raise UserError(
             f"study '{path}' was made by {kinds[0]}, got {kinds[1]}; take another study folder"
         )
-    tasks = [config.get("task") for config in (old, new)]
-    if not all(isinstance(task, Mapping) and "_target_" in task for task in tasks):
-        old, new = ({**config, "task": None} for config in (old, new))  # its fingerprint tells
+    targets = {"_target_" in (config.get("task") or ()) for config in (old, new)}
+    if len(targets) == 2:  # one from Python, one from the command line: the fingerprint tells
+        old, new = ({**config, "task": None} for config in (old, new))
     after = _flat(json.loads(json.dumps(new)))
     defaults = _flat(asdict(Search()))  # of settings that an earlier version did not have
     before = {key: defaults[key] for key in after if key in defaults} | _flat(old)

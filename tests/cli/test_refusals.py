@@ -210,7 +210,12 @@ def test_an_artifact_of_another_task_is_refused(place, packed):
         ("config.yaml", "a: 3", ["apply"], "must name the task of the study, got None"),
         ("outcomes.csv", "a,b\n1,2\n", ["apply", "trial=0"], "must be as a search wrote it"),
         ("baseline.json", "{", ["report"], "must be as a search wrote it"),
-        ("baseline.safetensors", "x", ["apply", "trial=0", "lr=1"], "must be a safetensors file"),
+        (
+            "baseline.safetensors",
+            "x",
+            ["apply", "trial=0", "lr=1"],
+            "must be a file of safetensors",
+        ),
     ],
 )
 def test_a_damaged_study_is_refused(place, searched, name, text, arguments, line):

@@ -139,6 +139,15 @@ def test_only_the_first_level_is_free(tmp_path: Path) -> None:
         Study.create(study.path, {"task": {"device": "cuda"}})
 
 
+def test_python_and_the_command_line_may_continue_each_other(tmp_path: Path) -> None:
+    tasks = {"name": "stdlib"}, {"_target_": "autoquant.tasks.language.stdlib", "tokens": 5}
+    for number, (first, second) in enumerate((tasks, tasks[::-1])):
+        study = Study.create(tmp_path / f"{number}", {**CONFIG, "task": first})
+        assert Study.create(study.path, {**CONFIG, "task": second}).config()["task"] == first
+        with pytest.raises(UserError, match="was made with seed="):
+            Study.create(study.path, {**CONFIG, "task": second, "seed": 77})
+
+
 # --- what is no study -----------------------------------------------------------------------------
 
 
