@@ -315,7 +315,8 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
         raise UserError(
             f"study '{path}' was made by {kinds[0]}, got {kinds[1]}; take another study folder"
         )
-    targets = {"_target_" in (config.get("task") or ()) for config in (old, new)}
+    tasks = [config.get("task") for config in (old, new)]
+    targets = {isinstance(task, Mapping) and "_target_" in task for task in tasks}
     if len(targets) == 2:  # one from Python, one from the command line: the fingerprint tells
         old, new = ({**config, "task": None} for config in (old, new))
     after = _flat(json.loads(json.dumps(new)))
