@@ -49,10 +49,15 @@ def check_task_runs(
                     trial()
             with _errors_named("the data must be read twice"):
                 notes += task.notes()
-    _check_loss(task, model)
-    for training in trainings:
-        if training.distill:
-            _check_distillation(task, model, training)
+    with _errors_named("batches must give a training batch"):
+        batches = iter(task.batches(0))
+    _check_loss(task, model, batches)
+    taught = [training for training in trainings if training.distill]
+    teacher = copy_model(model) if taught else None
+    for training in taught:
+        objective = build_objective(task, training, teacher)
+        with _errors_named("distill must run on a training batch"), unchanged(model):
+            objective(model.train(), next(batches), None)
     requirement = "score must run on the probe split"
     with _errors_named(requirement), unchanged(model), suppress(Diverged):  # of untrained weights
         score(model, task, "probe")
@@ -75,15 +80,16 @@ def check_example(model: nn.Module, example: Example) -> None:
             run.eval_outputs(model)
 
 
-def _check_loss(task: Task, model: nn.Module) -> None:
+def _check_loss(task: Task, model: nn.Module, batches: Iterator[Any]) -> None:
     """Raise a UserError where the loss of the first batch is no loss.
 
     Args:
-        task: gives the batch and the loss.
+        task: gives the loss.
         model: its float model.
+        batches: of the training.
     """
     with _errors_named("batches must give a training batch"):
-        batch = next(iter(task.batches(0)))
+        batch = next(batches)
     with _errors_named("loss must run on a training batch"), unchanged(model):
         result: Any = task.loss(model.train(), batch, None)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -94,20 +100,6 @@ def _check_loss(task: Task, model: nn.Module) -> None:
     trained = any(parameter.requires_grad for parameter in model.parameters())
     if trained and not loss.requires_grad:
         raise UserError("loss must have a gradient, got a tensor without one")
-
-
-def _check_distillation(task: Task, model: nn.Module, training: Training) -> None:
-    """Raise a UserError where a task's model cannot learn from a teacher.
-
-    Args:
-        task: gives the batch and the loss.
-        model: its float model; the teacher is a copy of it.
-        training: whose share of the teacher is above 0.
-    """
-    objective = build_objective(task, training, copy_model(model))
-    batch = next(iter(task.batches(0)))
-    with _errors_named("distill must run on a training batch"), unchanged(model):
-        objective(model.train(), batch, None)
 
 
 def _kind(value: Any) -> str:

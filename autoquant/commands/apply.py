@@ -24,6 +24,7 @@ from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
+from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import Plan
 from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
@@ -36,7 +37,7 @@ from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, train_candidate
-from autoquant.training.device import check_autocast, random_state_kept, resolve_device
+from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score

@@ -22,6 +22,7 @@ from autoquant.costs.size import size
 from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
+from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import LayerChoice, Plan
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.samplers.bit_allocation import BitAllocation
@@ -42,7 +43,6 @@ from autoquant.training.callbacks import OnStep, check_callbacks, in_turn, is_fr
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import (
     check_autocast,
-    random_state_kept,
     release_memory,
     resolve_device,
 )

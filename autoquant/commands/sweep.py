@@ -24,6 +24,7 @@ from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
+from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.samplers.sweep_plans import sweep_runs
@@ -39,7 +40,6 @@ from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
 from autoquant.training.device import (
     check_autocast,
-    random_state_kept,
     release_memory,
     resolve_device,
 )

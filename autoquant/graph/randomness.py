@@ -49,12 +49,19 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: of all three.
     """
+    with random_state_kept():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Give the sources of torch, numpy and Python's ``random`` back as they were, at the end."""
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
             yield
     finally:
         random.setstate(state)

@@ -183,7 +183,7 @@ def checked_weights(value: Any) -> Any:
         UserError: it is something else.
     """
     if isinstance(value, str | os.PathLike):
-        return str(os.fspath(value))
+        return checked_path("pretrained", value)
     state = isinstance(value, Mapping) or callable(getattr(value, "state_dict", None))
     requirement = "pretrained must be a path, a module or a state_dict"
     require(value is None or (state and not isinstance(value, type)), requirement, value)

@@ -62,14 +62,26 @@ def _with_classes(
         targets: class ids [N, ...], or probabilities as the outputs.
         alpha: weight of the teacher.
     """
-    rows = _rows(outputs)
-    if targets.is_floating_point():
-        counted = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-    else:
-        ignored = targets.flatten() == ignored_target(loss)
-        counted = targets.flatten().masked_fill(ignored, IGNORED)
-    taught = distillation_cross_entropy(rows, _rows(teacher_outputs), counted, 1.0)
+    ignored = None if targets.is_floating_point() else targets == ignored_target(loss)
+    taught = distribution_loss(outputs, teacher_outputs, ignored)
     return alpha * taught + (1 - alpha) * loss(outputs, targets)
+
+
+def distribution_loss(
+    outputs: Tensor, teacher_outputs: Tensor, ignored: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy against a teacher's distribution, in nats.
+
+    Args:
+        outputs: logits [N, classes, ...].
+        teacher_outputs: those of the teacher.
+        ignored: positions [N, ...] that do not count; None: all do.
+    """
+    rows = _rows(outputs)
+    counted = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    if ignored is not None:
+        counted = counted.masked_fill(ignored.flatten(), IGNORED)
+    return distillation_cross_entropy(rows, _rows(teacher_outputs), counted, 1.0)
 
 
 def _like(outputs: Any, targets: Any) -> bool:

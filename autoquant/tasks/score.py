@@ -295,7 +295,7 @@ def _joined_leaves(values: tuple[Any, ...]) -> Any:
 
 
 def _plain(batch: Any) -> Any:
-    """A batch; a mapping of a class that pytree may not know as a dict."""
+    """A batch; an ordered mapping as a dict, so that batches of both are joined."""
     return dict(batch) if isinstance(batch, Mapping) else batch
 
 

@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
-from autoquant.kernels import distillation_cross_entropy
 from autoquant.settings import Search
 from autoquant.task import Direction
 from autoquant.tasks.callables import imported_callable
@@ -20,6 +19,7 @@ from autoquant.tasks.data.batch import Unpack, Unpacking
 from autoquant.tasks.data.source import Data
 from autoquant.tasks.data.splits import TaskData
 from autoquant.tasks.data_task import DataTask
+from autoquant.tasks.distillation import distribution_loss
 from autoquant.tasks.model_source import ModelSource, device_of, dtype_of
 from autoquant.tasks.outputs import Output, check_output, selected
 from autoquant.tasks.score import Accuracy, Pairs, Score, ScoreFunction, resolve_score
@@ -137,7 +137,7 @@ class Agreement:
         Raises:
             UserError: the outputs have no axis of two classes or more.
         """
-        classes = ((outputs, _classes_of(wanted)) for outputs, wanted in pairs)
+        classes = ((outputs, _checked_classes(wanted).argmax(1)) for outputs, wanted in pairs)
         return Accuracy()(classes, loss)
 
 
@@ -178,30 +178,20 @@ def squared_distance(outputs: Any, wanted: Any) -> Tensor:
     return torch.stack(shares).mean()
 
 
-def distribution_loss(outputs: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy against the float model's distribution, in nats.
-
-    Args:
-        outputs: logits [N, classes, ...].
-        wanted: those of the float model.
-
-    Raises:
-        UserError: they have no axis of two classes or more.
-    """
-    _classes_of(wanted)
-    rows, teacher = (x.movedim(1, -1).flatten(0, -2) for x in (outputs, wanted))
-    targets = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-    return distillation_cross_entropy(rows, teacher, targets, 1.0)
+def _disagreement(outputs: Any, wanted: Any) -> Tensor:
+    """The loss that suits agreement: cross-entropy against the float model's distribution."""
+    return distribution_loss(outputs, _checked_classes(wanted))
 
 
-def _classes_of(wanted: Any) -> Tensor:
+def _checked_classes(wanted: Any) -> Tensor:
+    """Outputs of the float model; a UserError where they have no axis of two classes or more."""
     if not isinstance(wanted, Tensor) or wanted.ndim < 2 or wanted.shape[1] < 2:
         shape = tuple(getattr(wanted, "shape", ())) or type(wanted).__name__
         raise UserError(
             "score=agreement must have outputs [N, classes, ...] (output= selects them), got "
             f"{shape}"
         )
-    return wanted.argmax(1)
+    return wanted
 
 
 def _real_pairs(outputs: Any, wanted: Any) -> list[tuple[Tensor, Tensor]]:
@@ -221,4 +211,4 @@ def _loss_of(loss: Loss | str | None, score: Score) -> Loss:
     if loss is not None:
         function: Loss = imported_callable("loss", loss)
         return function
-    return distribution_loss if isinstance(score, Agreement) else squared_distance
+    return _disagreement if isinstance(score, Agreement) else squared_distance

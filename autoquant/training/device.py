@@ -26,18 +26,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Give the random sources that ``seed_everything`` seeds back as they were, at the end."""
-    state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be allocated, here or on an accelerator.
 

@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from autoquant.copies import is_packed
 from autoquant.graph.tracing import lines
 
 _READS = {
@@ -344,10 +345,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Args:
             tree: of arguments or results.
         """
-        return pytree.tree_map(self._replace, tree, is_leaf=_is_packed)
+        return pytree.tree_map(self._replace, tree, is_leaf=is_packed)
 
     def _replace(self, leaf: Any) -> Any:
-        if _is_packed(leaf):
+        if is_packed(leaf):
             return self._ref(leaf.data)
         return self._ref(leaf) if isinstance(leaf, Tensor) else leaf
 
@@ -400,10 +401,6 @@ def _is_pointwise(func: Any) -> bool:
         [getattr(plain, o) for o in plain.overloads()] if name[-1] == "_" and plain else []
     )
     return any(torch.Tag.pointwise in overload.tags for overload in (func, *counterparts))
-
-
-def _is_packed(value: Any) -> bool:
-    return isinstance(value, PackedSequence)
 
 
 def _distinct(args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 from autoquant.copies import copy_inputs
 from autoquant.errors import UserError, shown
 from autoquant.task import Example, Split
-from autoquant.tasks.data.batch import Call, Unpacking, moved, samples_of
+from autoquant.tasks.data.batch import Unpacking, moved, samples_of
 from autoquant.tasks.data.source import BatchSource, Data, source_of
 from autoquant.tasks.model_source import device_of, dtype_of
 
@@ -111,7 +111,7 @@ class TaskData:
             dtype: precision of the model.
             unit: what one sample is called.
         """
-        call: Call = self._unpacking(self._first)
+        call = self._unpacking(self._first)
         cpu = torch.device("cpu")
         inputs, keywords = moved(copy_inputs((call.inputs, call.keywords), None), cpu, dtype)
         return Example(inputs, samples_of((inputs, keywords)), unit, keywords)
@@ -123,7 +123,8 @@ class TaskData:
             call: calls the model with a batch.
         """
         for split in self._sources:
-            first = cache(self._sources[split].first)
+            own = cache(self._sources[split].first)
+            first = (lambda: self._first) if split == "train" else own
             yield f"{split} must give batches", first
             yield (
                 f"the model must run on a batch of {split} (unpack= says what it is called with)",
