@@ -13,7 +13,7 @@ from autoquant.plan import Plan
 from autoquant.study import records
 from autoquant.task import Direction, as_loss
 
-OutcomeState = Literal["complete", "pruned", "diverged", "failed", "interrupted"]
+OutcomeState = Literal["complete", "scored", "pruned", "diverged", "failed", "interrupted"]
 TrialRole = Literal["search", "reference"]
 
 
@@ -27,14 +27,17 @@ class Outcome:
             for comparison.
         plan: the plan, as it was trained (after projection onto the budget).
         size_bytes: bytes of its packed file.
-        state: "complete", "pruned" (stopped early), "diverged", "failed" (not enough memory, for
-            example) or "interrupted".
-        score: the last score; on the valid split when complete, on the probe split otherwise; None
-            where there is none.
-        steps: training steps done.
-        seconds: wall-clock seconds, scoring included.
-        history: intermediate (step, score on the probe split).
+        state: "complete" (a finalist), "scored" (it may go on to the next rung), "pruned" (it does
+            not), "diverged", "failed" (not enough memory, for example) or "interrupted".
+        score: the mean over the data orders of the scores on the last rung, on the valid split;
+            None where there is none. In studies of earlier versions that of a pruned trial is on
+            the probe split.
+        steps: training steps of the last rung.
+        seconds: wall-clock seconds of all its trainings, scoring included.
+        history: (steps, mean score) of each rung. In studies of earlier versions intermediate
+            scores, on the probe split.
         reason: why it did not complete, in words.
+        scores: (steps, data order, score on the valid split) of each training.
     """
 
     trial: str
@@ -47,6 +50,28 @@ class Outcome:
     seconds: float = 0.0
     history: tuple[tuple[int, float], ...] = ()
     reason: str = ""
+    scores: tuple[tuple[int, int, float], ...] = ()
+
+    def by_order(self, steps: int | None = None) -> dict[int, float]:
+        """The scores on one rung, by data order.
+
+        Args:
+            steps: of the rung; those of the last one when None.
+        """
+        steps = self.steps if steps is None else steps
+        return {order: score for at, order, score in self.scores if at == steps}
+
+
+def rung_means(scores: Iterable[tuple[int, int, float]]) -> tuple[tuple[int, float], ...]:
+    """The mean score of each rung, the shortest first.
+
+    Args:
+        scores: (steps, data order, score) of the trainings of one plan.
+    """
+    by_steps: dict[int, list[float]] = {}
+    for steps, _, score in scores:
+        by_steps.setdefault(steps, []).append(score)
+    return tuple((steps, sum(by_steps[steps]) / len(by_steps[steps])) for steps in sorted(by_steps))
 
 
 def complete(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -141,7 +166,7 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
 
 COLUMNS = (
     *("trial", "role", "state", "size_bytes", "size_share", "score", "steps", "seconds"),
-    *("history", "reason", "plan"),
+    *("history", "reason", "plan", "scores"),
 )
 
 

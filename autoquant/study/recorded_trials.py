@@ -25,7 +25,6 @@ def open_trials(
     study: Study,
     direction: Direction,
     *,
-    prune: bool,
     params_of: ParamsOf,
     ranges: Mapping[str, Any],
 ) -> TrialStorage:
@@ -37,7 +36,6 @@ def open_trials(
     Args:
         study: of a search, locked by this process.
         direction: whether low or high scores are good.
-        prune: whether proposals may be pruned by their intermediate scores.
         params_of: gives the parameters of proposals that are restored.
         ranges: Optuna's distributions of the parameters.
 
@@ -48,7 +46,7 @@ def open_trials(
     path = study.journal_file
     repair(path)
     had_content = path.is_file() and path.stat().st_size > 0
-    storage, damage = _opened(study, direction, prune=prune)
+    storage, damage = _opened(study, direction)
     recorded = _recorded(study, needed=storage is None or not storage.outcomes())
     if storage is not None:
         known = {(outcome.role, outcome.trial) for outcome in storage.outcomes()}
@@ -65,27 +63,26 @@ def open_trials(
     else:
         print(f"autoquant: '{path}' is empty{what}", file=sys.stderr)
     with replacing(path) as temporary:
-        _restore(TrialStorage(temporary, direction, prune=prune), recorded, params_of, ranges)
-    return TrialStorage(path, direction, prune=prune)
+        _restore(TrialStorage(temporary, direction), recorded, params_of, ranges)
+    return TrialStorage(path, direction)
 
 
 def _opened(
-    study: Study, direction: Direction, *, prune: bool
+    study: Study, direction: Direction
 ) -> tuple[TrialStorage | None, str | None]:
     """The storage and None, or None and where the journal is damaged.
 
     Args:
         study: of the search.
         direction: whether low or high scores are good.
-        prune: whether proposals may be pruned.
     """
     damage = damage_of(study.journal_file)
     if damage is not None:
         return None, damage
     try:
-        storage = TrialStorage(study.journal_file, direction, prune=prune)
+        storage = TrialStorage(study.journal_file, direction)
         storage.outcomes()
-    except WriteError:
+    except (WriteError, UserError):
         raise
     except Exception as error:  # whatever Optuna makes of lines that do not fit together
         return None, f"({type(error).__name__}: {first_line(error)})"

@@ -1,41 +1,42 @@
 """TrialStorage: the trials of a study in Optuna's storage, and the Outcomes read from it.
 
-Two Optuna studies share a file: "references" holds the uniform plans, "search" the proposals, so
-that pruning and sampling compare proposals with proposals only.
+Two Optuna studies share a file: "references" holds the uniform plans, "search" the proposals. Both
+have two objectives, the size and the score on the last rung, so that Optuna's dashboard shows the
+Pareto front. A proposal is asked for once and stays open until it is known whether it goes on to
+the next rung; one that does not is told as pruned. Scores of all rungs are user attributes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from autoquant.errors import UserError
 from autoquant.files import writing
 from autoquant.plan import Plan
 from autoquant.study.journal import repair
-from autoquant.study.outcome import Outcome, OutcomeState, TrialRole
+from autoquant.study.outcome import Outcome, OutcomeState, TrialRole, rung_means
 from autoquant.task import Direction
-
-PRUNER_STARTUP = 4  # complete proposals before any is pruned
-PRUNER_PERCENTILE = (
-    75.0  # of earlier scores; short runs are noisy: only clearly bad ones are pruned
-)
-
-Trial = optuna.trial.Trial
-"""An open trial, as ``TrialStorage.begin`` gives it."""
 
 _STUDIES: dict[TrialRole, str] = {"reference": "references", "search": "search"}
 _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}  # others: FAIL
+NO_PLAN_LEFT = "no plan left"
+"""Attribute of a trial that the sampler had no plan for."""
+
+Score = tuple[int, int, float]
+"""(steps, data order, score) of one training."""
 
 
-class TrialPruned(Exception):
-    """The pruner has stopped a trial."""
+class NoPlanLeft(Exception):
+    """A sampler has no plan to propose that has not been tried."""
 
 
 class TrialStorage:
@@ -46,116 +47,147 @@ class TrialStorage:
     Args:
         path: of Optuna's journal file; made where it is missing.
         direction: whether low or high scores are good.
-        prune: whether proposals may be pruned by their intermediate scores.
+
+    Raises:
+        UserError: the file is of an earlier version, with one objective.
     """
 
-    def __init__(self, path: Path, direction: Direction, *, prune: bool) -> None:
+    def __init__(self, path: Path, direction: Direction) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._path = path
         repair(path)
-        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if prune:
-            pruner = optuna.pruners.PercentilePruner(
-                PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP
-            )
         with writing(path):
             storage = JournalStorage(JournalFileBackend(str(path)))
+            _refuse_one_objective(storage, path)
             self._studies = {
                 role: optuna.create_study(
                     study_name=name,
                     storage=storage,
-                    direction=direction,
-                    pruner=pruner,
+                    directions=["minimize", direction],
                     load_if_exists=True,
                 )
                 for role, name in _STUDIES.items()
             }
 
-    def close_interrupted(self) -> None:
-        """Close the trials that an interrupted search left open."""
-        with writing(self._path):
-            for study in self._studies.values():
-                while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                    study.ask()  # a waiting trial becomes a running one
-                for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                    study.tell(trial.number, state=TrialState.FAIL)
+    # --- opening trials --------------------------------------------------------------------------
 
-    def begin(
+    def ask(
         self,
-        role: TrialRole,
-        plan: Plan,
-        size_bytes: int,
-        *,
-        name: str | None = None,
-        params: Mapping[str, int] | None = None,
-        ranges: Mapping[str, IntDistribution] | None = None,
-    ) -> Trial:
-        """Open a trial.
+        sampler: BaseSampler,
+        ranges: Mapping[str, IntDistribution],
+        describe: Callable[[Mapping[str, int]], tuple[Plan, Mapping[str, Any]]],
+    ) -> Plan | None:
+        """Open a proposal.
 
         Args:
-            role: a reference, or a proposal of the search.
-            plan: that is trained.
-            size_bytes: bytes of its packed file.
-            name: in the study; the trial's number when None.
-            params: a proposal's point: by the names of the dimensions, the index of the choice.
-            ranges: Optuna's distributions of these parameters.
+            sampler: Optuna's; it sees all trials of the study, the open ones too.
+            ranges: Optuna's distributions: by the name of a dimension the index of its choice.
+            describe: gives the plan of parameters, and attributes of the trial such as its size and
+                the values that people read.
+
+        Returns:
+            its plan; None where the sampler has none left.
         """
-        study = self._studies[role]
+        study = self._studies["search"]
+        study.sampler = sampler
         with writing(self._path):
-            if params:
-                study.enqueue_trial(dict(params))
-            trial = study.ask(fixed_distributions=dict(ranges or {}))
-            trial.set_user_attr("trial", name or str(trial.number))
+            try:
+                trial = study.ask(fixed_distributions=dict(ranges))
+            except NoPlanLeft:
+                self._close_open_without_plan()
+                return None
+            plan, attributes = describe(trial.params)
+            for key, value in attributes.items():
+                trial.set_user_attr(key, value)
+            trial.set_user_attr("trial", str(trial.number))
+            trial.set_user_attr("plan", plan.to_dict())  # last: a trial with a plan is whole
+        return plan
+
+    def open_reference(self, name: str, plan: Plan, size_bytes: int) -> None:
+        """Open the trial of a uniform plan.
+
+        Args:
+            name: of the trial, such as "w4".
+            plan: of the trial.
+            size_bytes: of its packed file.
+        """
+        with writing(self._path):
+            trial = self._studies["reference"].ask()
+            trial.set_user_attr("trial", name)
             trial.set_user_attr("size_bytes", size_bytes)
             trial.set_user_attr("plan", plan.to_dict())
-        return trial
 
-    def report(self, role: TrialRole, trial: Trial, step: int, score: float) -> None:
-        """Record an intermediate score.
+    def close_interrupted(self) -> None:
+        """Close the open trials that have no plan: their process was killed while it asked."""
+        with writing(self._path):
+            self._close_open_without_plan()
+
+    def _close_open_without_plan(self) -> None:
+        for study in self._studies.values():
+            while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                study.ask()  # a waiting trial becomes a running one
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if "plan" not in trial.user_attrs:
+                    study.tell(trial.number, state=TrialState.FAIL)
+
+    # --- changing trials -------------------------------------------------------------------------
+
+    def add_score(self, role: TrialRole, name: str, score: Score, seconds: float) -> None:
+        """Record the score of a training, in an open trial; nothing changes in one that has ended.
 
         Args:
-            role: of the trial; only proposals of the search are pruned.
-            trial: an open trial.
-            step: training steps done.
-            score: on the probe split.
-
-        Raises:
-            TrialPruned: the score is clearly worse than those of earlier trials at this step.
+            role: of the trial.
+            name: of the trial.
+            score: its steps, data order and score on the valid split.
+            seconds: of the training, scoring included.
         """
+        trial = self._open(role, name)
+        if trial is None:
+            return
+        scores = sorted([*map(tuple, trial.user_attrs.get("scores", [])), score])
         with writing(self._path):
-            trial.report(score, step)
-        if role == "search" and trial.should_prune():
-            raise TrialPruned
+            trial.set_user_attr("scores", scores)
+            trial.set_user_attr("seconds", trial.user_attrs.get("seconds", 0.0) + seconds)
 
     def end(
         self,
         role: TrialRole,
-        trial: Trial,
+        name: str,
         state: OutcomeState,
-        *,
-        score: float | None = None,
-        steps: int | None = None,
-        seconds: float = 0.0,
         reason: str = "",
+        values: tuple[float, float] | None = None,
     ) -> None:
-        """Close a trial.
+        """Close an open trial; nothing changes in one that has ended.
 
         Args:
             role: of the trial.
-            trial: an open trial.
+            name: of the trial.
             state: how it ended.
-            score: on the valid split, of a complete trial.
-            steps: training steps done; None: those of the last intermediate score.
-            seconds: wall-clock seconds, scoring included.
             reason: why it did not complete, in words.
+            values: size and score of a complete trial.
         """
-        values = score if state == "complete" else None
+        trial = self._open(role, name)
+        if trial is None:
+            return
         with writing(self._path):
-            for key, value in {"steps": steps, "seconds": seconds, "reason": reason}.items():
-                if value is not None:
-                    trial.set_user_attr(key, value)
+            trial.set_user_attr("reason", reason)
             trial.set_user_attr("state", state)
-            self._studies[role].tell(trial, values, state=_ENDS.get(state, TrialState.FAIL))
+            told = _ENDS.get(state, TrialState.FAIL)
+            complete = told == TrialState.COMPLETE
+            self._studies[role].tell(trial, values if complete else None, state=told)
+
+    def _open(self, role: TrialRole, name: str) -> optuna.trial.Trial | None:
+        """An open trial by its name; None where it has ended.
+
+        Args:
+            role: of the trial.
+            name: of the trial.
+        """
+        study = self._studies[role]
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("trial") == name:
+                return optuna.trial.Trial(study, trial._trial_id)
+        return None
 
     def restore(
         self,
@@ -164,37 +196,34 @@ class TrialStorage:
         params: Mapping[str, int] | None = None,
         ranges: Mapping[str, IntDistribution] | None = None,
     ) -> None:
-        """Add a trial that has ended, as it was read from a table.
+        """Add a trial as it was read from a table; one that may go on is open again.
 
         Args:
             outcome: of the trial. A proposal is named by its number; numbers that are missing
                 before it are given to interrupted trials without a plan.
-            params: a proposal's point, see ``begin``.
+            params: a proposal's point: by the names of the dimensions, the index of the choice.
             ranges: Optuna's distributions of these parameters.
         """
-        study, state = self._studies[outcome.role], _ENDS.get(outcome.state, TrialState.FAIL)
-        attributes = {
-            "trial": outcome.trial,
-            "size_bytes": outcome.size_bytes,
-            "plan": outcome.plan.to_dict(),
-            "steps": outcome.steps,
-            "seconds": outcome.seconds,
-            "reason": outcome.reason,
-            "state": outcome.state,
-        }
+        state = _ENDS.get(outcome.state, TrialState.FAIL)
+        if outcome.state == "scored":
+            state = TrialState.RUNNING
+        complete = state == TrialState.COMPLETE
+        assert outcome.score is not None or not complete
         trial = optuna.trial.create_trial(
             state=state,
-            value=outcome.score if state == TrialState.COMPLETE else None,
+            values=[outcome.size_bytes, outcome.score or 0.0] if complete else None,
             params=dict(params or {}),
             distributions=dict(ranges or {}) if params else {},
-            user_attrs=attributes,
-            intermediate_values=dict(outcome.history),
+            user_attrs=_attributes(outcome),
         )
+        study = self._studies[outcome.role]
         number = int(outcome.trial) if outcome.role == "search" else 0
         with writing(self._path):
             for _ in range(number - len(self.trials(outcome.role))):
                 study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
             study.add_trial(trial)
+
+    # --- reading ---------------------------------------------------------------------------------
 
     def trials(self, role: TrialRole) -> list[FrozenTrial]:
         """Optuna's records of the trials of one role.
@@ -205,37 +234,76 @@ class TrialStorage:
         return self._studies[role].get_trials(deepcopy=False)
 
     def outcomes(self) -> list[Outcome]:
-        """Every trial that has ended: references, then proposals, each in order."""
+        """Every trial that has a plan: references, then proposals, each in order."""
         return [
             outcome_of(trial, role)
             for role in _STUDIES
             for trial in self.trials(role)
-            if trial.state.is_finished() and "plan" in trial.user_attrs
+            if "plan" in trial.user_attrs
         ]
 
 
-def state_of(trial: FrozenTrial) -> OutcomeState:
-    """How a trial ended; one whose process was killed while closing it is interrupted.
+def _refuse_one_objective(storage: JournalStorage, path: Path) -> None:
+    """Raise a UserError where the trials are those of an earlier version.
 
     Args:
-        trial: that has ended.
+        storage: of the file.
+        path: of the file.
     """
+    names = {study.study_name: study.directions for study in storage.get_all_studies()}
+    if len(names.get(_STUDIES["search"], (0, 0))) == 1:
+        raise UserError(
+            f"'{path}' was written by an earlier version, whose searches cannot be continued; take "
+            "another study folder (report and apply still read this one)"
+        )
+
+
+def _attributes(outcome: Outcome) -> dict[str, Any]:
+    """The user attributes of a trial, from its outcome."""
+    return {
+        "trial": outcome.trial,
+        "size_bytes": outcome.size_bytes,
+        "scores": [list(score) for score in outcome.scores],
+        "seconds": outcome.seconds,
+        "reason": outcome.reason,
+        "state": outcome.state,
+        "plan": outcome.plan.to_dict(),
+    }
+
+
+def scores_of(trial: FrozenTrial) -> tuple[Score, ...]:
+    """The recorded scores of a trial, by steps and data order.
+
+    Args:
+        trial: open or ended.
+    """
+    listed = trial.user_attrs.get("scores", [])
+    return tuple((int(steps), int(order), float(score)) for steps, order, score in listed)
+
+
+def state_of(trial: FrozenTrial) -> OutcomeState:
+    """What became of a trial; one whose process was killed while closing it is interrupted.
+
+    Args:
+        trial: open or ended.
+    """
+    if not trial.state.is_finished():
+        return "scored"
     state: OutcomeState = trial.user_attrs.get("state", "interrupted")
     return state if _ENDS.get(state, TrialState.FAIL) == trial.state else "interrupted"
 
 
 def outcome_of(trial: FrozenTrial, role: TrialRole) -> Outcome:
-    """An ended trial as an Outcome.
+    """A trial as an Outcome.
 
     Args:
-        trial: that has ended. Attributes that a killed process did not write have defaults.
+        trial: with a plan. Attributes that a killed process did not write have defaults.
         role: of the trial.
     """
     attributes: dict[str, Any] = trial.user_attrs
-    history = tuple(sorted(trial.intermediate_values.items()))
-    score = trial.value if trial.state == TrialState.COMPLETE else None
-    if score is None and history:
-        score = history[-1][1]
+    scores = scores_of(trial)
+    history = rung_means(scores)
+    steps, score = history[-1] if history else (0, None)
     return Outcome(
         trial=attributes["trial"],
         role=role,
@@ -243,8 +311,9 @@ def outcome_of(trial: FrozenTrial, role: TrialRole) -> Outcome:
         size_bytes=attributes["size_bytes"],
         state=state_of(trial),
         score=score,
-        steps=attributes.get("steps", history[-1][0] if history else 0),
+        steps=steps,
         seconds=attributes.get("seconds", 0.0),
         history=history,
-        reason=attributes.get("reason", "the search was stopped"),
+        reason=attributes.get("reason", ""),
+        scores=scores,
     )

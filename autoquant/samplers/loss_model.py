@@ -1,0 +1,191 @@
+"""LossModel: the loss of any plan, predicted from the sensitivity and the scores of trained plans.
+
+Training removes a part of the loss increase that rounding causes, and not the same part in every
+layer. The model is linear: loss = a + sum over dimensions of b_d * s_d(choice) + sum over widths of
+c_g * log2(width), with the estimated increases s. The factors b_d are drawn towards one common
+factor, which is fitted, and the effects c_g towards 0 (Bayesian linear regression: Bishop 2006,
+section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autoquant.samplers.loss_tables import Floats, LossTables
+from autoquant.space.search_space import Point
+
+FACTOR_SPREAD = 0.7
+"""Prior deviation of a dimension's factor, over the common factor."""
+WIDTH_SPREAD = 0.1
+"""Prior deviation of the effect of twice the width, over the loss increase of the median plan."""
+MISFIT = 0.3
+"""Deviation of a loss from the best linear prediction, over its predicted increase: plans that lose
+much say little about those that lose little."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The score of a trained plan.
+
+    Attributes:
+        point: of the plan.
+        loss: its mean score, as a loss.
+        trainings: number of data orders of the mean.
+    """
+
+    point: Point
+    loss: float
+    trainings: int = 1
+
+
+@dataclass(frozen=True)
+class LossModel:
+    """Predicts losses; without observations it predicts the estimated loss increases themselves.
+
+    Attributes:
+        tables: estimated loss increases.
+        observations: of trained plans.
+        deviation: standard deviation of a loss over data orders.
+    """
+
+    tables: LossTables
+    observations: tuple[Observation, ...] = ()
+    deviation: float = 0.0
+
+    def predict(self, point: Point) -> tuple[float, float]:
+        """The expected loss of a plan, and its standard deviation.
+
+        Args:
+            point: of the plan.
+        """
+        row = self._row(point)
+        mean, covariance = self._posterior
+        misfit = MISFIT * self._common * float(row[1:].sum()) if self.observations else 0.0
+        return float(row @ mean), float(np.sqrt(max(row @ covariance @ row, 0.0) + misfit**2))
+
+    def expected(self) -> Floats:
+        """The expected coefficients: intercept, factors, effects of widths."""
+        return self._posterior[0]
+
+    def sample(self, random: np.random.Generator) -> Floats:
+        """Coefficients that are drawn from their posterior distribution.
+
+        Args:
+            random: gives the numbers.
+        """
+        mean, covariance = self._posterior
+        drawn: Floats = random.multivariate_normal(mean, covariance, method="eigh")
+        return drawn
+
+    def losses(self, coefficients: Floats, widths: Point) -> list[Floats]:
+        """The loss increase of each choice of each dimension, at given widths.
+
+        Args:
+            coefficients: as ``expected`` or ``sample`` gives them; factors below 0 count as 0.
+            widths: a point, of which only the widths count.
+        """
+        shares = self.tables.widths(widths)
+        factors = np.maximum(coefficients[1 : 1 + len(shares)], 0.0)
+        return [
+            table * factor / width
+            for table, factor, width in zip(self.tables.increases, factors, shares, strict=True)
+        ]
+
+    def width_effect(self, coefficients: Floats, widths: Point) -> float:
+        """What the widths add to the loss, beside the loss increases of bits.
+
+        Args:
+            coefficients: as ``expected`` or ``sample`` gives them.
+            widths: a point, of which only the widths count.
+        """
+        effects = coefficients[1 + len(widths) :]
+        return float(effects @ self._log_widths(widths))
+
+    # --- the regression --------------------------------------------------------------------------
+
+    def _row(self, point: Point) -> Floats:
+        """The regressors of a plan: 1, loss increases, logarithms of widths."""
+        return np.concatenate(([1.0], self.tables.features(point), self._log_widths(point)))
+
+    def _log_widths(self, point: Point) -> Floats:
+        """The logarithm to base 2 of each width of a point."""
+        dimensions = self.tables.space.dimensions
+        indices = self.tables.width_dimensions
+        return np.array([np.log2(dimensions[i].choices[point[i]]) for i in indices])
+
+    @cached_property
+    def _rows(self) -> Floats:
+        return np.array([self._row(observation.point) for observation in self.observations])
+
+    @cached_property
+    def _sums(self) -> Floats:
+        """The estimated loss increase of each observed plan."""
+        count = len(self.tables.increases)
+        sums: Floats = self._rows[:, 1 : 1 + count].sum(1)
+        return sums
+
+    @cached_property
+    def _line(self) -> tuple[float, float]:
+        """Intercept and common factor: a weighted straight line through the observed losses."""
+        if len(self.observations) < 2 or np.ptp(self._sums) <= 0:
+            return (self.observations[0].loss if self.observations else 0.0), 1.0
+        losses = np.array([observation.loss for observation in self.observations])
+        weights = 1 / (self._sums + np.median(self._sums) * 0.1 + 1e-12)
+        design = np.stack([np.ones_like(self._sums), self._sums], 1) * weights[:, None]
+        (intercept, factor), *_ = np.linalg.lstsq(design, losses * weights, rcond=None)
+        return float(intercept), max(float(factor), 1e-6 * float(np.ptp(losses)))
+
+    @property
+    def _common(self) -> float:
+        return self._line[1]
+
+    @cached_property
+    def _posterior(self) -> tuple[Floats, Floats]:
+        """Mean and covariance of the coefficients."""
+        intercept, common = self._line
+        count, widths = len(self.tables.increases), len(self.tables.width_dimensions)
+        mean = np.array([intercept, *[common] * count, *[0.0] * widths])
+        typical = float(np.median(self._sums)) if self.observations else 0.0
+        spread = np.sqrt(FACTOR_SPREAD**2 + self._relative_errors() ** 2) * common
+        scale = [max(abs(intercept), common * typical, 1e-12), *spread]
+        scale += [WIDTH_SPREAD * common * typical] * widths
+        covariance = np.diag(np.square(scale))
+        if not self.observations:
+            covariance[0, 0] = 0.0
+            return mean, covariance
+        noise = [
+            self.deviation**2 / observation.trainings + (MISFIT * common * total) ** 2
+            for observation, total in zip(self.observations, self._sums, strict=True)
+        ]
+        losses = np.array([observation.loss for observation in self.observations])
+        floor = 1e-9 * float(np.square(losses).mean()) + 1e-18
+        gram = self._rows @ covariance @ self._rows.T + np.diag(np.array(noise) + floor)
+        gain = np.linalg.solve(gram, self._rows @ covariance).T
+        return mean + gain @ (losses - self._rows @ mean), covariance - gain @ self._rows @ covariance
+
+    def _relative_errors(self) -> Floats:
+        """The standard error of each dimension's estimates, over the estimates; 0 for widths."""
+        tables = zip(self.tables.increases, self.tables.deviations, strict=True)
+        return np.array(
+            [float(errors.sum() / (values.sum() + 1e-12)) if values.sum() > 0 else 0.0
+             for values, errors in tables]
+        )
+
+
+def observations_of(
+    points: Sequence[Point], losses: Sequence[Sequence[float]]
+) -> tuple[Observation, ...]:
+    """Observations from the scores of several data orders.
+
+    Args:
+        points: of the plans.
+        losses: for each plan the losses of its trainings on one rung.
+    """
+    return tuple(
+        Observation(point, float(np.mean(values)), len(values))
+        for point, values in zip(points, losses, strict=True)
+    )

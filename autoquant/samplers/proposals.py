@@ -1,0 +1,177 @@
+"""Proposals: the next plan of a search, from the sensitivity and the scores so far."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autoquant.samplers.integer_program import IntegerProgram
+from autoquant.samplers.loss_model import LossModel
+from autoquant.samplers.size_targets import SizeTargets
+from autoquant.space.search_space import Point, SearchSpace
+
+FIRST_TOLERANCE = 0.05
+"""Share of the first plan's loss increase that may be added where another cost becomes smaller."""
+MIN_DISTANCE = 0.02
+"""Share of the dimensions in which a proposal differs from all earlier ones."""
+MAX_LOSS_RATIO = 2.0
+"""Twice the units at most halve the loss increase of rounding their weights: a width at which the
+bits alone lose more than this, over no growth, is not proposed."""
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Proposes points within all limits; none comes twice.
+
+    The first plan of each budget minimizes the expected loss increase without growth. Later ones
+    minimize losses that are drawn from what the scores leave open (Thompson sampling: Russo et al.
+    2018, section 4), at sizes up to the largest budget.
+
+    Attributes:
+        program: finds the best bits at given widths.
+        targets: sizes of the proposals.
+        seed: of the draws.
+    """
+
+    program: IntegerProgram
+    targets: SizeTargets
+    seed: int
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of the points."""
+        return self.program.space
+
+    def next_point(self, number: int, model: LossModel, taken: Collection[Point]) -> Point | None:
+        """The next point; None where every point within the limits has been taken.
+
+        Args:
+            number: of the proposal, from 0.
+            model: of the losses, with the scores so far.
+            taken: points that are not to be proposed again.
+        """
+        size = self.targets.size(number)
+        if number < self.targets.count:
+            point = self._solve(model.expected(), self._assignments[0], model, size, taken, 1)
+            if point is not None:
+                return point
+        random = np.random.default_rng([self.seed, number, len(model.observations)])
+        coefficients = model.sample(random)
+        distance = max(1, round(MIN_DISTANCE * len(self.space.dimensions)))
+        for least in sorted({distance, 1}, reverse=True):
+            for bound in sorted({size, self.targets.largest}):
+                options = self._options(number, random)
+                points = [
+                    self._solve(coefficients, widths, model, bound, taken, least)
+                    for widths in options
+                ]
+                best = self._best([p for p in points if p is not None], coefficients, model)
+                if best is not None:
+                    return best
+        return self._any_left(model, taken)
+
+    def _options(self, number: int, random: np.random.Generator) -> list[Point]:
+        """Assignments of widths that a proposal chooses from.
+
+        Each assignment in which all layers grow alike is proposed once by itself; later proposals
+        choose between no growth and one other assignment.
+
+        Args:
+            number: of the proposal.
+            random: draws the other assignment.
+        """
+        alike = self.space.width_steps - 1
+        position = number - self.targets.count
+        if position % 2 == 0 and position // 2 < alike:
+            return [self._assignments[1 + position // 2]]
+        if len(self._assignments) == 1:
+            return [self._assignments[0]]
+        return [self._assignments[0], self._assignments[1 + random.integers(len(self._assignments) - 1)]]
+
+    @cached_property
+    def _assignments(self) -> list[Point]:
+        """Points with the widths that are tried: none grows, all grow alike, one grows alone."""
+        dimensions = self.space.dimensions
+        grown = [i for i, dimension in enumerate(dimensions) if dimension.field == "width"]
+        assignments = [self.space.smallest]
+        for step in range(1, self.space.width_steps):
+            assignments.append(self._with_widths({i: step for i in grown}))
+        for step in range(1, self.space.width_steps):
+            assignments += [self._with_widths({i: step}) for i in grown if len(grown) > 1]
+        return list(dict.fromkeys(assignments))
+
+    def _with_widths(self, steps: dict[int, int]) -> Point:
+        """The smallest point with steps of some widths; the last one where there are fewer."""
+        dimensions = self.space.dimensions
+        return tuple(
+            min(steps.get(i, 0), len(dimension.choices) - 1)
+            for i, dimension in enumerate(dimensions)
+        )
+
+    def _solve(
+        self,
+        coefficients: np.ndarray,
+        widths: Point,
+        model: LossModel,
+        size: int,
+        taken: Collection[Point],
+        distance: int,
+    ) -> Point | None:
+        """The best point at given widths; None where there is none.
+
+        Args:
+            coefficients: of the loss model.
+            widths: a point, of which only the widths count.
+            model: gives the loss increases.
+            size: the largest packed file, in bytes.
+            taken: points that the solution differs from.
+            distance: in at least how many dimensions.
+        """
+        losses = model.losses(coefficients, widths)
+        apart = [point for point in taken if self._same_widths(point, widths)]
+        options = {"size": size, "apart_from": apart, "distance": distance}
+        return self.program.solve(losses, widths, relative_tolerance=FIRST_TOLERANCE, **options)
+
+    def _same_widths(self, one: Sequence[int], other: Sequence[int]) -> bool:
+        """Whether two points have the same widths."""
+        dimensions = enumerate(self.space.dimensions)
+        return all(one[i] == other[i] for i, d in dimensions if d.field == "width")
+
+    def _best(
+        self, points: list[Point], coefficients: np.ndarray, model: LossModel
+    ) -> Point | None:
+        """The point with the least loss under given coefficients; None where there is no point.
+
+        Args:
+            points: to choose from.
+            coefficients: of the loss model.
+            model: gives the losses.
+        """
+        def loss(point: Point) -> float:
+            tables = model.losses(coefficients, point)
+            bits = sum(float(table[i]) for table, i in zip(tables, point, strict=True))
+            return bits + model.width_effect(coefficients, point)
+
+        return min(points, key=loss, default=None)
+
+    def _any_left(self, model: LossModel, taken: Collection[Point]) -> Point | None:
+        """A point that has not been taken, at any of the assignments of widths; None where none is.
+
+        Args:
+            model: gives the loss increases.
+            taken: points that are left out.
+        """
+        for widths in self._every_width():
+            point = self._solve(
+                model.expected(), widths, model, self.targets.largest, taken, 1
+            )
+            if point is not None:
+                return point
+        return None
+
+    def _every_width(self) -> Iterator[Point]:
+        """The assignments of widths."""
+        yield from self._assignments
