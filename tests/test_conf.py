@@ -139,7 +139,7 @@ def test_from_the_search_to_the_score(run: Any, model: str, tmp_path: Path) -> N
         ("task.rectified=maybe", "rectified must be true or false, got 'maybe'"),
         ("task.initializer=none", "initializer must be one of uniform, fan_in, got 'none'"),
         ("task.projection=-1", "projection must be a whole number from 0 up, got -1"),
-        ("baseline.schedule=linear", "schedule must be cosine or steps, got 'linear'"),
+        ("baseline.schedule=linear", "schedule must be cosine, steps or constant, got 'linear'"),
     ],
 )
 def test_mistakes(run: Any, option: str, words: str) -> None:

@@ -23,10 +23,13 @@ class Training(Settings):
         optimizer: adamw, or sgd (plain: no momentum; language models that Adam overfits take an lr
             near 20 with a clip_norm of 0.25).
         lr: Peak learning rate.
-        schedule: How the learning rate falls: cosine, to zero; or steps: to a tenth of its peak
-            after 40% of the run and to a hundredth after 80% (Bit-RNN).
+        schedule: How the learning rate falls: cosine, to zero; steps: to a tenth of its peak
+            after 40% of the run and to a hundredth after 80% (Bit-RNN); or constant: not until the
+            last fifth of the run, there in a line to zero, so that a longer run equals a shorter
+            one up to where that one cools down.
         scale_lr: Learning rate of the quantizers' scales (they are learned as logarithms).
-        warmup: Share of the steps over which the learning rate rises from zero.
+        warmup: Share of the steps over which the learning rate rises from zero; with the schedule
+            constant, where nothing at the start may depend on the length, a share of 1000 steps.
         weight_decay: Weight decay of weights, decoupled in adamw; never of biases or scales.
         clip_norm: Largest L2 norm of the gradient; larger ones are scaled down.
         scores: How many intermediate scores are taken on the probe split, evenly spaced.
@@ -62,8 +65,8 @@ class Training(Settings):
         check_types(self)
         requirement = "optimizer must be adamw or sgd"
         require(self.optimizer in ("adamw", "sgd"), requirement, self.optimizer)
-        requirement = "schedule must be cosine or steps"
-        require(self.schedule in ("cosine", "steps"), requirement, self.schedule)
+        requirement = "schedule must be cosine, steps or constant"
+        require(self.schedule in ("cosine", "steps", "constant"), requirement, self.schedule)
         require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
         require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
         require(0 <= self.dropout <= 1, "dropout must be in [0, 1]", self.dropout)

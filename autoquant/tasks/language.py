@@ -165,17 +165,17 @@ class LanguageTask:
         return math.ceil(columns.shape[0] / self.length)
 
     def batches(self, seed: int, start: int = 0) -> Iterator[Window]:
-        """Windows of epoch after epoch; each epoch starts at another offset into the stream.
+        """Windows of epoch after epoch; each epoch starts at another place of the stream.
 
         Args:
-            seed: of the offsets.
+            seed: of the places.
             start: number of the first window, from 0.
         """
-        per_epoch = self.steps_per_epoch()
+        per_epoch, tokens = self.steps_per_epoch(), len(self._streams.stream("train"))
         epoch, skipped = divmod(start, per_epoch)
         while True:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            offset = int(torch.randint(self.length, (1,), generator=generator)) if epoch else 0
+            offset = int(torch.randint(tokens, (1,), generator=generator))
             yield from self._windows("train", offset, skipped)
             epoch, skipped = epoch + 1, 0
 

@@ -20,7 +20,7 @@ from autoquant.training.callbacks import OnStep, is_from_callback
 from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.device import is_out_of_memory, seed_everything
 from autoquant.training.float_model import build_float_model
-from autoquant.training.loop import OnScore, train
+from autoquant.training.loop import OnScore, Trunk, train
 from autoquant.training.qat import build_candidate, recalibrate
 from autoquant.training.scoring import score
 
@@ -125,6 +125,7 @@ def train_candidate(
     on_score: OnScore | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
+    trunk: Trunk | None = None,
     progress: bool = True,
 ) -> Candidate:
     """Widen, quantize, calibrate, train and score a plan.
@@ -138,6 +139,7 @@ def train_candidate(
             ends the run.
         on_step: called after each training step; what it raises ends the run.
         checkpoint: file to resume from and to save to; None: nothing is saved.
+        trunk: the part of the training that a longer one shares, see ``train``.
         progress: whether to show a progress bar.
 
     Raises:
@@ -166,6 +168,7 @@ def train_candidate(
         on_score=on_score,
         on_step=on_step,
         checkpoint=checkpoint,
+        trunk=trunk,
         progress=progress,
         recalibrate=None
         if starting_point.trained

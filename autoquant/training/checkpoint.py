@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -56,10 +57,13 @@ class Checkpoint:
         self._parts = parts
         self._last_saved = time.monotonic()
 
-    def restore(self) -> tuple[TrainingRun, Any]:
+    def restore(self, most_steps: float = math.inf) -> tuple[TrainingRun, Any]:
         """Load the saved state into the parts and the random sources.
 
         A damaged file, or one of another model, is set aside, and the run starts again.
+
+        Args:
+            most_steps: that a saved run may have done; one with more is not restored.
 
         Returns:
             what the saved run has done, and its carry; a new run and None where nothing, or another
@@ -71,7 +75,7 @@ class Checkpoint:
         random = torch.get_rng_state()
         try:
             state = _read(self._path)
-            if state["identity"] != self._identity:
+            if state["identity"] != self._identity or state["run"]["steps"] > most_steps:
                 return TrainingRun(), None
             return self._load(state)
         except Exception as error:  # of the file, of pickle, of any part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,12 @@ from autoquant.training.checkpoint import Checkpoint, TrainingRun
 from autoquant.training.device import check_autocast, seed_everything
 from autoquant.training.objective import build_objective
 from autoquant.training.optimizer import TrainingStep, build_optimizer
-from autoquant.training.schedule import learning_rate_factor, recalibration_steps, score_steps
+from autoquant.training.schedule import (
+    cool_down_start,
+    learning_rate_factor,
+    recalibration_steps,
+    score_steps,
+)
 from autoquant.training.scoring import BestWeights, score
 
 FINITE_CHECK_STEPS = 20
@@ -33,6 +38,20 @@ FINITE_CHECK_STEPS = 20
 
 OnScore = Callable[[int, float], None]
 """Called with (step, score on the probe split); may raise to end the run."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The steps before the cool-down, which runs of several lengths have in common.
+
+    Attributes:
+        path: a file: it is restored where it holds no more steps than this run has before its
+            cool-down, and written at the end of these.
+        identity: what the steps depend on beside the model, compared by its ``repr``.
+    """
+
+    path: Path
+    identity: object
 
 
 def train(
@@ -46,6 +65,7 @@ def train(
     on_score: OnScore | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
+    trunk: Trunk | None = None,
     progress: bool = True,
     recalibrate: Callable[[], None] | None = None,
 ) -> TrainingRun:
@@ -62,9 +82,10 @@ def train(
             ends the run.
         on_step: called after each step, before ``on_score``; what it raises ends the run.
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
+        trunk: the part of the run that a longer one shares; only with the schedule "constant", and
+            without a checkpoint.
         progress: whether to show a progress bar, on stderr.
-        recalibrate: called RECALIBRATIONS times between steps, evenly spaced over the first half of
-            the run.
+        recalibrate: called between steps, after those of ``recalibration_steps``.
 
     Raises:
         Diverged: the loss or a score is not finite.
@@ -76,7 +97,8 @@ def train(
         if progress:
             tqdm.write(f"{label}: every parameter is frozen, so nothing is trained")
         return TrainingRun()
-    loop = _Loop(model, task, settings, seed, teacher, checkpoint)
+    loop = _Loop(model, task, settings, seed, teacher)
+    loop.restore(checkpoint, trunk)
     model.train()
     with _progress_bar(label, loop.run.steps, loop.total, progress) as bar, _computing(settings):
         report = None if on_step is None else partial(_report_step, on_step, label, loop)
@@ -94,7 +116,6 @@ class _Loop:
         settings: of the training.
         seed: of batches and dropout.
         teacher: for distillation, or None.
-        checkpoint: file to resume from and to save to, or None.
 
     Attributes:
         run: what has been done so far.
@@ -108,9 +129,8 @@ class _Loop:
         settings: Training,
         seed: int,
         teacher: nn.Module | None,
-        checkpoint: Path | None,
     ) -> None:
-        self._model, self._task, self._seed = model, task, seed
+        self._model, self._task, self._settings, self._seed = model, task, settings, seed
         self.total = total = settings.length(task.steps_per_epoch())
         device = next(model.parameters()).device
         check_autocast(settings, device)
@@ -122,17 +142,39 @@ class _Loop:
         def factor(step: int) -> float:  # no method: a checkpoint would hold its attributes
             return learning_rate_factor(step, total, warmup, fall)
 
-        self._peak, self._factor = settings.lr, factor
+        self._optimizer, self._peak, self._factor = optimizer, settings.lr, factor
         self._scheduler = LambdaLR(optimizer, factor)
         self._best = BestWeights(task.direction) if settings.keep == "best" else None
         self._score_steps = score_steps(total, settings.scores)
-        self._recalibration_steps = recalibration_steps(total)
-        seed_everything(seed)
-        identity = (settings, seed, total)
-        parts = {"model": model, "optimizer": optimizer} | self._stateful_parts()
-        self._checkpoint = Checkpoint(checkpoint, identity, parts, device)
+        self._recalibration_steps = recalibration_steps(total, settings.schedule)
+        self._device = device
+        self.run, self._carry = TrainingRun(), None
+
+    def restore(self, checkpoint: Path | None, trunk: Trunk | None) -> None:
+        """Seed the random sources, and continue what is saved.
+
+        Args:
+            checkpoint: file to resume from and to save to, or None.
+            trunk: of the run, or None.
+        """
+        seed_everything(self._seed)
+        parts = {"model": self._model, "optimizer": self._optimizer} | self._stateful_parts()
+        identity = (self._settings, self._seed, self.total)
+        self._checkpoint = Checkpoint(checkpoint, identity, parts, self._device)
         self.run, self._carry = self._checkpoint.restore()
+        self._trunk: Checkpoint | None = None
+        if trunk is not None:
+            start = cool_down_start(self.total)
+            self._trunk = Checkpoint(trunk.path, trunk.identity, parts, self._device)
+            self.run, self._carry = self._trunk.restore(start)
+            self._set_learning_rates()
         self._started = time.monotonic() - self.run.seconds
+
+    def _set_learning_rates(self) -> None:
+        """Those of this run's schedule: the trunk was saved where a shorter run cooled down."""
+        factor = self._factor(self.run.steps)
+        for group, peak in zip(self._optimizer.param_groups, self._scheduler.base_lrs, strict=True):
+            group["lr"] = peak * factor
 
     def learning_rate(self) -> float:
         """That of the weights in the last step."""
@@ -178,6 +220,8 @@ class _Loop:
                 bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
             value = self._score() if run.steps in self._score_steps else None
             self._checkpoint.save_if_due(run, self._carry)  # first: a step is reported once
+            if self._trunk is not None and run.steps == cool_down_start(self.total):
+                self._trunk.save(run, self._carry)
             if report is not None:
                 report(loss, value)
             if on_score is not None and value is not None:

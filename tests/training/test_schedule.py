@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from autoquant.settings import Training
-from autoquant.training.schedule import learning_rate_factor
+from autoquant.training.schedule import learning_rate_factor, recalibration_steps
 from tests.training.runs import Toy, quietly
 
 
@@ -83,6 +83,30 @@ def test_steps_come_after_the_warm_up():
     rates = [learning_rate_factor(step, 100, 0.2, "steps") for step in range(100)]
     assert rates[:20] == [learning_rate_factor(step, 100, 0.2) for step in range(20)]
     assert (rates[20], rates[39], rates[40], rates[79], rates[80]) == (1.0, 1.0, 0.1, 0.1, 0.01)
+
+
+def test_the_constant_schedule_cools_down_over_the_last_fifth():
+    rates = [learning_rate_factor(step, 100, 0.01, "constant") for step in range(101)]
+    assert rates[:10] == pytest.approx([i / 11 for i in range(1, 11)])  # 0.01 * 1000 steps
+    assert rates[10:80] == [1.0] * 70
+    assert rates[80:] == pytest.approx([i / 21 for i in range(20, -1, -1)])
+
+
+@pytest.mark.parametrize("longer", [41, 160, 5000])
+def test_a_longer_constant_run_begins_as_a_shorter_one(longer):
+    def before_the_fall(total):
+        return [learning_rate_factor(step, total, 0.02, "constant") for step in range(32)]
+
+    assert before_the_fall(longer) == before_the_fall(40)
+    shorter = recalibration_steps(40, "constant")
+    assert {step for step in recalibration_steps(longer, "constant") if step <= 32} == shorter
+    assert max(shorter) == 32
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7])
+def test_every_step_of_a_short_constant_run_moves(total):
+    rates = [learning_rate_factor(step, total, 0.02, "constant") for step in range(total)]
+    assert all(0 < rate <= 1 for rate in rates)
 
 
 def test_a_run_follows_its_schedule():
