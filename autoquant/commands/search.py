@@ -1,58 +1,55 @@
-"""Search: every proposal fits the budget, is trained briefly, scored and recorded.
+"""Search: proposals within the budget, trained on rising rungs, compared beside their noise.
 
-Optuna's storage in the study is the record of the search; ``outcomes.csv`` and ``plan.yaml`` are
-written from it after every trial.
+Optuna's storage in the study is the record of the trials, ``jobs.csv`` that of single trainings;
+``outcomes.csv`` and ``plan.yaml`` are written from the trials after every training.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
-from autoquant.artifact.manifest import breakdown
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing
 from autoquant.budget import Budget, readable
-from autoquant.costs.limit import Limit, limit_of
-from autoquant.costs.size import size
-from autoquant.errors import UserError, first_line
+from autoquant.costs.limit import LimitSet
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
-from autoquant.plan import LayerChoice, Plan
 from autoquant.progress_bar import print_notes, tqdm
-from autoquant.samplers.bit_allocation import BitAllocation
+from autoquant.rounds.job_runner import JobRunner
+from autoquant.rounds.rungs import rungs_of
+from autoquant.rounds.search_limits import search_limits, target_sizes
+from autoquant.rounds.search_rounds import Goal, SearchRounds
+from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.proposer import Proposer
-from autoquant.samplers.registry import new_sampler
+from autoquant.samplers.ranges import ranges_of
+from autoquant.samplers.strategy import Strategy
 from autoquant.settings import Search, settings_for
-from autoquant.space.projection import Projection
-from autoquant.space.search_space import SearchSpace, uniform_plan
+from autoquant.space.reference_plan import reference_plan
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import Outcome, TrialRole, best, complete, to_csv
+from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
-from autoquant.study.trial_storage import Trial, TrialPruned, state_of
+from autoquant.study.selection import Selection, select
+from autoquant.study.summary import search_tables
+from autoquant.study.trial_storage import TrialStorage
 from autoquant.study.trust import remember
-from autoquant.table import Column, Table, Tabular
+from autoquant.table import Table, Tabular
 from autoquant.task import Task, check_task
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.callbacks import OnStep, check_callbacks, in_turn, is_from_callback
-from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
-from autoquant.training.device import (
-    check_autocast,
-    release_memory,
-    resolve_device,
-)
+from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
+from autoquant.training.candidate import StartingPoint
+from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
 from autoquant.training.weights import plain_settings
 
 OnTrial = Callable[[Outcome], None]
-"""Called with the outcome of each trial, a reference's too, when it has been recorded."""
-PRUNED, STOPPED = "worse than three quarters of the trials", "the search was stopped"  # reasons
+"""Called with the outcome of each trial that has ended, a reference's too."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +59,39 @@ class SearchResult(Tabular):
     Attributes:
         study: its folder.
         baseline: the float model's record.
-        budget_bytes: the budget in bytes.
+        budgets: in bytes, the largest first.
         outcomes: of all plans that were tried: references, then proposals, each in order.
-        best: the best complete outcome within the budget; None where none completed.
+        selections: for each budget which plan was chosen, and which ones are level with it; None
+            where no plan within it has a score.
         figures: files of the figures, where they were drawn.
     """
 
     study: Study
     baseline: BaselineRecord
-    budget_bytes: int
+    budgets: tuple[int, ...]
     outcomes: tuple[Outcome, ...]
-    best: Outcome | None
+    selections: tuple[Selection | None, ...]
     figures: tuple[Path, ...] = ()
+
+    @property
+    def best(self) -> Outcome | None:
+        """The chosen outcome of the largest budget; None where there is none."""
+        first = self.selections[0]
+        return None if first is None else first.chosen
+
+    @property
+    def budget_bytes(self) -> int:
+        """The largest budget, in bytes."""
+        return self.budgets[0]
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """The scores and sizes, and the best plan where there is one."""
         plan = () if self.best is None else self.best.plan.tables
-        return _score_table(self), *plan
+        tables = search_tables(self.baseline, self.outcomes, self.budgets)
+        figures = (f"Pareto plot: {path}" for path in self.figures if path.name == "pareto.png")
+        notes = (*tables[0].notes, f"study: {self.study.path}", *figures)
+        return replace(tables[0], notes=notes), *tables[1:], *plan
 
 
 @random_state_kept()
@@ -96,9 +108,9 @@ def search(
 ) -> SearchResult:
     """Find the plan with the best score whose packed file fits the budget.
 
-    A second call with the same folder continues: finished trials are kept, an interrupted one is
-    closed and tried again, and the search goes on to ``settings.trials``. What a callback raises
-    ends the search.
+    A second call with the same folder continues: trainings that have ended are kept, those that
+    were interrupted run again, and the search goes on to ``settings.trials``. What a callback
+    raises ends the search.
 
     Args:
         task: model, data, loss and score.
@@ -106,29 +118,29 @@ def search(
             the task prefers, else their defaults.
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
-        progress: whether to show progress bars and a line for each trial.
+        progress: whether to show progress bars and a line for each training.
         report: whether to draw the figures into the study and to print the result at the end.
         on_trial: called with the Outcome of each trial that has ended, references included, when
             it has been recorded.
-        on_step: called with a StepResult after each training step of the float model and of the
-            trials; not for the steps that an earlier call has done.
+        on_step: called with a StepResult after each training step of the float model and, with one
+            worker, of the trials; not for the steps that an earlier call has done.
 
     Raises:
-        UserError: a setting is wrong, the budget cannot be met, the folder is of another search.
+        UserError: a setting is wrong, a limit cannot be met, the folder is of another search.
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
     settings = settings_for(task, settings)
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
-    limit = _reachable_limit(budget, info, settings)
-    new_sampler(settings.sampler, settings.seed)  # refused before there is a folder
+    limits = search_limits(info, settings)
+    strategy = Strategy(settings, info.space, limits, target_sizes(info, settings, limits))
+    strategy.check()  # refused before there is a folder
     device = resolve_device(settings.device)
-    for training in (settings.baseline, settings.qat):
+    for training in (settings.baseline, settings.qat, settings.final):
         check_autocast(training, device)
     folder = Study.create(study, config)
     remember(config)
@@ -143,8 +155,8 @@ def search(
         trained, record = load_or_train_baseline(
             task, settings, folder, device, progress=progress, on_step=reporting.on_step
         )
-        starting_point = StartingPoint(task, prepare(trained), info.network, settings)
-        result = _Trials(starting_point, info.space, folder, record, limit, reporting).run()
+        point = StartingPoint(task, prepare(trained), info.network, settings)
+        result = _Running(point, info, folder, record, strategy, reporting).result()
     return _reported(result) if report else result
 
 
@@ -157,70 +169,13 @@ def _reported(result: SearchResult) -> SearchResult:
     return result
 
 
-def _score_table(result: SearchResult) -> Table:
-    """A row each for the float model, the references and the best plan."""
-    record, best_one = result.baseline, result.best
-    scored = complete(result.outcomes)
-    rows: list[tuple[str, float | None, int]]
-    rows = [("float baseline", record.score, record.size_bytes)]
-    rows += [
-        (f"uniform {outcome.trial[1:]}-bit", outcome.score, outcome.size_bytes)
-        for outcome in scored
-        if outcome.role == "reference"
-    ]
-    if best_one is not None:
-        rows.append((f"best plan, trial {best_one.trial}", best_one.score, best_one.size_bytes))
-    untrained = bool(scored) and all(outcome.steps == 0 for outcome in scored)
-    trained = "calibrated, not trained" if untrained else "short training"
-    return Table(
-        f"{record.metric} on the validation split, and size of the packed file",
-        (Column("plan", "left"), *map(Column, (record.metric, "size", "share"))),
-        tuple(
-            (name, f"{score:.5g}", readable(size_bytes), f"{size_bytes / record.size_bytes:.4f}x")
-            for name, score, size_bytes in rows
-        ),
-        (
-            f"budget {result.budget_bytes} bytes; {trained}, validation split",
-            f"study: {result.study.path}",
-            *(f"Pareto plot: {path}" for path in result.figures if path.name == "pareto.png"),
-        ),
-    )
-
-
-def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:
-    """The budget as a limit; a UserError where even the lowest choices are above it.
-
-    Args:
-        budget: of the settings.
-        info: of the float model.
-        settings: of the search.
-    """
-    limit = limit_of(
-        budget,
-        info.network,
-        settings.quantizer,
-        float_cost=info.float_bytes,
-        parameters=info.parameters,
-    )
-    plan, unit = info.space.plan(info.space.smallest), limit.cost.unit
-    smallest = limit.of(plan)
-    if smallest > limit.value:
-        raise UserError(
-            f"budget must be at least {smallest} {unit} ({smallest / info.float_bytes:.4f}x), the "
-            f"smallest {limit.cost.name} that any plan of the space reaches "
-            f"({breakdown(info.network, plan, settings.quantizer)}), got "
-            f"{settings.budget} = {limit.value} {unit}; {info.profile.coverage}"
-        )
-    return limit
-
-
 @dataclass(frozen=True)
 class _Reporting:
     """What is told about the trials while they are trained.
 
     Attributes:
-        progress: whether to show progress bars and a line for each trial.
-        on_trial: called with the outcome of each trial.
+        progress: whether to show progress bars and a line for each training.
+        on_trial: called with the outcome of each trial that has ended.
         on_step: called after each training step.
     """
 
@@ -239,236 +194,159 @@ class _Reporting:
         on_trial, on_step = in_turn(log.on_trial, self.on_trial), in_turn(log.on_step, self.on_step)
         return replace(self, on_trial=on_trial, on_step=on_step)
 
+    def say(self, line: str) -> None:
+        """Print a line, where progress is shown.
 
-class _Trials:
-    """The trials of a search in progress.
+        Args:
+            line: for the user.
+        """
+        if self.progress:
+            tqdm.write(line)
 
-    Args:
-        starting_point: the float model and the settings.
-        space: of the model.
+
+@dataclass(frozen=True)
+class _Running:
+    """A search in progress.
+
+    Attributes:
+        point: the float model and the settings.
+        info: of the float model.
         folder: of the study, locked.
         record: of the float model.
-        limit: of the plans.
+        strategy: gives the sampler.
         reporting: what is told about the trials.
     """
 
-    def __init__(
-        self,
-        starting_point: StartingPoint,
-        space: SearchSpace,
-        folder: Study,
-        record: BaselineRecord,
-        limit: Limit,
-        reporting: _Reporting,
-    ) -> None:
-        self.starting_point, self.space, self.folder = starting_point, space, folder
-        self.record, self.limit, self.reporting = record, limit, reporting
-        self.settings = starting_point.settings
-        projection = Projection(space, limit, self.settings.fill)
-        sampler, seed = self.settings.sampler, self.settings.seed
-        allocation = self._bit_allocation(projection)
-        self.proposer = Proposer(projection, record.direction, sampler, seed, allocation)
-        self.storage = open_trials(
-            folder,
-            record.direction,
-            prune=self.settings.prune,
-            params_of=self.proposer.params_of,
-            ranges=self.proposer.ranges(),
-        )
+    point: StartingPoint
+    info: SearchInfo
+    folder: Study
+    record: BaselineRecord
+    strategy: Strategy
+    reporting: _Reporting
 
-    def run(self) -> SearchResult:
-        """Close what was interrupted, then train references, then proposals."""
-        self.storage.close_interrupted()
-        total = len(self.settings.references) + self.settings.trials
-        bar = tqdm(
-            total=total,
-            desc="search",
-            unit="trial",
-            disable=not self.reporting.progress,
-            smoothing=0.1,
-        )
-        with bar:
-            self._write()
-            self._train_references(bar)
-            self._train_proposals(bar)
-        outcomes = self.storage.outcomes()
-        limit, chosen = int(self.limit.value), self._best(outcomes)
-        return SearchResult(self.folder, self.record, limit, tuple(outcomes), chosen)
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """In bytes, the largest first."""
+        return self.strategy.targets.budgets
 
-    def _bit_allocation(self, projection: Projection) -> BitAllocation | None:
-        """Bits by sensitivity; None where it is not to be measured."""
-        if not self.settings.sensitivity:
+    def result(self) -> SearchResult:
+        """Run the rounds."""
+        settings, space = self.point.settings, self.info.space
+        sampler = self.strategy.sampler(self._sensitivity())
+        ranges = ranges_of(space)
+        params_of = Proposer.params_in(space)
+        storage = open_trials(
+            self.folder, self.record.direction, params_of=params_of, ranges=ranges
+        )
+        proposer = Proposer(storage, sampler, space, self.point.network, settings)
+        rungs = rungs_of(settings, self.point.task.steps_per_epoch())
+        sizes = {layer.name: layer.count for layer in self.point.network.layers}
+        goal = Goal(self.budgets, self.record.direction, sizes)
+        changed = _Written(self, storage).changed
+        context = JobContext(
+            self.point,
+            rungs,
+            self.folder.trunks,
+            progress=self.reporting.progress and settings.workers == 1,
+            on_step=self.reporting.on_step if settings.workers == 1 else None,
+        )
+        with JobRunner.opened(context, self.folder, settings) as runner:
+            rounds = SearchRounds(
+                storage,
+                proposer,
+                runner.run,
+                rungs,
+                settings.rounds,
+                goal,
+                self.reporting.say,
+                changed,
+            )
+            rounds.run(settings.trials)
+            runner.keep([o.plan for o in storage.outcomes() if o.state == "complete"])
+        outcomes = tuple(storage.outcomes())
+        write_files(self.folder, outcomes, self.record, self.budgets)
+        selections = tuple(select(outcomes, b, self.record.direction) for b in self.budgets)
+        return SearchResult(self.folder, self.record, self.budgets, outcomes, selections)
+
+    def _sensitivity(self) -> Sensitivity | None:
+        """The sensitivity near the budget; None where it is not to be measured."""
+        settings = self.point.settings
+        if not settings.sensitivity:
             return None
-        sensitivity = load_or_measure_sensitivity(
-            self.starting_point,
-            self.space,
-            self.settings.qat,
+        return load_or_measure_sensitivity(
+            self.point,
+            self.info.space,
+            settings.qat,
             self.folder.sensitivity_file,
+            reference_plan(self.info.space, self.strategy.limits),
             progress=self.reporting.progress,
         )
-        return BitAllocation(projection, sensitivity)
 
-    def _best(self, outcomes: list[Outcome]) -> Outcome | None:
-        """The best complete outcome within the limit."""
-        return best(outcomes, int(self.limit.value), self.record.direction)
 
-    def _ended(self, role: TrialRole) -> list[Outcome]:
-        """The outcomes of a role, without interrupted ones, which are tried again."""
-        outcomes = self.storage.outcomes()
-        return [o for o in outcomes if o.role == role and o.state != "interrupted"]
+@dataclass(frozen=True)
+class _Written:
+    """Writes the study's files, and tells the user, whenever a trial has changed.
 
-    # --- training --------------------------------------------------------------------------------
+    Attributes:
+        running: the search.
+        storage: of its trials.
+    """
 
-    def _train_references(self, bar: tqdm[Any]) -> None:
-        """Train the uniform plans, for as many steps as the proposals."""
-        done = {outcome.trial for outcome in self._ended("reference")}
-        widest = self.settings.space.activation_bits[-1]
-        network = self.starting_point.network
-        bar.update(len(done))
-        plans: set[Plan] = set()
-        for bits in self.settings.references:
-            plan = uniform_plan(self.space, network, LayerChoice(bits, widest))
-            if f"w{bits}" not in done and plan not in plans:  # with rules, two may be equal
-                self._train("reference", plan, name=f"w{bits}")
-                bar.update()
-            plans.add(plan)
+    running: _Running
+    storage: TrialStorage
 
-    def _train_proposals(self, bar: tqdm[Any]) -> None:
-        """Propose and train plans until there are as many trials as the settings say."""
-        done = len(self._ended("search"))
-        bar.update(min(done, self.settings.trials))
-        for _ in range(self.settings.trials - done):
-            references, ended = self._ended("reference"), self._ended("search")
-            tried = {outcome.plan for outcome in references + ended}
-            records = [
-                trial
-                for trial in self.storage.trials("search")
-                if trial.state.is_finished() and state_of(trial) != "interrupted"
-            ]
-            point = self.proposer.propose(records, references, tried)
-            if point is None:
-                self._print("every plan of the space that fits the budget has been tried")
-                return
-            self._train("search", self.space.plan(point), params=self.proposer.params(point))
-            bar.update()
-
-    def _train(
-        self,
-        role: TrialRole,
-        plan: Plan,
-        *,
-        name: str | None = None,
-        params: dict[str, int] | None = None,
-    ) -> None:
-        """Open a trial, train its plan, close the trial.
+    def changed(self, name: str, role: TrialRole) -> None:
+        """Write the files; print the last score of a trial; tell the callback if it has ended.
 
         Args:
+            name: of the trial.
             role: of the trial.
-            plan: that is trained.
-            name: of the trial; its number when None.
-            params: a proposal's point, for Optuna.
         """
-        ranges = self.proposer.ranges() if params else {}
-        size_bytes = int(size.of(self.starting_point.network, plan, self.settings.quantizer))
-        trial = self.storage.begin(role, plan, size_bytes, name=name, params=params, ranges=ranges)
-        started = time.monotonic()
-        try:
-            ended = self._train_plan(role, trial, plan)
-        except BaseException as error:
-            self._close_after(error, role, trial, plan)
-            raise
-        if ended["state"] == "failed":
-            release_memory()
-        self.storage.end(role, trial, seconds=time.monotonic() - started, **ended)
-        self._write()
-        self._report_outcome(role, trial.user_attrs["trial"])
-
-    def _close_after(self, error: BaseException, role: TrialRole, trial: Trial, plan: Plan) -> None:
-        """Close a trial whose error ends the search; the next search tries its plan again.
-
-        Args:
-            error: gets a note that names the trial and the plan, unless the user stopped it.
-            role: of the trial.
-            trial: an open one.
-            plan: of the trial.
-        """
-        stopped = isinstance(error, KeyboardInterrupt)
-        reason = STOPPED if stopped else f"{type(error).__name__}: {first_line(error)}"
-        self.storage.end(role, trial, "interrupted", reason=reason)
-        self._write()
-        if not stopped:
-            name = trial.user_attrs["trial"]
-            error.add_note(f"in trial {name} of '{self.folder.path}', {plan.summary}")
-
-    def _train_plan(self, role: TrialRole, trial: Trial, plan: Plan) -> dict[str, Any]:
-        """Train a plan; how the trial ended, as arguments of ``TrialStorage.end``.
-
-        Args:
-            role: of the trial.
-            trial: an open one.
-            plan: of the trial.
-        """
-        scored_step = 0
-
-        def on_score(step: int, score: float) -> None:
-            nonlocal scored_step
-            scored_step = step
-            self.storage.report(role, trial, step, score)
-
-        try:
-            candidate = train_candidate(
-                self.starting_point,
-                plan,
-                self.settings.qat,
-                label=f"trial {trial.user_attrs['trial']}",
-                on_score=on_score,
-                on_step=self.reporting.on_step,
-                progress=self.reporting.progress,
-            )
-        except TrialPruned as error:
-            if is_from_callback(error):
-                raise
-            return {"state": "pruned", "steps": scored_step, "reason": PRUNED}
-        except Exception as error:
-            failure = failure_of(error)
-            if failure is None:
-                raise
-            return {**vars(failure), "steps": scored_step}
-        return {"state": "complete", "steps": candidate.run.steps, "score": candidate.score}
-
-    # --- files and lines for the user ------------------------------------------------------------
-
-    def _write(self) -> None:
-        """Write the table of outcomes, and the best plan."""
-        outcomes = self.storage.outcomes()
-        write_text(self.folder.outcomes_file, to_csv(outcomes, self.record.size_bytes))
-        chosen = self._best(outcomes)
-        if chosen is not None:
-            heading = (
-                f"# trial {chosen.trial}: {self.record.metric} {chosen.score:.6g}, "
-                f"{chosen.size_bytes} bytes\n"
-            )
-            write_text(self.folder.plan_file, heading + chosen.plan.to_yaml())
-
-    def _print(self, line: str) -> None:
-        if self.reporting.progress:
-            tqdm.write(line)
-
-    def _report_outcome(self, role: TrialRole, name: str) -> None:
-        """Print the outcome of a trial, and tell the user's callback.
-
-        Args:
-            role: of the trial.
-            name: of the trial; interrupted references before it may have the same.
-        """
-        outcomes = self.storage.outcomes()
+        running = self.running
+        outcomes, record = self.storage.outcomes(), running.record
+        write_files(running.folder, outcomes, record, running.budgets)
         outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
-        share = outcome.size_bytes / self.record.size_bytes
-        score = "-" if outcome.score is None else f"{outcome.score:.4g}"
-        mark = "  best so far" if self._best(outcomes) is outcome else ""
-        self._print(
-            f"trial {name:>4}  {readable(outcome.size_bytes):>8} ({share:.4f}x)  "
-            f"{self.record.metric} {score:>7}  {outcome.state}{mark}"
+        if outcome.state == "scored" or outcome.score is None:
+            running.reporting.say(_line(outcome, record))
+        if outcome.state != "scored" and running.reporting.on_trial is not None:
+            running.reporting.on_trial(outcome)
+
+
+def _line(outcome: Outcome, record: BaselineRecord) -> str:
+    """What is printed when a training has ended.
+
+    Args:
+        outcome: of its trial.
+        record: of the float model.
+    """
+    share = outcome.size_bytes / record.size_bytes
+    known = outcome.by_order()
+    score = "-" if outcome.score is None else f"{outcome.score:.5g}"
+    orders = f" (mean of {len(known)} data orders)" if len(known) > 1 else ""
+    end = "" if outcome.state == "scored" else f"  {outcome.state}: {outcome.reason}"
+    return (
+        f"trial {outcome.trial:>4}  {readable(outcome.size_bytes):>8} ({share:.4f}x)  "
+        f"{outcome.steps:>6} steps  {record.metric} {score}{orders}{end}"
+    )
+
+
+def write_files(
+    folder: Study, outcomes: Sequence[Outcome], record: BaselineRecord, budgets: Sequence[int]
+) -> None:
+    """Write the table of outcomes, and the plan that is chosen for the largest budget.
+
+    Args:
+        folder: of the study.
+        outcomes: of its trials.
+        record: of the float model.
+        budgets: in bytes, the largest first.
+    """
+    write_text(folder.outcomes_file, to_csv(outcomes, record.size_bytes))
+    selection = select(outcomes, budgets[0], record.direction)
+    if selection is not None:
+        chosen = selection.chosen
+        heading = (
+            f"# trial {chosen.trial}: {record.metric} {chosen.score:.6g}, "
+            f"{chosen.size_bytes} bytes\n"
         )
-        if self.reporting.on_trial is not None:
-            self.reporting.on_trial(outcome)
+        write_text(folder.plan_file, heading + chosen.plan.to_yaml())

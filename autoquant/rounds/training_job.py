@@ -33,7 +33,7 @@ class JobContext:
     progress: bool = False
     on_step: OnStep | None = field(default=None, compare=False)
 
-    def training(self, steps: int) -> Rung:
+    def rung(self, steps: int) -> Rung:
         """The rung of a length.
 
         Args:
@@ -67,7 +67,7 @@ def run_job(context: JobContext, job: Job) -> JobResult:
             candidate = train_rung(
                 context.point,
                 job.plan,
-                context.training(job.steps).training,
+                context.rung(job.steps).training,
                 job.steps,
                 order=job.order,
                 trunk=context.trunk(job),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoquant.samplers.loss_model import LossModel, observations_of
 from autoquant.samplers.loss_tables import LossTables
 from autoquant.samplers.proposals import Proposals
+from autoquant.samplers.ranges import ranges_of
 from autoquant.space.search_space import Point
 from autoquant.study.noise import pooled_deviation
 from autoquant.study.trial_storage import NoPlanLeft, scores_of
@@ -35,8 +36,7 @@ class ProgramSampler(BaseSampler):
 
     def __init__(self, proposals: Proposals, tables: LossTables) -> None:
         self._proposals, self._tables = proposals, tables
-        dimensions = proposals.space.dimensions
-        self.ranges = {d.name: IntDistribution(0, len(d.choices) - 1) for d in dimensions}
+        self.ranges = ranges_of(proposals.space)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

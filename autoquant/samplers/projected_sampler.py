@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, create_trial
 
+from autoquant.samplers.ranges import ranges_of
 from autoquant.samplers.registry import new_sampler
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
@@ -37,8 +38,7 @@ class ProjectedSampler(BaseSampler):
 
     def __init__(self, name: str, projection: Projection, seed: int) -> None:
         self._name, self._projection, self._seed = name, projection, seed
-        dimensions = projection.space.dimensions
-        self.ranges = {d.name: IntDistribution(0, len(d.choices) - 1) for d in dimensions}
+        self.ranges = ranges_of(projection.space)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

@@ -1,82 +1,61 @@
-"""Proposer: the next point of a search. All points are within the budget, and none comes twice."""
+"""Proposer: opens the trials of a search, with the plans that a sampler asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice, product
+from typing import Any
 
-import numpy as np
-import optuna
-from optuna.distributions import IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.samplers import BaseSampler
 
-from autoquant.plan import Plan
-from autoquant.samplers.bit_allocation import BitAllocation
-from autoquant.samplers.registry import new_sampler
-from autoquant.space.projection import Projection, even_bits
-from autoquant.space.search_space import Point, SearchSpace
-from autoquant.study.outcome import Outcome
-from autoquant.task import Direction
+from autoquant.costs.size import size
+from autoquant.graph.network import Network
+from autoquant.plan import LayerChoice, Plan
+from autoquant.samplers.ranges import ranges_of
+from autoquant.settings import Search
+from autoquant.space.search_space import Point, SearchSpace, uniform_plan
+from autoquant.study.trial_storage import TrialStorage
 
-ATTEMPTS = 20  # points drawn for one proposal before the space is enumerated
-MAX_ENUMERATED = 100_000  # points of the space
-MIN_TRIALS_FOR_SAMPLER = 10  # with a bit allocation; before that its random points are proposed
+UNIFORM_ACTIVATION_BITS = 8
+"""Activation bits of uniform plans, where the space has them."""
 
 
 @dataclass(frozen=True)
 class Proposer:
-    """Proposes points whose plans are within a budget.
-
-    A proposal depends on the seed and on the trials that have ended, so that a search that was
-    stopped in between proposes the same.
+    """Opens trials for the proposals and for the uniform plans of a search.
 
     Attributes:
-        projection: onto the budget; it has the space.
-        direction: whether low or high scores are good.
-        sampler: a sampler's name or import path (samplers.registry).
-        seed: of the sampler and of the allocation's random factors.
-        allocation: of bits by sensitivity; None where the sensitivity was not measured.
+        storage: of the trials.
+        sampler: Optuna's; it proposes points of the space.
+        space: of the points.
+        network: before widening.
+        settings: give the quantizer and the uniform plans.
     """
 
-    projection: Projection
-    direction: Direction
-    sampler: str
-    seed: int
-    allocation: BitAllocation | None = None
+    storage: TrialStorage
+    sampler: BaseSampler
+    space: SearchSpace
+    network: Network
+    settings: Search
 
-    @property
-    def space(self) -> SearchSpace:
-        """The space of the projection."""
-        return self.projection.space
+    def open_next(self) -> Plan | None:
+        """Open a trial for the next plan; None where there is none left."""
+        ranges = ranges_of(self.space)
+        return self.storage.ask(self.sampler, ranges, self._describe)
 
-    def propose(
-        self, ended: Sequence[FrozenTrial], references: Sequence[Outcome], tried: Collection[Plan]
-    ) -> Point | None:
-        """The next point; None when every plan that fits has been tried.
-
-        Args:
-            ended: Optuna's records of the proposals so far.
-            references: trained plans that the sampler may learn from as well.
-            tried: plans that are not to be trained again.
-        """
-        evidence = [*self._as_trials(references), *self._usable(ended)]
-        for point in self._candidates(evidence, len(ended)):
-            if self.space.plan(point) not in tried:
-                return point
-        return None
-
-    def ranges(self) -> dict[str, IntDistribution]:
-        """Optuna's distributions by the dimensions' names: the index of a choice."""
-        return {d.name: IntDistribution(0, len(d.choices) - 1) for d in self.space.dimensions}
-
-    def params(self, point: Point) -> dict[str, int]:
-        """A point as Optuna's parameters.
-
-        Args:
-            point: of the space.
-        """
-        return dict(zip(self.ranges(), point, strict=True))
+    def open_references(self) -> None:
+        """Open the trials of the uniform plans that have none yet."""
+        known = [o for o in self.storage.outcomes() if o.role == "reference"]
+        names, plans = {o.trial for o in known}, {o.plan for o in known}
+        bits = self.settings.space.activation_bits
+        eight = UNIFORM_ACTIVATION_BITS
+        activation_bits = eight if eight in bits else bits[-1]
+        for weight_bits in self.settings.references:
+            choice = LayerChoice(weight_bits, activation_bits)
+            plan = uniform_plan(self.space, self.network, choice)
+            if f"w{weight_bits}" not in names and plan not in plans:  # with rules, two may be equal
+                self.storage.open_reference(f"w{weight_bits}", plan, self._size(plan))
+            plans.add(plan)
 
     def params_of(self, plan: Plan) -> dict[str, int] | None:
         """A plan as Optuna's parameters; None where it is not in the space.
@@ -87,64 +66,23 @@ class Proposer:
         if {*plan.choices} != {*self.space.layers}:
             return None
         point = self.space.point(plan)
-        return None if point is None else self.params(point)
+        return None if point is None else dict(zip(ranges_of(self.space), point, strict=True))
 
-    def _candidates(self, evidence: list[FrozenTrial], count: int) -> Iterator[Point]:
-        """Points in the order of preference: initial ones, drawn ones, the whole space.
+    def _describe(self, params: Mapping[str, int]) -> tuple[Plan, dict[str, Any]]:
+        """The plan of parameters, its size, and the values of the choices for people."""
+        point: Point = tuple(params[dimension.name] for dimension in self.space.dimensions)
+        plan = self.space.plan(point)
+        readable = {
+            dimension.name: _readable(dimension.field, dimension.choices[choice])
+            for dimension, choice in zip(self.space.dimensions, point, strict=True)
+        }
+        return plan, {"size_bytes": self._size(plan), "choices": readable}
 
-        Args:
-            evidence: trials that the sampler models.
-            count: of the proposals that have ended.
-        """
-        if self.allocation is None:
-            yield from even_bits(self.projection)
-        else:
-            yield from self.allocation.initial_points()
-        for attempt in range(ATTEMPTS):
-            point = self._draw(evidence, (self.seed, count, attempt))
-            if point is not None:
-                yield point
-        every = product(*(range(len(d.choices)) for d in self.space.dimensions))
-        for point in islice(every, MAX_ENUMERATED):
-            if self.projection.fits(point):
-                yield point
+    def _size(self, plan: Plan) -> int:
+        """Bytes of a plan's packed file."""
+        return int(size.of(self.network, plan, self.settings.quantizer))
 
-    def _draw(self, evidence: list[FrozenTrial], entropy: tuple[int, int, int]) -> Point | None:
-        """A random point of the allocation, while there are few trials; else one of the sampler.
 
-        Args:
-            evidence: trials that the sampler models.
-            entropy: seed, number of ended proposals, attempt. The sampler has half of the attempts
-                in any case, for the allocation may have no other points.
-        """
-        few = len(evidence) < MIN_TRIALS_FOR_SAMPLER and entropy[-1] < ATTEMPTS // 2
-        if few and self.allocation is not None:
-            return self.allocation.random_point(entropy)
-        return self.projection(self._sample(evidence, entropy))
-
-    def _sample(self, evidence: list[FrozenTrial], entropy: tuple[int, ...]) -> Point:
-        """What the sampler asks for, given the evidence, in a study in memory."""
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        sampler = new_sampler(self.sampler, seed)
-        study = optuna.create_study(direction=self.direction, sampler=sampler)
-        study.add_trials(evidence)
-        trial = study.ask(fixed_distributions=dict(self.ranges()))
-        return tuple(trial.params[name] for name in self.ranges())
-
-    def _usable(self, ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The trials that have a score."""
-        scored = (TrialState.COMPLETE, TrialState.PRUNED)
-        return [trial for trial in ended if trial.state in scored]
-
-    def _as_trials(self, outcomes: Sequence[Outcome]) -> list[FrozenTrial]:
-        """Complete outcomes within the budget whose plan is a point of the space."""
-        points = [
-            (self.space.point(outcome.plan), outcome.score)
-            for outcome in outcomes
-            if outcome.state == "complete" and self.projection.limit.holds(outcome.plan)
-        ]
-        return [
-            create_trial(params=self.params(point), distributions=dict(self.ranges()), value=score)
-            for point, score in points
-            if point is not None
-        ]
+def _readable(field: str, value: float) -> str:
+    """A choice for people: "4 bits", "x1.5"."""
+    return f"x{value:g}" if field == "width" else f"{value:g} bits"

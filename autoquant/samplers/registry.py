@@ -8,9 +8,14 @@ function in any module. Its name, or its import path ("mymodule.my_sampler"), is
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 
 from autoquant.errors import UserError
 from autoquant.plugins import resolve_callable
@@ -36,9 +41,9 @@ def sampler(name: str) -> Callable[[Sampler], Sampler]:
         a decorator of ``function(seed) -> optuna.samplers.BaseSampler``.
 
     >>> import optuna
-    >>> @sampler("nsga2")
-    ... def nsga2(seed):
-    ...     return optuna.samplers.NSGAIISampler(seed=seed)
+    >>> @sampler("cmaes")
+    ... def cmaes(seed):
+    ...     return optuna.samplers.CmaEsSampler(seed=seed)
     """
 
     def register(function: Sampler) -> Sampler:
@@ -57,8 +62,7 @@ def new_sampler(name: str, seed: int) -> BaseSampler:
         seed: of the sampler's random numbers.
 
     Raises:
-        UserError: there is no such sampler, it does not make an Optuna sampler, or it needs a
-            library that is not installed.
+        UserError: there is no such sampler, or it does not make an Optuna sampler.
     """
     if name not in _SAMPLERS:
         requirement = "sampler must be a sampler or its import path"
@@ -88,13 +92,18 @@ def gp(seed: int) -> BaseSampler:
 
     Args:
         seed: of its random numbers.
-
-    Raises:
-        UserError: scipy is not installed.
     """
-    if find_spec("scipy") is None:
-        raise UserError("sampler=gp must have scipy installed (pip install scipy), got none")
     return GPSampler(n_startup_trials=STARTUP, seed=seed)
+
+
+@sampler("nsga2")
+def nsga2(seed: int) -> BaseSampler:
+    """A genetic algorithm (NSGA-II: Deb et al. 2002); it needs many trials.
+
+    Args:
+        seed: of its random numbers.
+    """
+    return NSGAIISampler(seed=seed)
 
 
 @sampler("random")

@@ -9,6 +9,7 @@ from autoquant.settings.checks import constructed, require
 from autoquant.settings.codec import RENAMED, from_dict, given_values, plain_value
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
+from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.search_settings import Search
 from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
@@ -23,6 +24,7 @@ __all__ = [
     "RULE_FIELDS",
     "SAMPLERS",
     "SCALES",
+    "Rounds",
     "Rules",
     "Scheme",
     "Search",

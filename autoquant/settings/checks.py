@@ -109,6 +109,23 @@ def checked_budget(name: str, value: Any, write: str = "") -> str:
     return str(value)
 
 
+def checked_budgets(value: Any) -> str | tuple[str, ...]:
+    """One budget as a text, or several as a tuple of texts.
+
+    Args:
+        value: of the setting ``budget``.
+
+    Raises:
+        UserError: it is something else, or names a budget twice.
+    """
+    if not isinstance(value, list | tuple):
+        return checked_budget("budget", value, "budget=")
+    require(len(value) > 0, "budget must be a budget or a list of them", list(value))
+    budgets = tuple(checked_budget("budget", budget) for budget in value)
+    require(len({*budgets}) == len(budgets), "budget must name each budget once", list(value))
+    return budgets if len(budgets) > 1 else budgets[0]
+
+
 def checked_device(value: Any) -> str:
     """A device as a text; whether torch has it here is found out when it is used.
 

@@ -10,13 +10,14 @@ from autoquant.settings.base import Settings
 from autoquant.settings.checks import (
     check_choices,
     check_types,
-    checked_budget,
+    checked_budgets,
     checked_device,
     checked_list,
     checked_weights,
     require,
 )
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
+from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
 from autoquant.settings.training import Training
@@ -31,32 +32,36 @@ class Search(Settings):
     shown here are those without such a task. See ``autoquant.settings.settings_for``.
 
     Attributes:
-        budget: Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw.
-        trials: Proposals that are trained to an end: finished, pruned, diverged or failed.
+        budget: Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw. Several
+            ones, as in [0.08x,0.12x], are searched together: the result has a plan for each, and
+            plan.yaml is that of the largest.
+        trials: Plans that are proposed, at most; a search stops earlier where nothing can be
+            gained.
         seed: Of every random source.
         device: auto, cpu, cuda, cuda:1, mps.
         kernel: What computes quantized layers: native (C, on the CPU), torch (no compiler, any
             device), reference (slow, obvious), or auto, the fastest that suits. An engine of your
             own for recurrent layers: its import path (see autoquant.kernels.recurrent.registry).
-        sampler: Optuna's sampler: tpe is quick, gp better and slower (seconds a proposal; needs
-            scipy), or random. A sampler of your own: its name or import path (see
-            autoquant.samplers).
-        fill: Raise the bits of proposals that leave budget unused, so that plans compare at equal
-            size.
+        sampler: How plans are proposed. program: an integer program over the measured sensitivity,
+            which the scores correct. Others of Optuna's, whose proposals are brought within the
+            limits: tpe, gp (slower), nsga2 or random. A sampler of your own: its name or import
+            path (see autoquant.samplers).
+        fill: Raise the bits of proposals of other samplers than program that leave budget unused,
+            so that plans compare at equal size.
         sensitivity: Number of training batches used to measure each layer's sensitivity to few
             weight bits; the first proposals follow from it. 0: they distribute bits evenly.
-        prune: Stop a trial whose intermediate score is worse than three quarters of the earlier
-            ones.
-        references: Weight bits of the uniform plans that are trained, unwidened, for comparison;
-            their activations have the widest bits of the space.
+        references: Weight bits of the uniform plans that are trained on the short rung, unwidened,
+            for comparison, with 8-bit activations where the space has them. The first one shows
+            whether anything can be gained, and whether the training suits.
         tensorboard: Write losses, learning rates and probe scores of each training, and the score
             and size of each trial, into the study's folder tensorboard, with one TensorBoard run
             for each training; it needs pip install 'autoquant[tensorboard]'.
         pretrained: Weights of the float model, instead of training it: a file of safetensors or of
             torch.save, another study; from Python also a module or a state_dict.
         baseline: How the float model is trained; see help(autoquant.Training).
-        qat: The short quantization-aware training that scores a candidate.
-        final: The full quantization-aware training of the plan that is applied.
+        qat: The quantization-aware training of the short rung, which all plans have.
+        final: That of the full rung, which the finalists have, and the plan that is applied.
+        rounds: How many plans go on to longer trainings; see help(autoquant.Rounds).
         quantizer: How numbers become codes; see help(autoquant.Scheme).
         widening: Which layers may grow, and how; see help(autoquant.Widening).
         space: The choices for each layer; see help(autoquant.Space).
@@ -68,21 +73,21 @@ class Search(Settings):
             not pick, or, as 1.0, keeps it.
     """
 
-    budget: str = "0.15x"
+    budget: str | tuple[str, ...] = "0.15x"
     trials: int = 16
     seed: int = 0
     device: str = "auto"
     kernel: str = "auto"
-    sampler: str = "tpe"
+    sampler: str = "program"
     fill: bool = True
     sensitivity: int = 4
-    prune: bool = True
     references: tuple[Bits, ...] = (8, 4, 3, 2)
     tensorboard: bool = False
     pretrained: Any = field(default=None, compare=False)
     baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
-    qat: Training = Training(steps=100, lr=3e-4, scores=2)
-    final: Training = Training(epochs=1.0, lr=3e-4)
+    qat: Training = Training(steps=100, lr=3e-4, schedule="constant")
+    final: Training = Training(epochs=1.0, lr=3e-4, schedule="constant")
+    rounds: Rounds = Rounds()
     quantizer: Scheme = Scheme()
     widening: Widening = Widening()
     space: Space = Space()
@@ -93,8 +98,7 @@ class Search(Settings):
         requirement = "quantizer must be an autoquant.Scheme"
         require(scheme is None, requirement, self.quantizer, f"quantizer={scheme}")
         check_types(self)
-        budget = checked_budget("budget", self.budget, "budget=")
-        object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "budget", checked_budgets(self.budget))
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         requirement = "sensitivity must not be negative"
         require(self.sensitivity >= 0, requirement, self.sensitivity)
@@ -115,3 +119,8 @@ class Search(Settings):
         require(KERNELS.allows(self.kernel), requirement, self.kernel)
         requirement = f"sampler must be one of {', '.join(SAMPLERS)}, or an import path"
         require(SAMPLERS.allows(self.sampler), requirement, self.sampler)
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """The budgets, in the order in which they were given."""
+        return (self.budget,) if isinstance(self.budget, str) else self.budget

@@ -82,8 +82,8 @@ def train(
             ends the run.
         on_step: called after each step, before ``on_score``; what it raises ends the run.
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
-        trunk: the part of the run that a longer one shares; only with the schedule "constant", and
-            without a checkpoint.
+        trunk: the part of the run that a longer one shares; only with the schedule "constant". A
+            checkpoint that has steps has precedence.
         progress: whether to show a progress bar, on stderr.
         recalibrate: called between steps, after those of ``recalibration_steps``.
 
@@ -166,8 +166,9 @@ class _Loop:
         if trunk is not None:
             start = cool_down_start(self.total)
             self._trunk = Checkpoint(trunk.path, trunk.identity, parts, self._device)
-            self.run, self._carry = self._trunk.restore(start)
-            self._set_learning_rates()
+            if self.run.steps == 0:
+                self.run, self._carry = self._trunk.restore(start)
+                self._set_learning_rates()
         self._started = time.monotonic() - self.run.seconds
 
     def _set_learning_rates(self) -> None:

@@ -25,6 +25,7 @@ def train_rung(
     *,
     order: int = 0,
     trunk: Path | None = None,
+    checkpoint: Path | None = None,
     label: str = "rung",
     on_step: OnStep | None = None,
     progress: bool = True,
@@ -43,6 +44,8 @@ def train_rung(
             same plan, training and order, the training continues from there, bit for bit; then it
             holds those of this rung. It may hold those of a longer rung: this one then starts
             again, and takes its place. None: nothing is read or kept.
+        checkpoint: file to resume from and to save to every 20 seconds; None: an interrupted rung
+            starts again from the trunk.
         label: name beside the progress bar, and of the run for ``on_step``.
         on_step: called after each training step; what it raises ends the run.
         progress: whether to show a progress bar.
@@ -64,6 +67,7 @@ def train_rung(
         rung,
         label=label,
         on_step=on_step,
+        checkpoint=checkpoint,
         trunk=None if trunk is None else Trunk(trunk, identity),
         progress=progress,
     )

@@ -1,0 +1,154 @@
+"""The tables of a search: scores beside the float model, and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autoquant.budget import readable
+from autoquant.study.folder import BaselineRecord
+from autoquant.study.front import Front, front_of, smallest_level_with
+from autoquant.study.noise import noise_of
+from autoquant.study.outcome import Outcome, complete
+from autoquant.study.rank_agreement import rank_agreements
+from autoquant.study.selection import Selection, select
+from autoquant.table import Column, Table
+
+MAX_LISTED = 6
+"""Plans that a line lists, at most."""
+
+
+def search_tables(
+    record: BaselineRecord, outcomes: Sequence[Outcome], budgets: Sequence[int]
+) -> tuple[Table, ...]:
+    """The tables of a search.
+
+    Args:
+        record: of the float model.
+        outcomes: of all trials.
+        budgets: in bytes, the largest first.
+    """
+    selections = [(b, select(outcomes, b, record.direction)) for b in budgets]
+    front = front_of(outcomes, record.direction, record.size_bytes)
+    tables = [_score_table(record, outcomes, selections)]
+    if len(front.points) > 1:
+        tables.append(_front_table(record, front))
+    return tuple(tables)
+
+
+def _score_table(
+    record: BaselineRecord,
+    outcomes: Sequence[Outcome],
+    selections: Sequence[tuple[int, Selection | None]],
+) -> Table:
+    """A row each for the float model, the uniform plans, and the first and best plan of a budget.
+
+    Args:
+        record: of the float model.
+        outcomes: of all trials.
+        selections: by budget in bytes.
+    """
+    rows = [("float baseline", f"{record.score:.5g}", readable(record.size_bytes), "1.0000x", "")]
+    references = [o for o in complete(outcomes) if o.role == "reference"]
+    rows += [_row(f"uniform {o.trial[1:]}-bit", o, outcomes, record) for o in references]
+    for _, selection in selections:
+        if selection is not None:
+            first, chosen = selection.first, selection.chosen
+            if first is not chosen:
+                rows.append(_row(f"first plan, trial {first.trial}", first, outcomes, record))
+            rows.append(_row(f"best plan, trial {chosen.trial}", chosen, outcomes, record))
+    notes = [line for budget, selection in selections for line in _budget_notes(budget, selection)]
+    return Table(
+        f"{record.metric} on the validation split, and size of the packed file",
+        (Column("plan", "left"), *map(Column, (record.metric, "size", "share", "steps"))),
+        tuple(rows),
+        (*notes, *_noise_notes(record, outcomes)),
+    )
+
+
+def _row(
+    name: str, outcome: Outcome, outcomes: Sequence[Outcome], record: BaselineRecord
+) -> tuple[str, ...]:
+    """A row of the score table.
+
+    Args:
+        name: of the plan.
+        outcome: of the plan.
+        outcomes: of all trials; they give the noise.
+        record: of the float model.
+    """
+    assert outcome.score is not None
+    error = noise_of(outcomes, outcome.steps).error(max(1, len(outcome.by_order())))
+    shown = "" if math.isnan(error) else f" ± {error:.2g}"
+    share = f"{outcome.size_bytes / record.size_bytes:.4f}x"
+    steps = str(outcome.steps) if outcome.steps else "calibrated, not trained"
+    return name, f"{outcome.score:.5g}{shown}", readable(outcome.size_bytes), share, steps
+
+
+def _budget_notes(budget: int, selection: Selection | None) -> list[str]:
+    """What the finalists of a budget say."""
+    if selection is None:
+        return [f"budget {budget} bytes: no plan has a score"]
+    chosen, gain = selection.chosen, selection.gain
+    lines = [f"budget {budget} bytes: trial {chosen.trial}, {chosen.size_bytes} bytes"]
+    if chosen is not selection.first:
+        error = "" if math.isnan(gain.error) else f" (standard error {gain.error:.2g})"
+        lines.append(f"  better than the first plan by {gain.value:.3g}{error}")
+    others = [o for o in selection.level if o is not chosen]
+    if others:
+        names = ", ".join(o.trial for o in others[:MAX_LISTED])
+        lines.append(f"  within the noise of it: trials {names}")
+        if selection.smallest is not chosen:
+            small = selection.smallest
+            lines.append(
+                f"  the smallest of these: trial {small.trial}, {small.size_bytes} bytes "
+                f"(apply it with trial={small.trial})"
+            )
+    return lines
+
+
+def _noise_notes(record: BaselineRecord, outcomes: Sequence[Outcome]) -> list[str]:
+    """The noise of each rung, and how well one rung ranked the next."""
+    rungs = sorted({steps for outcome in outcomes for steps, _, _ in outcome.scores})
+    lines = []
+    for steps in rungs:
+        noise = noise_of(outcomes, steps)
+        if noise.degrees:
+            lines.append(
+                f"noise of one training of {steps} steps: {noise.deviation:.2g} "
+                f"{record.metric} (standard deviation over data orders)"
+            )
+    lines += [
+        f"{a.lower} steps ranked the plans of {a.upper} steps with Kendall's tau {a.tau:.2f} "
+        f"({a.plans} plans)"
+        for a in rank_agreements(o for o in outcomes if o.role == "search")
+    ]
+    return lines
+
+
+def _front_table(record: BaselineRecord, front: Front) -> Table:
+    """A row for each plan of the front."""
+    rows = [
+        (
+            f"trial {point.outcome.trial}",
+            readable(point.outcome.size_bytes),
+            f"{point.outcome.size_bytes / record.size_bytes:.4f}x",
+            f"{point.outcome.score:.5g}"
+            + ("" if math.isnan(point.error) else f" ± {point.error:.2g}"),
+        )
+        for point in front.points
+    ]
+    notes = [f"hypervolume {front.hypervolume:.3f} (share of the area up to the float model's size)"]
+    level = smallest_level_with(front, record.score, record.direction)
+    if level is not None:
+        share = level.outcome.size_bytes / record.size_bytes
+        notes.append(f"level with the float model down to {share:.3f}x")
+    elif front.knee is not None:
+        share = front.knee.outcome.size_bytes / record.size_bytes
+        notes.append(f"level with the best plan down to {share:.3f}x")
+    return Table(
+        f"Pareto front of {record.metric} and size, on the last rung",
+        (Column("plan", "left"), *map(Column, ("size", "share", record.metric))),
+        tuple(rows),
+        tuple(notes),
+    )
