@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -154,7 +155,12 @@ class Plan(Tabular):
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that tell the plan from others, for the names of files."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:8]
+        return self.fingerprint[:8]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell the plan from millions of others."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:16]
 
     @property
     def summary(self) -> str:

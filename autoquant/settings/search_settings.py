@@ -39,6 +39,12 @@ class Search(Settings):
             gained.
         seed: Of every random source.
         device: auto, cpu, cuda, cuda:1, mps.
+        workers: Processes that train at the same time. 1: all is trained in this process. A study
+            may be continued with another number: at the same threads the result does not depend on
+            it.
+        threads: Threads of each process that trains; they belong to the study, for results differ
+            in the last bits between numbers of threads. 0: decided when the study is made, 1 with
+            several workers, else as many as torch has.
         kernel: What computes quantized layers: native (C, on the CPU), torch (no compiler, any
             device), reference (slow, obvious), or auto, the fastest that suits. An engine of your
             own for recurrent layers: its import path (see autoquant.kernels.recurrent.registry).
@@ -77,6 +83,8 @@ class Search(Settings):
     trials: int = 16
     seed: int = 0
     device: str = "auto"
+    workers: int = 1
+    threads: int = 0
     kernel: str = "auto"
     sampler: str = "program"
     fill: bool = True
@@ -104,6 +112,8 @@ class Search(Settings):
         require(self.sensitivity >= 0, requirement, self.sensitivity)
         require(self.seed >= 0, "seed must not be negative", self.seed)
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
+        require(self.workers >= 1, "workers must be at least 1", self.workers)
+        require(self.threads >= 0, "threads must not be negative", self.threads)
         requirement = "baseline.distill must be 0: the float model has no teacher"
         require(self.baseline.distill == 0, requirement, self.baseline.distill)
         requirement = (

@@ -30,7 +30,9 @@ from autoquant.study.outcome import Outcome, from_csv
 from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Direction
 
-CHANGEABLE_SETTINGS = frozenset({"trials", "device", "kernel", "tensorboard", "study", "sweep"})
+CHANGEABLE_SETTINGS = frozenset(
+    {"trials", "workers", "device", "kernel", "tensorboard", "study", "sweep"}
+)
 """Settings that may change between two runs of one study."""
 
 
@@ -132,6 +134,11 @@ class Study:
     def outcomes_file(self) -> Path:
         """The table of a search."""
         return self.path / "outcomes.csv"
+
+    @property
+    def jobs_file(self) -> Path:
+        """The log of a search's jobs."""
+        return self.path / "jobs.csv"
 
     @property
     def runs_file(self) -> Path:

@@ -1,0 +1,188 @@
+"""JobLog: the results of a study's jobs, one line each, written as the jobs end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from autoquant.errors import UserError
+from autoquant.files import writing
+from autoquant.study import records
+from autoquant.study.environment import Environment
+from autoquant.study.folder import Study
+from autoquant.study.job import Job, JobResult, JobState
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the log: a JobResult without its plan; the fields are the columns.
+
+    Attributes:
+        plan: its fingerprint.
+        steps: of the job's rung.
+        order: of the job's data.
+        state: of the result, like all that follow.
+        score: on the valid split.
+        probe: score on the probe split.
+        seconds: of the job.
+        threads: of its environment; None where that is not known.
+        instruction_set: of its environment; empty where that is not known, like those that follow.
+        device: of its environment.
+        torch: of its environment.
+        reason: why it did not complete.
+    """
+
+    plan: str
+    steps: int
+    order: int
+    state: JobState
+    score: float | None
+    probe: float | None
+    seconds: float
+    threads: int | None
+    instruction_set: str
+    device: str
+    torch: str
+    reason: str
+
+
+COLUMNS = tuple(field.name for field in fields(_Line))
+"""Of the file, whose first line names them."""
+
+
+class JobLog:
+    """The results of a study's jobs.
+
+    One process at a time may open it: the one that holds the study's lock. A line is in the file
+    when ``append`` returns. A process that was killed can leave an incomplete last line, which is
+    removed when the log is opened.
+
+    Args:
+        path: of the file; made at the first result.
+
+    Raises:
+        UserError: the file is not what a search wrote.
+        RunError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        _remove_incomplete_line(path)
+        self._lines = {_key_of(line): line for line in _read(path)}
+
+    @classmethod
+    def of(cls, study: Study) -> JobLog:
+        """The log of a study.
+
+        Args:
+            study: of a search.
+        """
+        return cls(study.jobs_file)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def result(self, job: Job) -> JobResult | None:
+        """The result of a job that has ended; None where there is none.
+
+        Args:
+            job: of this study.
+        """
+        line = self._lines.get(_key(job))
+        return None if line is None else _to_result(line, job)
+
+    def append(self, result: JobResult) -> None:
+        """Record a result; of several results of one job the last one counts.
+
+        Args:
+            result: of a job that has ended.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        line = _to_line(result)
+        row = records.to_row(line)
+        text = records.to_csv(COLUMNS, [row])
+        if self._path.is_file():
+            text = text.partition("\n")[2]  # the columns are named once
+        with writing(self._path), self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+        self._lines[_key_of(line)] = line
+
+    def environments(self) -> dict[Environment, int]:
+        """The environments of the results, and how many are of each."""
+        counts: dict[Environment, int] = {}
+        for line in self._lines.values():
+            if (environment := _environment_of(line)) is not None:
+                counts[environment] = counts.get(environment, 0) + 1
+        return counts
+
+
+def _remove_incomplete_line(path: Path) -> None:
+    """Remove what follows the last end of a line."""
+    if not path.is_file():
+        return
+    with writing(path), path.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+    if not path.stat().st_size:
+        path.unlink()
+
+
+def _read(path: Path) -> Iterator[_Line]:
+    """The lines of the file, in order."""
+    if not path.is_file():
+        return
+    try:
+        yield from records.from_csv(_Line, path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' must be as a search wrote it; restore it, or remove it: then its jobs are "
+            "trained again"
+        ) from error
+
+
+def _key(job: Job) -> tuple[str, int, int]:
+    return job.plan.fingerprint, job.steps, job.order
+
+
+def _key_of(line: _Line) -> tuple[str, int, int]:
+    return line.plan, line.steps, line.order
+
+
+def _to_line(result: JobResult) -> _Line:
+    plan, steps, order = _key(result.job)
+    known = result.environment
+    return _Line(
+        plan=plan,
+        steps=steps,
+        order=order,
+        state=result.state,
+        score=result.score,
+        probe=result.probe,
+        seconds=round(result.seconds, 3),
+        threads=None if known is None else known.threads,
+        instruction_set="" if known is None else known.instruction_set,
+        device="" if known is None else known.device,
+        torch="" if known is None else known.torch,
+        reason=" ".join(result.reason.split()),
+    )
+
+
+def _to_result(line: _Line, job: Job) -> JobResult:
+    return JobResult(
+        job=job,
+        state=line.state,
+        score=line.score,
+        probe=line.probe,
+        seconds=line.seconds,
+        reason=line.reason,
+        environment=_environment_of(line),
+    )
+
+
+def _environment_of(line: _Line) -> Environment | None:
+    if line.threads is None:
+        return None
+    return Environment(line.threads, line.instruction_set, line.device, line.torch)
