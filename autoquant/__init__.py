@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from autoquant.commands.evaluate import evaluate
     from autoquant.commands.report import report
     from autoquant.commands.search import SearchResult, search
+    from autoquant.commands.solve import Solution, solve
     from autoquant.commands.sweep import SweepResult, sweep
     from autoquant.errors import RunError, UserError
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.plan import LayerChoice, Plan
-    from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
+    from autoquant.settings import Rounds, Scheme, Search, Space, Sweep, Training, Widening
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
     from autoquant.task import Example, Task
@@ -44,12 +45,13 @@ _HOMES = {
     "commands.evaluate": ("evaluate",),
     "commands.report": ("report",),
     "commands.search": ("SearchResult", "search"),
+    "commands.solve": ("Solution", "solve"),
     "commands.sweep": ("SweepResult", "sweep"),
     "errors": ("RunError", "UserError"),
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "plan": ("LayerChoice", "Plan"),
-    "settings": ("Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
+    "settings": ("Rounds", "Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
     "task": ("Example", "Task"),
@@ -69,10 +71,12 @@ __all__ = [
     "Outcome",
     "Plan",
     "Profile",
+    "Rounds",
     "RunError",
     "Scheme",
     "Search",
     "SearchResult",
+    "Solution",
     "Space",
     "StepResult",
     "Study",
@@ -95,6 +99,7 @@ __all__ = [
     "profile",
     "report",
     "search",
+    "solve",
     "sweep",
 ]
 

@@ -135,6 +135,17 @@ COMMANDS = {
         runners.run_report,
         {"study": Setting("Folder of a search or a sweep.", str, REQUIRED)},
     ),
+    "solve": Command(
+        "Print the plan for any budget that a search's measurements give, without training.",
+        runners.run_solve,
+        {
+            "study": Setting("Folder of a search.", str, REQUIRED),
+            "budget": Setting("Largest packed file, such as 0.1x or 250kB.", str, REQUIRED),
+            "output": Setting(
+                "File that the plan is written to, for apply plan=FILE (default: none).", str | None
+            ),
+        },
+    ),
     "apply": Command(
         "Train a plan in full, from the study's float model or from scratch, and pack it.",
         runners.run_apply,
@@ -146,6 +157,10 @@ COMMANDS = {
                 str | None,
             ),
             "plan": Setting("A plan file to apply instead.", str | None),
+            "budget": Setting(
+                "Of a search: apply the trial that is chosen within this budget, such as 0.1x.",
+                str | None,
+            ),
             "init_from": Setting(
                 "baseline: train the study's float model as its final section says. scratch: train "
                 "new weights in low precision from the first step, as its baseline section says. "

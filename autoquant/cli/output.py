@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autoquant.analysis.profile import LayerProfile, Profile
     from autoquant.commands.apply import Applied
     from autoquant.commands.search import SearchResult
+    from autoquant.commands.solve import Solution
     from autoquant.commands.sweep import SweepResult
     from autoquant.space.layer_overrides import LayerOverride, LayerOverrides
 
@@ -66,6 +67,20 @@ def _rule_table(profile: Profile, overrides: LayerOverrides) -> Table:
     return Table("choices by rules", columns, tuple(rows))
 
 
+def print_next_apply(study: str, solution: Solution, plan: str | None) -> None:
+    """Print the command that trains a solution, where it can be named.
+
+    Args:
+        study: the folder that it was found from.
+        solution: of the study.
+        plan: the file that it was written to, if any.
+    """
+    named = None if solution.trial is None else _argument("trial", solution.trial)
+    named = named if plan is None else _argument("plan", plan)
+    if named is not None:
+        print(f"next: autoquant apply {_argument('study', study)} {named}")
+
+
 def print_search(result: SearchResult, *, tensorboard: bool = False) -> None:
     """Print what a search found, the file of its plan and the next command.
 
@@ -114,6 +129,6 @@ def _print_logs(folder: Path) -> None:
     print(f"logs: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
-def _argument(key: str, path: Path) -> str:
+def _argument(key: str, path: object) -> str:
     """``key=path``, quoted for a shell."""
     return shlex.quote(f"{key}={path}")

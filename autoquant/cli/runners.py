@@ -123,6 +123,23 @@ def run_report(config: DictConfig) -> None:
         print(path)
 
 
+def run_solve(config: DictConfig) -> None:
+    """Print the plan that a study gives for a budget, and write it where a file is named.
+
+    Args:
+        config: composed for the command.
+    """
+    from autoquant.commands.solve import solve
+    from autoquant.files import write_text
+
+    solution = solve(config.study, budget=config.budget)
+    print(solution)
+    if config.output is not None:
+        write_text(Path(config.output), solution.plan.to_yaml())
+        print(f"\nplan: {config.output}")
+    output.print_next_apply(config.study, solution, config.output)
+
+
 def run_apply(config: DictConfig) -> None:
     """Train and pack a plan of a study, print the result.
 
@@ -145,6 +162,7 @@ def run_apply(config: DictConfig) -> None:
         task,
         trial=config.trial,
         plan=plan,
+        budget=config.budget,
         init_from=config.init_from,
         changes=changes,
         device=config.device,

@@ -16,7 +16,7 @@ from autoquant.artifact import packed_file
 from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
-from autoquant.budget import readable
+from autoquant.budget import Budget, readable
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError, shown
@@ -30,18 +30,22 @@ from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
 from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.outcome import loss_of
+from autoquant.study.selection import select
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, Tabular
 from autoquant.task import SupportsAssets, Task, check_order, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
-from autoquant.training.candidate import StartingPoint, train_candidate
+from autoquant.training.candidate import Candidate, StartingPoint, train_candidate
 from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import build_float_model, check_new_weights
 from autoquant.training.recognise import refuse_another_metric
+from autoquant.training.rungs import train_rung
 from autoquant.training.scoring import score
 from autoquant.training.tensorboard_log import check_tensorboard, open_log
+from autoquant.training.threads import threads_set, with_threads
 
 LABEL = "apply"
 """Name of the training in a StepResult."""
@@ -97,6 +101,7 @@ def apply(
     *,
     trial: str | int | None = None,
     plan: Plan | None = None,
+    budget: str | None = None,
     init_from: str | None = None,
     changes: Mapping[str, Any] | None = None,
     device: str | None = None,
@@ -107,7 +112,8 @@ def apply(
 ) -> Applied:
     """Train a plan in full and pack it.
 
-    An interrupted call resumes from its checkpoint; a finished one is not trained again. The assets
+    An interrupted call resumes from its checkpoint; a finished one is not trained again. The plan
+    of a finalist continues the training that the search gave it: only the cool-down is left. The assets
     of a task that follows ``SupportsAssets`` are written into the folder ``assets`` beside the
     packed file; they do not count in its size.
 
@@ -117,6 +123,7 @@ def apply(
         trial: a trial of the search to apply, such as "17" or "w4"; the best one when None. Of a
             sweep, the name of a run.
         plan: a plan to apply instead.
+        budget: of a search: apply the trial that is chosen within this budget, such as "0.1x".
         init_from: "baseline" grows the study's float model and trains as its ``final`` says;
             "scratch" draws new weights and trains in low precision from the first step, as
             ``baseline`` says. None: as a sweep's run was trained, else from the baseline.
@@ -140,8 +147,13 @@ def apply(
     refuse_another_metric(task, study_folder)
     config = study_folder.config()
     require_trust(study_folder.config_file, {**config, "task": None}, trusted=trust)
-    settings = _settings(config)
-    chosen = _choose(study_folder, settings, None if trial is None else str(trial), plan)
+    settings = with_threads(study_folder.search_settings(), study_folder)
+    name = None if trial is None else str(trial)
+    if budget is not None:
+        requirement = "apply takes one of trial, plan and budget"
+        require(name is None and plan is None, requirement, f"budget {budget} and another")
+        name = _trial_within(study_folder, budget)
+    chosen = _choose(study_folder, settings, name, plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
     network = network_of(task)
@@ -239,10 +251,36 @@ class _ChosenPlan:
         return replace(self, name=name, init_from=init_from)
 
 
-def _settings(config: Mapping[str, Any]) -> Search:
-    """The settings of a study; of a sweep too, in whose folder a plan may be applied."""
-    others = ("task", "sweep")
-    return from_dict(Search, {key: value for key, value in config.items() if key not in others})
+def _trial_within(folder: Study, budget: str) -> str:
+    """The name of the trial that is chosen within a budget.
+
+    Of plans that were trained for equally long the one that ``select`` takes; without a finalist
+    the best of those that were trained for longest.
+
+    Args:
+        folder: of a search.
+        budget: as it was written.
+
+    Raises:
+        UserError: no trained plan is within the budget.
+    """
+    record, outcomes = folder.baseline(), folder.outcomes()
+    parsed = Budget.parse(str(budget))
+    most = parsed.value(float_cost=record.size_bytes, parameters=record.parameters)
+    selection = select(outcomes, int(most), record.direction)
+    if selection is not None:
+        return selection.chosen.trial
+    scored = [o for o in outcomes if o.score is not None and o.role == "search"]
+    fitting = [o for o in scored if o.size_bytes <= most]
+    if not fitting:
+        smallest = min((o.size_bytes for o in scored), default=None)
+        least = "none is" if smallest is None else f"the smallest has {smallest} bytes"
+        raise UserError(
+            f"budget must be at least the size of a trained plan ({least}), got {budget} = {most} "
+            "bytes (autoquant solve gives a plan for any budget)"
+        )
+    ranked = sorted(fitting, key=lambda o: (-o.steps, loss_of(o, record.direction)))
+    return ranked[0].trial
 
 
 def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:
@@ -386,11 +424,8 @@ class _Job:
         task, plan, network = self.task, self.chosen.plan, self.network
         scheme = self.settings.quantizer
         path, checkpoint = self.folder / "model.safetensors", _checkpoint(self.folder, plan)
-        options: dict[str, Any] = {"on_step": on_step, "progress": self.progress}
-        with computing(Compute(self.settings.kernel)):
-            candidate = train_candidate(
-                point, plan, self.training, label=LABEL, checkpoint=checkpoint, **options
-            )
+        with threads_set(self.settings.threads), computing(Compute(self.settings.kernel)):
+            candidate = self._trained(point, checkpoint, on_step)
             packed_file.save(path, candidate.model, network, plan, scheme)
             loaded = _reload(path, candidate.model, task)
             return Applied(
@@ -407,6 +442,27 @@ class _Job:
                 seconds=candidate.run.seconds,
                 breakdown=breakdown(network, plan, scheme),
             )
+
+
+    def _trained(
+        self, point: StartingPoint, checkpoint: Path, on_step: OnStep | None
+    ) -> Candidate:
+        """Train the plan; from where the search left it, if the training is that of its last rung.
+
+        Args:
+            point: the weights that the plan is trained from, and the settings.
+            checkpoint: file to resume from and to save to.
+            on_step: called after each training step.
+        """
+        plan, training = self.chosen.plan, self.training
+        options: dict[str, Any] = {"on_step": on_step, "progress": self.progress}
+        options |= {"label": LABEL, "checkpoint": checkpoint}
+        if training.schedule != "constant" or self.chosen.init_from == "scratch":
+            return train_candidate(point, plan, training, **options)
+        steps = training.length(self.task.steps_per_epoch())
+        trunk = self.study.trunk(plan, 0)
+        continued = trunk if trunk.is_file() and training == self.settings.final else None
+        return train_rung(point, plan, training, steps, trunk=continued, **options)
 
 
 def _with_baseline(

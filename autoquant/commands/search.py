@@ -8,29 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
-from autoquant.budget import Budget, readable
-from autoquant.costs.limit import LimitSet
+from autoquant.budget import readable
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.progress_bar import print_notes, tqdm
-from autoquant.rounds.job_runner import JobRunner
+from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import search_limits, target_sizes
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
-from autoquant.samplers.proposer import Proposer
+from autoquant.samplers.proposer import Proposer, params_in
 from autoquant.samplers.ranges import ranges_of
 from autoquant.samplers.strategy import Strategy
 from autoquant.settings import Search, settings_for
 from autoquant.space.reference_plan import reference_plan
+from autoquant.study.bound import loss_bound
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
@@ -39,13 +41,14 @@ from autoquant.study.summary import search_tables
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.study.trust import remember
 from autoquant.table import Table, Tabular
-from autoquant.task import Task, check_task
+from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint
 from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
+from autoquant.training.threads import threads_set, with_threads
 from autoquant.training.weights import plain_settings
 
 OnTrial = Callable[[Outcome], None]
@@ -88,7 +91,7 @@ class SearchResult(Tabular):
     def tables(self) -> tuple[Table, ...]:
         """The scores and sizes, and the best plan where there is one."""
         plan = () if self.best is None else self.best.plan.tables
-        tables = search_tables(self.baseline, self.outcomes, self.budgets)
+        tables = search_tables(self.baseline, self.outcomes, self.budgets, self.selections)
         figures = (f"Pareto plot: {path}" for path in self.figures if path.name == "pareto.png")
         notes = (*tables[0].notes, f"study: {self.study.path}", *figures)
         return replace(tables[0], notes=notes), *tables[1:], *plan
@@ -130,7 +133,7 @@ def search(
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
-    settings = settings_for(task, settings)
+    settings = with_threads(settings_for(task, settings), Study.at(study))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     info = inspect_search(task, settings, Study.at(study))
@@ -146,12 +149,15 @@ def search(
     remember(config)
     with (
         folder.locked(),
+        threads_set(settings.threads),
         computing(Compute(settings.kernel)),
         open_log(settings.tensorboard, folder.tensorboard) as log,
     ):
         reporting = _Reporting(progress, on_trial, on_step).logged(log)
         print_notes(info.notes, progress=progress)
         write_text(folder.profile_file, info.profile.to_json())
+        stored = StoredSpace(info.network, info.profile.widenable)
+        write_text(folder.network_file, stored.to_json())
         trained, record = load_or_train_baseline(
             task, settings, folder, device, progress=progress, on_step=reporting.on_step
         )
@@ -232,29 +238,33 @@ class _Running:
     def result(self) -> SearchResult:
         """Run the rounds."""
         settings, space = self.point.settings, self.info.space
-        sampler = self.strategy.sampler(self._sensitivity())
+        bound, record = loss_bound(settings, self.record), self.record
+        allowed = None if bound is None else bound - as_loss(record.score, record.direction)
+        sampler = self.strategy.sampler(self._sensitivity(), allowed)
         ranges = ranges_of(space)
-        params_of = Proposer.params_in(space)
+        params_of = partial(params_in, space)
         storage = open_trials(
             self.folder, self.record.direction, params_of=params_of, ranges=ranges
         )
         proposer = Proposer(storage, sampler, space, self.point.network, settings)
         rungs = rungs_of(settings, self.point.task.steps_per_epoch())
         sizes = {layer.name: layer.count for layer in self.point.network.layers}
-        goal = Goal(self.budgets, self.record.direction, sizes)
+        goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
         changed = _Written(self, storage).changed
         context = JobContext(
             self.point,
             rungs,
-            self.folder.trunks,
+            self.folder,
             progress=self.reporting.progress and settings.workers == 1,
             on_step=self.reporting.on_step if settings.workers == 1 else None,
         )
-        with JobRunner.opened(context, self.folder, settings) as runner:
+        with RecordedJobs.opened(context, self.folder, settings) as jobs:
+            for line in jobs.other_environments():
+                self.reporting.say(line)
             rounds = SearchRounds(
                 storage,
                 proposer,
-                runner.run,
+                jobs.run,
                 rungs,
                 settings.rounds,
                 goal,
@@ -262,10 +272,10 @@ class _Running:
                 changed,
             )
             rounds.run(settings.trials)
-            runner.keep([o.plan for o in storage.outcomes() if o.state == "complete"])
+            jobs.remove_trunks(o.plan for o in storage.outcomes() if o.state == "complete")
         outcomes = tuple(storage.outcomes())
-        write_files(self.folder, outcomes, self.record, self.budgets)
-        selections = tuple(select(outcomes, b, self.record.direction) for b in self.budgets)
+        write_files(self.folder, outcomes, record, self.budgets, bound)
+        selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
         return SearchResult(self.folder, self.record, self.budgets, outcomes, selections)
 
     def _sensitivity(self) -> Sensitivity | None:
@@ -304,7 +314,8 @@ class _Written:
         """
         running = self.running
         outcomes, record = self.storage.outcomes(), running.record
-        write_files(running.folder, outcomes, record, running.budgets)
+        bound = loss_bound(running.point.settings, record)
+        write_files(running.folder, outcomes, record, running.budgets, bound)
         outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
         if outcome.state == "scored" or outcome.score is None:
             running.reporting.say(_line(outcome, record))
@@ -331,7 +342,11 @@ def _line(outcome: Outcome, record: BaselineRecord) -> str:
 
 
 def write_files(
-    folder: Study, outcomes: Sequence[Outcome], record: BaselineRecord, budgets: Sequence[int]
+    folder: Study,
+    outcomes: Sequence[Outcome],
+    record: BaselineRecord,
+    budgets: Sequence[int],
+    bound: float | None,
 ) -> None:
     """Write the table of outcomes, and the plan that is chosen for the largest budget.
 
@@ -340,9 +355,10 @@ def write_files(
         outcomes: of its trials.
         record: of the float model.
         budgets: in bytes, the largest first.
+        bound: the largest accepted loss, where the smallest such plan is looked for.
     """
     write_text(folder.outcomes_file, to_csv(outcomes, record.size_bytes))
-    selection = select(outcomes, budgets[0], record.direction)
+    selection = select(outcomes, budgets[0], record.direction, bound)
     if selection is not None:
         chosen = selection.chosen
         heading = (

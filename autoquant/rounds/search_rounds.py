@@ -13,15 +13,18 @@ from autoquant.rounds.rungs import Rung
 from autoquant.settings import Rounds
 from autoquant.study.job import Job, JobResult
 from autoquant.study.noise import Noise, noise_of
-from autoquant.study.outcome import Outcome, TrialRole, loss_of
+from autoquant.study.outcome import Outcome, OutcomeState, TrialRole, loss_of
 from autoquant.study.selection import MIN_ERRORS
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.task import Direction, as_loss
 
 NOT_PROMOTED = "not among the best of its size and width on this rung"
 
-RunJobs = Callable[[Sequence[Job], Callable[[JobResult], None]], None]
-"""Runs jobs, and calls a function with the result of each as it ends."""
+CLEAR_GAP = 0.01
+"""Share of the float model's score by which the most bits must be worse before anything is said."""
+
+RunJobs = Callable[[Sequence[Job], Callable[[Job, JobResult], None]], object]
+"""Runs jobs, and calls a function with each and its result as it ends."""
 
 
 class Proposer(Protocol):
@@ -42,11 +45,15 @@ class Goal:
         budgets: bytes of the packed file, the largest first.
         direction: whether low or high scores are good.
         sizes: number of weights of each layer, by name.
+        float_score: score of the float model.
+        bound: the largest accepted loss, where the smallest plan within it is looked for.
     """
 
     budgets: tuple[int, ...]
     direction: Direction
     sizes: dict[str, int]
+    float_score: float
+    bound: float | None = None
 
 
 class SearchRounds:
@@ -100,10 +107,26 @@ class SearchRounds:
         references = self._outcomes("reference")
         orders = {references[0].trial: self.rounds.orders} if references else {}
         self._train(references, self.rungs[0], orders)
+        self._check_recipe()
         for outcome in self._outcomes("reference"):
-            state = "complete" if outcome.score is not None else "failed"
-            values = (outcome.size_bytes, outcome.score or 0.0)
-            self._end(outcome, state, values=values)
+            if outcome.score is not None:
+                self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
+
+    def _check_recipe(self) -> None:
+        """Say so where the plan with the most bits is clearly worse than the float model."""
+        references, noise = self._outcomes("reference"), self.noise()
+        if not references or references[0].score is None or not noise.degrees:
+            return
+        loss = loss_of(references[0], self.goal.direction)
+        gap = loss - as_loss(self.goal.float_score, self.goal.direction)
+        error = noise.error(len(references[0].by_order()))
+        if gap > max(MIN_ERRORS * error, CLEAR_GAP * abs(self.goal.float_score)):
+            self.say(
+                f"{references[0].trial[1:]} bits everywhere score {references[0].score:.5g} after "
+                f"{self.rungs[0].steps} steps, against {self.goal.float_score:.5g} in float: the "
+                f"training does not suit (qat.lr is {self.rungs[0].training.lr:g}; a lower one, or "
+                "more qat.steps, may)"
+            )
 
     def _propose(self, trials: int) -> None:
         """Propose and train plans on the short rung, in rounds."""
@@ -176,12 +199,32 @@ class SearchRounds:
             budget: in bytes.
         """
         fitting = [o for o in candidates if o.size_bytes <= budget]
+        if self.goal.bound is not None:
+            return self._nearest_to(self.goal.bound, fitting)
         firsts = [o for o in self._firsts() if o.size_bytes <= budget][:1]
         longest = max((o.steps for o in fitting), default=0)
         on_longest = [o for o in fitting if o.steps == longest]
         ranked = sorted(on_longest, key=lambda o: loss_of(o, self.goal.direction))
         others = [o for o in ranked if o.trial not in {f.trial for f in firsts}]
         return firsts + others[: self.rounds.finalists - len(firsts)]
+
+    def _nearest_to(self, bound: float, candidates: Sequence[Outcome]) -> list[Outcome]:
+        """The smallest plans within a loss, and those that are next to it from above.
+
+        Args:
+            bound: the largest accepted loss.
+            candidates: open trials with scores.
+        """
+        longest = max((o.steps for o in candidates), default=0)
+        on_longest = [o for o in candidates if o.steps == longest]
+        losses = {o.trial: loss_of(o, self.goal.direction) for o in on_longest}
+        within = sorted(
+            (o for o in on_longest if losses[o.trial] <= bound), key=lambda o: o.size_bytes
+        )
+        above = sorted(
+            (o for o in on_longest if losses[o.trial] > bound), key=lambda o: losses[o.trial]
+        )
+        return (within[: self.rounds.finalists - 1] + above)[: self.rounds.finalists]
 
     def _front_plans(self, candidates: Sequence[Outcome]) -> list[Outcome]:
         """The best plan of each group of sizes, and of each width, on the longest rung so far."""
@@ -208,7 +251,7 @@ class SearchRounds:
         firsts = self._outcomes("search")[: len(self.goal.budgets)]
         if asked < max(self.rounds.size, len(self.goal.budgets)) or not references:
             return False
-        if references[0].score is None:
+        if references[0].score is None or self.goal.bound is not None:
             return False
         gaps = [self._gap(outcome, references[0]) for outcome in firsts]
         level = bool(gaps) and all(gap is not None and gap[0] <= MIN_ERRORS * gap[1] for gap in gaps)
@@ -259,12 +302,13 @@ class SearchRounds:
                     job = Job(outcome.plan, rung.steps, order, label)
                     trials[job] = (outcome.role, outcome.trial)
 
-        def ended(result: JobResult) -> None:
-            role, name = trials[result.job]
+        def ended(job: Job, result: JobResult) -> None:
+            role, name = trials[job]
             if result.score is None:
-                self.storage.end(role, name, result.state, result.reason)
+                state: OutcomeState = "failed" if result.state == "complete" else result.state
+                self.storage.end(role, name, state, result.reason)
             else:
-                score = (result.job.steps, result.job.order, result.score)
+                score = (job.steps, job.order, result.score)
                 self.storage.add_score(role, name, score, result.seconds)
             self.changed(name, role)
 
@@ -273,7 +317,7 @@ class SearchRounds:
     def _end(
         self,
         outcome: Outcome,
-        state: str,
+        state: OutcomeState,
         reason: str = "",
         values: tuple[float, float] | None = None,
     ) -> None:
@@ -286,7 +330,7 @@ class SearchRounds:
             values: size and score of a complete one.
         """
         if outcome.state == "scored":
-            self.storage.end(outcome.role, outcome.trial, state, reason, values)  # type: ignore[arg-type]
+            self.storage.end(outcome.role, outcome.trial, state, reason, values)
             self.changed(outcome.trial, outcome.role)
 
     def _outcomes(self, role: TrialRole) -> list[Outcome]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from autoquant.backend import Compute, computing
 from autoquant.rounds.rungs import Rung
+from autoquant.study.environment import current_environment
+from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.training.callbacks import OnStep
 from autoquant.training.candidate import StartingPoint, failure_of
@@ -22,14 +23,14 @@ class JobContext:
     Attributes:
         point: the float model, the task and the settings.
         rungs: of the search.
-        trunks: folder of the checkpoints from which a longer rung continues.
+        study: the folder, with the checkpoints from which a longer rung continues.
         progress: whether to show a progress bar for each training.
         on_step: called after each training step; None in other processes.
     """
 
     point: StartingPoint
     rungs: tuple[Rung, ...]
-    trunks: Path
+    study: Study
     progress: bool = False
     on_step: OnStep | None = field(default=None, compare=False)
 
@@ -40,14 +41,6 @@ class JobContext:
             steps: of a job.
         """
         return next(rung for rung in self.rungs if rung.steps == steps)
-
-    def trunk(self, job: Job) -> Path:
-        """The checkpoint of a job's plan and data order.
-
-        Args:
-            job: of the search.
-        """
-        return self.trunks / f"{job.plan.digest}-{job.order}.checkpoint"
 
 
 def run_job(context: JobContext, job: Job) -> JobResult:
@@ -62,6 +55,7 @@ def run_job(context: JobContext, job: Job) -> JobResult:
     """
     started = time.monotonic()
     settings = context.point.settings
+    environment = current_environment(next(context.point.model.parameters()).device)
     try:
         with computing(Compute(settings.kernel)):
             candidate = train_rung(
@@ -70,7 +64,7 @@ def run_job(context: JobContext, job: Job) -> JobResult:
                 context.rung(job.steps).training,
                 job.steps,
                 order=job.order,
-                trunk=context.trunk(job),
+                trunk=context.study.trunk(job.plan, job.order),
                 label=job.label,
                 on_step=context.on_step,
                 progress=context.progress,
@@ -78,9 +72,19 @@ def run_job(context: JobContext, job: Job) -> JobResult:
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
-            error.add_note(f"in {job.label}, {job.plan.summary}")
             raise
         release_memory()
-        seconds = time.monotonic() - started
-        return JobResult(job, failure.state, None, seconds, failure.reason)
-    return JobResult(job, "complete", candidate.score, time.monotonic() - started)
+        return JobResult(
+            job,
+            failure.state,
+            seconds=time.monotonic() - started,
+            reason=failure.reason,
+            environment=environment,
+        )
+    return JobResult(
+        job,
+        "complete",
+        candidate.score,
+        seconds=time.monotonic() - started,
+        environment=environment,
+    )

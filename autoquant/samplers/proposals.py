@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,16 +11,18 @@ import numpy as np
 
 from autoquant.samplers.integer_program import IntegerProgram
 from autoquant.samplers.loss_model import LossModel
-from autoquant.samplers.size_targets import SizeTargets
+from autoquant.samplers.loss_tables import Floats
+from autoquant.samplers.size_targets import SizeTargets, van_der_corput
 from autoquant.space.search_space import Point, SearchSpace
 
 FIRST_TOLERANCE = 0.05
 """Share of the first plan's loss increase that may be added where another cost becomes smaller."""
 MIN_DISTANCE = 0.02
 """Share of the dimensions in which a proposal differs from all earlier ones."""
-MAX_LOSS_RATIO = 2.0
-"""Twice the units at most halve the loss increase of rounding their weights: a width at which the
-bits alone lose more than this, over no growth, is not proposed."""
+AROUND = 0.3
+"""Range of the sizes around that of an allowed loss, over that size."""
+BISECTIONS = 6
+"""Halvings of the range of sizes: to 1/64 of its logarithm."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,15 @@ class Proposals:
         program: finds the best bits at given widths.
         targets: sizes of the proposals.
         seed: of the draws.
+        allowed: increase of the loss over that of the most bits everywhere, where the smallest plan
+            within it is looked for: then proposals have sizes around the one at which it is
+            expected; None: sizes are spread.
     """
 
     program: IntegerProgram
     targets: SizeTargets
     seed: int
+    allowed: float | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -53,7 +60,7 @@ class Proposals:
             model: of the losses, with the scores so far.
             taken: points that are not to be proposed again.
         """
-        size = self.targets.size(number)
+        size = self._size(number, model)
         if number < self.targets.count:
             point = self._solve(model.expected(), self._assignments[0], model, size, taken, 1)
             if point is not None:
@@ -72,6 +79,35 @@ class Proposals:
                 if best is not None:
                     return best
         return self._any_left(model, taken)
+
+    def _size(self, number: int, model: LossModel) -> int:
+        """The largest packed file of a proposal, in bytes.
+
+        Args:
+            number: of the proposal.
+            model: of the losses.
+        """
+        if self.allowed is None or number < self.targets.count or not model.observations:
+            return self.targets.size(number)
+        expected = self._size_within(model)
+        factor = 1 + AROUND * (van_der_corput(number) - 0.5)
+        return round(min(self.targets.largest, max(self.targets.smallest, factor * expected)))
+
+    def _size_within(self, model: LossModel) -> float:
+        """The size at which the expected loss is the one that is allowed, by bisection."""
+        assert self.allowed is not None
+        coefficients, widths = model.expected(), self._assignments[0]
+        losses = model.losses(coefficients, widths)
+        low, high = float(self.targets.smallest), float(self.targets.largest)
+        for _ in range(BISECTIONS):
+            middle = (low * high) ** 0.5
+            point = self.program.solve(losses, widths, size=int(middle))
+            increase = math.inf
+            if point is not None:
+                tables = zip(losses, point, strict=True)
+                increase = sum(float(table[choice]) for table, choice in tables)
+            low, high = (low, middle) if increase <= self.allowed else (middle, high)
+        return high
 
     def _options(self, number: int, random: np.random.Generator) -> list[Point]:
         """Assignments of widths that a proposal chooses from.
@@ -113,7 +149,7 @@ class Proposals:
 
     def _solve(
         self,
-        coefficients: np.ndarray,
+        coefficients: Floats,
         widths: Point,
         model: LossModel,
         size: int,
@@ -141,7 +177,7 @@ class Proposals:
         return all(one[i] == other[i] for i, d in dimensions if d.field == "width")
 
     def _best(
-        self, points: list[Point], coefficients: np.ndarray, model: LossModel
+        self, points: list[Point], coefficients: Floats, model: LossModel
     ) -> Point | None:
         """The point with the least loss under given coefficients; None where there is no point.
 
@@ -164,14 +200,10 @@ class Proposals:
             model: gives the loss increases.
             taken: points that are left out.
         """
-        for widths in self._every_width():
+        for widths in self._assignments:
             point = self._solve(
                 model.expected(), widths, model, self.targets.largest, taken, 1
             )
             if point is not None:
                 return point
         return None
-
-    def _every_width(self) -> Iterator[Point]:
-        """The assignments of widths."""
-        yield from self._assignments

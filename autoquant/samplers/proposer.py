@@ -57,17 +57,6 @@ class Proposer:
                 self.storage.open_reference(f"w{weight_bits}", plan, self._size(plan))
             plans.add(plan)
 
-    def params_of(self, plan: Plan) -> dict[str, int] | None:
-        """A plan as Optuna's parameters; None where it is not in the space.
-
-        Args:
-            plan: for all layers of the space.
-        """
-        if {*plan.choices} != {*self.space.layers}:
-            return None
-        point = self.space.point(plan)
-        return None if point is None else dict(zip(ranges_of(self.space), point, strict=True))
-
     def _describe(self, params: Mapping[str, int]) -> tuple[Plan, dict[str, Any]]:
         """The plan of parameters, its size, and the values of the choices for people."""
         point: Point = tuple(params[dimension.name] for dimension in self.space.dimensions)
@@ -86,3 +75,16 @@ class Proposer:
 def _readable(field: str, value: float) -> str:
     """A choice for people: "4 bits", "x1.5"."""
     return f"x{value:g}" if field == "width" else f"{value:g} bits"
+
+
+def params_in(space: SearchSpace, plan: Plan) -> dict[str, int] | None:
+    """A plan as Optuna's parameters; None where it is not in the space.
+
+    Args:
+        space: of the search.
+        plan: for all layers of the space.
+    """
+    if {*plan.choices} != {*space.layers}:
+        return None
+    point = space.point(plan)
+    return None if point is None else dict(zip(ranges_of(space), point, strict=True))

@@ -44,16 +44,17 @@ class Strategy:
         if self.settings.sampler != DEFAULT:
             new_sampler(self.settings.sampler, self.settings.seed)
 
-    def sampler(self, sensitivity: Sensitivity | None) -> BaseSampler:
+    def sampler(self, sensitivity: Sensitivity | None, allowed: float | None = None) -> BaseSampler:
         """The sampler.
 
         Args:
             sensitivity: that proposals follow from; None where it was not measured.
+            allowed: increase of the loss that is accepted, where the smallest plan is looked for.
         """
         settings = self.settings
         if settings.sampler != DEFAULT:
             projection = Projection(self.space, self.limits, settings.fill)
             return ProjectedSampler(settings.sampler, projection, settings.seed)
         program = IntegerProgram(self.space, self.limits)
-        proposals = Proposals(program, self.targets, settings.seed)
+        proposals = Proposals(program, self.targets, settings.seed, allowed)
         return ProgramSampler(proposals, LossTables.of(self.space, sensitivity))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -33,6 +34,7 @@ _NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (Integral,)),
     "int | None": ("a whole number", (Integral, type(None))),
     "float": ("a number", (Real,)),
+    "float | None": ("a number", (Real, type(None))),
     "bool": ("true or false", (bool,)),
 }
 """What a value must be, in words and as types, by the annotation of its field."""
@@ -124,6 +126,28 @@ def checked_budgets(value: Any) -> str | tuple[str, ...]:
     budgets = tuple(checked_budget("budget", budget) for budget in value)
     require(len({*budgets}) == len(budgets), "budget must name each budget once", list(value))
     return budgets if len(budgets) > 1 else budgets[0]
+
+
+def checked_loss(value: Any) -> str:
+    """A loss against the float model as a text: empty, a share such as "1%", or a number.
+
+    Args:
+        value: of the setting ``loss``.
+
+    Raises:
+        UserError: it is something else.
+    """
+    requirement = "loss must be a share such as '1%', or a number that is not negative"
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    require(isinstance(value, str) or number, requirement, value)
+    text = str(value).strip()
+    if text:
+        try:
+            amount = float(text.removesuffix("%"))
+        except ValueError:
+            amount = -1.0
+        require(0 <= amount < math.inf, requirement, value)
+    return text
 
 
 def checked_device(value: Any) -> str:

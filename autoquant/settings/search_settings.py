@@ -13,6 +13,7 @@ from autoquant.settings.checks import (
     checked_budgets,
     checked_device,
     checked_list,
+    checked_loss,
     checked_weights,
     require,
 )
@@ -35,6 +36,11 @@ class Search(Settings):
         budget: Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw. Several
             ones, as in [0.08x,0.12x], are searched together: the result has a plan for each, and
             plan.yaml is that of the largest.
+        loss: Instead of the best plan within the budget find the smallest one that loses no more
+            than this against the float model: a share of its score, as in 1%, or a number in the
+            metric's unit, as in 0.5. The budget is then the largest size that is considered. Empty:
+            no such bound.
+        score: The same with the score that the plan must reach.
         trials: Plans that are proposed, at most; a search stops earlier where nothing can be
             gained.
         seed: Of every random source.
@@ -80,6 +86,8 @@ class Search(Settings):
     """
 
     budget: str | tuple[str, ...] = "0.15x"
+    loss: str = ""
+    score: float | None = None
     trials: int = 16
     seed: int = 0
     device: str = "auto"
@@ -107,6 +115,9 @@ class Search(Settings):
         require(scheme is None, requirement, self.quantizer, f"quantizer={scheme}")
         check_types(self)
         object.__setattr__(self, "budget", checked_budgets(self.budget))
+        object.__setattr__(self, "loss", checked_loss(self.loss))
+        both = bool(self.loss) and self.score is not None
+        require(not both, "loss or score must be left out", f"loss={self.loss} score={self.score}")
         require(self.trials >= 1, "trials must be at least 1", self.trials)
         requirement = "sensitivity must not be negative"
         require(self.sensitivity >= 0, requirement, self.sensitivity)

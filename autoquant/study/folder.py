@@ -24,7 +24,7 @@ from autoquant.reading import (
     read_json_file,
     read_yaml,
 )
-from autoquant.settings import Search
+from autoquant.settings import Search, from_dict
 from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
 from autoquant.study.task_fingerprint import TaskFingerprint
@@ -125,6 +125,25 @@ class Study:
     @property
     def profile_file(self) -> Path:
         return self.path / "profile.json"
+
+    @property
+    def network_file(self) -> Path:
+        """The network and what may grow of it, for ``solve``."""
+        return self.path / "network.json"
+
+    @property
+    def trunks(self) -> Path:
+        """Checkpoints from which longer trainings of the same plans continue."""
+        return self.path / "trunks"
+
+    def trunk(self, plan: Plan, order: int) -> Path:
+        """The checkpoint of a plan's training.
+
+        Args:
+            plan: of the training.
+            order: number of its data order.
+        """
+        return self.trunks / f"{plan.digest}-{order}.checkpoint"
 
     @property
     def sensitivity_file(self) -> Path:
@@ -293,6 +312,16 @@ class Study:
                 "search writes it anew from its journal"
             ) from error
 
+    def search_settings(self) -> Search:
+        """The settings of a search; of a sweep those that it has of one.
+
+        Raises:
+            UserError: the configuration has a value that is refused.
+        """
+        others = ("task", "sweep")
+        values = {key: value for key, value in self.config().items() if key not in others}
+        return from_dict(Search, values)
+
     def plan(self) -> Plan:
         """The plan that the search chose.
 
@@ -317,6 +346,11 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
         old: the configuration that the study was made with.
         new: the configuration of this call.
     """
+    if "sweep" not in new and "rounds" not in old and "sweep" not in old:
+        raise UserError(
+            f"study '{path}' was made by an earlier version, whose searches cannot be continued; "
+            "take another study folder (report and apply still read this one)"
+        )
     kinds = ["a sweep" if "sweep" in config else "a search" for config in (old, new)]
     if kinds[0] != kinds[1]:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from autoquant.plan import Plan
@@ -19,11 +19,13 @@ class Job:
         plan: that is trained.
         steps: of its rung.
         order: number of the data order; 0 is that of the seed.
+        label: for progress bars and messages, such as "trial 3"; not part of what the job is.
     """
 
     plan: Plan
     steps: int
     order: int = 0
+    label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.steps} steps in data order {self.order} of {self.plan.summary}"

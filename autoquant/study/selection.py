@@ -40,7 +40,9 @@ class Selection:
         return self.level[0]
 
 
-def select(outcomes: Iterable[Outcome], budget: int, direction: Direction) -> Selection | None:
+def select(
+    outcomes: Iterable[Outcome], budget: int, direction: Direction, bound: float | None = None
+) -> Selection | None:
     """Choose among the proposals within a budget that were trained for longest.
 
     The first plan follows from the sensitivity alone. Another one is chosen only where its mean
@@ -52,11 +54,14 @@ def select(outcomes: Iterable[Outcome], budget: int, direction: Direction) -> Se
         outcomes: of one study.
         budget: the largest packed file, in bytes.
         direction: whether low or high scores are good.
+        bound: the largest accepted loss, where the smallest such plan is looked for.
 
     Returns:
-        the selection; None where no plan within the budget has a score.
+        the selection; None where no plan within the budget has a score, or one within the bound.
     """
     finalists = _finalists(outcomes, budget)
+    if bound is not None:
+        return _smallest_within(finalists, bound, direction)
     if not finalists:
         return None
     first = min(finalists, key=_number)
@@ -72,6 +77,23 @@ def select(outcomes: Iterable[Outcome], budget: int, direction: Direction) -> Se
     return Selection(chosen, first, ordered, comparison.gain(chosen, first))
 
 
+def _smallest_within(
+    finalists: Sequence[Outcome], bound: float, direction: Direction
+) -> Selection | None:
+    """The smallest plan whose mean score is within a bound; None where there is none.
+
+    Args:
+        finalists: on one rung.
+        bound: the largest accepted loss.
+        direction: whether low or high scores are good.
+    """
+    within = [o for o in finalists if loss_of(o, direction) <= bound]
+    if not within:
+        return None
+    chosen = min(within, key=lambda o: (o.size_bytes, loss_of(o, direction)))
+    return Selection(chosen, chosen, (chosen,), Difference(0.0, 0.0))
+
+
 def _finalists(outcomes: Iterable[Outcome], budget: int) -> list[Outcome]:
     """The proposals within a budget that are complete, or else those on the longest rung.
 
@@ -82,7 +104,7 @@ def _finalists(outcomes: Iterable[Outcome], budget: int) -> list[Outcome]:
     fitting = [
         outcome
         for outcome in outcomes
-        if outcome.role == "search"
+        if (outcome.role == "search" or not outcome.scores)  # of earlier versions references too
         and outcome.size_bytes <= budget
         and outcome.score is not None
         and outcome.state in ("complete", "scored")

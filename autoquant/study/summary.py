@@ -11,7 +11,7 @@ from autoquant.study.front import Front, front_of, smallest_level_with
 from autoquant.study.noise import noise_of
 from autoquant.study.outcome import Outcome, complete
 from autoquant.study.rank_agreement import rank_agreements
-from autoquant.study.selection import Selection, select
+from autoquant.study.selection import Selection
 from autoquant.table import Column, Table
 
 MAX_LISTED = 6
@@ -19,7 +19,10 @@ MAX_LISTED = 6
 
 
 def search_tables(
-    record: BaselineRecord, outcomes: Sequence[Outcome], budgets: Sequence[int]
+    record: BaselineRecord,
+    outcomes: Sequence[Outcome],
+    budgets: Sequence[int],
+    selections: Sequence[Selection | None],
 ) -> tuple[Table, ...]:
     """The tables of a search.
 
@@ -27,10 +30,11 @@ def search_tables(
         record: of the float model.
         outcomes: of all trials.
         budgets: in bytes, the largest first.
+        selections: for each budget what was chosen.
     """
-    selections = [(b, select(outcomes, b, record.direction)) for b in budgets]
+    pairs = [*zip(budgets, selections, strict=True)]
     front = front_of(outcomes, record.direction, record.size_bytes)
-    tables = [_score_table(record, outcomes, selections)]
+    tables = [_score_table(record, outcomes, pairs)]
     if len(front.points) > 1:
         tables.append(_front_table(record, front))
     return tuple(tables)

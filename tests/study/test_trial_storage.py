@@ -1,28 +1,39 @@
-"""Trials on disk: begun, ended, closed; read as outcomes."""
+"""Trials on disk: asked for, scored, ended; read as outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
-from optuna.trial import Trial, TrialState
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
+from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.outcome import Outcome, TrialRole
-from autoquant.study.trial_storage import PRUNER_STARTUP, TrialStorage, state_of
+from autoquant.study.outcome import Outcome
+from autoquant.study.trial_storage import NoPlanLeft, TrialStorage
 from autoquant.task import Direction
 
 PLAN = Plan({"rnn.l0": LayerChoice(4, 8, 1.5, 2, 4), "decoder": LayerChoice(3, 8)})
-PARAMS = {"rnn.l0.weight_bits": 2, "decoder.weight_bits": 1}
-RANGES = {name: IntDistribution(0, 4) for name in PARAMS}
+RANGES = {name: IntDistribution(0, 4) for name in ("rnn.l0.weight_bits", "decoder.weight_bits")}
 
 
-def open_storage(path: Path, direction: Direction = "minimize", prune: bool = True) -> TrialStorage:
-    return TrialStorage(path / "journal.log", direction, prune=prune)
+class Nothing(RandomSampler):
+    """Has no plan left."""
+
+    def infer_relative_search_space(self, *args: Any) -> Any:
+        raise NoPlanLeft
+
+
+def open_storage(path: Path, direction: Direction = "minimize") -> TrialStorage:
+    return TrialStorage(path / "journal.log", direction)
 
 
 @pytest.fixture
@@ -30,230 +41,184 @@ def storage(tmp_path: Path) -> TrialStorage:
     return open_storage(tmp_path)
 
 
-def begin(storage: TrialStorage, role: TrialRole = "search", **given: Any) -> Trial:
-    values: dict[str, Any] = {"params": PARAMS, "ranges": RANGES} if role == "search" else {}
-    return storage.begin(role, PLAN, 1234, **(values | given))
+def describe(params: Mapping[str, int]) -> tuple[Plan, Mapping[str, Any]]:
+    return PLAN, {"size_bytes": 1234, "choices": {name: "4 bits" for name in params}}
 
 
-def finish(
-    storage: TrialStorage, score: float, *reports: float, role: TrialRole = "search"
-) -> bool:
-    """A trial that reports and completes; whether it would have been pruned at its last report."""
-    trial = begin(storage, role, **({} if role == "search" else {"name": "w4"}))
-    for step, value in enumerate(reports, start=1):
-        trial.report(value, step)
-    pruned = trial.should_prune()
-    storage.end(role, trial, "complete", score=score)
-    return pruned
+def ask(storage: TrialStorage, sampler: BaseSampler | None = None) -> Plan | None:
+    return storage.ask(sampler or RandomSampler(seed=0), RANGES, describe)
 
 
-# --- round trip -----------------------------------------------------------------------------------
+def test_an_open_trial_has_its_scores(storage: TrialStorage, tmp_path: Path) -> None:
+    assert ask(storage) == PLAN
+    storage.add_score("search", "0", (40, 0, 8.0), seconds=2.0)
+    storage.add_score("search", "0", (10, 1, 9.5), seconds=1.0)
+    storage.add_score("search", "0", (10, 0, 9.0), seconds=0.5)
+    expected = Outcome(
+        trial="0",
+        role="search",
+        plan=PLAN,
+        size_bytes=1234,
+        state="scored",
+        score=8.0,
+        steps=40,
+        seconds=3.5,
+        history=((10, 9.25), (40, 8.0)),
+        scores=((10, 0, 9.0), (10, 1, 9.5), (40, 0, 8.0)),
+    )
+    assert storage.outcomes() == [expected]
+    assert open_storage(tmp_path).outcomes() == [expected]
+
+
+def test_people_and_the_dashboard_see_choices_and_objectives(storage: TrialStorage) -> None:
+    ask(storage)
+    storage.add_score("search", "0", (10, 0, 9.0), 1.0)
+    storage.end("search", "0", "complete", values=(1234.0, 9.0))
+    (trial,) = storage.trials("search")
+    assert trial.user_attrs["choices"] == dict.fromkeys(RANGES, "4 bits")
+    assert trial.values == [1234.0, 9.0]
+    assert set(trial.params) == {*RANGES}
 
 
 @pytest.mark.parametrize(
-    ("state", "score", "expected"),
+    ("state", "told"),
     [
-        ("complete", 7.25, 7.25),
-        ("pruned", None, 9.0),
-        ("diverged", None, 9.0),
-        ("interrupted", None, 9.0),
+        ("complete", TrialState.COMPLETE),
+        ("pruned", TrialState.PRUNED),
+        ("diverged", TrialState.FAIL),
+        ("failed", TrialState.FAIL),
     ],
-    ids=["complete", "pruned", "diverged", "interrupted"],
 )
-def test_an_outcome_is_what_was_told(
-    state: Any, score: float | None, expected: float, tmp_path: Path
-) -> None:
-    storage = open_storage(tmp_path)
-    trial = begin(storage)
-    trial.report(11.0, 5)
-    trial.report(9.0, 10)
-    storage.end("search", trial, state, score=score, steps=15, seconds=2.5, reason="because")
-    history = ((5, 11.0), (10, 9.0))
-    outcome = Outcome(
-        "0", "search", PLAN, 1234, state, expected, 15, 2.5, history=history, reason="because"
-    )
-    assert storage.outcomes() == [outcome]
-    assert open_storage(tmp_path).outcomes() == [outcome]
+def test_ends(state: Any, told: TrialState, storage: TrialStorage, tmp_path: Path) -> None:
+    ask(storage)
+    storage.add_score("search", "0", (10, 0, 9.0), 1.0)
+    storage.end("search", "0", state, "because", values=(1234.0, 9.0))
+    for opened in (storage, open_storage(tmp_path)):
+        (outcome,) = opened.outcomes()
+        assert (outcome.state, outcome.score, outcome.reason) == (state, 9.0, "because")
+        assert opened.trials("search")[0].state == told
 
 
-def test_without_reports_there_is_no_score(storage: TrialStorage) -> None:
-    storage.end("search", begin(storage), "diverged", reason="nan")
-    (outcome,) = storage.outcomes()
-    assert (outcome.score, outcome.history, outcome.steps) == (None, (), 0)
-
-
-def test_parameters_are_those_given(storage: TrialStorage) -> None:
-    assert begin(storage).params == PARAMS
-    assert [trial.params for trial in storage.trials("search")] == [PARAMS]
+def test_a_trial_that_has_ended_does_not_change(storage: TrialStorage) -> None:
+    ask(storage)
+    storage.end("search", "0", "failed", "no memory")
+    before = storage.outcomes()
+    storage.add_score("search", "0", (10, 0, 9.0), 1.0)
+    storage.end("search", "0", "pruned")
+    assert storage.outcomes() == before
 
 
 def test_references_come_first_and_keep_their_names(storage: TrialStorage) -> None:
-    for role, name in [
-        ("search", None),
-        ("reference", "w8"),
-        ("search", None),
-        ("reference", "w2"),
-    ]:
-        trial = begin(storage, role, name=name)
-        storage.end(role, trial, "complete", score=1.0)
+    ask(storage)
+    for name in ("w8", "w2"):
+        storage.open_reference(name, PLAN, 99)
+        storage.add_score("reference", name, (10, 0, 1.0), 1.0)
+        storage.end("reference", name, "complete", values=(99.0, 1.0))
+    ask(storage)
     outcomes = storage.outcomes()
     assert [outcome.trial for outcome in outcomes] == ["w8", "w2", "0", "1"]
     assert [outcome.role for outcome in outcomes] == ["reference"] * 2 + ["search"] * 2
 
 
-def test_open_trials_are_not_outcomes(storage: TrialStorage) -> None:
-    begin(storage)
+def test_no_plan_left(storage: TrialStorage) -> None:
+    assert ask(storage, Nothing()) is None
     assert storage.outcomes() == []
+    assert [trial.state for trial in storage.trials("search")] == [TrialState.FAIL]
 
 
 # --- interruptions --------------------------------------------------------------------------------
 
 
-def killed_while_running(storage: TrialStorage) -> None:
-    begin(storage).report(9.0, 10)
-
-
 def killed_before_it_was_asked(storage: TrialStorage) -> None:
-    storage._studies["search"].enqueue_trial(PARAMS)
+    storage._studies["search"].enqueue_trial({name: 0 for name in RANGES})
 
 
 def killed_before_its_attributes(storage: TrialStorage) -> None:
-    storage._studies["search"].enqueue_trial(PARAMS)
-    storage._studies["search"].ask(fixed_distributions=RANGES)
-
-
-def killed_between_state_and_score(storage: TrialStorage) -> None:
-    trial = begin(storage)
-    trial.report(9.0, 10)
-    trial.set_user_attr("state", "complete")
+    storage._studies["search"].ask(fixed_distributions=dict(RANGES))
 
 
 @pytest.mark.parametrize(
-    ("kill", "visible"),
-    [
-        (killed_while_running, True),
-        (killed_before_it_was_asked, False),
-        (killed_before_its_attributes, False),
-        (killed_between_state_and_score, True),
-    ],
-    ids=["running", "waiting", "without attributes", "while closing"],
+    "kill",
+    [killed_before_it_was_asked, killed_before_its_attributes],
+    ids=["waiting", "without attributes"],
 )
-def test_interrupted_trials_are_closed(
-    kill: Callable[[TrialStorage], None], visible: bool, tmp_path: Path
+def test_trials_without_a_plan_are_closed(
+    kill: Callable[[TrialStorage], None], tmp_path: Path
 ) -> None:
     first = open_storage(tmp_path)
-    finish(first, 5.0)
+    ask(first)
+    first.add_score("search", "0", (10, 0, 5.0), 1.0)
     kill(first)
     storage = open_storage(tmp_path)
     storage.close_interrupted()
     states = [trial.state for trial in storage.trials("search")]
-    assert states == [TrialState.COMPLETE, TrialState.FAIL]
-    complete, *interrupted = storage.outcomes()
-    assert (complete.state, complete.score) == ("complete", 5.0)
-    assert len(interrupted) == visible
-    for outcome in interrupted:
-        assert (outcome.state, outcome.score, outcome.steps) == ("interrupted", 9.0, 10)
-        assert outcome.plan == PLAN
-        assert outcome.reason
-    assert state_of(storage.trials("search")[-1]) == "interrupted"
-
-
-def test_a_closed_trial_does_not_come_back(tmp_path: Path) -> None:
-    """The parameters of a waiting trial are not handed to the next one."""
-    killed_before_it_was_asked(open_storage(tmp_path))
-    storage = open_storage(tmp_path)
-    storage.close_interrupted()
-    other = {name: value + 1 for name, value in PARAMS.items()}
-    assert begin(storage, params=other).params == other
+    assert states == [TrialState.RUNNING, TrialState.FAIL]
+    (outcome,) = storage.outcomes()
+    assert (outcome.state, outcome.score) == ("scored", 5.0)  # it goes on
 
 
 def test_closing_twice_and_closing_nothing(storage: TrialStorage) -> None:
     storage.close_interrupted()
     assert storage.outcomes() == []
-    finish(storage, 5.0)
-    killed_while_running(storage)
+    killed_before_its_attributes(storage)
     storage.close_interrupted()
-    before = storage.outcomes()
     storage.close_interrupted()
-    assert storage.outcomes() == before
-
-
-def test_trials_of_both_roles_are_closed(storage: TrialStorage) -> None:
-    begin(storage, "reference", name="w8")
-    begin(storage)
-    storage.close_interrupted()
-    assert [(o.trial, o.state) for o in storage.outcomes()] == [
-        ("w8", "interrupted"),
-        ("0", "interrupted"),
-    ]
+    assert [trial.state for trial in storage.trials("search")] == [TrialState.FAIL]
 
 
 def test_a_line_cut_off_by_a_full_disk(tmp_path: Path) -> None:
-    finish(open_storage(tmp_path), 5.0)
+    first = open_storage(tmp_path)
+    ask(first)
+    first.add_score("search", "0", (10, 0, 5.0), 1.0)
     path = tmp_path / "journal.log"
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[-1][:20])
     storage = open_storage(tmp_path)
     assert [outcome.score for outcome in storage.outcomes()] == [5.0]
-    finish(storage, 6.0)
-    assert [outcome.score for outcome in open_storage(tmp_path).outcomes()] == [5.0, 6.0]
+    storage.add_score("search", "0", (40, 0, 4.0), 1.0)
+    assert [outcome.score for outcome in open_storage(tmp_path).outcomes()] == [4.0]
 
 
 def test_a_lock_left_by_a_killed_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna would wait for half a minute; on a relative path for ever."""
     monkeypatch.chdir(tmp_path)
     Path("study").mkdir()
-    finish(open_storage(Path("study")), 5.0)
+    ask(open_storage(Path("study")))
     Path("study/journal.log.lock").symlink_to("study/journal.log")
     storage = open_storage(Path("study"))
-    finish(storage, 6.0)
-    assert [outcome.score for outcome in storage.outcomes()] == [5.0, 6.0]
+    ask(storage)
+    assert [outcome.trial for outcome in storage.outcomes()] == ["0", "1"]
 
 
-# --- pruning --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("state", ["complete", "scored", "pruned", "failed"])
+def test_restored_as_it_was(state: Any, tmp_path: Path) -> None:
+    outcome = Outcome(
+        trial="2",
+        role="search",
+        plan=PLAN,
+        size_bytes=1234,
+        state=state,
+        score=9.0,
+        steps=10,
+        seconds=1.5,
+        history=((10, 9.0),),
+        reason="" if state in ("complete", "scored") else "because",
+        scores=((10, 0, 9.0),),
+    )
+    storage = open_storage(tmp_path)
+    storage.restore(outcome, params={name: 1 for name in RANGES}, ranges=RANGES)
+    assert open_storage(tmp_path).outcomes() == [outcome]
+    storage.add_score("search", "2", (40, 0, 8.0), 1.0)
+    expected = 8.0 if state == "scored" else 9.0
+    assert [o.score for o in storage.outcomes()] == [expected]
+    assert replace(outcome, trial="0") not in storage.outcomes()
 
 
-@pytest.mark.parametrize(
-    ("direction", "bad", "good"), [("minimize", 20.0, 5.0), ("maximize", 5.0, 20.0)]
-)
-def test_worse_than_three_quarters_is_pruned(
-    direction: Direction, bad: float, good: float, tmp_path: Path
-) -> None:
-    storage = open_storage(tmp_path, direction)
-    for _ in range(PRUNER_STARTUP):
-        assert not finish(storage, 10.0, 10.0)
-    assert not finish(storage, 10.0, good)
-    assert finish(storage, 10.0, bad)
-
-
-def test_nothing_is_pruned_before_enough_are_complete(storage: TrialStorage) -> None:
-    for _ in range(PRUNER_STARTUP - 1):
-        finish(storage, 10.0, 10.0)
-    assert not finish(storage, 10.0, 1e9)
-    assert finish(storage, 10.0, 1e9)
-
-
-def test_nothing_is_pruned_when_pruning_is_off(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path, prune=False)
-    for _ in range(PRUNER_STARTUP + 2):
-        finish(storage, 10.0, 10.0)
-    assert not finish(storage, 10.0, 1e9)
-
-
-def test_references_have_no_say_in_pruning(storage: TrialStorage) -> None:
-    for _ in range(PRUNER_STARTUP + 2):
-        finish(storage, 1.0, 1.0, role="reference")
-    assert not finish(storage, 10.0, 10.0)
-    for _ in range(PRUNER_STARTUP):
-        finish(storage, 10.0, 10.0)
-    assert not finish(storage, 9.0, 9.0)  # worse than every reference, better than the median
-
-
-def test_interrupted_trials_have_no_say_in_pruning(storage: TrialStorage) -> None:
-    for _ in range(PRUNER_STARTUP + 2):
-        begin(storage).report(1.0, 1)
-    storage.close_interrupted()
-    assert not finish(storage, 10.0, 10.0)
+def test_trials_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
+    backend = JournalFileBackend(str(tmp_path / "journal.log"))
+    optuna.create_study(study_name="search", storage=JournalStorage(backend))
+    with pytest.raises(UserError, match="earlier version"):
+        open_storage(tmp_path)
 
 
 def test_optuna_is_made_quiet(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""RecordedJobs: runs the jobs of a study that its log does not have, and records their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from autoquant.executors.job_runner import JobRunner
+from autoquant.executors.local import LocalExecutor
+from autoquant.executors.serial import SerialExecutor
+from autoquant.plan import Plan
+from autoquant.rounds.training_job import JobContext, run_job
+from autoquant.settings import Search
+from autoquant.study.environment import current_environment
+from autoquant.study.folder import Study
+from autoquant.study.job import Job, JobResult
+from autoquant.study.job_log import JobLog
+
+OnResult = Callable[[Job, JobResult], None]
+"""Called with a job and its result, in the order in which jobs end."""
+
+
+@dataclass(frozen=True)
+class RecordedJobs:
+    """The jobs of one study.
+
+    Attributes:
+        context: what jobs have in common.
+        log: of their results.
+        runner: runs those that the log does not have.
+    """
+
+    context: JobContext
+    log: JobLog
+    runner: JobRunner[JobContext, Job, JobResult]
+
+    @classmethod
+    @contextmanager
+    def opened(cls, context: JobContext, study: Study, settings: Search) -> Iterator[RecordedJobs]:
+        """The jobs of a study, while its lock is held.
+
+        Args:
+            context: what jobs have in common.
+            study: the folder.
+            settings: give the number of workers and of threads.
+        """
+        make = executor_maker(settings)
+        with JobRunner(make, run_job, context, lost=_lost, folder=study.path) as runner:
+            yield cls(context, JobLog.of(study), runner)
+
+    def run(self, jobs: Sequence[Job], on_result: OnResult) -> None:
+        """Run a batch; results that are recorded come first.
+
+        Args:
+            jobs: that do not depend on each other.
+            on_result: see OnResult.
+        """
+        missing = []
+        for job in jobs:
+            known = self.log.result(job)
+            if known is None:
+                missing.append(job)
+            else:
+                on_result(job, known)
+
+        def record(job: Job, result: JobResult) -> None:
+            self.log.append(result)
+            on_result(job, result)
+
+        self.runner.run(missing, record)
+
+    def other_environments(self) -> list[str]:
+        """What is different about recorded results that were not trained as those of this process.
+
+        Equal jobs may differ in the last bits between them.
+        """
+        device = next(self.context.point.model.parameters()).device
+        here = current_environment(device)
+        return [
+            f"{count} of the recorded trainings had another environment "
+            f"({', '.join(here.differences(other))}): their scores may differ in the last bits"
+            for other, count in self.log.environments().items()
+            if other != here
+        ]
+
+    def remove_trunks(self, kept: Iterable[Plan]) -> None:
+        """Remove the checkpoints of all plans but some, which ``apply`` may continue.
+
+        Args:
+            kept: plans whose checkpoint of the seed's data order stays.
+        """
+        study = self.context.study
+        names = {study.trunk(plan, 0).name for plan in kept}
+        for path in study.trunks.glob("*.checkpoint"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+
+def executor_maker(settings: Search) -> Callable[[], Executor]:
+    """What makes the executor of a search.
+
+    Args:
+        settings: give the number of workers and of threads.
+    """
+    if settings.workers == 1:
+        return SerialExecutor
+    return partial(LocalExecutor, settings.workers, settings.threads or 1)
+
+
+def _lost(job: Job, reason: str) -> JobResult:
+    """The result of a job whose worker died again and again."""
+    return JobResult(job, "failed", reason=reason)
