@@ -12,6 +12,7 @@ from autoquant.graph.tracing.operations import registry as operations
 from autoquant.kernels.recurrent.registry import ENGINES, RegisteredEngine
 from autoquant.layers import registry as layer_kinds
 from autoquant.quantization import formats, scale_rules
+from autoquant.settings import GRIDS, KERNELS, SCALES
 
 _REGISTRIES: dict[str, MutableMapping[Any, Any]] = {
     "operation": operations.OPERATIONS,
@@ -20,6 +21,8 @@ _REGISTRIES: dict[str, MutableMapping[Any, Any]] = {
     "scale rule": scale_rules._RULES,
 }
 """Extensions that a training may use, by the words for them."""
+_NAMES = (SCALES, GRIDS, KERNELS)
+"""Values of settings that extensions add to."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ProcessState:
 
     Attributes:
         extensions: by registry, what is not autoquant's own.
+        names: of extensions, that settings accept: those of each list of _NAMES.
         engines: (position, engine) of those that are not autoquant's own.
         dtype: torch's default.
         matmul_precision: torch's for float32.
@@ -38,6 +42,7 @@ class ProcessState:
     """
 
     extensions: dict[str, dict[Any, Any]]
+    names: tuple[tuple[str, ...], ...]
     engines: tuple[tuple[int, RegisteredEngine], ...]
     dtype: torch.dtype
     matmul_precision: str
@@ -52,6 +57,7 @@ class ProcessState:
                 kind: {key: value for key, value in registry.items() if not _is_own(value)}
                 for kind, registry in _REGISTRIES.items()
             },
+            tuple(map(tuple, _NAMES)),
             tuple(
                 (position, engine)
                 for position, engine in enumerate(ENGINES)
@@ -67,6 +73,9 @@ class ProcessState:
         """Give this process the same state."""
         for kind, entries in self.extensions.items():
             _REGISTRIES[kind].update(entries)
+        for accepted, names in zip(_NAMES, self.names, strict=True):
+            for name in names:
+                accepted.register(name)
         here = {_name_of(engine) for engine in ENGINES}
         for position, engine in self.engines:
             if _name_of(engine) not in here:  # its module registers it when it is imported
