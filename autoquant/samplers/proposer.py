@@ -141,7 +141,7 @@ class Proposer:
         points = [
             (self.space.point(outcome.plan), outcome.score)
             for outcome in outcomes
-            if outcome.state == "complete" and self.projection.limit.holds(outcome.plan)
+            if outcome.state == "complete" and self.projection.limits.holds(outcome.plan)
         ]
         return [
             create_trial(params=self.params(point), distributions=dict(self.ranges()), value=score)

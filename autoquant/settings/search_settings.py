@@ -17,6 +17,7 @@ from autoquant.settings.checks import (
     require,
 )
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
+from autoquant.settings.limits import Limits
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
 from autoquant.settings.training import Training
@@ -58,6 +59,7 @@ class Search(Settings):
         qat: The short quantization-aware training that scores a candidate.
         final: The full quantization-aware training of the plan that is applied.
         quantizer: How numbers become codes; see help(autoquant.Scheme).
+        limits: Largest costs beside the size; see help(autoquant.Limits).
         widening: Which layers may grow, and how; see help(autoquant.Widening).
         space: The choices for each layer; see help(autoquant.Space).
         rules: Other choices for some layers, by shell-style patterns of their names, as in
@@ -84,6 +86,7 @@ class Search(Settings):
     qat: Training = Training(steps=100, lr=3e-4, scores=2)
     final: Training = Training(epochs=1.0, lr=3e-4)
     quantizer: Scheme = Scheme()
+    limits: Limits = Limits()
     widening: Widening = Widening()
     space: Space = Space()
     rules: Rules = field(default_factory=dict, hash=False)
