@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.plan import LayerChoice, Plan
-    from autoquant.settings import Rounds, Scheme, Search, Space, Sweep, Training, Widening
+    from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Sweep, Training, Widening
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
     from autoquant.task import Example, Task
@@ -51,7 +51,7 @@ _HOMES = {
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "plan": ("LayerChoice", "Plan"),
-    "settings": ("Rounds", "Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
+    "settings": ("Limits", "Rounds", "Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
     "task": ("Example", "Task"),
@@ -68,6 +68,7 @@ __all__ = [
     "Compute",
     "Example",
     "LayerChoice",
+    "Limits",
     "Outcome",
     "Plan",
     "Profile",

@@ -193,7 +193,7 @@ class Plan(Tabular):
         Raises:
             UserError: the plan names another layer, or leaves one out.
         """
-        expected = list(layers)
+        expected = dict.fromkeys(layers)
         for name in self.choices:
             if name not in expected:
                 raise UserError(

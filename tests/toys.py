@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from autoquant.artifact import manifest
 from autoquant.costs import Cost
-from autoquant.costs.limit import Limit
+from autoquant.costs.limit import Limit, LimitSet
 from autoquant.costs.size import size
 from autoquant.graph.describe import describe
 from autoquant.graph.network import Network
@@ -313,7 +313,7 @@ SIZED = size.fields
 """Fields of a choice that the packed size grows with."""
 
 
-def limit(size_of: Callable[[Plan], float], value: float, network: Any = None) -> Limit:
+def limit(size_of: Callable[[Plan], float], value: float, network: Any = None) -> LimitSet:
     """A limit on a cost that a test invents.
 
     Args:
@@ -322,7 +322,7 @@ def limit(size_of: Callable[[Plan], float], value: float, network: Any = None) -
         network: of the plans.
     """
     made_up = Cost("made up", "bytes", SIZED, lambda network, plan, scheme: size_of(plan))
-    return Limit(made_up, value, network, Scheme())
+    return LimitSet((Limit(made_up, value, network, Scheme()),))
 
 
 def readers(network: Network, layer: str) -> tuple[str, ...]:

@@ -257,14 +257,43 @@ def breakdown(
         assets: bytes of each asset that is stored in the file, by name.
     """
     grown = network.resized(plan)
-    norms = (entry for norm in grown.norms for entry in norm_entries(norm, scheme))
     return SizeBreakdown(
         _header_bytes(_ByIdentity(network), scheme, tuple(assets.items())),
-        sum(entry.bytes for entry in _all_layer_entries(grown, plan, scheme)),
-        sum(entry.bytes for entry in norms),
+        sum(layer_bytes(layer, plan[layer.name], scheme) for layer in grown.layers),
+        _norm_bytes(grown, scheme),
         sum(entry.bytes for entry in _uncovered_entries(grown)),
         sum(assets.values()),
     )
+
+
+@cache
+def layer_bytes(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> int:
+    """Bytes of one layer's tensors.
+
+    Args:
+        layer: at the plan's width.
+        choice: the plan's choice for it.
+        scheme: how numbers become codes.
+    """
+    return sum(entry.bytes for entry in _layer_entries(layer, choice, scheme))
+
+
+def bytes_outside_layers(network: Network, resized: Network, scheme: Scheme) -> int:
+    """Bytes of header, norms and uncovered tensors; no bits of a plan change them.
+
+    Args:
+        network: the original network.
+        resized: the same at the plan's widths.
+        scheme: how numbers become codes.
+    """
+    uncovered_bytes = sum(entry.bytes for entry in _uncovered_entries(resized))
+    header_bytes = _header_bytes(_ByIdentity(network), scheme, ())
+    return header_bytes + _norm_bytes(resized, scheme) + uncovered_bytes
+
+
+def _norm_bytes(resized: Network, scheme: Scheme) -> int:
+    """Bytes of all norms of a network at a plan's widths."""
+    return sum(entry.bytes for norm in resized.norms for entry in norm_entries(norm, scheme))
 
 
 def size_bytes(

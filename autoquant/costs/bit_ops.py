@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from autoquant.costs.cost import cost
+from autoquant.costs.cost import layer_cost
 from autoquant.graph.network import Network
-from autoquant.layers import ParameterSpec
-from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
+from autoquant.layers import LayerSpec, ParameterSpec
+from autoquant.plan import WEIGHT_FIELDS, LayerChoice
 from autoquant.settings import Scheme
 
 
-@cost(
+@layer_cost(
     "bit_ops",
     unit="bit-operations",
     fields=(*WEIGHT_FIELDS, "activation_bits", "hidden_bits", "width"),
+    products=(("weight_bits", "activation_bits"), ("recurrent_bits", "hidden_bits")),
 )
-def bit_ops(network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Multiply-accumulates times the bits of both factors, for one position.
+def bit_ops(network: Network, layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> int:
+    """Multiply-accumulates of a layer times the bits of both factors, for one position.
+
+    Those of each weight are a whole number: 1.6 bits are rounded there.
 
     Args:
-        network: the network before widening.
-        plan: bits and widths of its layers.
+        network: the network before widening; it has no effect here.
+        layer: of it, at the plan's width.
+        choice: of the layer.
         scheme: how numbers become codes; it has no effect here.
     """
-    total: float = 0
-    for layer in network.resized(plan).layers:
-        if not layer.multiplies:
-            continue
-        choice = plan[layer.name]
-        for parameter in layer.parameters:
-            if parameter.is_weight:
-                bits = choice.bits_of(parameter.role) * _input_bits(parameter, choice)
-                total += parameter.count * bits
-    return round(total)
+    if not layer.multiplies:
+        return 0
+    return sum(
+        round(parameter.count * choice.bits_of(parameter.role) * _input_bits(parameter, choice))
+        for parameter in layer.parameters
+        if parameter.is_weight
+    )
 
 
 def _input_bits(parameter: ParameterSpec, choice: LayerChoice) -> int:

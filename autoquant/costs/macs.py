@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from autoquant.costs.cost import cost
+from autoquant.costs.cost import layer_cost
 from autoquant.graph.network import Network
-from autoquant.plan import Plan
+from autoquant.layers import LayerSpec
+from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 
 
-@cost("macs", unit="MACs", fields=("width",))
-def macs(network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Multiply-accumulates for one position (a token, a frame, a sample) at the plan's widths.
+@layer_cost("macs", unit="MACs", fields=("width",))
+def macs(network: Network, layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> int:
+    """Multiply-accumulates of a layer for one position (a token, a frame, a sample).
 
     Args:
-        network: the network before widening.
-        plan: widths of its layers; bits have no effect here.
+        network: the network before widening; it has no effect here.
+        layer: of it, at the plan's width.
+        choice: of the layer; it has no effect here.
         scheme: how numbers become codes; it has no effect here.
     """
-    return sum(layer.macs() for layer in network.resized(plan).layers)
+    return layer.macs()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from autoquant.artifact.manifest import size_bytes
-from autoquant.costs.cost import cost
+from autoquant.artifact import manifest
+from autoquant.costs.cost import layer_cost
 from autoquant.graph.network import Network
-from autoquant.plan import WEIGHT_FIELDS, Plan
+from autoquant.layers import LayerSpec
+from autoquant.plan import WEIGHT_FIELDS, LayerChoice
 from autoquant.settings import Scheme
 
 
-@cost("size", unit="bytes", fields=(*WEIGHT_FIELDS, "width"))
-def size(network: Network, plan: Plan, scheme: Scheme) -> int:
-    """Bytes of the packed file, header included, which is of one length for all plans.
+@layer_cost(
+    "size", unit="bytes", fields=(*WEIGHT_FIELDS, "width"), constant=manifest.bytes_outside_layers
+)
+def size(network: Network, layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> int:
+    """Bytes of a layer in the packed file; header, norms and uncovered tensors are the constant.
 
     Args:
-        network: the network before widening.
-        plan: bits and widths of its layers.
+        network: the network before widening; it has no effect here.
+        layer: of it, at the plan's width.
+        choice: of the layer.
         scheme: how numbers become codes.
     """
-    return size_bytes(network, plan, scheme)
+    return manifest.layer_bytes(layer, choice, scheme)

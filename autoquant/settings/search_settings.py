@@ -18,6 +18,7 @@ from autoquant.settings.checks import (
     require,
 )
 from autoquant.settings.extension_names import KERNELS, SAMPLERS
+from autoquant.settings.limits import Limits
 from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
@@ -75,6 +76,7 @@ class Search(Settings):
         final: That of the full rung, which the finalists have, and the plan that is applied.
         rounds: How many plans go on to longer trainings; see help(autoquant.Rounds).
         quantizer: How numbers become codes; see help(autoquant.Scheme).
+        limits: Largest costs beside the size; see help(autoquant.Limits).
         widening: Which layers may grow, and how; see help(autoquant.Widening).
         space: The choices for each layer; see help(autoquant.Space).
         rules: Other choices for some layers, by shell-style patterns of their names, as in
@@ -105,6 +107,7 @@ class Search(Settings):
     final: Training = Training(epochs=1.0, lr=3e-4, schedule="constant")
     rounds: Rounds = Rounds()
     quantizer: Scheme = Scheme()
+    limits: Limits = Limits()
     widening: Widening = Widening()
     space: Space = Space()
     rules: Rules = field(default_factory=dict, hash=False)

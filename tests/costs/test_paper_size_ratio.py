@@ -11,12 +11,18 @@ from tests import toys
 from tests.toys import described, plan_of, treebank
 
 
-@pytest.mark.parametrize(("width", "share"), [(1.0, 0.125), (1.5, 0.1875)])
-def test_paper_size_ratio_is_the_papers(width: float, share: float) -> None:
+def test_paper_size_ratio_is_the_papers() -> None:
     """4 bits are 12.5%, and 18.75% with half as many neurons again, whatever the layers."""
     network = treebank()
-    plan = Plan.uniform(network.names, LayerChoice(weight_bits=4, width=width))
-    assert paper_size_ratio.of(network, plan, Scheme()) == pytest.approx(share, rel=1e-12)
+    plan = Plan.uniform(network.names, LayerChoice(weight_bits=4))
+    assert paper_size_ratio.of(network, plan, Scheme()) == pytest.approx(0.125, rel=1e-12)
+    total = sum(layer.count for layer in network.layers)
+    for layer in network.layers:
+        if network.why_fixed(layer.name) is None:
+            grown = plan_of(network, LayerChoice(weight_bits=4)).with_choice(layer.name, width=1.5)
+            expected = (0.125 * (total - layer.count) + 0.1875 * layer.count) / total
+            ratio = paper_size_ratio.of(network, grown, Scheme())
+            assert ratio == pytest.approx(expected, rel=1e-12)
 
 
 def test_paper_size_ratio_weighs_by_parameters() -> None:

@@ -97,7 +97,7 @@ def fitting(proposer: Proposer) -> set[Point]:
     return {
         point
         for point in every
-        if size_of(proposer.space.plan(point)) <= proposer.projection.limit.value
+        if size_of(proposer.space.plan(point)) <= proposer.projection.limits.budget.value
     }
 
 

@@ -279,7 +279,7 @@ def test_a_projection_fits_or_nothing_would(case: tuple[Projection, Point]) -> N
     result = projection(point)
     assert (result is None) == (not projection.fits(lowest_of(projection, point)))
     if result is not None:
-        assert projection.cost_of(result) <= projection.limit.value
+        assert projection.cost_of(result) <= projection.limits.budget.value
 
 
 @given(projections())
