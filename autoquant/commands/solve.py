@@ -18,6 +18,7 @@ from autoquant.space.reachable import check_reachable
 from autoquant.space.search_space import Point, SearchSpace, build_space
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome
+from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.table import Column, Table, Tabular
 
@@ -130,7 +131,9 @@ class _Question:
         space = build_space(stored.network, stored.widenable, settings.space, settings.rules)
         limits = _limits(settings, budget, stored.network, baseline)
         check_reachable(space, limits, {})
-        tables = LossTables.of(space, folder.sensitivity())
+        file = folder.sensitivity_file
+        sensitivity = Sensitivity.read(file) if file.is_file() else None
+        tables = LossTables.of(space, sensitivity)
         outcomes = tuple(folder.outcomes())
         prediction = RungPrediction.of(tables, outcomes, baseline.direction)
         return cls(space, limits, prediction, baseline, outcomes)

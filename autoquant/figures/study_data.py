@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from autoquant.budget import Budget
 from autoquant.errors import UserError
 from autoquant.figures.labels import outcome_label
+from autoquant.study.bound import loss_bound
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import Outcome, best, complete
+from autoquant.study.outcome import Outcome, complete
+from autoquant.study.selection import select
 
 Pair = tuple[float, float]
 """A position in a figure (x, y), or the two ends of an axis (low, high)."""
@@ -23,14 +25,16 @@ class StudyData:
     Attributes:
         baseline: the float model.
         outcomes: every plan that was tried, references first.
-        budget: as it was written: "0.15x".
+        budget: as it was written: "0.15x"; of several ones the largest.
         budget_bytes: the same in bytes of the packed file.
+        bound: the largest accepted loss, where the smallest such plan was looked for.
     """
 
     baseline: BaselineRecord
     outcomes: tuple[Outcome, ...]
     budget: str
     budget_bytes: int
+    bound: float | None = None
 
     @property
     def scored(self) -> list[Outcome]:
@@ -39,8 +43,10 @@ class StudyData:
 
     @property
     def chosen(self) -> Outcome | None:
-        """The best of them within the budget, references included."""
-        return best(self.scored, self.budget_bytes, self.baseline.direction)
+        """The outcome that is chosen for the budget (see ``study.selection``)."""
+        direction = self.baseline.direction
+        selection = select(self.outcomes, self.budget_bytes, direction, self.bound)
+        return None if selection is None else selection.chosen
 
 
 def read_study_data(study: Study) -> StudyData:
@@ -56,9 +62,15 @@ def read_study_data(study: Study) -> StudyData:
     if not outcomes:
         raise UserError(f"a study must have outcomes to report, got none in '{study.path}'")
     baseline = study.baseline()
-    budget = Budget.parse(str(study.config().get("budget")))
-    size = budget.value(float_cost=baseline.size_bytes, parameters=baseline.parameters)
-    return StudyData(baseline, outcomes, str(budget), size)
+    settings = study.search_settings()
+    cost, parameters = baseline.size_bytes, baseline.parameters
+    sizes = {
+        text: int(Budget.parse(text).value(float_cost=cost, parameters=parameters))
+        for text in settings.budgets
+    }
+    largest = max(sizes, key=lambda text: sizes[text])
+    bound = loss_bound(settings, baseline)
+    return StudyData(baseline, outcomes, largest, sizes[largest], bound)
 
 
 def has_finite_score(outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from autoquant.executors.job_runner import JobRunner
 from autoquant.executors.local import LocalExecutor
 from autoquant.executors.serial import SerialExecutor
+from autoquant.files import make_folder
 from autoquant.plan import Plan
 from autoquant.rounds.training_job import JobContext, run_job
 from autoquant.settings import Search
@@ -47,6 +48,7 @@ class RecordedJobs:
             study: the folder.
             settings: give the number of workers and of threads.
         """
+        make_folder(study.trunks)
         make = executor_maker(settings)
         with JobRunner(make, run_job, context, lost=_lost, folder=study.path) as runner:
             yield cls(context, JobLog.of(study), runner)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from autoquant.analysis.model_info import SearchInfo
+from autoquant.artifact.manifest import breakdown
 from autoquant.budget import Budget
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.samplers.size_targets import SizeTargets
 from autoquant.settings import Search
+from autoquant.space.reachable import check_reachable
 
 
 def budget_bytes(info: SearchInfo, settings: Search) -> tuple[int, ...]:
@@ -21,13 +23,10 @@ def budget_bytes(info: SearchInfo, settings: Search) -> tuple[int, ...]:
     Raises:
         UserError: two of them are equal.
     """
-    values = [
-        Budget.parse(text).value(float_cost=info.float_bytes, parameters=info.parameters)
-        for text in settings.budgets
-    ]
+    values = [_value(info, text) for text in settings.budgets]
     if len({*values}) < len(values):
         raise UserError(f"budget must be different numbers of bytes, got {values}")
-    return tuple(sorted((int(value) for value in values), reverse=True))
+    return tuple(sorted(values, reverse=True))
 
 
 def search_limits(info: SearchInfo, settings: Search) -> LimitSet:
@@ -40,7 +39,30 @@ def search_limits(info: SearchInfo, settings: Search) -> LimitSet:
     Raises:
         UserError: a budget or another limit cannot be met by any plan of the space.
     """
-    raise NotImplementedError
+    values = [_value(info, text) for text in settings.budgets]
+    smallest = settings.budgets[values.index(min(values))]
+    for text in dict.fromkeys((smallest, settings.budgets[values.index(max(values))])):
+        limits = limits_of(
+            settings.changed(budget=text),
+            info.network,
+            float_bytes=info.float_bytes,
+            parameters=info.parameters,
+        )
+        plan = info.space.plan(info.space.smallest)
+        parts = breakdown(info.network, plan, settings.quantizer)
+        check_reachable(info.space, limits, {"size": f" ({parts}; {info.profile.coverage})"})
+    return limits
+
+
+def _value(info: SearchInfo, text: str) -> int:
+    """A budget in bytes.
+
+    Args:
+        info: of the float model, whose bytes and weights it refers to.
+        text: as it was written.
+    """
+    budget = Budget.parse(text)
+    return int(budget.value(float_cost=info.float_bytes, parameters=info.parameters))
 
 
 def target_sizes(info: SearchInfo, settings: Search, limits: LimitSet) -> SizeTargets:

@@ -61,6 +61,7 @@ class IntegerProgram:
         widths: Sequence[int],
         *,
         tolerance: float = 0.0,
+        relative_tolerance: float = 0.0,
         apart_from: Sequence[Point] = (),
         distance: int = 1,
         size: float | None = None,
@@ -73,6 +74,8 @@ class IntegerProgram:
             widths: for each dimension the index of a choice; used for the dimensions of widths.
             tolerance: among the points whose loss increase is at most this above the least one,
                 that with the smallest secondary cost is taken.
+            relative_tolerance: the same as a share of the least loss increase; the larger of the
+                two counts.
             apart_from: points that the solution must differ from.
             distance: in how many dimensions it must differ from each of them, widths included.
             size: another value of the first limit.
@@ -84,7 +87,9 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(formulation, program, objective, tolerance)
+            solution = self._solve(
+                formulation, program, objective, (tolerance, relative_tolerance)
+            )
             if solution is None:
                 return None
             point = formulation.point(solution)
@@ -102,7 +107,7 @@ class IntegerProgram:
         formulation: _Formulation,
         program: BinaryProgram,
         objective: Vector,
-        tolerance: float,
+        tolerances: tuple[float, float],
     ) -> Vector | None:
         """A solution with the least loss, and among nearly equal ones the least secondary cost.
 
@@ -110,13 +115,14 @@ class IntegerProgram:
             formulation: of the program.
             program: with all limits and cuts.
             objective: loss increase of each column.
-            tolerance: see ``solve``.
+            tolerances: the absolute and the relative one, see ``solve``.
         """
         first = program.solve(objective)
         if first is None or self._secondary is None:
             return first
         secondary = formulation.costs[self._secondary].total
-        nearly = program.with_row(objective, float(objective @ first) + tolerance)
+        least = float(objective @ first)
+        nearly = program.with_row(objective, least + max(tolerances[0], tolerances[1] * least))
         second = nearly.solve(secondary)
         return first if second is None else second
 

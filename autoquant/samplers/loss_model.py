@@ -9,6 +9,7 @@ section 3.3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,8 +65,10 @@ class LossModel:
         """
         row = self._row(point)
         mean, covariance = self._posterior
-        misfit = MISFIT * self._common * float(row[1:].sum()) if self.observations else 0.0
-        return float(row @ mean), float(np.sqrt(max(row @ covariance @ row, 0.0) + misfit**2))
+        total = float(row[1 : 1 + len(self.tables.increases)].sum())
+        misfit = MISFIT * self._common * total if self.observations else 0.0
+        variance = max(float(row @ covariance @ row), 0.0) + misfit**2
+        return float(row @ mean), math.sqrt(variance)
 
     def expected(self) -> Floats:
         """The expected coefficients: intercept, factors, effects of widths."""

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
 from autoquant.samplers.ranges import ranges_of
@@ -70,7 +70,7 @@ class ProjectedSampler(BaseSampler):
             if t.number != trial.number and all(name in t.params for name in self.ranges)
         ]
         taken = {tuple(t.params[name] for name in self.ranges) for t in others}
-        direction = study.directions[-1].name.lower()
+        direction = study.directions[-1]
         for attempt in range(ATTEMPTS):
             entropy = (self._seed, len(others), attempt)
             point = self._projection(self._draw(others, direction, entropy))
@@ -99,7 +99,7 @@ class ProjectedSampler(BaseSampler):
         return param_distribution.to_external_repr(0)
 
     def _draw(
-        self, trials: Sequence[FrozenTrial], direction: str, entropy: tuple[int, ...]
+        self, trials: Sequence[FrozenTrial], direction: StudyDirection, entropy: tuple[int, ...]
     ) -> Point:
         """What the other sampler asks for, given the scores, in a study in memory.
 

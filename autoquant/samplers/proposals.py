@@ -168,8 +168,14 @@ class Proposals:
         """
         losses = model.losses(coefficients, widths)
         apart = [point for point in taken if self._same_widths(point, widths)]
-        options = {"size": size, "apart_from": apart, "distance": distance}
-        return self.program.solve(losses, widths, relative_tolerance=FIRST_TOLERANCE, **options)
+        return self.program.solve(
+            losses,
+            widths,
+            relative_tolerance=FIRST_TOLERANCE,
+            apart_from=apart,
+            distance=distance,
+            size=size,
+        )
 
     def _same_widths(self, one: Sequence[int], other: Sequence[int]) -> bool:
         """Whether two points have the same widths."""

@@ -58,7 +58,7 @@ class SizeTargets:
             index: of the sequence, from 1.
         """
         low, high = self.smallest, max(self.smallest, NEAREST * self.largest)
-        return round(low * (high / low) ** van_der_corput(index))
+        return int(low * (high / low) ** van_der_corput(index))
 
 
 def van_der_corput(index: int) -> float:

@@ -52,6 +52,7 @@ def _score_table(
         outcomes: of all trials.
         selections: by budget in bytes.
     """
+    rows: list[tuple[str, ...]]
     rows = [("float baseline", f"{record.score:.5g}", readable(record.size_bytes), "1.0000x", "")]
     references = [o for o in complete(outcomes) if o.role == "reference"]
     rows += [_row(f"uniform {o.trial[1:]}-bit", o, outcomes, record) for o in references]
