@@ -272,7 +272,8 @@ class _Running:
                 changed,
             )
             rounds.run(settings.trials)
-            jobs.remove_trunks(o.plan for o in storage.outcomes() if o.state == "complete")
+            finalists = (o for o in storage.outcomes() if o.role == "search")
+            jobs.remove_trunks(o.plan for o in finalists if o.state == "complete")
         outcomes = tuple(storage.outcomes())
         write_files(self.folder, outcomes, record, self.budgets, bound)
         selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
