@@ -43,12 +43,13 @@ class Search(Settings):
             autoquant.samplers).
         fill: Raise the bits of proposals that leave budget unused, so that plans compare at equal
             size.
-        sensitivity: Number of training batches used to measure each layer's sensitivity to few
-            weight bits; the first proposals follow from it. 0: they distribute bits evenly.
+        sensitivity: Number of training batches whose gradients tell how much the loss increases
+            with few bits in each weight, layer input and hidden state; the first proposals follow
+            from it. More batches make its error smaller. 0: bits are distributed evenly.
         prune: Stop a trial whose intermediate score is worse than three quarters of the earlier
             ones.
         references: Weight bits of the uniform plans that are trained, unwidened, for comparison;
-            their activations have the widest bits of the space.
+            their activations have 8 bits, or the choice next to that.
         tensorboard: Write losses, learning rates and probe scores of each training, and the score
             and size of each trial, into the study's folder tensorboard, with one TensorBoard run
             for each training; it needs pip install 'autoquant[tensorboard]'.
@@ -75,7 +76,7 @@ class Search(Settings):
     kernel: str = "auto"
     sampler: str = "tpe"
     fill: bool = True
-    sensitivity: int = 4
+    sensitivity: int = 12
     prune: bool = True
     references: tuple[Bits, ...] = (8, 4, 3, 2)
     tensorboard: bool = False
