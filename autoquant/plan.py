@@ -29,6 +29,8 @@ WIDEST = 16.0
 
 WEIGHT_FIELDS = ("weight_bits", "recurrent_bits")
 """Fields of a LayerChoice that are bits of weights."""
+BITS_FIELDS = (*WEIGHT_FIELDS, "activation_bits", "hidden_bits")
+"""Fields of a LayerChoice that are bits."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ class LayerChoice:
         if role == "recurrent" and self.recurrent_bits is not None:
             return self.recurrent_bits
         return self.weight_bits
+
+    def bits_in(self, field: str) -> Bits:
+        """The bits that a field stands for, also where it is None.
+
+        Args:
+            field: one of BITS_FIELDS.
+        """
+        if field == "recurrent_bits":
+            return self.bits_of("recurrent")
+        return self.state_bits if field == "hidden_bits" else getattr(self, field)
 
     @property
     def state_bits(self) -> int:

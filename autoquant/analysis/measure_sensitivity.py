@@ -1,34 +1,43 @@
-"""Measuring the loss increase of each layer with few bits, without training."""
+"""Measuring the loss increase of few bits in each weight, input and hidden state, untrained.
+
+About 30 forward and backward passes of one batch each, for any number of layers: gradients in a
+network that is quantized near the budget estimate every choice of every dimension; then forward
+passes measure the choices that matter most, which corrects the estimates.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from autoquant.analysis.loss_estimates import Estimate, Measurement, corrected, most_useful
+from autoquant.analysis.probed_model import ProbedModel, build_probed_model
+from autoquant.analysis.quantizer_probe import QuantizerProbe
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.copies import copy_model
+from autoquant.backend import Compute, computing, current
 from autoquant.files import write_text
-from autoquant.plan import LayerChoice
+from autoquant.plan import Plan
 from autoquant.progress_bar import tqdm
 from autoquant.settings import Training
-from autoquant.space.search_space import Dimension, SearchSpace
+from autoquant.space.search_space import SearchSpace
 from autoquant.training.candidate import StartingPoint
 from autoquant.training.device import seed_everything
 from autoquant.training.eval_losses import eval_losses
 from autoquant.training.objective import Objective, build_objective
-from autoquant.training.qat import quantize
 
-MAX_MEASURED_BITS = 4
-"""Most bits that are measured; for more, the loss increase is extrapolated."""
-FALL_PER_BIT = 0.25
-"""Ratio of the loss increases of n + 1 and n bits, above MAX_MEASURED_BITS: one more bit halves the
-rounding error, and the loss increase is about its square."""
+HIDDEN_PASSES = 4
+"""Gradient passes that show hidden states, one time step after the other, which is slow."""
+FORWARD_PASSES = 46
+"""Forward passes that measure: with 12 gradient passes (each as long as three) and 8 passes of
+calibration the time of 30 gradient passes."""
+BATCHES_PER_MEASUREMENT = 2
 
 
 def load_or_measure_sensitivity(
@@ -36,21 +45,28 @@ def load_or_measure_sensitivity(
     space: SearchSpace,
     training: Training,
     path: Path,
+    reference: Plan,
     *,
     progress: bool = True,
 ) -> Sensitivity:
     """The sensitivity that a file holds, or a new one, written into it.
+
+    A file of an earlier version, which lacks activations, is measured again.
 
     Args:
         starting_point: the trained float model, and the settings.
         space: whose dimensions are measured.
         training: whose loss is measured.
         path: of the file.
+        reference: the plan of the network in which it is measured.
         progress: whether to show a progress bar.
     """
     if path.is_file():
-        return Sensitivity.read(path)
-    sensitivity = measure_sensitivity(starting_point, space, training, progress=progress)
+        sensitivity = Sensitivity.read(path)
+        names = {dimension.name for dimension in space.dimensions if dimension.is_bits}
+        if names <= sensitivity.loss_increases.keys():
+            return sensitivity
+    sensitivity = measure_sensitivity(starting_point, space, training, reference, progress=progress)
     write_text(path, sensitivity.to_json())
     return sensitivity
 
@@ -59,98 +75,166 @@ def measure_sensitivity(
     starting_point: StartingPoint,
     space: SearchSpace,
     training: Training,
+    reference: Plan,
     *,
     progress: bool = True,
 ) -> Sensitivity:
-    """Quantize the weights of one dimension at a time and compare the training loss.
+    """Estimate from gradients what each choice of bits costs, and measure the most important ones.
 
-    It takes a forward pass over ``settings.sensitivity`` batches for each layer and each number of
-    bits up to MAX_MEASURED_BITS.
+    Gradients come from ``settings.sensitivity`` batches (see ``QuantizerProbe``).
 
     Args:
         starting_point: the trained float model, which stays as it is, and the settings: number of
             batches, seed and quantizer.
-        space: its dimensions of weight bits are measured.
+        space: all its dimensions of bits are measured.
         training: whose loss is measured, distillation included.
+        reference: a plan near the budget: all other dimensions have its bits while one is measured.
         progress: whether to show a progress bar.
     """
-    task, model, settings = starting_point.task, starting_point.model, starting_point.settings
+    task, settings = starting_point.task, starting_point.settings
     batches = list(islice(task.batches(settings.seed), settings.sensitivity))
-    objective = build_objective(task, training, model)
-    float_loss = _mean_loss(model, objective, batches, settings.seed)
-    dimensions = [dimension for dimension in space.dimensions if dimension.is_weight_bits]
-    total = sum(len(_measured_bits(dimension)) for dimension in dimensions)
-    loss_increases = {}
-    with tqdm(total=total, desc="sensitivity", unit="loss", disable=not progress) as bar:
-        for dimension in dimensions:
-            measured = []
-            for bits in _measured_bits(dimension):
-                quantized = _quantized(starting_point, space, dimension, bits)
-                loss = _mean_loss(quantized, objective, batches, settings.seed)
-                measured.append(loss - float_loss)
-                bar.update()
-            loss_increases[dimension.name] = _completed(measured, dimension.choices)
-    return Sensitivity(loss_increases)
+    total = len(batches) + FORWARD_PASSES
+    with tqdm(total=total, desc="sensitivity", unit="pass", disable=not progress) as bar:
+        probed = build_probed_model(starting_point, space, reference)
+        objective = build_objective(task, training, starting_point.model)
+        passes = _Passes(probed.model, objective, settings.seed, bar)
+        runs = _gradient_passes(passes, probed, batches)
+        estimates = [_estimate(probe, len(runs)) for probe in probed.probes]
+        measurements = _measure(passes, probed, estimates, runs)
+    increases, deviations = {}, {}
+    found = zip(probed.probes, corrected(estimates, measurements), strict=True)
+    for probe, estimate in found:
+        name, choices = probe.dimension.name, probe.dimension.choices
+        increases[name] = {choice: estimate.values[choice] for choice in choices}
+        deviations[name] = {choice: estimate.errors[choice] for choice in choices}
+    return Sensitivity(increases, deviations, reference)
 
 
-def _measured_bits(dimension: Dimension) -> list[float]:
-    """The choices up to MAX_MEASURED_BITS bits, the fewest bits in any case."""
-    most = max(MAX_MEASURED_BITS, dimension.choices[0])
-    return [bits for bits in dimension.choices if bits <= most]
+@dataclass(frozen=True)
+class _Run:
+    """A batch, and what was found with the quantizers of the reference.
+
+    Attributes:
+        batch: of the task.
+        carry: from the batch before.
+        loss: mean over the batch.
+    """
+
+    batch: Any
+    carry: Any
+    loss: float
 
 
-def _completed(measured: Sequence[float], choices: Sequence[float]) -> dict[float, float]:
-    """Loss increases of all choices, from those of the first few.
+@dataclass(frozen=True)
+class _Passes:
+    """Runs the model.
 
-    Negative values (noise) become 0, NaN becomes infinity; no increase is below that of more bits.
+    Attributes:
+        model: quantized; in eval mode.
+        objective: gives the loss.
+        seed: of what the objective draws; the same in every pass.
+        bar: counts the passes.
+    """
+
+    model: nn.Module
+    objective: Objective
+    seed: int
+    bar: tqdm[Any]
+
+    def run(self, batch: Any, carry: Any) -> tuple[Tensor, Any]:
+        """The loss of a batch, in eval mode (see ``eval_losses``), and the carry after it.
+
+        Args:
+            batch: of the task.
+            carry: from the batch before.
+        """
+        carries = [carry]
+
+        def loss_of(model: nn.Module, batch: Any, _: Any) -> tuple[Tensor, Any]:
+            loss, after = self.objective(model, batch, carry)
+            carries.append(after)
+            return loss, after
+
+        seed_everything(self.seed)
+        self.bar.update()
+        with parametrize.cached():
+            return next(eval_losses(self.model, loss_of, [batch])), carries[-1]
+
+
+def _gradient_passes(passes: _Passes, probed: ProbedModel, batches: Sequence[Any]) -> list[_Run]:
+    """Run batches forward and backward with the quantizers of the reference.
+
+    Hidden states are only shown by the reference kernel, which loops over time.
 
     Args:
-        measured: loss increases of the first choices.
-        choices: bits, in rising order.
+        passes: run the model.
+        probed: the model and its probes.
+        batches: in their order; the carry goes from one to the next.
     """
-    increases = [value if value >= 0 else 0.0 if value < 0 else float("inf") for value in measured]
-    last = choices[len(increases) - 1]
-    rest = choices[len(increases) :]
-    increases += [increases[-1] * FALL_PER_BIT ** (bits - last) for bits in rest]
-    for i in reversed(range(len(increases) - 1)):
-        increases[i] = max(increases[i], increases[i + 1])
-    return dict(zip(choices, increases, strict=True))
+    runs: list[_Run] = []
+    carry: Any = None
+    for number, batch in enumerate(batches):
+        looped = number < HIDDEN_PASSES and any(probe.is_hidden for probe in probed.probes)
+        watched = [probe for probe in probed.probes if looped or not probe.is_hidden]
+        ends = [end for probe in watched for end in probe.watch()]
+        before = carry
+        with computing(Compute("reference") if looped else current()):
+            loss, carry = passes.run(batch, carry)
+            is_finite = bool(loss.detach().isfinite())
+            if is_finite and loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+        for end in ends:
+            end()
+        for probe in watched:
+            probe.end_pass()
+        if is_finite:
+            runs.append(_Run(batch, before, float(loss.detach())))
+    return runs
 
 
-def _quantized(
-    starting_point: StartingPoint, space: SearchSpace, dimension: Dimension, bits: Any
-) -> nn.Module:
-    """A copy of the float model in which one dimension's weights are fake-quantized.
+def _estimate(probe: QuantizerProbe, passes: int) -> Estimate:
+    """What the gradient passes say of a dimension.
 
     Args:
-        starting_point: the float model and the quantizer.
-        space: that the dimension belongs to.
-        dimension: weight bits or recurrent bits of one layer.
-        bits: of these weights; all others stay in float.
+        probe: after the passes.
+        passes: their number.
     """
-    choices = dict.fromkeys(space.layers, LayerChoice(recurrent_bits=32))
-    split = any(
-        other.layer == dimension.layer and other.field == "recurrent_bits"
-        for other in space.dimensions
-    )
-    fields = {"recurrent_bits": 32 if split else None} | {dimension.field: bits}
-    choices[dimension.layer] = LayerChoice(**fields)
-    model = copy_model(starting_point.model)
-    plan, scheme = space.tied(choices), starting_point.settings.quantizer
-    quantize(model, starting_point.network, plan, scheme)
-    return model
+    reference = probe.choices.index(probe.reference)
+    count = len(probe.batches)
+    if not count:
+        return Estimate(probe.choices, reference, (), (), passes)
+    batches = torch.stack(probe.batches).double().nan_to_num(nan=torch.inf)  # [passes, choices]
+    means = batches.mean(0)
+    errors = batches.std(0) / count**0.5 if count > 1 else means
+    systematic = probe.of_mean_gradient()
+    if systematic is not None and count > 1:
+        centred = (means - systematic) * count / (count - 1)
+        means = torch.maximum(centred, means / count)  # batches may all be the same
+    means = means.flip(0).cummax(0).values.flip(0)
+    return Estimate(probe.choices, reference, tuple(means.tolist()), tuple(errors.tolist()), passes)
 
 
 @torch.no_grad()
-def _mean_loss(model: nn.Module, objective: Objective, batches: list[Any], seed: int) -> float:
-    """The mean loss over batches, in eval mode (see ``eval_losses``).
+def _measure(
+    passes: _Passes, probed: ProbedModel, estimates: Sequence[Estimate], runs: Sequence[_Run]
+) -> list[Measurement]:
+    """Measure the choices that matter most, each in forward passes over a few batches.
 
     Args:
-        model: a float or a fake-quantized model.
-        objective: gives the loss.
-        batches: in their order; the carry goes from one to the next.
-        seed: of what the objective draws; the same in every call.
+        passes: run the model.
+        probed: the model and its probes.
+        estimates: of each probe.
+        runs: the gradient passes.
     """
-    seed_everything(seed)
-    with parametrize.cached():
-        return sum(float(loss) for loss in eval_losses(model, objective, batches)) / len(batches)
+    batches = min(BATCHES_PER_MEASUREMENT, len(runs))
+    if not batches:
+        return []
+    measurements = []
+    for number, choice in most_useful(estimates, FORWARD_PASSES // batches):
+        probe = probed.probes[number]
+        probe.put(probe.choices[choice])
+        chosen = [runs[-1 - (number + i) % len(runs)] for i in range(batches)]
+        changes = [float(passes.run(run.batch, run.carry)[0]) - run.loss for run in chosen]
+        probe.put(probe.reference)
+        measurements.append(Measurement(number, choice, sum(changes) / batches, batches))
+    return measurements

@@ -7,7 +7,7 @@ ones. Several processes of one sweep share its runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def sweep(
         folder.clean()
         with table.locked("baseline"):  # the first process trains it while the others wait
             starting_point, record = _baseline(task, settings, grid, info, folder, reporting)
-            sensitivity = _sensitivity(starting_point, grid, info, folder, progress)
+            sensitivity = _sensitivity(starting_point, runs, info, folder, progress)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
         result = _Runs(starting_point, grid, runs, folder, record, reporting, info.space).train()
@@ -323,22 +323,32 @@ def _baseline(
 
 
 def _sensitivity(
-    starting_point: StartingPoint, grid: Sweep, info: SearchInfo, folder: Study, progress: bool
+    starting_point: StartingPoint,
+    runs: Sequence[SweepRun],
+    info: SearchInfo,
+    folder: Study,
+    progress: bool,
 ) -> Sensitivity | None:
-    """The float model's sensitivity, where plans are to fill budgets by it; else None.
+    """The sensitivity near the first budget that a plan fits, where plans are to fill budgets.
 
     Args:
         starting_point: the float model and the settings.
-        grid: of the sweep.
+        runs: of the sweep, with bits that are as even as possible.
         info: of the float model.
         folder: of the study.
         progress: whether to show progress bars.
     """
     settings = starting_point.settings
-    if not (grid.budgets and settings.sensitivity):
+    reference = next((run.plan for run in runs if run.budget and run.plan is not None), None)
+    if reference is None or not settings.sensitivity:
         return None
     return load_or_measure_sensitivity(
-        starting_point, info.space, settings.final, folder.sensitivity_file, progress=progress
+        starting_point,
+        info.space,
+        settings.final,
+        folder.sensitivity_file,
+        reference,
+        progress=progress,
     )
 
 

@@ -61,8 +61,9 @@ class Search(Settings):
             path (see autoquant.samplers).
         fill: Raise the bits of proposals of other samplers than program that leave budget unused,
             so that plans compare at equal size.
-        sensitivity: Number of training batches used to measure each layer's sensitivity to few
-            weight bits; the first proposals follow from it. 0: they distribute bits evenly.
+        sensitivity: Number of training batches whose gradients tell how much the loss increases
+            with few bits in each weight, layer input and hidden state; the first proposals follow
+            from it. More batches make its error smaller. 0: bits are distributed evenly.
         references: Weight bits of the uniform plans that are trained on the short rung, unwidened,
             for comparison, with 8-bit activations where the space has them. The first one shows
             whether anything can be gained, and whether the training suits.
@@ -98,7 +99,7 @@ class Search(Settings):
     kernel: str = "auto"
     sampler: str = "program"
     fill: bool = True
-    sensitivity: int = 4
+    sensitivity: int = 12
     references: tuple[Bits, ...] = (8, 4, 3, 2)
     tensorboard: bool = False
     pretrained: Any = field(default=None, compare=False)

@@ -48,13 +48,15 @@ class Space(Settings):
         weight_bits: Bits of weights: any of 1-8, 16, 32, and 1.6: the levels -1, 0 and 1, five to a
             byte.
         activation_bits: Bits of layer inputs and hidden states: any of 2-8, 16, 32. The packed size
-            hardly depends on them; the score, the runtime memory and the bit-operations do.
+            hardly depends on them; the score, the runtime memory and the bit-operations do. 16 bits
+            are for inputs that span decades, where 8 bits hurt. A hidden state with bits of its own
+            takes the choices of up to 8 bits, if no rule names others.
         width: Neuron multipliers of widenable layers, from 1.0 up.
         split_recurrent: Whether recurrent weights and hidden states have bits of their own.
     """
 
     weight_bits: tuple[Bits, ...] = (1, 1.6, 2, 3, 4, 5, 6, 8)
-    activation_bits: tuple[int, ...] = (4, 6, 8)
+    activation_bits: tuple[int, ...] = (4, 6, 8, 16)
     width: tuple[float, ...] = (1.0, 1.25, 1.5, 2.0)
     split_recurrent: bool = True
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
-from autoquant.plan import WEIGHT_FIELDS, LayerChoice, Plan
+from autoquant.plan import BITS_FIELDS, WEIGHT_FIELDS, LayerChoice, Plan
 from autoquant.settings import Rules, Space
+from autoquant.space.activation_bits import usual_choices
 from autoquant.space.layer_overrides import (
     DEFAULTS_TO,
     NO_GROWTH,
@@ -50,6 +51,11 @@ class Dimension:
     def is_weight_bits(self) -> bool:
         """Whether the field is bits of weights."""
         return self.field in WEIGHT_FIELDS
+
+    @property
+    def is_bits(self) -> bool:
+        """Whether the field is bits, of weights or of activations."""
+        return self.field in BITS_FIELDS
 
     def allowed(self, value: float) -> float:
         """A value, or the nearest choice (of two the larger) if a rule gave the choices.
@@ -182,14 +188,14 @@ def _bits_of(
             default = DEFAULTS_TO.get(name, name)
             override = overrides.get(name, overrides.get(default))
             values = getattr(choices, default) if override is None else override.choices
+            if name == "hidden_bits" and override is None:
+                values = usual_choices(values)
             yield Dimension(layer.name, name, values, override is not None)
 
 
 def _value(choice: LayerChoice, field: str) -> Any:
     """The value of a field; recurrent and hidden bits default to the layer's other bits."""
-    if field == "recurrent_bits":
-        return choice.bits_of("recurrent")
-    return choice.state_bits if field == "hidden_bits" else getattr(choice, field)
+    return choice.width if field == "width" else choice.bits_in(field)
 
 
 def _same(first: Plan, second: Plan) -> bool:

@@ -232,17 +232,32 @@ def calibrate(model: nn.Module, task: Task, seed: int) -> None:
         task: gives the batches.
         seed: of the batches.
     """
+    for quantizer in observe(model, task, seed):
+        quantizer.finish()
+
+
+@torch.no_grad()
+def observe(model: nn.Module, task: Task, seed: int) -> list[ActivationQuantizer]:
+    """Show values to activation quantizers; the first half of ``calibrate``.
+
+    Args:
+        model: as in ``calibrate``.
+        task: as there.
+        seed: as there.
+
+    Returns:
+        all activation quantizers of the model.
+    """
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     if not quantizers:
-        return
+        return []
     batches = islice(task.batches(seed), MAX_CALIBRATION_BATCHES)
     with parametrize.cached(), closing(eval_losses(model, task.loss, batches)) as losses:
         for count, _ in enumerate(losses, start=1):
             enough = count >= CALIBRATION_BATCHES
             if enough and not any(quantizer.waiting for quantizer in quantizers):
                 break
-    for quantizer in quantizers:
-        quantizer.finish()
+    return quantizers
 
 
 def recalibrate(model: nn.Module, task: Task, seed: int) -> None:
