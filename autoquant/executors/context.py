@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import cloudpickle  # type: ignore[import-untyped]
-
 from autoquant.errors import RunError, UserError, first_line
+from autoquant.executors.pickling import pickled, unpicklable_part
 from autoquant.executors.process_state import ProcessState
 from autoquant.files import write_bytes
 
 C = TypeVar("C")
 J = TypeVar("J")
 R = TypeVar("R")
-
-DEEPEST_PART = 8
-"""Levels of attributes that are looked through for what cannot be pickled."""
 
 
 class SharedContext(Generic[C]):
@@ -51,7 +48,15 @@ class SharedContext(Generic[C]):
         """
         if self._digest:
             return
-        content = _pickled(ProcessState.current(), self._value)
+        state = ProcessState.current()
+        try:
+            content = pickled((state, self._value))
+        except Exception as error:
+            name, part, reason = unpicklable_part((*vars(state).values(), self._value))
+            raise UserError(
+                f"with workers above 1, {name or 'what jobs need'} must be picklable, got a "
+                f"{type(part).__name__}: {reason}; workers=1 works"
+            ) from error
         write_bytes(self._path, content)
         self._digest = hashlib.sha256(content).hexdigest()
 
@@ -100,7 +105,7 @@ def _load(path: Path, digest: str) -> Any:
         raise RunError(f"a worker could not read '{path}': {first_line(error)}") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise RunError(f"'{path}' must be as the driver wrote it, got another content")
-    state, value = cloudpickle.loads(content)
+    state, value = pickle.loads(content)
     state.apply()
     return value
 
@@ -128,64 +133,6 @@ def call(function: Callable[[C, J], R], context: SharedContext[C] | ReceivedCont
 def _can_be_sent(error: Exception) -> bool:
     """Whether an error can be pickled and read again; not every class of errors can."""
     try:
-        return type(cloudpickle.loads(cloudpickle.dumps(error))) is type(error)
+        return type(pickle.loads(pickled(error))) is type(error)
     except Exception:
         return False
-
-
-# --- pickling, and what cannot be pickled ---------------------------------------------------------
-
-
-def _pickled(state: ProcessState, value: Any) -> bytes:
-    """The bytes of the state of this process and of a value.
-
-    Raises:
-        UserError: a part cannot be pickled.
-    """
-    try:
-        content: bytes = cloudpickle.dumps((state, value))
-    except Exception as error:
-        failing = value if _pickling_error(value) is not None else state
-        name, part = _unpicklable_part(failing)
-        reason = first_line(_pickling_error(part) or error)
-        raise UserError(
-            f"with workers above 1, {name or 'what jobs need'} must be picklable, got a "
-            f"{type(part).__name__}: {reason}; workers=1 works"
-        ) from error
-    return content
-
-
-def _unpicklable_part(value: Any) -> tuple[str, Any]:
-    """The innermost part that cannot be pickled, and its name, as in "task.data.lines"."""
-    name = ""
-    for _ in range(DEEPEST_PART):
-        for key, part in _parts(value):
-            if _pickling_error(part) is not None:
-                name, value = f"{name}.{key}" if name else key, part
-                break
-        else:
-            break
-    return name, value
-
-
-def _pickling_error(value: Any) -> Exception | None:
-    try:
-        cloudpickle.dumps(value)
-    except Exception as error:
-        return error
-    return None
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of a value by name: its items, else its attributes."""
-    if isinstance(value, Mapping):
-        yield from ((str(key), part) for key, part in value.items())
-    elif isinstance(value, list | tuple):
-        yield from ((str(index), part) for index, part in enumerate(value))
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield from ((each.name, getattr(value, each.name)) for each in fields(value))
-    elif not isinstance(value, type):
-        closure = getattr(value, "__closure__", None) or ()
-        names = getattr(getattr(value, "__code__", None), "co_freevars", ())
-        yield from ((name, cell.cell_contents) for name, cell in zip(names, closure, strict=True))
-        yield from getattr(value, "__dict__", {}).items()

@@ -1,0 +1,87 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autoquant.errors import UserError
+from autoquant.plan import LayerChoice, Plan
+from autoquant.study.environment import Environment
+from autoquant.study.folder import Study
+from autoquant.study.job import Job, JobResult
+from autoquant.study.job_log import COLUMNS, JobLog
+
+PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
+OTHER = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5), "decoder": LayerChoice(4, 8)})
+HERE = Environment(1, "AVX2+avx2", "cpu", "2.13.0")
+COMPLETE = JobResult(Job(PLAN, 100), "complete", 1 / 3, 0.1, 9.25, environment=HERE)
+DIVERGED = JobResult(
+    Job(PLAN, 100, 1), "diverged", seconds=1.5, reason='the loss, got "nan"', environment=HERE
+)
+LOST = JobResult(Job(OTHER, 400), "failed", reason="its worker died 3 times:\nexit code -9")
+RESULTS = (COMPLETE, DIVERGED, LOST)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    log = JobLog.of(Study(tmp_path))
+    assert len(log) == 0
+    assert log.result(COMPLETE.job) is None
+    for result in RESULTS:
+        log.append(result)
+    return tmp_path / "jobs.csv"
+
+
+def test_a_log_reads_what_it_wrote(path: Path) -> None:
+    log = JobLog(path)
+    assert log.result(COMPLETE.job) == COMPLETE
+    assert log.result(DIVERGED.job) == DIVERGED
+    assert log.result(LOST.job) == replace(LOST, reason="its worker died 3 times: exit code -9")
+    assert [log.result(job) for job in (Job(OTHER, 100), Job(PLAN, 400), Job(PLAN, 100, 2))] == [
+        None
+    ] * 3
+    assert len(log) == 3
+    assert log.environments() == {HERE: 2}
+
+
+def test_its_lines(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert lines[1] == (
+        f"{PLAN.fingerprint},100,0,complete,0.3333333333333333,0.1,9.25,1,AVX2+avx2,cpu,2.13.0,"
+    )
+    assert lines[1].startswith(PLAN.digest)
+    assert len(lines) == 4
+
+
+def test_of_two_results_of_a_job_the_last_one_counts(path: Path) -> None:
+    again = replace(LOST, state="complete", score=0.5, reason="", environment=HERE)
+    log = JobLog(path)
+    log.append(again)
+    assert log.result(LOST.job) == again
+    assert JobLog(path).result(LOST.job) == again
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_that_was_cut_is_written_again(path: Path, cut: int) -> None:
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-cut])
+    log = JobLog(path)
+    assert log.result(DIVERGED.job) == DIVERGED
+    assert log.result(LOST.job) is None
+    log.append(LOST)
+    assert path.read_bytes() == complete
+
+
+def test_a_heading_that_was_cut_is_written_again(path: Path) -> None:
+    path.write_text(",".join(COLUMNS)[:20])
+    JobLog(path).append(COMPLETE)
+    assert JobLog(path).result(COMPLETE.job) == COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("complete", "begun"), ("plan,", "plans,"), ("100", "1e9x")]
+)
+def test_a_damaged_log(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=r"jobs\.csv' must be as a search wrote it"):
+        JobLog(path)
