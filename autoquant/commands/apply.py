@@ -443,10 +443,7 @@ class _Job:
                 breakdown=breakdown(network, plan, scheme),
             )
 
-
-    def _trained(
-        self, point: StartingPoint, checkpoint: Path, on_step: OnStep | None
-    ) -> Candidate:
+    def _trained(self, point: StartingPoint, checkpoint: Path, on_step: OnStep | None) -> Candidate:
         """Train the plan; from where the search left it, if the training is that of its last rung.
 
         Args:

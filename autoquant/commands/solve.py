@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.artifact.stored_space import StoredSpace
 from autoquant.budget import Budget, readable
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.errors import UserError
@@ -18,8 +20,6 @@ from autoquant.space.reachable import check_reachable
 from autoquant.space.search_space import Point, SearchSpace, build_space
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome
-from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.artifact.stored_space import StoredSpace
 from autoquant.table import Column, Table, Tabular
 
 
@@ -59,9 +59,7 @@ class Solution(Tabular):
             ("float baseline", f"{base.score:.5g}", readable(base.size_bytes), "1.0000x"),
             ("solution", score, readable(self.size_bytes), share),
         )
-        notes = (
-            f"budget {self.budget_bytes} bytes; predicted, not measured; this plan {trained}",
-        )
+        notes = (f"budget {self.budget_bytes} bytes; predicted, not measured; this plan {trained}",)
         columns = (Column("plan", "left"), *map(Column, (self.metric, "size", "share")))
         heading = f"predicted {self.metric} on the validation split"
         return Table(heading, columns, rows, notes), *self.plan.tables
@@ -159,9 +157,7 @@ class _Question:
         return tuple(i for i, d in zip(point, dimensions, strict=True) if d.field == "width")
 
 
-def _limits(
-    settings: Search, budget: str, network: Network, baseline: BaselineRecord
-) -> LimitSet:
+def _limits(settings: Search, budget: str, network: Network, baseline: BaselineRecord) -> LimitSet:
     """The limits of a study with another budget.
 
     Args:

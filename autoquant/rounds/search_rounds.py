@@ -254,7 +254,9 @@ class SearchRounds:
         if references[0].score is None or self.goal.bound is not None:
             return False
         gaps = [self._gap(outcome, references[0]) for outcome in firsts]
-        level = bool(gaps) and all(gap is not None and gap[0] <= MIN_ERRORS * gap[1] for gap in gaps)
+        level = bool(gaps) and all(
+            gap is not None and gap[0] <= MIN_ERRORS * gap[1] for gap in gaps
+        )
         if level:
             value, error = max(gap for gap in gaps if gap is not None)
             self.say(

@@ -87,9 +87,7 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(
-                formulation, program, objective, (tolerance, relative_tolerance)
-            )
+            solution = self._solve(formulation, program, objective, (tolerance, relative_tolerance))
             if solution is None:
                 return None
             point = formulation.point(solution)
@@ -165,7 +163,8 @@ class _CostColumns:
             return [(self.total, limit - self.base[0])]
         nothing = np.zeros_like(self.total)
         return [
-            (self.by_layer.get(layer, nothing), limit - base) for layer, base in enumerate(self.base)
+            (self.by_layer.get(layer, nothing), limit - base)
+            for layer, base in enumerate(self.base)
         ]
 
 

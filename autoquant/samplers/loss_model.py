@@ -168,14 +168,18 @@ class LossModel:
         floor = 1e-9 * float(np.square(losses).mean()) + 1e-18
         gram = self._rows @ covariance @ self._rows.T + np.diag(np.array(noise) + floor)
         gain = np.linalg.solve(gram, self._rows @ covariance).T
-        return mean + gain @ (losses - self._rows @ mean), covariance - gain @ self._rows @ covariance
+        return mean + gain @ (
+            losses - self._rows @ mean
+        ), covariance - gain @ self._rows @ covariance
 
     def _relative_errors(self) -> Floats:
         """The standard error of each dimension's estimates, over the estimates; 0 for widths."""
         tables = zip(self.tables.increases, self.tables.deviations, strict=True)
         return np.array(
-            [float(errors.sum() / (values.sum() + 1e-12)) if values.sum() > 0 else 0.0
-             for values, errors in tables]
+            [
+                float(errors.sum() / (values.sum() + 1e-12)) if values.sum() > 0 else 0.0
+                for values, errors in tables
+            ]
         )
 
 

@@ -125,7 +125,10 @@ class Proposals:
             return [self._assignments[1 + position // 2]]
         if len(self._assignments) == 1:
             return [self._assignments[0]]
-        return [self._assignments[0], self._assignments[1 + random.integers(len(self._assignments) - 1)]]
+        return [
+            self._assignments[0],
+            self._assignments[1 + random.integers(len(self._assignments) - 1)],
+        ]
 
     @cached_property
     def _assignments(self) -> list[Point]:
@@ -134,7 +137,7 @@ class Proposals:
         grown = [i for i, dimension in enumerate(dimensions) if dimension.field == "width"]
         assignments = [self.space.smallest]
         for step in range(1, self.space.width_steps):
-            assignments.append(self._with_widths({i: step for i in grown}))
+            assignments.append(self._with_widths(dict.fromkeys(grown, step)))
         for step in range(1, self.space.width_steps):
             assignments += [self._with_widths({i: step}) for i in grown if len(grown) > 1]
         return list(dict.fromkeys(assignments))
@@ -182,9 +185,7 @@ class Proposals:
         dimensions = enumerate(self.space.dimensions)
         return all(one[i] == other[i] for i, d in dimensions if d.field == "width")
 
-    def _best(
-        self, points: list[Point], coefficients: Floats, model: LossModel
-    ) -> Point | None:
+    def _best(self, points: list[Point], coefficients: Floats, model: LossModel) -> Point | None:
         """The point with the least loss under given coefficients; None where there is no point.
 
         Args:
@@ -192,6 +193,7 @@ class Proposals:
             coefficients: of the loss model.
             model: gives the losses.
         """
+
         def loss(point: Point) -> float:
             tables = model.losses(coefficients, point)
             bits = sum(float(table[i]) for table, i in zip(tables, point, strict=True))
@@ -207,9 +209,7 @@ class Proposals:
             taken: points that are left out.
         """
         for widths in self._assignments:
-            point = self._solve(
-                model.expected(), widths, model, self.targets.largest, taken, 1
-            )
+            point = self._solve(model.expected(), widths, model, self.targets.largest, taken, 1)
             if point is not None:
                 return point
         return None

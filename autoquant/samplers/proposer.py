@@ -13,11 +13,9 @@ from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.ranges import ranges_of
 from autoquant.settings import Search
+from autoquant.space.activation_bits import uniform_activation_bits
 from autoquant.space.search_space import Point, SearchSpace, uniform_plan
 from autoquant.study.trial_storage import TrialStorage
-
-UNIFORM_ACTIVATION_BITS = 8
-"""Activation bits of uniform plans, where the space has them."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,7 @@ class Proposer:
         """Open the trials of the uniform plans that have none yet."""
         known = [o for o in self.storage.outcomes() if o.role == "reference"]
         names, plans = {o.trial for o in known}, {o.plan for o in known}
-        bits = self.settings.space.activation_bits
-        eight = UNIFORM_ACTIVATION_BITS
-        activation_bits = eight if eight in bits else bits[-1]
+        activation_bits = uniform_activation_bits(self.settings.space)
         for weight_bits in self.settings.references:
             choice = LayerChoice(weight_bits, activation_bits)
             plan = uniform_plan(self.space, self.network, choice)

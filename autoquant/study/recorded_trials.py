@@ -67,9 +67,7 @@ def open_trials(
     return TrialStorage(path, direction)
 
 
-def _opened(
-    study: Study, direction: Direction
-) -> tuple[TrialStorage | None, str | None]:
+def _opened(study: Study, direction: Direction) -> tuple[TrialStorage | None, str | None]:
     """The storage and None, or None and where the journal is damaged.
 
     Args:

@@ -143,7 +143,9 @@ def _front_table(record: BaselineRecord, front: Front) -> Table:
         )
         for point in front.points
     ]
-    notes = [f"hypervolume {front.hypervolume:.3f} (share of the area up to the float model's size)"]
+    notes = [
+        f"hypervolume {front.hypervolume:.3f} (share of the area up to the float model's size)"
+    ]
     level = smallest_level_with(front, record.score, record.direction)
     if level is not None:
         share = level.outcome.size_bytes / record.size_bytes

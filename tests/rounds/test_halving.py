@@ -9,7 +9,9 @@ from autoquant.study.outcome import Outcome
 SIZES = {"a": 90, "b": 10}
 
 
-def outcome(trial: int, score: float, size_bytes: int, bits: int = 4, width: float = 1.0) -> Outcome:
+def outcome(
+    trial: int, score: float, size_bytes: int, bits: int = 4, width: float = 1.0
+) -> Outcome:
     plan = Plan({"a": LayerChoice(bits, 8), "b": LayerChoice(8, 8, width)})
     return Outcome(str(trial), "search", plan, size_bytes, "scored", score, 10)
 

@@ -10,7 +10,9 @@ from autoquant.settings import Rounds, Search, Training
 
 def settings(qat: int, final: int, **rounds: object) -> Search:
     return Search(
-        qat=Training(steps=qat), final=Training(steps=final), rounds=Rounds(**rounds)  # type: ignore[arg-type]
+        qat=Training(steps=qat),
+        final=Training(steps=final),
+        rounds=Rounds(**rounds),  # type: ignore[arg-type]
     )
 
 

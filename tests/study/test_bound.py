@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autoquant.study.bound import loss_bound
 from autoquant.settings import Search
+from autoquant.study.bound import loss_bound
 from autoquant.study.folder import BaselineRecord
 from autoquant.task import Direction
 

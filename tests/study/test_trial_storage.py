@@ -42,7 +42,7 @@ def storage(tmp_path: Path) -> TrialStorage:
 
 
 def describe(params: Mapping[str, int]) -> tuple[Plan, Mapping[str, Any]]:
-    return PLAN, {"size_bytes": 1234, "choices": {name: "4 bits" for name in params}}
+    return PLAN, {"size_bytes": 1234, "choices": dict.fromkeys(params, "4 bits")}
 
 
 def ask(storage: TrialStorage, sampler: BaseSampler | None = None) -> Plan | None:
@@ -130,7 +130,7 @@ def test_no_plan_left(storage: TrialStorage) -> None:
 
 
 def killed_before_it_was_asked(storage: TrialStorage) -> None:
-    storage._studies["search"].enqueue_trial({name: 0 for name in RANGES})
+    storage._studies["search"].enqueue_trial(dict.fromkeys(RANGES, 0))
 
 
 def killed_before_its_attributes(storage: TrialStorage) -> None:
@@ -206,7 +206,7 @@ def test_restored_as_it_was(state: Any, tmp_path: Path) -> None:
         scores=((10, 0, 9.0),),
     )
     storage = open_storage(tmp_path)
-    storage.restore(outcome, params={name: 1 for name in RANGES}, ranges=RANGES)
+    storage.restore(outcome, params=dict.fromkeys(RANGES, 1), ranges=RANGES)
     assert open_storage(tmp_path).outcomes() == [outcome]
     storage.add_score("search", "2", (40, 0, 8.0), 1.0)
     expected = 8.0 if state == "scored" else 9.0
