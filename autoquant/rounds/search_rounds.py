@@ -254,16 +254,17 @@ class SearchRounds:
         if references[0].score is None or self.goal.bound is not None:
             return False
         gaps = [self._gap(outcome, references[0]) for outcome in firsts]
-        level = bool(gaps) and all(
-            gap is not None and gap[0] <= MIN_ERRORS * gap[1] for gap in gaps
+        known = [gap for gap in gaps if gap is not None]
+        if not known or len(known) < len(gaps):
+            return False
+        if any(value > MIN_ERRORS * error for value, error in known):
+            return False
+        value, error = max(known)
+        self.say(
+            f"nothing can be gained by more proposals: the first plan's loss is {value:+.3g} "
+            f"(standard error {error:.2g}) against {references[0].trial[1:]} bits everywhere"
         )
-        if level:
-            value, error = max(gap for gap in gaps if gap is not None)
-            self.say(
-                f"nothing can be gained by more proposals: the first plan's loss is {value:+.3g} "
-                f"(standard error {error:.2g}) against {references[0].trial[1:]} bits everywhere"
-            )
-        return level
+        return True
 
     def _gap(self, outcome: Outcome, reference: Outcome) -> tuple[float, float] | None:
         """How much higher the loss of a plan is on the short rung, and its standard error.

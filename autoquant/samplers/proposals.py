@@ -125,22 +125,18 @@ class Proposals:
             return [self._assignments[1 + position // 2]]
         if len(self._assignments) == 1:
             return [self._assignments[0]]
-        return [
-            self._assignments[0],
-            self._assignments[1 + random.integers(len(self._assignments) - 1)],
-        ]
+        other = 1 + int(random.integers(len(self._assignments) - 1))
+        return [self._assignments[0], self._assignments[other]]
 
     @cached_property
     def _assignments(self) -> list[Point]:
         """Points with the widths that are tried: none grows, all grow alike, one grows alone."""
         dimensions = self.space.dimensions
         grown = [i for i, dimension in enumerate(dimensions) if dimension.field == "width"]
-        assignments = [self.space.smallest]
-        for step in range(1, self.space.width_steps):
-            assignments.append(self._with_widths(dict.fromkeys(grown, step)))
-        for step in range(1, self.space.width_steps):
-            assignments += [self._with_widths({i: step}) for i in grown if len(grown) > 1]
-        return list(dict.fromkeys(assignments))
+        steps = range(1, self.space.width_steps)
+        alike = [self._with_widths(dict.fromkeys(grown, step)) for step in steps]
+        alone = [self._with_widths({i: step}) for step in steps for i in grown]
+        return list(dict.fromkeys([self.space.smallest, *alike, *alone]))
 
     def _with_widths(self, steps: dict[int, int]) -> Point:
         """The smallest point with steps of some widths; the last one where there are fewer."""

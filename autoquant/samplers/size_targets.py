@@ -14,8 +14,8 @@ class SizeTargets:
     """The largest packed file of each proposal.
 
     The first proposals have the budgets, the largest first. Of the later ones a share is spread
-    between the smallest plan and the largest budget, evenly on a logarithmic scale (van der Corput's
-    sequence); the others have the budgets in turn.
+    between the smallest plan and the largest budget, evenly on a logarithmic scale (by van der
+    Corput's sequence); the others have the budgets in turn.
 
     Attributes:
         budgets: in bytes, the largest first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scipy.stats import kendalltau
 
@@ -40,7 +41,7 @@ def rank_agreements(outcomes: Iterable[Outcome]) -> list[RankAgreement]:
     means = [dict(outcome.history) for outcome in outcomes if outcome.scores]
     rungs = sorted({steps for scores in means for steps in scores})
     agreements = []
-    for lower, upper in zip(rungs, rungs[1:], strict=False):
+    for lower, upper in pairwise(rungs):
         pairs = [(m[lower], m[upper]) for m in means if lower in m and upper in m]
         if len(pairs) >= MIN_PLANS:
             tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
