@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoquant.settings import Search, Space, Training, Widening
+from autoquant.settings import Rules, Search, Space, Training, Widening
 from autoquant.task import Task
 from autoquant.tasks.language import stdlib
 from benchmarks.tabular.spoken_digits import spoken_digits
 from benchmarks.tabular.wide_range import wide_range
 
 SPACE = Space(activation_bits=(4, 6, 8, 16))
+RULES: Rules = {"rnn*": {"hidden_bits": (4, 6, 8)}}
+"""A hidden state lies in [-1, 1]: 8 bits are level with 16, which only the slow engine computes."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,21 @@ def _language(is_loss: bool) -> Task:
 
 LANGUAGE = Search(
     space=SPACE,
+    rules=RULES,
     widening=Widening(max_share=0.3, max_growth=0.6),
     baseline=Training(epochs=2, lr=6e-3),
     qat=Training(lr=4e-3, warmup=0.005, distill=1.0, dropout=0.0),
 )
 DIGITS = Search(
     space=SPACE,
+    rules=RULES,
     widening=Widening(max_share=0.95, max_growth=1.5),
     baseline=Training(epochs=30, lr=4e-3, weight_decay=0.05),
     qat=Training(lr=2e-3, warmup=0.005, distill=1.0, dropout=0.0),
 )
 WIDE_RANGE = Search(
     space=SPACE,
+    rules=RULES,
     widening=Widening(max_share=0.6, max_growth=0.6),
     baseline=Training(epochs=20, lr=4e-3),
     qat=Training(lr=2e-3, warmup=0.005, distill=1.0),

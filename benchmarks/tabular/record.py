@@ -23,7 +23,7 @@ from autoquant.graph.prepare import prepare
 from autoquant.settings import settings_for
 from autoquant.space.search_space import build_space
 from autoquant.task import Task
-from autoquant.training.candidate import StartingPoint, failure_of
+from autoquant.training.candidate import Candidate, StartingPoint, failure_of
 from autoquant.training.device import seed_everything
 from autoquant.training.loop import train
 from autoquant.training.rungs import train_rung
@@ -33,6 +33,7 @@ from benchmarks.tabular.networks import Network
 from benchmarks.tabular.plans import PlanDrawer
 from benchmarks.tabular.table import STEPS_FACTORS, PlanRow, RunRow, TableFolder
 
+RUNG_NAMES = tuple(STEPS_FACTORS)
 REPEATED, FULL, ORDERS = 60, 30, 3
 """Plans with several data orders, of these trained in full, and the number of orders."""
 
@@ -117,8 +118,16 @@ def _do(
 
 
 def first_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job]:
-    """Every plan in the first data order."""
-    return [Job(plan.plan, 0, ("short", "medium")) for plan in plans]
+    """Every plan in the first data order; before them, in all orders, what every search begins with.
+
+    Args:
+        plans: of the table.
+        runs: not used.
+    """
+    rungs = RUNG_NAMES[:2]
+    known = [plan.plan for plan in plans if plan.kind in ("first", "uniform")]
+    jobs = [Job(plan, order, rungs) for plan in known for order in range(ORDERS)]
+    return jobs + [Job(plan.plan, 0, rungs) for plan in plans if plan.plan not in known]
 
 
 def repeated_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job] | None:
@@ -139,11 +148,13 @@ def repeated_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job]
     ]
 
 
-RUNG_NAMES = tuple(STEPS_FACTORS)
-
-
 def second_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job]:
-    """Every plan in the second data order: scores by which nothing was chosen."""
+    """Every plan in the second data order: scores by which nothing was chosen.
+
+    Args:
+        plans: of the table.
+        runs: not used.
+    """
     return [Job(plan.plan, 1, ("short", "medium")) for plan in plans]
 
 
@@ -255,12 +266,18 @@ class PlanTrainer:
                 progress=False,
             )
             loss = _as_loss(task, candidate.score)
-            metric = score(candidate.model, self._metric_task, "valid")
+            metric = self._metric(candidate, rung)
         except Exception as error:
             if failure_of(error) is None:
                 raise
         seconds = round(time.process_time() - started, 3)
         return RunRow(plan.plan, order, rung, steps, loss, metric, seconds)
+
+    def _metric(self, candidate: Candidate, rung: str) -> float:
+        """The metric of a trained plan; not of short rungs, where a second score costs most."""
+        if self.start.task.metric == self._metric_task.metric:
+            return candidate.score
+        return math.nan if rung == "short" else score(candidate.model, self._metric_task, "valid")
 
 
 def _as_loss(task: Task, value: float) -> float:

@@ -84,6 +84,7 @@ class TableFolder:
         self.baseline_file = path / "baseline.safetensors"
         self.plans_file = path / "plans.csv"
         self.runs_file = path / "runs.csv"
+        self.predictors_file = path / "predictors.json"
 
     def plans(self) -> list[PlanRow]:
         """All plans, in the order in which they are trained."""
