@@ -118,7 +118,7 @@ def _do(
 
 
 def first_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job]:
-    """Every plan in the first data order; before them, in all orders, what every search begins with.
+    """Every plan in the first data order; before that, in all orders, what searches begin with.
 
     Args:
         plans: of the table.
