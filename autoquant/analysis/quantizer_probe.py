@@ -18,7 +18,6 @@ from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.space.search_space import Dimension
 from autoquant.training.activations import HIDDEN_QUANTIZER
 
-
 MAX_KEPT = 1 << 18
 """Squared errors of a weight that are kept from pass to pass; of larger weights none are."""
 
