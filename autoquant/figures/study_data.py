@@ -100,9 +100,9 @@ class StudyData:
     def selections(self) -> tuple[Selection | None, ...]:
         """For each budget what is chosen (see ``study.selection``)."""
         direction = self.baseline.direction
+        finite = [outcome for outcome in self.outcomes if has_finite_score(outcome)]
         return tuple(
-            select(self.outcomes, budget.size_bytes, direction, self.bound)
-            for budget in self.budgets
+            select(finite, budget.size_bytes, direction, self.bound) for budget in self.budgets
         )
 
     @property
