@@ -117,5 +117,5 @@ def _name_references(axes: Axes, data: ParetoData) -> None:
         shown = min(max(point.score, data.view.low), data.view.high)
         outside = "" if shown == point.score else f": {format_score(point.score)}"
         at_marks = outside and not data.same_rung  # marks of trials stand along that end
-        offset = (6, side * (4 if at_marks else 1))
+        offset = (6, side * (3.4 if at_marks else 1))
         annotate(axes, f"{point.name}{outside}", (point.share, shown), offset)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from autoquant.budget import readable
 from autoquant.figures.labels import format_with_error
-from autoquant.figures.score_view import ScoreView, view_of
+from autoquant.figures.score_view import ScoreView, view_of, with_headroom
 from autoquant.figures.study_data import (
     OutcomePoint,
     Pair,
@@ -20,6 +20,8 @@ from autoquant.study.outcome import Outcome, pareto_front
 
 MIN_FRONT = 2
 """Plans on the front, at least, before it says down to which size a score is kept."""
+HEADROOM = 0.08
+"""Added at the bad end of the score axis, over its length, for texts about what lies beyond it."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def pareto_data(data: StudyData) -> ParetoData:
     )
     view = view_of([outcome.score or 0.0 for outcome in drawn], direction, keep)
     on_axis = data.points([*trials, *stopped, *references])
+    if not same_rung and _beyond(on_axis, view):
+        view = with_headroom(view, direction, HEADROOM)
     points = [*on_axis, *data.points(lower)]
     shares = [*(line.share for line in budgets), *(point.share for point in points)]
     return ParetoData(
@@ -135,9 +139,14 @@ def pareto_data(data: StudyData) -> ParetoData:
         budgets=budgets,
         level=_level(data),
         undrawn=_undrawn(data.outcomes),
-        view=replace(view, beyond=sum(not view.low <= p.score <= view.high for p in on_axis)),
+        view=replace(view, beyond=_beyond(on_axis, view)),
         shares=(min(shares) / 1.15, max(shares) * 1.15),
     )
+
+
+def _beyond(points: Sequence[OutcomePoint], view: ScoreView) -> int:
+    """How many points lie outside the score axis."""
+    return sum(not view.low <= point.score <= view.high for point in points)
 
 
 def _proposals(data: StudyData) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
