@@ -16,8 +16,8 @@ from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.artifact.manifest import breakdown
 from autoquant.backend import Compute, computing
-from autoquant.budget import Budget, readable
-from autoquant.costs.limit import Limit, limit_of
+from autoquant.budget import readable
+from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.costs.size import size
 from autoquant.errors import UserError, first_line
 from autoquant.files import write_text
@@ -30,6 +30,7 @@ from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.registry import new_sampler
 from autoquant.settings import Search, settings_for
 from autoquant.space.projection import Projection
+from autoquant.space.reachable import check_reachable
 from autoquant.space.search_space import SearchSpace, uniform_plan
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, TrialRole, best, complete, to_csv
@@ -121,11 +122,10 @@ def search(
     settings = settings_for(task, settings)
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    budget = Budget.parse(settings.budget)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
-    limit = _reachable_limit(budget, info, settings)
+    limits = _reachable_limits(info, settings)
     new_sampler(settings.sampler, settings.seed)  # refused before there is a folder
     device = resolve_device(settings.device)
     for training in (settings.baseline, settings.qat):
@@ -144,7 +144,7 @@ def search(
             task, settings, folder, device, progress=progress, on_step=reporting.on_step
         )
         starting_point = StartingPoint(task, prepare(trained), info.network, settings)
-        result = _Trials(starting_point, info.space, folder, record, limit, reporting).run()
+        result = _Trials(starting_point, info.space, folder, record, limits, reporting).run()
     return _reported(result) if report else result
 
 
@@ -187,31 +187,19 @@ def _score_table(result: SearchResult) -> Table:
     )
 
 
-def _reachable_limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:
-    """The budget as a limit; a UserError where even the lowest choices are above it.
+def _reachable_limits(info: SearchInfo, settings: Search) -> LimitSet:
+    """The budget and the other limits; a UserError where no plan of the space is within them.
 
     Args:
-        budget: of the settings.
         info: of the float model.
         settings: of the search.
     """
-    limit = limit_of(
-        budget,
-        info.network,
-        settings.quantizer,
-        float_cost=info.float_bytes,
-        parameters=info.parameters,
+    limits = limits_of(
+        settings, info.network, float_bytes=info.float_bytes, parameters=info.parameters
     )
-    plan, unit = info.space.plan(info.space.smallest), limit.cost.unit
-    smallest = limit.of(plan)
-    if smallest > limit.value:
-        raise UserError(
-            f"budget must be at least {smallest} {unit} ({smallest / info.float_bytes:.4f}x), the "
-            f"smallest {limit.cost.name} that any plan of the space reaches "
-            f"({breakdown(info.network, plan, settings.quantizer)}), got "
-            f"{settings.budget} = {limit.value} {unit}; {info.profile.coverage}"
-        )
-    return limit
+    sizes = breakdown(info.network, info.space.plan(info.space.smallest), settings.quantizer)
+    check_reachable(info.space, limits, {"size": f" ({sizes}; {info.profile.coverage})"})
+    return limits
 
 
 @dataclass(frozen=True)
@@ -248,7 +236,7 @@ class _Trials:
         space: of the model.
         folder: of the study, locked.
         record: of the float model.
-        limit: of the plans.
+        limits: of the plans.
         reporting: what is told about the trials.
     """
 
@@ -258,13 +246,13 @@ class _Trials:
         space: SearchSpace,
         folder: Study,
         record: BaselineRecord,
-        limit: Limit,
+        limits: LimitSet,
         reporting: _Reporting,
     ) -> None:
         self.starting_point, self.space, self.folder = starting_point, space, folder
-        self.record, self.limit, self.reporting = record, limit, reporting
+        self.record, self.limits, self.reporting = record, limits, reporting
         self.settings = starting_point.settings
-        projection = Projection(space, limit, self.settings.fill)
+        projection = Projection(space, limits, self.settings.fill)
         sampler, seed = self.settings.sampler, self.settings.seed
         allocation = self._bit_allocation(projection)
         self.proposer = Proposer(projection, record.direction, sampler, seed, allocation)
@@ -292,7 +280,7 @@ class _Trials:
             self._train_references(bar)
             self._train_proposals(bar)
         outcomes = self.storage.outcomes()
-        limit, chosen = int(self.limit.value), self._best(outcomes)
+        limit, chosen = int(self.limits.budget.value), self._best(outcomes)
         return SearchResult(self.folder, self.record, limit, tuple(outcomes), chosen)
 
     def _bit_allocation(self, projection: Projection) -> BitAllocation | None:
@@ -310,7 +298,7 @@ class _Trials:
 
     def _best(self, outcomes: list[Outcome]) -> Outcome | None:
         """The best complete outcome within the limit."""
-        return best(outcomes, int(self.limit.value), self.record.direction)
+        return best(outcomes, int(self.limits.budget.value), self.record.direction)
 
     def _ended(self, role: TrialRole) -> list[Outcome]:
         """The outcomes of a role, without interrupted ones, which are tried again."""

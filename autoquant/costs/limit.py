@@ -158,9 +158,7 @@ def limit_of(
     return Limit(cost_named(budget.cost), value, network, scheme, float_cost, str(budget))
 
 
-def limits_of(
-    settings: Search, network: Network, *, float_bytes: int, parameters: int
-) -> LimitSet:
+def limits_of(settings: Search, network: Network, *, float_bytes: int, parameters: int) -> LimitSet:
     """The budget and the limits of a search.
 
     Args:

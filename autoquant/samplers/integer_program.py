@@ -24,6 +24,8 @@ from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point, SearchSpace
 
 MAX_REJECTED = 20  # solutions that are above a limit by less than the solver's tolerance
+TIE = 1e-6  # share of the loss increase within which the secondary cost decides anyway
+SECONDARY_GAP = 5e-3  # share by which the secondary cost may be above the least one
 MAX_WIDTHS = 200  # assignments of widths whose programs are kept
 
 
@@ -64,6 +66,7 @@ class IntegerProgram:
         apart_from: Sequence[Point] = (),
         distance: int = 1,
         size: float | None = None,
+        gap: float = 0.0,
     ) -> Point | None:
         """The point with the least loss increase; None where no point is within the limits.
 
@@ -72,10 +75,13 @@ class IntegerProgram:
                 are not used.
             widths: for each dimension the index of a choice; used for the dimensions of widths.
             tolerance: among the points whose loss increase is at most this above the least one,
-                that with the smallest secondary cost is taken.
+                that with the smallest secondary cost is taken (within SECONDARY_GAP of it). With 0
+                it decides between points whose loss increases differ by less than TIE.
             apart_from: points that the solution must differ from.
             distance: in how many dimensions it must differ from each of them, widths included.
             size: another value of the first limit.
+            gap: by which share the loss increase may be above the least one, without the reason of
+                a tolerance: 0.001 makes a solve with ``apart_from`` several times faster.
         """
         limits = self.limits if size is None else self.limits.with_budget(size)
         formulation = self._formulation(widths)
@@ -84,7 +90,7 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(formulation, program, objective, tolerance)
+            solution = self._solve(formulation, program, objective, tolerance, gap)
             if solution is None:
                 return None
             point = formulation.point(solution)
@@ -103,6 +109,7 @@ class IntegerProgram:
         program: BinaryProgram,
         objective: Vector,
         tolerance: float,
+        gap: float,
     ) -> Vector | None:
         """A solution with the least loss, and among nearly equal ones the least secondary cost.
 
@@ -111,13 +118,22 @@ class IntegerProgram:
             program: with all limits and cuts.
             objective: loss increase of each column.
             tolerance: see ``solve``.
+            gap: see ``solve``.
         """
-        first = program.solve(objective)
-        if first is None or self._secondary is None:
-            return first
+        if self._secondary is None:
+            return program.solve(objective, gap)
         secondary = formulation.costs[self._secondary].total
+        if not tolerance:
+            least = program.bound(objective)
+            if least is None:
+                return None
+            weight = TIE * least / max(float(secondary.sum()), 1.0) if least > 0 else 1.0
+            return program.solve(objective + weight * secondary, gap)
+        first = program.solve(objective, gap)
+        if first is None:
+            return None
         nearly = program.with_row(objective, float(objective @ first) + tolerance)
-        second = nearly.solve(secondary)
+        second = nearly.solve(secondary, SECONDARY_GAP)
         return first if second is None else second
 
     def _formulation(self, widths: Sequence[int]) -> _Formulation:
@@ -159,7 +175,8 @@ class _CostColumns:
             return [(self.total, limit - self.base[0])]
         nothing = np.zeros_like(self.total)
         return [
-            (self.by_layer.get(layer, nothing), limit - base) for layer, base in enumerate(self.base)
+            (self.by_layer.get(layer, nothing), limit - base)
+            for layer, base in enumerate(self.base)
         ]
 
 
@@ -204,7 +221,7 @@ class _Formulation:
         )
 
     def losses(self, losses: Sequence[NDArray[np.float64]]) -> Vector:
-        """The loss increase of each column.
+        """The loss increase of each column; one that is not finite is above all others together.
 
         Args:
             losses: for each dimension those of its choices.
@@ -212,7 +229,9 @@ class _Formulation:
         total = np.zeros(self._count)
         for i, block in self._home.items():
             total[self._columns[block]] += losses[i][self._chosen(block, i)]
-        return total
+        finite = np.isfinite(total)
+        worst = 10 * float(np.abs(total[finite]).sum()) + 1.0
+        return np.where(finite, total, worst)  # the loss of a model that diverged is not known
 
     def cut(self, program: BinaryProgram, point: Point, distance: int) -> BinaryProgram:
         """A program whose solutions differ from a point.

@@ -159,9 +159,7 @@ class CostTable:
         """The dimensions that are not widths."""
         return [i for i in range(len(self.space.dimensions)) if i not in self._widths]
 
-    def _term(
-        self, number: int, layer: int, lowest: Point, dimensions: tuple[int, ...]
-    ) -> Term:
+    def _term(self, number: int, layer: int, lowest: Point, dimensions: tuple[int, ...]) -> Term:
         """What some dimensions contribute to a cost through one layer.
 
         Args:
