@@ -19,7 +19,7 @@ from autoquant.backend import Compute, computing
 from autoquant.budget import readable
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.costs.size import size
-from autoquant.errors import UserError, first_line
+from autoquant.errors import first_line
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept

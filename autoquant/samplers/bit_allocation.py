@@ -5,6 +5,7 @@ One choice of every dimension; loss increases add up (samplers.integer_program).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,14 +109,15 @@ class BitAllocation:
         if dimension.is_weight_bits:
             measured = self.sensitivity.loss_increases[dimension.name]
             return np.array([measured[choice] for choice in dimension.choices])
-        steps = np.arange(len(dimension.choices), dtype=float)
-        return (steps[-1] - steps) * self._unit
+        steps = range(len(dimension.choices))
+        return np.array([(len(steps) - 1 - step) * self._unit for step in steps])
 
     @cached_property
     def _unit(self) -> float:
         """A small share of the loss increases of all weights."""
         measured = self.sensitivity.loss_increases.values()
-        return 1e-4 * max((max(by_bits.values()) for by_bits in measured), default=1.0) or 1.0
+        values = (value for by_bits in measured for value in by_bits.values())
+        return 1e-4 * max(filter(math.isfinite, values), default=1.0) or 1.0
 
     @property
     def _dimensions(self) -> Sequence[Dimension]:

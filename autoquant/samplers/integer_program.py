@@ -267,7 +267,8 @@ class _Formulation:
         """The choice of a dimension in each column of a block."""
         dimensions = self._blocks[block]
         indices = np.indices([self._choices(i) for i in dimensions])
-        return indices[dimensions.index(dimension)].ravel()
+        chosen: NDArray[np.int64] = indices[dimensions.index(dimension)].ravel()
+        return chosen
 
     def _containing(self, dimensions: tuple[int, ...]) -> int:
         """The first block that has all of some dimensions."""
