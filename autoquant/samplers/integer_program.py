@@ -24,6 +24,8 @@ from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point, SearchSpace
 
 MAX_REJECTED = 20  # solutions that are above a limit by less than the solver's tolerance
+TIE = 1e-6  # share of the loss increase within which the secondary cost decides anyway
+SECONDARY_GAP = 5e-3  # share by which the secondary cost may be above the least one
 MAX_WIDTHS = 200  # assignments of widths whose programs are kept
 
 
@@ -65,6 +67,7 @@ class IntegerProgram:
         apart_from: Sequence[Point] = (),
         distance: int = 1,
         size: float | None = None,
+        gap: float = 0.0,
     ) -> Point | None:
         """The point with the least loss increase; None where no point is within the limits.
 
@@ -73,12 +76,15 @@ class IntegerProgram:
                 are not used.
             widths: for each dimension the index of a choice; used for the dimensions of widths.
             tolerance: among the points whose loss increase is at most this above the least one,
-                that with the smallest secondary cost is taken.
-            relative_tolerance: the same as a share of the least loss increase; the larger of the
-                two counts.
+                that with the smallest secondary cost is taken (within SECONDARY_GAP of it). With 0
+                it decides between points whose loss increases differ by less than TIE.
+            relative_tolerance: the same as a share of the least loss increase; the larger of both
+                counts.
             apart_from: points that the solution must differ from.
             distance: in how many dimensions it must differ from each of them, widths included.
             size: another value of the first limit.
+            gap: by which share the loss increase may be above the least one, without the reason of
+                a tolerance: 0.001 makes a solve with ``apart_from`` several times faster.
         """
         limits = self.limits if size is None else self.limits.with_budget(size)
         formulation = self._formulation(widths)
@@ -87,7 +93,9 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(formulation, program, objective, (tolerance, relative_tolerance))
+            solution = self._solve(
+                formulation, program, objective, (tolerance, relative_tolerance), gap
+            )
             if solution is None:
                 return None
             point = formulation.point(solution)
@@ -106,6 +114,7 @@ class IntegerProgram:
         program: BinaryProgram,
         objective: Vector,
         tolerances: tuple[float, float],
+        gap: float,
     ) -> Vector | None:
         """A solution with the least loss, and among nearly equal ones the least secondary cost.
 
@@ -114,14 +123,23 @@ class IntegerProgram:
             program: with all limits and cuts.
             objective: loss increase of each column.
             tolerances: the absolute and the relative one, see ``solve``.
+            gap: see ``solve``.
         """
-        first = program.solve(objective)
-        if first is None or self._secondary is None:
-            return first
+        if self._secondary is None:
+            return program.solve(objective, gap)
         secondary = formulation.costs[self._secondary].total
+        if not any(tolerances):
+            least = program.bound(objective)
+            if least is None:
+                return None
+            weight = TIE * least / max(float(secondary.sum()), 1.0) if least > 0 else 1.0
+            return program.solve(objective + weight * secondary, gap)
+        first = program.solve(objective, gap)
+        if first is None:
+            return None
         least = float(objective @ first)
         nearly = program.with_row(objective, least + max(tolerances[0], tolerances[1] * least))
-        second = nearly.solve(secondary)
+        second = nearly.solve(secondary, SECONDARY_GAP)
         return first if second is None else second
 
     def _formulation(self, widths: Sequence[int]) -> _Formulation:
@@ -209,7 +227,7 @@ class _Formulation:
         )
 
     def losses(self, losses: Sequence[NDArray[np.float64]]) -> Vector:
-        """The loss increase of each column.
+        """The loss increase of each column; one that is not finite is above all others together.
 
         Args:
             losses: for each dimension those of its choices.
@@ -217,7 +235,9 @@ class _Formulation:
         total = np.zeros(self._count)
         for i, block in self._home.items():
             total[self._columns[block]] += losses[i][self._chosen(block, i)]
-        return total
+        finite = np.isfinite(total)
+        worst = 10 * float(np.abs(total[finite]).sum()) + 1.0
+        return np.where(finite, total, worst)  # the loss of a model that diverged is not known
 
     def cut(self, program: BinaryProgram, point: Point, distance: int) -> BinaryProgram:
         """A program whose solutions differ from a point.
@@ -253,7 +273,8 @@ class _Formulation:
         """The choice of a dimension in each column of a block."""
         dimensions = self._blocks[block]
         indices = np.indices([self._choices(i) for i in dimensions])
-        return indices[dimensions.index(dimension)].ravel()
+        chosen: NDArray[np.int64] = indices[dimensions.index(dimension)].ravel()
+        return chosen
 
     def _containing(self, dimensions: tuple[int, ...]) -> int:
         """The first block that has all of some dimensions."""

@@ -19,6 +19,9 @@ FIRST_TOLERANCE = 0.05
 """Share of the first plan's loss increase that may be added where another cost becomes smaller."""
 MIN_DISTANCE = 0.02
 """Share of the dimensions in which a proposal differs from all earlier ones."""
+GAP = 1e-3
+"""Share of the least loss increase by which a later proposal may be above it: estimates have larger
+errors, and the exact solution takes several times as long."""
 AROUND = 0.3
 """Range of the sizes around that of an allowed loss, over that size."""
 BISECTIONS = 6
@@ -174,6 +177,7 @@ class Proposals:
             apart_from=apart,
             distance=distance,
             size=size,
+            gap=GAP if apart else 0.0,
         )
 
     def _same_widths(self, one: Sequence[int], other: Sequence[int]) -> bool:
