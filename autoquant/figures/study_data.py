@@ -57,8 +57,8 @@ def read_study_data(study: Study) -> StudyData:
         raise UserError(f"a study must have outcomes to report, got none in '{study.path}'")
     baseline = study.baseline()
     budget = Budget.parse(str(study.config().get("budget")))
-    size = budget.value(float_cost=baseline.size_bytes, parameters=baseline.parameters)
-    return StudyData(baseline, outcomes, str(budget), size)
+    value = budget.value(float_cost=baseline.size_bytes, parameters=baseline.parameters)
+    return StudyData(baseline, outcomes, str(budget), int(value))
 
 
 def has_finite_score(outcome: Outcome) -> bool:
