@@ -63,7 +63,7 @@ class IntegerProgram:
         widths: Sequence[int],
         *,
         tolerance: float = 0.0,
-        relative_tolerance: float = 0.0,
+        price: float = 0.0,
         apart_from: Sequence[Point] = (),
         distance: int = 1,
         size: float | None = None,
@@ -78,13 +78,14 @@ class IntegerProgram:
             tolerance: among the points whose loss increase is at most this above the least one,
                 that with the smallest secondary cost is taken (within SECONDARY_GAP of it). With 0
                 it decides between points whose loss increases differ by less than TIE.
-            relative_tolerance: the same as a share of the least loss increase; the larger of both
-                counts.
+            price: what the whole range of the secondary cost is worth, as a share of the least loss
+                increase: a choice that loses little and saves much of the cost is taken. It takes
+                one program, a tolerance two. Not used with a tolerance.
             apart_from: points that the solution must differ from.
             distance: in how many dimensions it must differ from each of them, widths included.
             size: another value of the first limit.
-            gap: by which share the loss increase may be above the least one, without the reason of
-                a tolerance: 0.001 makes a solve with ``apart_from`` several times faster.
+            gap: by which share the loss increase may be above the least one. Points that differ
+                from others need not be exact: 0.005 makes such a solve ten times faster.
         """
         limits = self.limits if size is None else self.limits.with_budget(size)
         formulation = self._formulation(widths)
@@ -94,7 +95,7 @@ class IntegerProgram:
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
             solution = self._solve(
-                formulation, program, objective, (tolerance, relative_tolerance), gap
+                formulation, program, objective, (tolerance, price), gap
             )
             if solution is None:
                 return None
@@ -113,7 +114,7 @@ class IntegerProgram:
         formulation: _Formulation,
         program: BinaryProgram,
         objective: Vector,
-        tolerances: tuple[float, float],
+        preference: tuple[float, float],
         gap: float,
     ) -> Vector | None:
         """A solution with the least loss, and among nearly equal ones the least secondary cost.
@@ -122,23 +123,26 @@ class IntegerProgram:
             formulation: of the program.
             program: with all limits and cuts.
             objective: loss increase of each column.
-            tolerances: the absolute and the relative one, see ``solve``.
+            preference: tolerance and price, see ``solve``.
             gap: see ``solve``.
         """
         if self._secondary is None:
             return program.solve(objective, gap)
         secondary = formulation.costs[self._secondary].total
-        if not any(tolerances):
+        tolerance, price = preference
+        if not tolerance:
             least = program.bound(objective)
             if least is None:
                 return None
-            weight = TIE * least / max(float(secondary.sum()), 1.0) if least > 0 else 1.0
+            # no loss that is not 0 is smaller than the smallest one of a column
+            unit = max(least, float(objective[objective > 0].min(initial=np.inf)))
+            worth = max(price, TIE) * (unit if np.isfinite(unit) else 1.0)
+            weight = worth / max(formulation.range_of(secondary), 1.0)
             return program.solve(objective + weight * secondary, gap)
         first = program.solve(objective, gap)
         if first is None:
             return None
-        least = float(objective @ first)
-        nearly = program.with_row(objective, least + max(tolerances[0], tolerances[1] * least))
+        nearly = program.with_row(objective, float(objective @ first) + tolerance)
         second = nearly.solve(secondary, SECONDARY_GAP)
         return first if second is None else second
 
@@ -238,6 +242,14 @@ class _Formulation:
         finite = np.isfinite(total)
         worst = 10 * float(np.abs(total[finite]).sum()) + 1.0
         return np.where(finite, total, worst)  # the loss of a model that diverged is not known
+
+    def range_of(self, columns: Vector) -> float:
+        """The largest sum of one column of each block; the lowest bits have 0.
+
+        Args:
+            columns: a value of each column.
+        """
+        return sum(float(columns[block].max(initial=0.0)) for block in self._columns)
 
     def cut(self, program: BinaryProgram, point: Point, distance: int) -> BinaryProgram:
         """A program whose solutions differ from a point.

@@ -15,8 +15,9 @@ from autoquant.samplers.loss_tables import Floats
 from autoquant.samplers.size_targets import SizeTargets, van_der_corput
 from autoquant.space.search_space import Point, SearchSpace
 
-FIRST_TOLERANCE = 0.05
-"""Share of the first plan's loss increase that may be added where another cost becomes smaller."""
+PRICE = 0.1
+"""What all bit operations between the most and the fewest bits are worth, as a share of the loss
+increase: activations take no bytes, and would have the most bits otherwise."""
 MIN_DISTANCE = 0.02
 """Share of the dimensions in which a proposal differs from all earlier ones."""
 GAP = 1e-3
@@ -173,7 +174,7 @@ class Proposals:
         return self.program.solve(
             losses,
             widths,
-            relative_tolerance=FIRST_TOLERANCE,
+            price=PRICE,
             apart_from=apart,
             distance=distance,
             size=size,
