@@ -171,12 +171,9 @@ def _unique(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def _trials_label(data: StudyData, count: int) -> str:
-    """The legend of the trials: their number, and with rungs their steps and what the bars are."""
-    if not data.has_rungs:
-        return f"trials ({count})"
-    last = data.last_rung
-    bars = ", ± standard error" if data.noise(last).degrees else ""
-    return f"trials ({count}), {last:,} steps{bars}"
+    """The legend of the trials: their number, and with rungs their steps."""
+    steps = f", {data.last_rung:,} steps" if data.has_rungs else ""
+    return f"trials ({count}){steps}"
 
 
 def _references_label(references: Sequence[Outcome]) -> str:

@@ -144,7 +144,8 @@ def test_a_figure_with_rungs_says_what_compares():
     figure = draw_pareto(pareto_data(study_data(RUNG_REFERENCES + RUNG_TRIALS)))
     assert {
         "chosen: trial 3, 0.118x = 283 kB, perplexity 37.90 ± 0.12",
-        "trials (3), 1,200 steps, ± standard error",
+        "trials (3), 1,200 steps",
+        "± standard error",
         "uniform bits, 100 steps",
         "stopped on a lower rung (2)",
         "level with float down to 0.118x",
