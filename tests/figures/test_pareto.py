@@ -185,6 +185,20 @@ def test_where_the_first_plan_is_chosen_the_legend_says_so():
     assert within.titles == ("no trained plan fits the budget and the bound",)
 
 
+def test_the_smallest_plan_level_with_the_chosen_one_is_marked():
+    """Trial 1 is worse by 0.1 on average, with a spread of 0.2 over data orders: no difference."""
+    outcomes = [
+        on_rungs("0", 0.12, {100: [40.0, 40.4, 40.2]}),
+        on_rungs("1", 0.11, {100: [40.3, 40.3, 40.3]}),
+        on_rungs("2", 0.08, {100: [43.0]}),
+    ]
+    data = pareto_data(study_data(outcomes))
+    assert names(data.chosen) == ["trial 0"]
+    assert [p.name for p in data.smallest] == ["trial 1"]
+    assert "smallest plan level with it" in texts(draw_pareto(data))
+    assert pareto_data(study_data(outcomes[::2])).smallest == ()
+
+
 def test_trials_stopped_on_the_last_rung_keep_their_scores():
     """Without a full rung: the medium one is the last, and some of its plans are no finalists."""
     outcomes = [
