@@ -195,7 +195,7 @@ def test_the_smallest_plan_level_with_the_chosen_one_is_marked():
     data = pareto_data(study_data(outcomes))
     assert names(data.chosen) == ["trial 0"]
     assert [p.name for p in data.smallest] == ["trial 1"]
-    assert "smallest plan level with it" in texts(draw_pareto(data))
+    assert "smallest plan level with chosen" in texts(draw_pareto(data))
     assert pareto_data(study_data(outcomes[::2])).smallest == ()
 
 
