@@ -74,6 +74,8 @@ def _draw_points(axes: Axes, data: ParetoData) -> None:
     _name_references(axes, data)
     scatter(axes, [point.at for point in data.firsts], "-D", 95, BLACK, "first plan")
     scatter(axes, data.chosen.pairs, "-o", 190, RED, data.chosen.label)
+    level = [point.at for point in data.smallest]
+    scatter(axes, level, "-p", 130, GREEN, "smallest plan level with chosen")
 
 
 def _draw_budget(axes: Axes, data: ParetoData, budget: SizeLine, index: int) -> None:

@@ -71,6 +71,8 @@ class ParetoData:
         front: the Pareto front over what compares.
         chosen: the plan that is chosen for each budget.
         firsts: the first plan of each budget, where another one is chosen.
+        smallest: for each budget the smallest plan that is level with the chosen one, where it is
+            another one.
         budgets: the largest first.
         level: the smallest size with the float model's score, or that of the best plan.
         undrawn: how many outcomes of which state have no point: "1 diverged".
@@ -88,6 +90,7 @@ class ParetoData:
     front: tuple[OutcomePoint, ...]
     chosen: PointSeries
     firsts: tuple[OutcomePoint, ...]
+    smallest: tuple[OutcomePoint, ...]
     budgets: tuple[SizeLine, ...]
     level: SizeLine | None
     undrawn: tuple[str, ...]
@@ -110,8 +113,9 @@ def pareto_data(data: StudyData) -> ParetoData:
     firsts = data.points(
         _unique(s.first for s in found if s.first.scores and s.first is not s.chosen)
     )
+    smallest = data.points(_unique(s.smallest for s in found if s.smallest is not s.chosen))
     drawn = [*trials, *stopped, *(references if same_rung else [])]
-    keep = [baseline.score, *(point.score for point in (*chosen, *firsts))]
+    keep = [baseline.score, *(point.score for point in (*chosen, *firsts, *smallest))]
     budgets = tuple(
         SizeLine(
             budget.size_bytes / baseline.size_bytes,
@@ -136,6 +140,7 @@ def pareto_data(data: StudyData) -> ParetoData:
         front=_front(data),
         chosen=PointSeries(chosen, data.chosen_label),
         firsts=firsts,
+        smallest=smallest,
         budgets=budgets,
         level=_level(data),
         undrawn=_undrawn(data.outcomes),
@@ -171,12 +176,9 @@ def _unique(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def _trials_label(data: StudyData, count: int) -> str:
-    """The legend of the trials: their number, and with rungs their steps and what the bars are."""
-    if not data.has_rungs:
-        return f"trials ({count})"
-    last = data.last_rung
-    bars = ", ± standard error" if data.noise(last).degrees else ""
-    return f"trials ({count}), {last:,} steps{bars}"
+    """The legend of the trials: their number, and with rungs their steps."""
+    steps = f", {data.last_rung:,} steps" if data.has_rungs else ""
+    return f"trials ({count}){steps}"
 
 
 def _references_label(references: Sequence[Outcome]) -> str:

@@ -92,7 +92,8 @@ def error_bars(axes: Axes, points: Sequence[OutcomePoint], color: str) -> None:
     if known:
         x, y = zip(*(point.at for point in known), strict=True)
         errors = [point.error for point in known]
-        axes.errorbar(x, y, errors, fmt="none", ecolor=color, elinewidth=1.2, capsize=5, zorder=2.5)
+        style: dict[str, Any] = {"fmt": "none", "ecolor": color, "elinewidth": 1.2, "zorder": 2.5}
+        axes.errorbar(x, y, errors, capsize=5, label="± standard error", **style)
 
 
 def draw_undrawn(axes: Axes, undrawn: Sequence[str]) -> None:
