@@ -94,9 +94,7 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(
-                formulation, program, objective, (tolerance, price), gap
-            )
+            solution = self._solve(formulation, program, objective, (tolerance, price), gap)
             if solution is None:
                 return None
             point = formulation.point(solution)
