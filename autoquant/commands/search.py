@@ -18,7 +18,7 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
-from autoquant.files import write_text
+from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.progress_bar import print_notes, tqdm
@@ -360,7 +360,10 @@ def write_files(
     """
     write_text(folder.outcomes_file, to_csv(outcomes, record.size_bytes))
     selection = select(outcomes, budgets[0], record.direction, bound)
-    if selection is not None:
+    if selection is None:  # longer trainings may have shown that no plan is within the bound
+        with writing(folder.plan_file):
+            folder.plan_file.unlink(missing_ok=True)
+    else:
         chosen = selection.chosen
         heading = (
             f"# trial {chosen.trial}: {record.metric} {chosen.score:.6g}, "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from autoquant.plan import Plan
-from autoquant.rounds.halving import best_of_each_width, promoted, size_group
+from autoquant.rounds.finalists import first_and_best, front_plans, nearest_to, on_rung
+from autoquant.rounds.halving import promoted
 from autoquant.rounds.rungs import Rung
 from autoquant.settings import Rounds
 from autoquant.study.job import Job, JobResult
@@ -94,10 +96,10 @@ class SearchRounds:
         self.storage.close_interrupted()
         self._train_references()
         self._propose(trials)
-        for lower, upper in zip(self.rungs, self.rungs[1:], strict=False):
-            if upper is not self.rungs[-1] or upper.name == "medium":
-                self._promote(lower, upper)
-        self._finish()
+        compared = [rung for rung in self.rungs if rung.name != "full"]
+        for lower, upper in pairwise(compared):
+            self._promote(lower, upper)
+        self._finish(compared[-1])
 
     # --- the parts of a search -------------------------------------------------------------------
 
@@ -130,112 +132,79 @@ class SearchRounds:
 
     def _propose(self, trials: int) -> None:
         """Propose and train plans on the short rung, in rounds."""
-        firsts = len(self.goal.budgets)
         while True:
             asked = len(self._outcomes("search"))
-            unscored = [o for o in self._open() if o.score is None]
-            if not unscored and (asked >= trials or self._nothing_to_gain(asked)):
+            begun = bool(self._jobs(self._open(), self.rungs[0], self._repeats()))
+            if not begun and (asked >= trials or self._nothing_to_gain(asked)):
                 return
             size = self.rounds.size
-            end = min(trials, math.ceil((asked + (not unscored)) / size) * size)
+            end = min(trials, math.ceil((asked + (not begun)) / size) * size)
             while asked < end and self.proposer.open_next() is not None:
                 asked += 1
-            opened = self._open()
-            if not any(o.score is None for o in opened):
+            if not self._jobs(self._open(), self.rungs[0], self._repeats()):
                 self.say("every plan of the space that fits the budget has been tried")
                 return
-            repeats = {o.trial: self.rounds.orders for o in self._outcomes("search")[:firsts]}
-            self._train(opened, self.rungs[0], repeats)
+            self._train(self._open(), self.rungs[0], self._repeats())
+
+    def _repeats(self) -> dict[str, int]:
+        """Number of data orders of the first proposal of each budget, by trial."""
+        return dict.fromkeys(self._firsts(), self.rounds.orders)
+
+    def _firsts(self) -> list[str]:
+        """The first proposal of each budget."""
+        return [o.trial for o in self._outcomes("search")[: len(self.goal.budgets)]]
 
     def _promote(self, lower: Rung, upper: Rung) -> None:
         """Train the best plans of a rung on the next one, and end the others.
+
+        Plans are compared with all that have a score on the rung, ended ones too: what a search
+        that was stopped in between goes on with is then what it would have gone on with.
 
         Args:
             lower: on which all open plans have a score.
             upper: the next one.
         """
-        on_rung = [o for o in self._open() if o.steps == lower.steps]
-        kept = promoted(
-            on_rung,
-            self.goal.budgets,
-            self.goal.direction,
-            self.rounds.promoted,
-            self.goal.sizes,
-        )
-        names = {o.trial for o in (*kept, *self._firsts())}
-        for outcome in on_rung:
-            if outcome.trial not in names:
+        goal = self.goal
+        known = on_rung(self._outcomes("search"), lower.steps)
+        kept = promoted(known, goal.budgets, goal.direction, self.rounds.promoted, goal.sizes)
+        names = {*(o.trial for o in kept), *self._firsts()}
+        for outcome in self._open():
+            if outcome.trial not in names and outcome.steps == lower.steps:
                 self._end(outcome, "pruned", NOT_PROMOTED)
-        self._train([o for o in on_rung if o.trial in names], upper, {})
+        self._train([o for o in self._open() if o.trial in names], upper, {})
 
-    def _finish(self) -> None:
-        """Train the finalists on the last rung, and end all trials."""
-        last, candidates = self.rungs[-1], self._open()
-        orders: dict[str, int] = {}
-        for outcome in self._front_plans(candidates):
-            orders[outcome.trial] = 1
+    def _finish(self, compared: Rung) -> None:
+        """Train the finalists on the last rung, and end all trials.
+
+        Args:
+            compared: the rung that they are chosen on.
+        """
+        known = on_rung(self._outcomes("search"), compared.steps)
+        orders = {o.trial: 1 for o in front_plans(known, self.goal.budgets, self.goal.direction)}
         for budget in self.goal.budgets:
-            for outcome in self._finalists(candidates, budget):
+            for outcome in self._finalists(known, budget):
                 orders[outcome.trial] = self.rounds.orders
-        self._train([o for o in candidates if o.trial in orders], last, orders)
+        self._train([o for o in self._open() if o.trial in orders], self.rungs[-1], orders)
         for outcome in self._open():
             if outcome.trial in orders and outcome.score is not None:
                 self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
             else:
                 self._end(outcome, "pruned", NOT_PROMOTED)
 
-    # --- choosing --------------------------------------------------------------------------------
-
-    def _firsts(self) -> list[Outcome]:
-        """The first proposal of each budget, where it can still be trained."""
-        names = {o.trial for o in self._outcomes("search")[: len(self.goal.budgets)]}
-        return [o for o in self._open() if o.trial in names]
-
-    def _finalists(self, candidates: Sequence[Outcome], budget: int) -> list[Outcome]:
-        """The first plan within a budget, and the best others on the longest rung so far.
+    def _finalists(self, known: Sequence[Outcome], budget: int) -> list[Outcome]:
+        """The plans that are compared at the end for one budget.
 
         Args:
-            candidates: open trials with scores.
+            known: plans on one rung.
             budget: in bytes.
         """
-        fitting = [o for o in candidates if o.size_bytes <= budget]
+        fitting = [o for o in known if o.size_bytes <= budget]
+        count, direction = self.rounds.finalists, self.goal.direction
         if self.goal.bound is not None:
-            return self._nearest_to(self.goal.bound, fitting)
-        firsts = [o for o in self._firsts() if o.size_bytes <= budget][:1]
-        longest = max((o.steps for o in fitting), default=0)
-        on_longest = [o for o in fitting if o.steps == longest]
-        ranked = sorted(on_longest, key=lambda o: loss_of(o, self.goal.direction))
-        others = [o for o in ranked if o.trial not in {f.trial for f in firsts}]
-        return firsts + others[: self.rounds.finalists - len(firsts)]
+            return nearest_to(self.goal.bound, fitting, count, direction)
+        return first_and_best(self._firsts(), fitting, count, direction)
 
-    def _nearest_to(self, bound: float, candidates: Sequence[Outcome]) -> list[Outcome]:
-        """The smallest plans within a loss, and those that are next to it from above.
-
-        Args:
-            bound: the largest accepted loss.
-            candidates: open trials with scores.
-        """
-        longest = max((o.steps for o in candidates), default=0)
-        on_longest = [o for o in candidates if o.steps == longest]
-        losses = {o.trial: loss_of(o, self.goal.direction) for o in on_longest}
-        within = sorted(
-            (o for o in on_longest if losses[o.trial] <= bound), key=lambda o: o.size_bytes
-        )
-        above = sorted(
-            (o for o in on_longest if losses[o.trial] > bound), key=lambda o: losses[o.trial]
-        )
-        return (within[: self.rounds.finalists - 1] + above)[: self.rounds.finalists]
-
-    def _front_plans(self, candidates: Sequence[Outcome]) -> list[Outcome]:
-        """The best plan of each group of sizes, and of each width, on the longest rung so far."""
-        longest = max((o.steps for o in candidates), default=0)
-        on_longest = [o for o in candidates if o.steps == longest]
-        smallest = min((o.size_bytes for o in on_longest), default=1)
-        by_group: dict[tuple[str, int], Outcome] = {}
-        for outcome in sorted(on_longest, key=lambda o: loss_of(o, self.goal.direction)):
-            group = size_group(outcome.size_bytes, self.goal.budgets, smallest)
-            by_group.setdefault(group, outcome)
-        return [*by_group.values(), *best_of_each_width(on_longest, self.goal.direction)]
+    # --- comparing -------------------------------------------------------------------------------
 
     def noise(self) -> Noise:
         """The noise on the short rung."""
@@ -288,34 +257,56 @@ class SearchRounds:
 
     # --- training --------------------------------------------------------------------------------
 
-    def _train(self, outcomes: Iterable[Outcome], rung: Rung, orders: dict[str, int]) -> None:
-        """Run the jobs of some trials on a rung, and record their scores.
+    def _jobs(
+        self, outcomes: Iterable[Outcome], rung: Rung, orders: Mapping[str, int]
+    ) -> dict[Job, Outcome]:
+        """The jobs that open trials lack on a rung, with their trials.
 
         Args:
-            outcomes: open trials.
+            outcomes: of the trials; ended ones have no jobs.
             rung: that they are trained on.
             orders: number of data orders by trial, where it is not 1.
         """
-        trials: dict[Job, tuple[TrialRole, str]] = {}
+        jobs: dict[Job, Outcome] = {}
         for outcome in outcomes:
             known = outcome.by_order(rung.steps)
             for order in range(orders.get(outcome.trial, 1)):
-                if order not in known:
+                if outcome.state == "scored" and order not in known:
                     label = f"trial {outcome.trial}" + (f", data order {order}" if order else "")
-                    job = Job(outcome.plan, rung.steps, order, label)
-                    trials[job] = (outcome.role, outcome.trial)
+                    jobs[Job(outcome.plan, rung.steps, order, label)] = outcome
+        return jobs
+
+    def _train(self, outcomes: Iterable[Outcome], rung: Rung, orders: Mapping[str, int]) -> None:
+        """Run the jobs of some trials on a rung, and record their scores.
+
+        A trial ends with its first job without a score, but only after all other jobs: then its
+        scores do not depend on the order in which jobs end.
+
+        Args:
+            outcomes: of the trials.
+            rung: that they are trained on.
+            orders: number of data orders by trial, where it is not 1.
+        """
+        jobs = self._jobs(outcomes, rung, orders)
+        failures: dict[Job, JobResult] = {}
 
         def ended(job: Job, result: JobResult) -> None:
-            role, name = trials[job]
             if result.score is None:
-                state: OutcomeState = "failed" if result.state == "complete" else result.state
-                self.storage.end(role, name, state, result.reason)
-            else:
-                score = (job.steps, job.order, result.score)
-                self.storage.add_score(role, name, score, result.seconds)
-            self.changed(name, role)
+                failures[job] = result
+                return
+            outcome, score = jobs[job], (job.steps, job.order, result.score)
+            self.storage.add_score(outcome.role, outcome.trial, score, result.seconds)
+            self.changed(outcome.trial, outcome.role)
 
-        self._run_jobs([*trials], ended)
+        self._run_jobs([*jobs], ended)
+        for job in sorted(failures, key=[*jobs].index):
+            result = failures[job]
+            state: OutcomeState = "failed" if result.state == "complete" else result.state
+            self._end(self._now(jobs[job]), state, result.reason)
+
+    def _now(self, outcome: Outcome) -> Outcome:
+        """A trial as it is by now."""
+        return next(o for o in self._outcomes(outcome.role) if o.trial == outcome.trial)
 
     def _end(
         self,

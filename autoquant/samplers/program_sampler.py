@@ -17,7 +17,7 @@ from autoquant.samplers.proposals import Proposals
 from autoquant.samplers.ranges import ranges_of
 from autoquant.space.search_space import Point
 from autoquant.study.noise import pooled_deviation
-from autoquant.study.trial_storage import NoPlanLeft, scores_of
+from autoquant.study.trial_storage import NoPlanLeft, is_proposal, scores_of
 
 
 class ProgramSampler(BaseSampler):
@@ -62,7 +62,8 @@ class ProgramSampler(BaseSampler):
         Raises:
             NoPlanLeft: every plan within the limits has a trial.
         """
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        trials = study.get_trials(deepcopy=False)
+        others = [t for t in trials if t.number != trial.number and is_proposal(t)]
         taken = [point for t in others if (point := self._point(t)) is not None]
         model = self.model(others, study.directions[-1])
         point = self._proposals.next_point(len(taken), model, frozenset(taken))

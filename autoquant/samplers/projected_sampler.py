@@ -17,7 +17,7 @@ from autoquant.samplers.ranges import ranges_of
 from autoquant.samplers.registry import new_sampler
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
-from autoquant.study.trial_storage import NoPlanLeft, scores_of
+from autoquant.study.trial_storage import NoPlanLeft, is_proposal, scores_of
 
 ATTEMPTS = 20
 """Points that are drawn for one proposal before the space is enumerated."""
@@ -67,7 +67,9 @@ class ProjectedSampler(BaseSampler):
         others = [
             t
             for t in study.get_trials(deepcopy=False)
-            if t.number != trial.number and all(name in t.params for name in self.ranges)
+            if t.number != trial.number
+            and is_proposal(t)
+            and all(name in t.params for name in self.ranges)
         ]
         taken = {tuple(t.params[name] for name in self.ranges) for t in others}
         direction = study.directions[-1]

@@ -28,8 +28,8 @@ from autoquant.task import Direction
 
 _STUDIES: dict[TrialRole, str] = {"reference": "references", "search": "search"}
 _ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}  # others: FAIL
-NO_PLAN_LEFT = "no plan left"
-"""Attribute of a trial that the sampler had no plan for."""
+_WITHOUT_PLAN = "without_plan"
+"""Attribute of a trial that was closed before it had a plan."""
 
 Score = tuple[int, int, float]
 """(steps, data order, score) of one training."""
@@ -128,7 +128,9 @@ class TrialStorage:
                 study.ask()  # a waiting trial becomes a running one
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if "plan" not in trial.user_attrs:
-                    study.tell(trial.number, state=TrialState.FAIL)
+                    open_trial = optuna.trial.Trial(study, trial._trial_id)
+                    open_trial.set_user_attr(_WITHOUT_PLAN, True)
+                    study.tell(open_trial, state=TrialState.FAIL)
 
     # --- changing trials -------------------------------------------------------------------------
 
@@ -269,6 +271,18 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "plan": outcome.plan.to_dict(),
     }
+
+
+def is_proposal(trial: FrozenTrial) -> bool:
+    """Whether a trial counts for a sampler; one that was closed before it had a plan does not.
+
+    Its process may have been killed after its parameters were written. The next proposal is then
+    the one that it would have been.
+
+    Args:
+        trial: of any study.
+    """
+    return not trial.user_attrs.get(_WITHOUT_PLAN, False)
 
 
 def scores_of(trial: FrozenTrial) -> tuple[Score, ...]:
