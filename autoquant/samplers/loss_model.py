@@ -180,8 +180,7 @@ class LossModel:
         """What the coefficients change by for each unit of an observed loss, [coefficients, N]."""
         scaled = self._rows * self._prior[1] ** 2
         gram = scaled @ self._rows.T + np.diag(self._noise**2)
-        gain: Floats = np.linalg.solve(gram, scaled).T
-        return gain
+        return np.asarray(np.linalg.solve(gram, scaled).T, dtype=np.float64)
 
     def _given_observations(self, coefficients: Floats, errors: Floats | float = 0.0) -> Floats:
         """Coefficients of the prior, corrected by the observed losses.
