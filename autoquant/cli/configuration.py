@@ -43,6 +43,7 @@ def run_with_configuration(name: str, run: Callable[[DictConfig], None]) -> None
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("named", _folder_name, replace=True)
+    OmegaConf.register_new_resolver("joined", _joined, replace=True)
     errors: list[BaseException] = []
 
     def job(config: DictConfig) -> None:
@@ -67,6 +68,11 @@ def run_with_configuration(name: str, run: Callable[[DictConfig], None]) -> None
         print_error(explain(earlier)[1])
     if errors:
         raise errors[-1]
+
+
+def _joined(budget: Any) -> str:
+    """One budget or several as a part of a folder's name."""
+    return budget if isinstance(budget, str) else "-".join(map(str, budget))
 
 
 def _folder_name(choices: DictConfig) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from functools import partial
 from importlib.resources import files
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
@@ -90,6 +91,15 @@ def _schema(name: str, command: Command, search: type) -> type:
     return make_dataclass(f"{name.title()}Config", settings, bases=bases)
 
 
+def _checked_by_hydra(kind: Any) -> Any:
+    """A type as OmegaConf can check it: a union with a list in it is left to the settings."""
+    return (
+        Any
+        if any(get_origin(each) for each in get_args(kind) if isinstance(kind, UnionType))
+        else kind
+    )
+
+
 def _filled_by_hydra(settings: type, missing: str | None = None) -> type:
     """A copy of a settings class that is not frozen, as OmegaConf needs it.
 
@@ -101,7 +111,7 @@ def _filled_by_hydra(settings: type, missing: str | None = None) -> type:
     copies: list[Any] = []
     for setting in fields(settings):
         default: Any = field(default=missing)
-        kind = hints[setting.name]
+        kind = _checked_by_hydra(hints[setting.name])
         if is_dataclass(setting.default):
             kind = _filled_by_hydra(type(setting.default), missing)
             values = {each.name: getattr(setting.default, each.name) for each in fields(kind)}

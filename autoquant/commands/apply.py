@@ -113,8 +113,8 @@ def apply(
     """Train a plan in full and pack it.
 
     An interrupted call resumes from its checkpoint; a finished one is not trained again. The plan
-    of a finalist continues the training that the search gave it: only the cool-down is left. The
-    assets of a task that follows ``SupportsAssets`` are written into the folder ``assets`` beside the
+    of a finalist continues the training that the search gave it: only the cool-down is left. A task
+    that follows ``SupportsAssets`` has its assets written into the folder ``assets`` beside the
     packed file; they do not count in its size.
 
     Args:

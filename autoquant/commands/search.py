@@ -21,7 +21,9 @@ from autoquant.budget import readable
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
+from autoquant.rounds.learning_rate import with_learning_rate
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import search_limits, target_sizes
@@ -31,7 +33,9 @@ from autoquant.samplers.proposer import Proposer, params_in
 from autoquant.samplers.ranges import ranges_of
 from autoquant.samplers.strategy import Strategy
 from autoquant.settings import Search, settings_for
+from autoquant.space.activation_bits import USUAL_BITS, uniform_activation_bits
 from autoquant.space.reference_plan import reference_plan
+from autoquant.space.search_space import uniform_plan
 from autoquant.study.bound import loss_bound
 from autoquant.study.folder import BaselineRecord, Study
 from autoquant.study.outcome import Outcome, TrialRole, to_csv
@@ -162,7 +166,8 @@ def search(
             task, settings, folder, device, progress=progress, on_step=reporting.on_step
         )
         point = StartingPoint(task, prepare(trained), info.network, settings)
-        result = _Running(point, info, folder, record, strategy, reporting).result()
+        running = _Running(point, info, folder, record, strategy, reporting)
+        result = running.with_learning_rate().result()
     return _reported(result) if report else result
 
 
@@ -234,6 +239,20 @@ class _Running:
     def budgets(self) -> tuple[int, ...]:
         """In bytes, the largest first."""
         return self.strategy.targets.budgets
+
+    def with_learning_rate(self) -> _Running:
+        """The same search with a number in place of the learning rate "auto"."""
+        space, settings = self.info.space, self.point.settings
+        choice = LayerChoice(USUAL_BITS, uniform_activation_bits(settings.space))
+        settings = with_learning_rate(
+            self.point,
+            uniform_plan(space, self.point.network, choice),
+            self.record.score,
+            self.folder.learning_rate_file,
+            self.reporting.say,
+            progress=self.reporting.progress,
+        )
+        return replace(self, point=replace(self.point, settings=settings))
 
     def result(self) -> SearchResult:
         """Run the rounds."""

@@ -126,8 +126,8 @@ class SearchRounds:
             self.say(
                 f"{references[0].trial[1:]} bits everywhere score {references[0].score:.5g} after "
                 f"{self.rungs[0].steps} steps, against {self.goal.float_score:.5g} in float: the "
-                f"training does not suit (qat.lr is {self.rungs[0].training.lr:g}; a lower one, or "
-                "more qat.steps, may)"
+                f"training does not suit; try qat.lr=auto final.lr=auto, or more qat.steps "
+                f"(qat.lr is {self.rungs[0].training.learning_rate:g})"
             )
 
     def _propose(self, trials: int) -> None:

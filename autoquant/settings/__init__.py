@@ -15,9 +15,10 @@ from autoquant.settings.scheme import Scheme
 from autoquant.settings.search_settings import Search
 from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
 from autoquant.settings.sweep_settings import INIT_FROM, Sweep
-from autoquant.settings.training import Training
+from autoquant.settings.training import AUTO, Training
 
 __all__ = [
+    "AUTO",
     "GRIDS",
     "INIT_FROM",
     "KERNELS",

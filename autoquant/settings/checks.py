@@ -35,6 +35,7 @@ _NUMBERS: dict[str, tuple[str, tuple[type, ...]]] = {
     "int | None": ("a whole number", (Integral, type(None))),
     "float": ("a number", (Real,)),
     "float | None": ("a number", (Real, type(None))),
+    "float | str": ("a number or a text", (Real, str)),
     "bool": ("true or false", (bool,)),
 }
 """What a value must be, in words and as types, by the annotation of its field."""
@@ -167,7 +168,7 @@ def checked_device(value: Any) -> str:
 
 def plain_number(value: Any) -> Any:
     """A number of numpy's as one of Python's, which YAML can hold."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
 

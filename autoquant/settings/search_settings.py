@@ -22,7 +22,7 @@ from autoquant.settings.limits import Limits
 from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
-from autoquant.settings.training import Training
+from autoquant.settings.training import AUTO, Training
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,10 @@ class Search(Settings):
         require(self.threads >= 0, "threads must not be negative", self.threads)
         requirement = "baseline.distill must be 0: the float model has no teacher"
         require(self.baseline.distill == 0, requirement, self.baseline.distill)
+        requirement = (
+            "baseline.lr must be a number: there is nothing to compare the float model with"
+        )
+        require(self.baseline.lr != AUTO, requirement, self.baseline.lr)
         requirement = (
             "baseline.dropout must be 1: the float model trains with the dropout that it has"
         )

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from autoquant.errors import UserError
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_types, require
+
+AUTO = "auto"
+"""A learning rate that a search finds."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,9 @@ class Training(Settings):
             only, and the float model stays as the task gives it.
         optimizer: adamw, or sgd (plain: no momentum; language models that Adam overfits take an lr
             near 20 with a clip_norm of 0.25).
-        lr: Peak learning rate.
+        lr: Peak learning rate. Of the quantization-aware trainings of a search also auto: the
+            largest one of a list at which 8 bits everywhere are level with the float model after
+            the short rung.
         schedule: How the learning rate falls: cosine, to zero; steps: to a tenth of its peak
             after 40% of the run and to a hundredth after 80% (Bit-RNN); or constant: not until the
             last fifth of the run, there in a line to zero, so that a longer run equals a shorter
@@ -48,7 +54,7 @@ class Training(Settings):
     epochs: float = 1.0
     steps: int | None = None
     optimizer: str = "adamw"
-    lr: float = 1e-3
+    lr: float | str = 1e-3
     schedule: str = "cosine"
     scale_lr: float = 1e-3
     warmup: float = 0.02
@@ -76,12 +82,24 @@ class Training(Settings):
         require(self.autocast in ("none", "bfloat16", "float16"), requirement, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps >= 0, "steps must not be negative", self.steps)
-        require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
+        number = not isinstance(self.lr, str) and 0 < self.lr < math.inf
+        require(number or self.lr == AUTO, f"lr must be above 0, or {AUTO}", self.lr)
         require(self.scale_lr >= 0, "scale_lr must not be negative", self.scale_lr)
         require(0 <= self.warmup < 1, "warmup must be in [0, 1)", self.warmup)
         require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
         require(self.clip_norm > 0, "clip_norm must be above 0", self.clip_norm)
         require(self.scores >= 0, "scores must not be negative", self.scores)
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate, where it is a number.
+
+        Raises:
+            UserError: it is "auto", which only a search replaces.
+        """
+        if isinstance(self.lr, str):
+            raise UserError(f"lr must be a number for this training, got {self.lr}")
+        return self.lr
 
     def length(self, steps_per_epoch: int) -> int:
         """Number of batches of this run: ``steps``, or at least 1 for the epochs.

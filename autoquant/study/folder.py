@@ -24,7 +24,7 @@ from autoquant.reading import (
     read_json_file,
     read_yaml,
 )
-from autoquant.settings import Search, from_dict
+from autoquant.settings import AUTO, Search, from_dict
 from autoquant.study import records
 from autoquant.study.outcome import Outcome, from_csv
 from autoquant.study.task_fingerprint import TaskFingerprint
@@ -135,6 +135,11 @@ class Study:
     def trunks(self) -> Path:
         """Checkpoints from which longer trainings of the same plans continue."""
         return self.path / "trunks"
+
+    @property
+    def learning_rate_file(self) -> Path:
+        """What each learning rate gave, where the search was to find one."""
+        return self.path / "learning_rate.json"
 
     def trunk(self, plan: Plan, order: int) -> Path:
         """The checkpoint of a plan's training.
@@ -315,12 +320,18 @@ class Study:
     def search_settings(self) -> Search:
         """The settings of a search; of a sweep those that it has of one.
 
+        A learning rate that the search found is in place of "auto".
+
         Raises:
             UserError: the configuration has a value that is refused.
         """
         others = ("task", "sweep")
         values = {key: value for key, value in self.config().items() if key not in others}
-        return from_dict(Search, values)
+        settings = from_dict(Search, values)
+        if self.learning_rate_file.is_file():
+            chosen = read_json_file(self.learning_rate_file).get("chosen")
+            return settings if chosen is None else with_rate(settings, float(chosen))
+        return settings
 
     def plan(self) -> Plan:
         """The plan that the search chose.
@@ -331,6 +342,21 @@ class Study:
         if not self.plan_file.is_file():
             raise UserError(f"the study must have a chosen plan, got none in '{self.path}'")
         return Plan.read(self.plan_file)
+
+
+def with_rate(settings: Search, rate: float) -> Search:
+    """Settings with a number in place of the learning rate "auto".
+
+    Args:
+        settings: of a search.
+        rate: that was found.
+    """
+    found = {
+        name: getattr(settings, name).changed(lr=rate)
+        for name in ("qat", "final")
+        if getattr(settings, name).lr == AUTO
+    }
+    return settings.changed(**found) if found else settings
 
 
 def _empty(path: Path) -> bool:

@@ -142,7 +142,7 @@ class _Loop:
         def factor(step: int) -> float:  # no method: a checkpoint would hold its attributes
             return learning_rate_factor(step, total, warmup, fall)
 
-        self._optimizer, self._peak, self._factor = optimizer, settings.lr, factor
+        self._optimizer, self._peak, self._factor = optimizer, settings.learning_rate, factor
         self._scheduler = LambdaLR(optimizer, factor)
         self._best = BestWeights(task.direction) if settings.keep == "best" else None
         self._score_steps = score_steps(total, settings.scores)

@@ -32,8 +32,8 @@ def build_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     weights = [parameter for parameter in others if parameter.ndim > 1]
     biases = [parameter for parameter in others if parameter.ndim <= 1]
     groups = [
-        {"params": weights, "lr": settings.lr, "weight_decay": settings.weight_decay},
-        {"params": biases, "lr": settings.lr, "weight_decay": 0.0},
+        {"params": weights, "lr": settings.learning_rate, "weight_decay": settings.weight_decay},
+        {"params": biases, "lr": settings.learning_rate, "weight_decay": 0.0},
         {"params": scales, "lr": settings.scale_lr, "weight_decay": 0.0},
     ]
     kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.AdamW
