@@ -33,6 +33,31 @@ def test_forms(text, expected):
     assert Budget.parse(text).value(**MODEL) == expected
 
 
+@pytest.mark.parametrize(
+    ("cost", "text", "expected"),
+    [
+        ("bit_ops", "0.5x", 2_000_000),
+        ("bit_ops", "40M", 40_000_000),
+        ("macs", "1500", 1_500),
+        ("macs", "2.5k", 2_500),
+        ("macs", "1e3g", 10**12),
+        ("activation_memory", "1.5KiB", 1_536),
+        ("peak_memory", "0.1x", 400_000),
+        ("latency", "800us", 800e-6),
+        ("latency", "2.5MS", 2.5e-3),
+        ("latency", "1s", 1),
+    ],
+)
+def test_forms_of_other_costs(cost, text, expected):
+    budget = Budget.parse(text, cost)
+    assert budget.value(**MODEL) == pytest.approx(expected, rel=1e-12)
+    assert Budget.parse(str(budget), cost) == budget
+
+
+def test_a_latency_is_not_rounded():
+    assert Budget.parse("0.5x", "latency").value(float_cost=3e-4, parameters=1) == 1.5e-4
+
+
 @pytest.mark.parametrize("text", ["0.5x", "4bpw", *(f"3{unit}" for unit in UNITS)])
 def test_case_does_not_matter_and_the_unit_is_written_as_it_should_be(text):
     budget = Budget.parse(text)

@@ -18,6 +18,9 @@ from autoquant.quantization.fake_quantize import WeightQuantizer
 from autoquant.space.search_space import Dimension
 from autoquant.training.activations import HIDDEN_QUANTIZER
 
+MAX_KEPT = 1 << 18
+"""Squared errors of a weight that are kept from pass to pass; of larger weights none are."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -97,6 +100,7 @@ class QuantizerProbe:
     batches: list[Tensor] = field(default_factory=list)
     _calls: list[_Call] = field(default_factory=list)
     _means: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _squares: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def choices(self) -> tuple[float, ...]:
@@ -193,8 +197,13 @@ class QuantizerProbe:
             values: before it.
             gradient: after it.
         """
-        errors = (slot.error(choice, values) for choice in self.choices)
-        return torch.stack([(gradient * error).square().sum() / 2 for error in errors]).float()
+        if not self.dimension.is_weight_bits or values.numel() * len(self.choices) > MAX_KEPT:
+            errors = (slot.error(choice, values) for choice in self.choices)
+            return torch.stack([(gradient * error).square().sum() / 2 for error in errors]).float()
+        if id(slot) not in self._squares:
+            rows = [slot.error(choice, values).flatten().float() for choice in self.choices]
+            self._squares[id(slot)] = torch.stack(rows).square()
+        return self._squares[id(slot)] @ gradient.flatten().float().square() / 2
 
     @torch.no_grad()
     def of_mean_gradient(self) -> Tensor | None:

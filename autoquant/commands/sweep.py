@@ -50,7 +50,7 @@ from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
-    {"budget", "trials", "sampler", "fill", "prune", "references", "qat"}
+    {"budget", "limits", "trials", "sampler", "fill", "prune", "references", "qat"}
 )
 """Settings of a search that have no effect on a sweep, and may change between two calls."""
 

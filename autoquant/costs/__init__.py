@@ -1,7 +1,8 @@
 """What a plan costs, one cost a file: bytes of the packed file, activation memory, operations.
 
 A new cost is one function under the decorator ``layer_cost`` (of one layer) or ``cost`` (of a whole
-plan), in a new file of this folder or in a user's own module. Every module of this folder is imported here, which registers its cost.
+plan), in a new file of this folder or in a user's own module. Every module of this folder is
+imported here, which registers its cost.
 """
 
 from importlib import import_module

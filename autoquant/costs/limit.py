@@ -171,7 +171,7 @@ def limits_of(settings: Search, network: Network, *, float_bytes: int, parameter
         UserError: a limit is not written as it must be.
     """
     plan, limits = Plan.uniform(network.names, LayerChoice()), []
-    for budget in (Budget.parse(settings.budget), *settings.limits.budgets):
+    for budget in (Budget.parse(settings.budgets[0]), *settings.limits.budgets):
         is_size = budget.cost == "size"
         cost = cost_named(budget.cost)
         float_cost = float_bytes if is_size else cost.of(network, plan, settings.quantizer)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from loky.process_executor import ProcessPoolExecutor  # type: ignore[import-untyped]
@@ -104,7 +105,7 @@ class LocalExecutor(Executor):
     def kill_workers(self) -> None:
         """End all processes at once, and those that they have started; cancel what waits."""
         self._waiting.shutdown(wait=False, cancel_futures=True)
-        self._close()
+        self._close(kill=True)
         self._waiting.shutdown(wait=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -116,15 +117,21 @@ class LocalExecutor(Executor):
         """
         self._waiting.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
-            self._close()
+            self._close(kill=False)
 
-    def _close(self) -> None:
-        """End all processes, whether they have a job or not; new ones are refused."""
+    def _close(self, *, kill: bool) -> None:
+        """End all processes, and make no new ones.
+
+        Args:
+            kill: whether a process that has a job is ended too.
+        """
         with self._lock:
             self._closed, pools = True, [*self._pools]
             self._pools.clear()
-        for pool in pools:
-            pool.shutdown(wait=True, kill_workers=True)
+        end = partial(ProcessPoolExecutor.shutdown, wait=True, kill_workers=kill)
+        if pools:
+            with ThreadPoolExecutor(len(pools)) as ending:  # all at the same time
+                list(ending.map(end, pools))
 
 
 def _block_interrupts() -> None:
@@ -134,9 +141,11 @@ def _block_interrupts() -> None:
 
 
 def _start_worker(threads: int, driver: int) -> None:
-    """Prepare a new process: its threads, Ctrl-C, and its end with the driver's."""
+    """Prepare a new process: its threads, Ctrl-C, its end with the driver's."""
     import torch
+    from tqdm import tqdm
 
+    tqdm.set_lock(threading.RLock())  # its own would be a semaphore, which a kill leaves behind
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where no mask is inherited
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()

@@ -1,35 +1,42 @@
-"""The history figure: how the search and the training of the float model went."""
+"""The history figure of earlier versions' studies: the score of every trial that was completed.
+
+The trials of these studies have one final score each, and pruned ones have none. The figure of
+other studies: ``rung_history``.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from autoquant.figures.history_parts import (
+    FloatCurve,
+    best_reference,
+    create_panels,
+    draw_float_curve,
+    draw_reference,
+    float_curve,
+    mark_lost,
+    trial_axis,
+)
 from autoquant.figures.score_view import ScoreView, view_of
-from autoquant.figures.study_data import OutcomePoint, Pair, StudyData, points_of
+from autoquant.figures.study_data import Pair, StudyData
 from autoquant.figures.style import (
     BLUE,
     GREEN,
     LEGEND,
-    ORANGE,
-    RED,
     mark_beyond,
     mark_unscored,
     scatter,
     score_axis,
 )
 from autoquant.study.folder import BaselineRecord
-from autoquant.study.outcome import Outcome, best
+from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
-
-_NUMBER = re.compile("[0-9]{1,9}")
 
 TRIAL_STYLES = {  # of trials with a score: marker, size, colour, label
     "within": ("o", 34, BLUE, "trial within the budget"),
@@ -50,8 +57,7 @@ class HistoryData:
         reference: name and score of the best uniform plan within the budget.
         last: the last trial's number.
         view: of the trials' scores.
-        curve: pairs of training step and score on the probe split, of the float model.
-        curve_view: of the curve.
+        curve: of the training of the float model.
     """
 
     baseline: BaselineRecord
@@ -62,8 +68,7 @@ class HistoryData:
     reference: tuple[str, float] | None
     last: int
     view: ScoreView
-    curve: tuple[Pair, ...]
-    curve_view: ScoreView
+    curve: FloatCurve
 
 
 def history_data(data: StudyData) -> HistoryData:
@@ -73,15 +78,14 @@ def history_data(data: StudyData) -> HistoryData:
         data: of the search.
     """
     baseline, direction = data.baseline, data.baseline.direction
-    outcomes = _by_number(data)
-    trials = {kind: _scores(kind, outcomes, data.budget_bytes) for kind in TRIAL_STYLES}
+    outcomes, budget = data.by_number(), data.budgets[0].size_bytes
+    trials = {kind: _scores(kind, outcomes, budget) for kind in TRIAL_STYLES}
     scored = [pair for pairs in trials.values() for pair in pairs]
     pruned = tuple(i for i, outcome in sorted(outcomes.items()) if outcome.state == "pruned")
     best_so_far = _best_so_far(trials["within"], direction)
-    reference = _best_reference(data)
+    reference = best_reference(data)
     keep = [baseline.score, *(score for _, score in best_so_far[-1:])]
     keep += [point.score for point in reference]
-    curve = tuple((float(i), score) for i, score in baseline.history if math.isfinite(score))
     return HistoryData(
         baseline=baseline,
         trials=trials,
@@ -91,18 +95,8 @@ def history_data(data: StudyData) -> HistoryData:
         reference=(reference[0].name, reference[0].score) if reference else None,
         last=max(outcomes, default=0),
         view=view_of([score for _, score in scored], direction, keep),
-        curve=curve,
-        curve_view=view_of([], direction, [baseline.score, *(score for _, score in curve)]),
+        curve=float_curve(baseline),
     )
-
-
-def _by_number(data: StudyData) -> dict[int, Outcome]:
-    """The outcomes of the search by trial number; one without a number has its place in order."""
-    search = [outcome for outcome in data.outcomes if outcome.role == "search"]
-    return {
-        int(outcome.trial) if _NUMBER.fullmatch(outcome.trial) else i: outcome
-        for i, outcome in enumerate(search)
-    }
 
 
 def _scores(kind: str, outcomes: Mapping[int, Outcome], budget: int) -> tuple[Pair, ...]:
@@ -130,13 +124,6 @@ def _best_so_far(pairs: tuple[Pair, ...], direction: Direction) -> tuple[Pair, .
     )
 
 
-def _best_reference(data: StudyData) -> tuple[OutcomePoint, ...]:
-    """The best uniform plan within the budget, if there is one."""
-    references = [outcome for outcome in data.scored if outcome.role == "reference"]
-    reference = best(references, data.budget_bytes, data.baseline.direction)
-    return points_of([reference] if reference else [], data.baseline)
-
-
 # --- drawing -------------------------------------------------------------------------------------
 
 
@@ -146,36 +133,25 @@ def draw_history(data: HistoryData) -> Figure:
     Args:
         data: to draw.
     """
-    figure = Figure(figsize=(10.5 if data.curve else 7, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2 if data.curve else 1, squeeze=False)[0]
+    figure, panels = create_panels(data.curve)
     _draw_trials(panels[0], data)
-    if data.curve:
-        panels[1].set_title("training of the float model", fontsize=11)
-        score_axis(panels[1], data.curve_view, data.baseline, " on the probe split")
-        panels[1].plot(*zip(*data.curve, strict=True), "o-", color=BLUE, ms=5)
-        panels[1].set_xlabel("training step")
-    figure.legend(ncols=3 if data.curve else 2, **LEGEND)
+    if data.curve.pairs:
+        draw_float_curve(panels[1], data.curve, data.baseline)
+    figure.legend(ncols=len(panels) + 1, **LEGEND)
     return figure
 
 
 def _draw_trials(axes: Axes, data: HistoryData) -> None:
     axes.set_title("search", fontsize=11)
     score_axis(axes, data.view, data.baseline)
-    axes.set_xlabel("trial")
-    axes.set_xlim(-0.6, data.last + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    trial_axis(axes, data.last)
     for kind, (marker, size, color, label) in TRIAL_STYLES.items():
         scatter(axes, data.trials[kind], marker, size, color, label)
     mark_beyond(axes, [pair for pairs in data.trials.values() for pair in pairs], data.view)
-    mark_unscored(axes, data.pruned, data.baseline)
-    if data.lost:
-        heights = [0.95 if data.baseline.direction == "minimize" else 0.05] * len(data.lost)
-        style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "color": RED}
-        axes.plot(data.lost, heights, "x", label="diverged, failed or interrupted", **style)
+    label = f"pruned ({len(data.pruned)}), no final score"
+    mark_unscored(axes, data.pruned, data.baseline, label)
+    mark_lost(axes, data.lost, data.baseline)
     if data.best:
         x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
         axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")
-    if data.reference:
-        name, score = data.reference
-        label = f"best uniform plan within the budget: {name}"
-        axes.axhline(score, color=ORANGE, ls=":", lw=1.8, label=label)
+    draw_reference(axes, data.reference)

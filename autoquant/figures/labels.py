@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from autoquant.study.outcome import Outcome
+
+MIN_RELATIVE_ERROR = 1e-6
+"""Smaller errors, relative to the score, do not say how many digits of it are written."""
 
 
 def format_score(score: float) -> str:
@@ -15,6 +20,26 @@ def format_score(score: float) -> str:
     ('12,346', '38.12')
     """
     return f"{score:,.0f}" if 1000 <= abs(score) < 1e7 else f"{score:.4g}"
+
+
+def format_with_error(score: float, error: float) -> str:
+    """A score and its standard error: two digits of the error, and as many decimals of the score.
+
+    Args:
+        score: in the metric's unit.
+        error: in the same; where it is not a number, the score alone is written.
+
+    >>> format_with_error(28.4837, 0.0312), format_with_error(28.4837, math.nan)
+    ('28.484 ± 0.031', '28.48')
+    >>> format_with_error(1234.5, 31.4)
+    '1,234 ± 31'
+    """
+    if math.isnan(error):
+        return format_score(score)
+    if error < MIN_RELATIVE_ERROR * abs(score) or 0 < abs(score) < 1e-3 or error == 0:
+        return f"{format_score(score)} ± {error:.2g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{score:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
 def format_width(width: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,22 @@ def view_of(scores: Sequence[float], direction: Direction, keep: Sequence[float]
     log = wide and _spans_much(low, high)
     low, high = _pad(low, high, log, direction)
     return ScoreView(low, high, log, int(np.sum((values < low) | (values > high))))
+
+
+def with_headroom(view: ScoreView, direction: Direction, share: float) -> ScoreView:
+    """A view with more space at its bad end.
+
+    Args:
+        view: to lengthen.
+        direction: which scores are good.
+        share: of the length of the axis that is added.
+    """
+    if view.log:
+        return replace(view, high=view.high * (view.high / view.low) ** share)
+    added = share * (view.high - view.low)
+    if direction == "minimize":
+        return replace(view, high=view.high + added)
+    return replace(view, low=view.low - added)
 
 
 def _spans_much(low: float, high: float) -> bool:

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from autoquant.figures.curves import draw_sizes, draw_widths, size_curves, width_curves
 from autoquant.figures.heatmap import draw_heatmap, heatmap_data
 from autoquant.figures.history import draw_history, history_data
-from autoquant.figures.pareto import draw_pareto, pareto_data
+from autoquant.figures.pareto import draw_pareto
+from autoquant.figures.pareto_points import pareto_data
 from autoquant.figures.plan_table import draw_plan, plan_data
 from autoquant.figures.profile_bars import draw_profile, profile_data
+from autoquant.figures.rung_history import draw_rung_history, rung_history_data
 from autoquant.figures.sensitivity import draw_sensitivity, sensitivity_data
-from autoquant.figures.study_data import read_study_data
+from autoquant.figures.study_data import StudyData, read_study_data
 from autoquant.figures.style import SETTINGS
 from autoquant.figures.sweep_data import read_sweep_data
 from autoquant.files import make_folder, replacing, writing
@@ -58,9 +60,16 @@ def _of_search(study: Study) -> dict[str, Figure | None]:
     return {
         "pareto": draw_pareto(pareto_data(data)),
         "plan": draw_plan(plan_data(data.chosen)) if data.chosen else None,
-        "history": draw_history(history_data(data)),
+        "history": _history(data),
         "sensitivity": draw_sensitivity(sensitivity) if sensitivity else None,
     }
+
+
+def _history(data: StudyData) -> Figure:
+    """The history of a search; studies of earlier versions have another one."""
+    if data.has_rungs:
+        return draw_rung_history(rung_history_data(data))
+    return draw_history(history_data(data))
 
 
 def _of_sweep(study: Study) -> dict[str, Figure | None]:

@@ -6,6 +6,7 @@ figures can be read by colour-blind people and in grey print.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from autoquant.budget import readable
 from autoquant.figures.labels import format_score
 from autoquant.figures.score_view import ScoreView
-from autoquant.figures.study_data import Pair
+from autoquant.figures.study_data import OutcomePoint, Pair
 from autoquant.study.folder import BaselineRecord
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}
@@ -28,6 +29,7 @@ SMALL = 9
 LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
+LIGHT_BLUE = "#4D9DCE"
 DARK_PINK = "#93396F"  # of texts
 HOLLOW = "-"
 """Before a marker: only its outline is drawn."""
@@ -76,6 +78,22 @@ def scatter(
     if pairs:
         x, y = zip(*pairs, strict=True)
         axes.scatter(x, y, s=size, marker=marker.lstrip(HOLLOW), label=label, zorder=3, **style)
+
+
+def error_bars(axes: Axes, points: Sequence[OutcomePoint], color: str) -> None:
+    """Draw the standard error of every score as a vertical bar; nothing where it is not known.
+
+    Args:
+        axes: to draw on.
+        points: with errors.
+        color: of the bars.
+    """
+    known = [point for point in points if not math.isnan(point.error)]
+    if known:
+        x, y = zip(*(point.at for point in known), strict=True)
+        errors = [point.error for point in known]
+        style: dict[str, Any] = {"fmt": "none", "ecolor": color, "elinewidth": 1.2, "zorder": 2.5}
+        axes.errorbar(x, y, errors, capsize=5, label="± standard error", **style)
 
 
 def draw_undrawn(axes: Axes, undrawn: Sequence[str]) -> None:
@@ -209,16 +227,18 @@ def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: ScoreView, noun: str = 
             axes.plot(outside, ends, marker, color=RED, ms=8, clip_on=False, label=label)
 
 
-def mark_unscored(axes: Axes, positions: Sequence[float], baseline: BaselineRecord) -> None:
-    """Mark pruned trials at the bad end of the score axis: their last score is on another split.
+def mark_unscored(
+    axes: Axes, positions: Sequence[float], baseline: BaselineRecord, label: str
+) -> None:
+    """Mark trials at the bad end of the score axis: their last score does not compare with others.
 
     Args:
         axes: to draw on.
         positions: of the trials along x.
         baseline: the float model, which says which end is bad.
+        label: in the legend.
     """
     height, marker = (0.97, "v") if baseline.direction == "minimize" else (0.03, "^")
-    label = f"pruned ({len(positions)}), no final score"
     style: dict[str, Any] = {"mfc": "none", "mec": GREY, "ms": 6, "label": label}
     if positions:
         heights = [height] * len(positions)

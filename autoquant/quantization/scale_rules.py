@@ -164,20 +164,57 @@ def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
 def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
     """The scale of each row, [rows, 1]."""
     largest = (rows.abs().amax(1, keepdim=True) / grid.max_level).clamp_min(SMALLEST_SCALE)
+    coarse = torch.linspace(1.1, 0.05, 22).tolist()
     best = largest.clone()
     least = torch.full_like(largest, math.inf)
-    for factor in torch.linspace(1.1, 0.05, 22).tolist():
-        least, best = _better(rows, largest * factor, grid, least, best)
-    coarse = best
-    for factor in torch.linspace(-0.045, 0.045, 10).tolist():
-        candidate = (coarse + largest * factor).clamp_min(SMALLEST_SCALE)
-        least, best = _better(rows, candidate, grid, least, best)
+    least, best = _best(rows, [largest * factor for factor in coarse], grid, least, best)
+    fine = torch.linspace(-0.045, 0.045, 10).tolist()
+    near = [(best + largest * factor).clamp_min(SMALLEST_SCALE) for factor in fine]
+    least, best = _best(rows, near, grid, least, best)
     for _ in range(3):
         levels = encode(rows, best, grid).add_(grid.offset)
         fitted = (rows * levels).sum(1, keepdim=True) / (levels * levels).sum(1, keepdim=True)
         fitted = torch.where(fitted > SMALLEST_SCALE, fitted, best)  # also drops 0 / 0
         least, best = _better(rows, fitted, grid, least, best)
     return best
+
+
+def _best(
+    rows: Tensor, scales: list[Tensor], grid: Grid, least: Tensor, best: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The smallest error so far and its scale, once several further scales are tried.
+
+    Args:
+        rows: values, [rows, columns].
+        scales: to try, [rows, 1] each; those of few values at once, which saves calls.
+        grid: the codes.
+        least: smallest error so far, [rows, 1].
+        best: its scale, [rows, 1].
+    """
+    if rows.numel() * len(scales) > CACHED:
+        for scale in scales:
+            least, best = _better(rows, scale, grid, least, best)
+        return least, best
+    tried = torch.stack(scales)  # [scales, rows, 1]
+    errors = _errors(rows, tried, grid).nan_to_num(nan=math.inf, posinf=math.inf)
+    smallest, index = errors.min(0)
+    better = smallest < least
+    return (
+        torch.where(better, smallest, least),
+        torch.where(better, tried.gather(0, index[None])[0], best),
+    )
+
+
+def _errors(rows: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """The mean squared error of each row, [..., rows, 1].
+
+    Args:
+        rows: values, [rows, columns].
+        scale: [..., rows, 1].
+        grid: the codes.
+    """
+    codes = encode(rows, scale, grid)
+    return decode(codes, scale, grid, out=codes).sub_(rows).square_().mean(-1, keepdim=True)
 
 
 def _better(
@@ -192,8 +229,7 @@ def _better(
         least: smallest error so far, [rows, 1].
         best: its scale, [rows, 1].
     """
-    error = (decode(encode(rows, scale, grid), scale, grid).sub_(rows)).square_()
-    error = error.mean(1, keepdim=True)
+    error = _errors(rows, scale, grid)
     better = error < least
     return torch.where(better, error, least), torch.where(better, scale, best)
 

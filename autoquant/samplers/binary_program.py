@@ -23,7 +23,7 @@ from scipy.sparse import csr_array, vstack
 
 Vector = NDArray[np.float64]
 SCALE = 1e3  # of right sides and of the objective: 1e-9 of it is the solver's tolerance
-CORE = 4  # columns for each block that the first core has
+CORE = 1.25  # columns for each block that the first core has
 INFEASIBLE = 2  # status of scipy's solvers
 
 
@@ -53,15 +53,26 @@ class BinaryProgram:
         below = vstack([self.below, csr_array(row[None])], format="csr")
         return BinaryProgram(self.equal, self.values, below, np.append(self.limits, limit))
 
-    def solve(self, objective: Vector) -> Vector | None:
+    def solve(self, objective: Vector, gap: float = 0.0) -> Vector | None:
         """The solution with the least objective, of ones and zeros; None where there is none.
+
+        Args:
+            objective: of each column, [columns].
+            gap: by which share a solution may be above the least objective.
+        """
+        with _stdout_silenced():
+            relaxed = self._relaxed(objective)
+            return None if relaxed is None else self._solve_core(objective, *relaxed, gap)
+
+    def bound(self, objective: Vector) -> float | None:
+        """The least objective of the relaxation, which no solution is below; None where none is.
 
         Args:
             objective: of each column, [columns].
         """
         with _stdout_silenced():
             relaxed = self._relaxed(objective)
-            return None if relaxed is None else self._solve_core(objective, *relaxed)
+            return None if relaxed is None else relaxed[0]
 
     def _relaxed(self, objective: Vector) -> tuple[float, Vector] | None:
         """The least objective with fractions of columns, and the columns' reduced costs.
@@ -91,35 +102,41 @@ class BinaryProgram:
             unit = abs(least)
         return least, reduced
 
-    def _solve_core(self, objective: Vector, least: float, reduced: Vector) -> Vector | None:
+    def _solve_core(
+        self, objective: Vector, least: float, reduced: Vector, gap: float
+    ) -> Vector | None:
         """The best solution, from the columns that can be part of it.
 
         Args:
             objective: of each column.
             least: of the relaxation.
             reduced: costs of the columns.
+            gap: see ``solve``.
         """
-        count = CORE * len(self.values)
+        count = int(CORE * len(self.values)) + len(self.limits)
         while True:
             threshold = float(np.sort(reduced)[min(count, len(reduced)) - 1])
-            chosen = self._solve_columns(objective, reduced <= threshold)
-            if chosen is None:
-                if count >= len(reduced):
-                    return None
-                count *= 4
-                continue
-            distance = float(objective @ chosen) - least
-            if distance > threshold:
-                better = self._solve_columns(objective, reduced <= distance * (1 + 1e-9))
-                chosen = chosen if better is None else better
+            chosen = self._solve_columns(objective, reduced <= threshold, gap)
+            if chosen is not None or count >= len(reduced):
+                break
+            count *= 4
+        if chosen is None:
+            return None
+        distance = float(objective @ chosen) - least
+        if distance <= max(threshold, gap * abs(least)):
             return chosen
+        better = self._solve_columns(objective, reduced <= distance * (1 + 1e-9), gap)
+        return chosen if better is None else better
 
-    def _solve_columns(self, objective: Vector, kept: NDArray[np.bool_]) -> Vector | None:
+    def _solve_columns(
+        self, objective: Vector, kept: NDArray[np.bool_], gap: float
+    ) -> Vector | None:
         """The best solution of some columns; None where they have none.
 
         Args:
             objective: of each column.
             kept: which columns it may have.
+            gap: see ``solve``.
         """
         columns = np.flatnonzero(kept)
         rows, limits = _scaled(self.below, self.limits)
@@ -132,7 +149,7 @@ class BinaryProgram:
                 LinearConstraint(self.equal[:, columns], self.values, self.values),
                 LinearConstraint(rows[:, columns], -np.inf, limits),
             ],
-            options={"mip_rel_gap": 0},
+            options={"mip_rel_gap": gap},
         )
         if result.status == INFEASIBLE:
             return None

@@ -24,6 +24,8 @@ from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point, SearchSpace
 
 MAX_REJECTED = 20  # solutions that are above a limit by less than the solver's tolerance
+TIE = 1e-6  # share of the loss increase within which the secondary cost decides anyway
+SECONDARY_GAP = 5e-3  # share by which the secondary cost may be above the least one
 MAX_WIDTHS = 200  # assignments of widths whose programs are kept
 
 
@@ -61,10 +63,11 @@ class IntegerProgram:
         widths: Sequence[int],
         *,
         tolerance: float = 0.0,
-        relative_tolerance: float = 0.0,
+        price: float = 0.0,
         apart_from: Sequence[Point] = (),
         distance: int = 1,
         size: float | None = None,
+        gap: float = 0.0,
     ) -> Point | None:
         """The point with the least loss increase; None where no point is within the limits.
 
@@ -73,12 +76,16 @@ class IntegerProgram:
                 are not used.
             widths: for each dimension the index of a choice; used for the dimensions of widths.
             tolerance: among the points whose loss increase is at most this above the least one,
-                that with the smallest secondary cost is taken.
-            relative_tolerance: the same as a share of the least loss increase; the larger of the
-                two counts.
+                that with the smallest secondary cost is taken (within SECONDARY_GAP of it). With 0
+                it decides between points whose loss increases differ by less than TIE.
+            price: what the whole range of the secondary cost is worth, as a share of the least loss
+                increase: a choice that loses little and saves much of the cost is taken. It takes
+                one program, a tolerance two. Not used with a tolerance.
             apart_from: points that the solution must differ from.
             distance: in how many dimensions it must differ from each of them, widths included.
             size: another value of the first limit.
+            gap: by which share the loss increase may be above the least one. Points that differ
+                from others need not be exact: 0.005 makes such a solve ten times faster.
         """
         limits = self.limits if size is None else self.limits.with_budget(size)
         formulation = self._formulation(widths)
@@ -87,7 +94,7 @@ class IntegerProgram:
             program = formulation.cut(program, point, distance)
         objective = formulation.losses(losses)
         for _ in range(MAX_REJECTED):
-            solution = self._solve(formulation, program, objective, (tolerance, relative_tolerance))
+            solution = self._solve(formulation, program, objective, (tolerance, price), gap)
             if solution is None:
                 return None
             point = formulation.point(solution)
@@ -105,7 +112,8 @@ class IntegerProgram:
         formulation: _Formulation,
         program: BinaryProgram,
         objective: Vector,
-        tolerances: tuple[float, float],
+        preference: tuple[float, float],
+        gap: float,
     ) -> Vector | None:
         """A solution with the least loss, and among nearly equal ones the least secondary cost.
 
@@ -113,15 +121,27 @@ class IntegerProgram:
             formulation: of the program.
             program: with all limits and cuts.
             objective: loss increase of each column.
-            tolerances: the absolute and the relative one, see ``solve``.
+            preference: tolerance and price, see ``solve``.
+            gap: see ``solve``.
         """
-        first = program.solve(objective)
-        if first is None or self._secondary is None:
-            return first
+        if self._secondary is None:
+            return program.solve(objective, gap)
         secondary = formulation.costs[self._secondary].total
-        least = float(objective @ first)
-        nearly = program.with_row(objective, least + max(tolerances[0], tolerances[1] * least))
-        second = nearly.solve(secondary)
+        tolerance, price = preference
+        if not tolerance:
+            least = program.bound(objective)
+            if least is None:
+                return None
+            # no loss that is not 0 is smaller than the smallest one of a column
+            unit = max(least, float(objective[objective > 0].min(initial=np.inf)))
+            worth = max(price, TIE) * (unit if np.isfinite(unit) else 1.0)
+            weight = worth / max(formulation.range_of(secondary), 1.0)
+            return program.solve(objective + weight * secondary, gap)
+        first = program.solve(objective, gap)
+        if first is None:
+            return None
+        nearly = program.with_row(objective, float(objective @ first) + tolerance)
+        second = nearly.solve(secondary, SECONDARY_GAP)
         return first if second is None else second
 
     def _formulation(self, widths: Sequence[int]) -> _Formulation:
@@ -209,7 +229,7 @@ class _Formulation:
         )
 
     def losses(self, losses: Sequence[NDArray[np.float64]]) -> Vector:
-        """The loss increase of each column.
+        """The loss increase of each column; one that is not finite is above all others together.
 
         Args:
             losses: for each dimension those of its choices.
@@ -217,7 +237,17 @@ class _Formulation:
         total = np.zeros(self._count)
         for i, block in self._home.items():
             total[self._columns[block]] += losses[i][self._chosen(block, i)]
-        return total
+        finite = np.isfinite(total)
+        worst = 10 * float(np.abs(total[finite]).sum()) + 1.0
+        return np.where(finite, total, worst)  # the loss of a model that diverged is not known
+
+    def range_of(self, columns: Vector) -> float:
+        """The largest sum of one column of each block; the lowest bits have 0.
+
+        Args:
+            columns: a value of each column.
+        """
+        return sum(float(columns[block].max(initial=0.0)) for block in self._columns)
 
     def cut(self, program: BinaryProgram, point: Point, distance: int) -> BinaryProgram:
         """A program whose solutions differ from a point.
@@ -253,7 +283,8 @@ class _Formulation:
         """The choice of a dimension in each column of a block."""
         dimensions = self._blocks[block]
         indices = np.indices([self._choices(i) for i in dimensions])
-        return indices[dimensions.index(dimension)].ravel()
+        chosen: NDArray[np.int64] = indices[dimensions.index(dimension)].ravel()
+        return chosen
 
     def _containing(self, dimensions: tuple[int, ...]) -> int:
         """The first block that has all of some dimensions."""

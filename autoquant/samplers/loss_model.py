@@ -63,16 +63,18 @@ class LossModel:
         Args:
             point: of the plan.
         """
-        row = self._row(point)
-        mean, covariance = self._posterior
-        total = float(row[1 : 1 + len(self.tables.increases)].sum())
-        misfit = MISFIT * self._common * total if self.observations else 0.0
-        variance = max(float(row @ covariance @ row), 0.0) + misfit**2
-        return float(row @ mean), math.sqrt(variance)
+        row, deviations = self._row(point), self._prior[1]
+        variance = float(np.square(row * deviations).sum())
+        if self.observations:
+            known = self._rows @ (deviations**2 * row)
+            total = float(row[1 : 1 + len(self.tables.increases)].sum())
+            variance -= float((self._gain.T @ row) @ known)
+            variance = max(variance, 0.0) + (MISFIT * self._common * total) ** 2
+        return float(row @ self.expected()), math.sqrt(variance)
 
     def expected(self) -> Floats:
         """The expected coefficients: intercept, factors, effects of widths."""
-        return self._posterior[0]
+        return self._given_observations(self._prior[0])
 
     def sample(self, random: np.random.Generator) -> Floats:
         """Coefficients that are drawn from their posterior distribution.
@@ -80,9 +82,12 @@ class LossModel:
         Args:
             random: gives the numbers.
         """
-        mean, covariance = self._posterior
-        drawn: Floats = random.multivariate_normal(mean, covariance, method="eigh")
-        return drawn
+        mean, deviations = self._prior
+        drawn = mean + deviations * random.standard_normal(len(mean))
+        if not self.observations:
+            return drawn
+        errors = self._noise * random.standard_normal(len(self._noise))
+        return self._given_observations(drawn, errors)
 
     def losses(self, coefficients: Floats, widths: Point) -> list[Floats]:
         """The loss increase of each choice of each dimension, at given widths.
@@ -147,30 +152,49 @@ class LossModel:
         return self._line[1]
 
     @cached_property
-    def _posterior(self) -> tuple[Floats, Floats]:
-        """Mean and covariance of the coefficients."""
+    def _prior(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of each coefficient before the observations."""
         intercept, common = self._line
         count, widths = len(self.tables.increases), len(self.tables.width_dimensions)
+        typical = common * float(np.median(self._sums)) if self.observations else 0.0
+        first = max(abs(intercept), typical, 1e-12) if self.observations else 0.0
+        factors = np.sqrt(FACTOR_SPREAD**2 + self._relative_errors() ** 2) * common
         mean = np.array([intercept, *[common] * count, *[0.0] * widths])
-        typical = float(np.median(self._sums)) if self.observations else 0.0
-        spread = np.sqrt(FACTOR_SPREAD**2 + self._relative_errors() ** 2) * common
-        scale = [max(abs(intercept), common * typical, 1e-12), *spread]
-        scale += [WIDTH_SPREAD * common * typical] * widths
-        covariance = np.diag(np.square(scale))
+        return mean, np.array([first, *factors, *[WIDTH_SPREAD * typical] * widths])
+
+    @cached_property
+    def _losses(self) -> Floats:
+        return np.array([observation.loss for observation in self.observations])
+
+    @cached_property
+    def _noise(self) -> Floats:
+        """The standard deviation of each observed loss from the linear prediction."""
+        floor = 1e-9 * float(np.square(self._losses).mean()) + 1e-18
+        misfits = MISFIT * self._common * self._sums
+        trainings = np.array([observation.trainings for observation in self.observations])
+        noise: Floats = np.sqrt(self.deviation**2 / trainings + misfits**2 + floor)
+        return noise
+
+    @cached_property
+    def _gain(self) -> Floats:
+        """What the coefficients change by for each unit of an observed loss, [coefficients, N]."""
+        scaled = self._rows * self._prior[1] ** 2
+        gram = scaled @ self._rows.T + np.diag(self._noise**2)
+        return np.asarray(np.linalg.solve(gram, scaled).T, dtype=np.float64)
+
+    def _given_observations(self, coefficients: Floats, errors: Floats | float = 0.0) -> Floats:
+        """Coefficients of the prior, corrected by the observed losses.
+
+        Args:
+            coefficients: of the prior: its mean, or drawn from it.
+            errors: of the observed losses; drawn ones for a draw from the posterior distribution
+                (Matheron's rule: Wilson et al. 2020, section 3).
+        """
         if not self.observations:
-            covariance[0, 0] = 0.0
-            return mean, covariance
-        noise = [
-            self.deviation**2 / observation.trainings + (MISFIT * common * total) ** 2
-            for observation, total in zip(self.observations, self._sums, strict=True)
-        ]
-        losses = np.array([observation.loss for observation in self.observations])
-        floor = 1e-9 * float(np.square(losses).mean()) + 1e-18
-        gram = self._rows @ covariance @ self._rows.T + np.diag(np.array(noise) + floor)
-        gain = np.linalg.solve(gram, self._rows @ covariance).T
-        return mean + gain @ (
-            losses - self._rows @ mean
-        ), covariance - gain @ self._rows @ covariance
+            return coefficients
+        rest = self._losses - self._rows @ coefficients - errors
+        corrected: Floats = coefficients + self._gain @ rest
+        return corrected
 
     def _relative_errors(self) -> Floats:
         """The standard error of each dimension's estimates, over the estimates; 0 for widths."""

@@ -15,10 +15,14 @@ from autoquant.samplers.loss_tables import Floats
 from autoquant.samplers.size_targets import SizeTargets, van_der_corput
 from autoquant.space.search_space import Point, SearchSpace
 
-FIRST_TOLERANCE = 0.05
-"""Share of the first plan's loss increase that may be added where another cost becomes smaller."""
+PRICE = 0.1
+"""What all bit operations between the most and the fewest bits are worth, as a share of the loss
+increase: activations take no bytes, and would have the most bits otherwise."""
 MIN_DISTANCE = 0.02
 """Share of the dimensions in which a proposal differs from all earlier ones."""
+GAP = 1e-3
+"""Share of the least loss increase by which a later proposal may be above it: estimates have larger
+errors, and the exact solution takes several times as long."""
 AROUND = 0.3
 """Range of the sizes around that of an allowed loss, over that size."""
 BISECTIONS = 6
@@ -170,10 +174,11 @@ class Proposals:
         return self.program.solve(
             losses,
             widths,
-            relative_tolerance=FIRST_TOLERANCE,
+            price=PRICE,
             apart_from=apart,
             distance=distance,
             size=size,
+            gap=GAP if apart else 0.0,
         )
 
     def _same_widths(self, one: Sequence[int], other: Sequence[int]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from autoquant.analysis.model_info import SearchInfo
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.budget import Budget
-from autoquant.costs.limit import Limit, limit_of
+from autoquant.costs.limit import LimitSet, limit_of
 from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
@@ -94,7 +94,7 @@ def _filling(
         budget = Budget.parse(text)
         choice = LayerChoice(activation_bits=activations, width=width)
         space = weight_bits_only(info.space, choice)
-        projection = Projection(space, _limit(budget, info, settings))
+        projection = Projection(space, _limits(budget, info, settings))
         if sensitivity is None:
             points = even_bits(projection)
         else:
@@ -104,21 +104,22 @@ def _filling(
         yield name, space.plan(points[0]) if points else None, values
 
 
-def _limit(budget: Budget, info: SearchInfo, settings: Search) -> Limit:
-    """A budget as a limit.
+def _limits(budget: Budget, info: SearchInfo, settings: Search) -> LimitSet:
+    """A budget as the only limit.
 
     Args:
         budget: of the grid.
         info: of the float model.
         settings: give the quantizer.
     """
-    return limit_of(
+    limit = limit_of(
         budget,
         info.network,
         settings.quantizer,
         float_cost=info.float_bytes,
         parameters=info.parameters,
     )
+    return LimitSet((limit,))
 
 
 def _from_files(info: SearchInfo, settings: Search, sweep: Sweep) -> Iterator[NamedPlan]:

@@ -45,5 +45,6 @@ def _lowest(table: CostTable, number: int) -> Point:
     costs = PointCosts(table, table.space.smallest)
     for i in table.bit_dimensions():
         steps = range(len(table.space.dimensions[i].choices))
-        costs.move(i, min(steps, key=lambda step, i=i: (costs.after(i, step)[number], step)))
+        values = [costs.after(i, step)[number] for step in steps]
+        costs.move(i, values.index(min(values)))
     return costs.point

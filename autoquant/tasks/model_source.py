@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
@@ -104,5 +105,5 @@ def device_of(model: nn.Module) -> torch.device:
     Args:
         model: any.
     """
-    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
-    return tensors[0].device if tensors else torch.device("cpu")
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device

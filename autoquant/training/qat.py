@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoquant.graph.equivalence import check_same_function
+from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
 from autoquant.graph.reinit import reinitialize
 from autoquant.graph.widen import WideningRequest, widen
@@ -36,6 +37,7 @@ CALIBRATION_BATCHES = 8
 """Training batches from which the scales of activations are calibrated."""
 MAX_CALIBRATION_BATCHES = 64
 """The same where a layer got no rows in the first ones."""
+_EXAMPLE_RUNS: WeakKeyDictionary[nn.Module, tuple[Task, ExampleRun]] = WeakKeyDictionary()
 
 
 def build_candidate(
@@ -71,12 +73,25 @@ def build_candidate(
     if untrained:
         reinitialize(candidate, model, network, grown, seed)
     elif grown.layers != network.layers:
-        example = task.example()
-        arguments = example.inputs, example.keywords
-        check_same_function(model, candidate, *arguments, loss=fixed_loss(task))
+        _example_run(model, task).check_same(model, candidate)
     quantize(candidate, grown, plan, scheme)
     calibrate(candidate, task, seed)
     return candidate
+
+
+def _example_run(model: nn.Module, task: Task) -> ExampleRun:
+    """How a float model is compared with others; found out once for all of its candidates.
+
+    Args:
+        model: the float model.
+        task: gives the example and the loss.
+    """
+    known = _EXAMPLE_RUNS.get(model)
+    if known is None or known[0] is not task:
+        example = task.example()
+        run = ExampleRun.of(model, example.inputs, example.keywords, fixed_loss(task))
+        known = _EXAMPLE_RUNS[model] = task, run
+    return known[1]
 
 
 # --- quantizers ----------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from autoquant.cli import help
 from autoquant.cli.command_table import COMMANDS
 from autoquant.cli.defaults import defaults_for
 from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
-from autoquant.settings import Scheme, Search, Space, Sweep, Training, Widening
+from autoquant.settings import Limits, Scheme, Search, Space, Sweep, Training, Widening
 
 SECTIONS = {
     "baseline": Training,
     "qat": Training,
     "final": Training,
     "quantizer": Scheme,
+    "limits": Limits,
     "widening": Widening,
     "space": Space,
 }

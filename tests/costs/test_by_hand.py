@@ -11,6 +11,7 @@ from torch import nn
 from autoquant.costs.activation_memory import activation_memory
 from autoquant.costs.bit_ops import bit_ops
 from autoquant.costs.macs import macs
+from autoquant.costs.peak_memory import peak_memory
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
@@ -103,3 +104,13 @@ def test_growth_counts_in_operations() -> None:
     plan = plan_of(network, LayerChoice(4, 8), rnn__l0=1.5)  # 8 -> 12 units
     assert macs.of(network, plan, Scheme()) == 4 * 12 * (6 + 12) + 12 * 15
     assert activation_memory.of(network, plan, Scheme()) == 6 + 12 + 12
+
+
+def test_peak_memory_by_hand() -> None:
+    """Embedding 15 x 6 -> LSTM 6 -> 8 -> decoder 8 -> 15: outputs in float32, of one layer."""
+    network = described(prepare(toys.language_model(layers=1)))
+    plan = plan_of(network, LayerChoice(4, 8, hidden_bits=4))
+    embedding, lstm, decoder = 4 * 6, 6 + 8 * 4 / 8 + 4 * 8, 8 + 4 * 15
+    assert peak_memory.of(network, plan, Scheme()) == max(embedding, lstm, decoder) == decoder
+    wide = plan_of(network, LayerChoice(4, 8), rnn__l0=2.0)
+    assert peak_memory.of(network, wide, Scheme()) == max(6 + 16 + 4 * 16, 16 + 4 * 15)

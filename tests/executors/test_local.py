@@ -106,6 +106,7 @@ def test_an_error_that_cannot_be_sent() -> None:
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
+from tqdm import tqdm
 from autoquant.executors.job_runner import JobRunner
 from autoquant.executors.local import LocalExecutor
 from autoquant.plan import LayerChoice, Plan
@@ -126,6 +127,7 @@ def train(context, job):
     format_of(context.scheme.changed(bias_bits=16), "weight", job.plan["a"])  # is known
     if job.order < 2:
         return JobResult(job, "complete", 0.1 + job.order, seconds=os.getpid())
+    list(tqdm([1], disable=True))  # its semaphore would remain
     os.write(1, f"{os.getpid()}\\n".encode())  # in one piece
     time.sleep(600)
 
@@ -164,6 +166,7 @@ def test_script(number: signal.Signals, tmp_path: Path) -> None:
     assert process.returncode != 0
     if number == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1, errors
+        assert errors.endswith("\nKeyboardInterrupt\n"), errors
     assert len(log.read_text().splitlines()) == 3
     deadline = time.monotonic() + 5
     while any(map(is_running, workers)) and time.monotonic() < deadline:

@@ -4,11 +4,11 @@ import pytest
 
 from autoquant.analysis.coverage import Coverage
 from autoquant.analysis.profile import GrowthCost, LayerProfile, Profile
-from autoquant.figures.study_data import StudyData
+from autoquant.figures.study_data import SizeBudget, StudyData
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import Outcome, to_csv
+from autoquant.study.outcome import Outcome, rung_means, to_csv
 from autoquant.study.sweep_table import SweepRun, SweepRunResult
 from autoquant.study.sweep_table import to_csv as runs_to_csv
 
@@ -43,6 +43,18 @@ def uniform(bits, score):
     return Outcome(f"w{bits}", "reference", plan, bits * FLOAT_BYTES // 32, "complete", score)
 
 
+def on_rungs(trial, share, scores, state="complete"):
+    """An outcome with scores by steps: a list of those of the data orders 0, 1, 2."""
+    known = tuple(
+        (at, i, score) for at, of_rung in scores.items() for i, score in enumerate(of_rung)
+    )
+    role = "reference" if trial.startswith("w") else "search"
+    means = rung_means(known)
+    steps, score = means[-1] if means else (0, None)
+    size = int(share * FLOAT_BYTES)
+    return Outcome(trial, role, PLAN, size, state, score, steps, history=means, scores=known)
+
+
 REFERENCES = [uniform(8, 38.1), uniform(4, 38.6), uniform(3, 40.0), uniform(2, 47.0)]
 TRIALS = [
     trial(0, 0.110, 41.0),
@@ -50,6 +62,18 @@ TRIALS = [
     trial(2, 0.118, 45.0, "pruned"),
     trial(3, 0.119, None, "diverged"),
     trial(4, 0.124, 39.4),
+]
+RUNG_REFERENCES = [
+    on_rungs("w8", 0.25, {100: [38.1, 38.3, 37.9]}),
+    on_rungs("w3", 0.1, {100: [40.9]}),
+]
+RUNG_TRIALS = [  # with a standard deviation of 0.2 over data orders, on the rungs that have several
+    on_rungs("0", 0.12, {100: [41.0, 41.2, 40.8], 400: [40.0], 1200: [39.0, 39.2, 38.8]}),
+    on_rungs("1", 0.1, {100: [42.0]}, "pruned"),
+    on_rungs("2", 0.11, {100: [41.5], 400: [40.5]}, "pruned"),
+    on_rungs("3", 0.118, {100: [41.1], 400: [39.8], 1200: [37.9, 37.7, 38.1]}),
+    on_rungs("4", 0.119, {}, "diverged"),
+    on_rungs("5", 0.08, {100: [43.0], 400: [41.5], 1200: [40.0]}),
 ]
 INFEASIBLE = [  # in none of them does a trained plan fit the budget
     pytest.param([trial(0, 0.1, None, "diverged")], id="all diverged"),
@@ -59,8 +83,11 @@ INFEASIBLE = [  # in none of them does a trained plan fit the budget
 ]
 
 
-def study_data(outcomes, budget=0.124, baseline=BASELINE):
-    return StudyData(baseline, tuple(outcomes), f"{budget}x", int(budget * FLOAT_BYTES))
+def study_data(outcomes, budget=0.124, baseline=BASELINE, bound=None):
+    """What figures are drawn from; ``budget`` may be several shares, the largest first."""
+    shares = budget if isinstance(budget, tuple) else (budget,)
+    budgets = tuple(SizeBudget(f"{share}x", int(share * FLOAT_BYTES)) for share in shares)
+    return StudyData(baseline, tuple(outcomes), budgets, bound)
 
 
 def study_of(path, outcomes, baseline=BASELINE, budget="0.124x", layers=()):

@@ -1,6 +1,6 @@
 import pytest
 
-from autoquant.figures.score_view import view_of
+from autoquant.figures.score_view import ScoreView, view_of, with_headroom
 
 
 def test_a_terrible_score_is_beyond_the_view():
@@ -44,3 +44,11 @@ def test_kept_scores_are_in_view_however_bad():
 def test_a_single_score_has_a_view(score):
     view = view_of([], "minimize", [score])
     assert view.low < score < view.high
+
+
+def test_headroom_is_added_at_the_bad_end():
+    view = ScoreView(10.0, 20.0, False, 0)
+    assert with_headroom(view, "minimize", 0.1) == ScoreView(10.0, 21.0, False, 0)
+    assert with_headroom(view, "maximize", 0.1) == ScoreView(9.0, 20.0, False, 0)
+    log = with_headroom(ScoreView(1.0, 100.0, True, 0), "minimize", 0.5)
+    assert (log.low, log.high) == pytest.approx((1.0, 1000.0))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.samplers.bit_allocation import KNAPSACK_BINS, MAX_LOSS_RATIO, BitAllocation, knapsack
+from autoquant.samplers.bit_allocation import MAX_LOSS_RATIO, BitAllocation
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
 from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
@@ -45,44 +44,6 @@ def least_increase(budget: int, width: int) -> float:
     every = product(*(range(len(d.choices)) for d in SPACE.dimensions))
     fit = [p for p in every if p[WIDTH] == width and size_of(SPACE.plan(p)) <= budget]
     return min(map(increase_of, fit))
-
-
-# --- the knapsack --------------------------------------------------------------------------------
-
-OPTIONS = st.lists(
-    st.tuples(st.integers(1, 60), st.floats(0, 9, width=16)), min_size=0, max_size=3
-).map(lambda found: [(0, 10.0), *found])
-
-
-@given(st.lists(OPTIONS, min_size=1, max_size=4), st.integers(0, 150))
-def test_no_combination_that_fits_has_a_smaller_loss_increase(lists: list[Any], slack: int) -> None:
-    sizes = [np.array([size for size, _ in each]) for each in lists]
-    increases = [np.array([increase for _, increase in each]) for each in lists]
-    chosen = knapsack(sizes, increases, slack)
-
-    def total(of: list[Any], choice: Any) -> Any:
-        return sum(own[k] for own, k in zip(of, choice, strict=True))
-
-    fit = [c for c in product(*(range(len(s)) for s in sizes)) if total(sizes, c) <= slack]
-    assert total(sizes, chosen) <= slack
-    assert total(increases, chosen) == pytest.approx(
-        min(total(increases, choice) for choice in fit)
-    )
-
-
-def test_a_slack_of_many_bytes_is_divided_into_bins() -> None:
-    slack = 1000 * KNAPSACK_BINS
-    sizes = [np.array([0, slack // 2 + 1]), np.array([0, slack // 2 - 2000])]
-    increases = [np.array([1.0, 0.0]), np.array([1.0, 0.0])]
-    assert knapsack(sizes, increases, slack) == [1, 1]
-    assert knapsack([sizes[0]] * 2, increases, slack) in ([0, 1], [1, 0])  # not both
-
-
-def test_no_slack_leaves_the_first_choices() -> None:
-    assert knapsack([np.array([0, 1]), np.array([0, 7])], [np.array([2.0, 1.0])] * 2, 0) == [0, 0]
-
-
-# --- points --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [50, 75, 90, 120, 150, 200])

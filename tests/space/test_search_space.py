@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoquant.artifact import manifest
+from autoquant.costs import cost_named
+from autoquant.costs.limit import Limit, LimitSet
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Space
@@ -389,3 +391,37 @@ def test_real_projections_fit(point: Point, share: float, fill: bool) -> None:
     assert result is not None
     assert size_of(space.plan(result)) <= budget
     assert Projection(space, limit(size_of, low - 1), fill)(point) is None
+
+
+# --- projection: several limits --------------------------------------------------------------------
+
+
+@st.composite
+def real_limits(draw: st.DrawFn) -> Projection:
+    """Limits on two or three costs of the language model, between the lowest and the highest."""
+    space, network = LANGUAGE
+    points = space.smallest, tuple(len(d.choices) - 1 for d in space.dimensions)
+    names = draw(st.sampled_from([("size", "bit_ops"), ("size", "peak_memory", "macs")]))
+    limits = []
+    for one in map(cost_named, names):
+        low, high = (one.of(network, space.plan(point), Scheme()) for point in points)
+        value = int(low + draw(st.floats(-0.01, 1)) * (high - low))
+        limits.append(Limit(one, value, network, Scheme()))
+    return Projection(space, LimitSet(tuple(limits)), draw(st.booleans()))
+
+
+@given(real_limits(), language_points())
+@settings(max_examples=30)
+def test_any_point_is_brought_within_all_limits(projection: Projection, point: Point) -> None:
+    space, limits = projection.space, projection.limits
+    result = projection(point)
+    assert (result is None) == (not limits.holds(space.plan(space.smallest)))
+    if result is None:
+        return
+    assert limits.holds(space.plan(result))
+    for i, dimension in enumerate(space.dimensions):
+        filled = projection.fill and dimension.field in {"weight_bits", "recurrent_bits"}
+        assert filled or result[i] <= point[i]
+        ceiling = len(dimension.choices) - 1 if filled else point[i]
+        if result[i] < ceiling:
+            assert not projection.fits(moved(result, i, +1)), dimension.name

@@ -13,7 +13,7 @@ from autoquant.commands.apply import Applied
 from autoquant.figures.curves import size_curves, width_curves
 from autoquant.figures.heatmap import heatmap_data
 from autoquant.figures.history import history_data
-from autoquant.figures.pareto import pareto_data
+from autoquant.figures.pareto_points import pareto_data
 from autoquant.figures.plan_table import plan_data
 from autoquant.figures.profile_bars import profile_data
 from autoquant.figures.sensitivity import sensitivity_data

@@ -1,0 +1,1 @@
+"""The recorded benchmark: tables of trained plans, from which strategies of a search choose."""
