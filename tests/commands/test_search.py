@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,49 +23,66 @@ from torch import Tensor, nn
 
 from autoquant import files
 from autoquant.artifact import manifest
+from autoquant.commands.apply import apply
 from autoquant.commands.search import SearchResult, search
+from autoquant.commands.solve import solve
+from autoquant.costs.limit import limits_of
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
-from autoquant.settings import Scheme, Search, Space, Training, Widening
+from autoquant.rounds import training_job
+from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Training, Widening
 from autoquant.study.folder import Study
-from autoquant.study.outcome import best
+from autoquant.study.job import Job, JobResult
+from autoquant.study.outcome import Outcome
 from autoquant.task import Direction, Split
 from autoquant.tasks.language import LanguageTask
-from autoquant.training import candidate
+from autoquant.training.callbacks import StepResult
+from autoquant.training.rungs import train_rung
 from tests.toys import described, language_task
 
 SETTINGS = Search(
     budget="950B",  # of 2312 bytes of floats
-    trials=4,
+    trials=3,
     device="cpu",
-    sampler="random",
-    prune=False,
-    references=(8, 2),
+    references=(8,),
     baseline=Training(steps=8, scores=1),
-    qat=Training(steps=4, scores=2),
+    qat=Training(steps=4, scores=0),
+    final=Training(steps=12, scores=0),
+    rounds=Rounds(size=2, orders=2, finalists=2, medium=2),
     widening=Widening(max_share=1.0, max_growth=1.0),
     space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
 )
 LIMIT = 950
+SHORT, MEDIUM, FULL = 4, 8, 12
+LEAN = {"trials": 1, "references": (), "rounds": Rounds(orders=1, full=False, medium=1)}
+"""One training."""
 
 
-def tiny_task() -> LanguageTask:
-    """578 parameters; a trial takes a tenth of a second."""
-    return language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)
+def tiny_task(kind: type[LanguageTask] = LanguageTask) -> LanguageTask:
+    """578 parameters; a training takes a tenth of a second."""
+    other = language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)
+    task = kind.__new__(kind)
+    vars(task).update(vars(other))
+    return task
 
 
-def run(folder: Path, task: Any = None, **changes: Any) -> SearchResult:
-    return search(task or tiny_task(), replace(SETTINGS, **changes), study=folder, progress=False)
+def run(folder: Path, task: Any = None, *, on_step: Any = None, **changes: Any) -> SearchResult:
+    settings = replace(SETTINGS, **changes)
+    return search(task or tiny_task(), settings, study=folder, progress=False, on_step=on_step)
 
 
-def proposals(outcomes: Any) -> list[tuple[Plan, str, float | None]]:
-    """What was proposed and ran to an end: plan, state and score, in order."""
-    return [
-        (o.plan, o.state, o.score)
-        for o in outcomes
-        if o.role == "search" and o.state != "interrupted"
-    ]
+def found(outcomes: Any) -> list[Outcome]:
+    """All trials, without times."""
+    return [replace(outcome, seconds=0.0) for outcome in outcomes]
+
+
+def proposals(outcomes: Any) -> list[Outcome]:
+    return [outcome for outcome in found(outcomes) if outcome.role == "search"]
+
+
+def plans(outcomes: Any) -> list[Plan]:
+    return [outcome.plan for outcome in proposals(outcomes)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,25 +98,25 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     return run(tmp_path_factory.mktemp("unbroken") / "study")
 
 
-class TrainCandidate:
-    """The real train_candidate, counting its calls; ``before`` may raise in one of them."""
+class Trainings:
+    """The real train_rung, counting its calls; ``before`` may raise in one of them."""
 
     def __init__(self, before: Callable[[int], None] = lambda call: None) -> None:
         self.before = before
-        self.plans: list[Plan] = []
+        self.labels: list[tuple[str, int, int]] = []
 
-    def __call__(self, base: Any, plan: Plan, *args: Any, **options: Any) -> Any:
-        self.plans.append(plan)
-        self.before(len(self.plans))
-        return candidate.train_candidate(base, plan, *args, **options)
+    def __call__(self, point: Any, plan: Plan, training: Any, steps: int, **options: Any) -> Any:
+        self.labels.append((options["label"].partition(",")[0], steps, options["order"]))
+        self.before(len(self.labels))
+        return train_rung(point, plan, training, steps, **options)
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainCandidate]:
-    def watch(before: Callable[[int], None] = lambda call: None) -> TrainCandidate:
-        watcher = TrainCandidate(before)
-        monkeypatch.setattr("autoquant.commands.search.train_candidate", watcher)
-        return watcher
+def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainings]:
+    def watch(before: Callable[[int], None] = lambda call: None) -> Trainings:
+        trainings = Trainings(before)
+        monkeypatch.setattr(training_job, "train_rung", trainings)
+        return trainings
 
     return watch
 
@@ -111,6 +127,12 @@ def raising(error: BaseException, at: int) -> Callable[[int], None]:
             raise error
 
     return before
+
+
+def recorded_jobs(study: Study) -> list[tuple[str, ...]]:
+    """(plan, steps, order) of each line of the log of jobs."""
+    rows = csv.DictReader(study.jobs_file.read_text().splitlines())
+    return [(row["plan"], row["steps"], row["order"]) for row in rows]
 
 
 # --- the result and the folder --------------------------------------------------------------------
@@ -126,17 +148,30 @@ def test_every_proposal_fits(unbroken: SearchResult) -> None:
             assert outcome.size_bytes <= LIMIT
 
 
+def test_every_limit_holds(tmp_path: Path) -> None:
+    """The first plan at the budget has more bit operations than the limit."""
+    network = described(prepare(tiny_task().build_model()))
+    settings = replace(SETTINGS, limits=Limits(bit_ops="0.02x", activation_memory="0.2x"))
+    limits = limits_of(settings, network, float_bytes=2312, parameters=578)
+    result = run(tmp_path / "study", limits=settings.limits, **LEAN | {"trials": 4})
+    assert len(plans(result.outcomes)) == 4
+    for plan in plans(result.outcomes):
+        assert all(limit.of(plan) <= limit.value for limit in limits)
+
+
 def test_nothing_is_proposed_twice(unbroken: SearchResult) -> None:
-    plans = [outcome.plan for outcome in unbroken.outcomes]
-    assert len(set(plans)) == len(plans)
+    assert len(set(plans(unbroken.outcomes))) == SETTINGS.trials
 
 
-def test_proposals_fill_the_budget(unbroken: SearchResult) -> None:
-    assert all(o.size_bytes > 0.95 * LIMIT for o in unbroken.outcomes if o.role == "search")
+def test_the_first_proposal_has_the_budget_others_may_be_smaller(unbroken: SearchResult) -> None:
+    sizes = [o.size_bytes for o in proposals(unbroken.outcomes)]
+    assert sizes[0] > 0.95 * LIMIT
+    assert min(sizes) < 0.9 * LIMIT
 
 
-def test_references_are_uniform(unbroken: SearchResult) -> None:
-    references = {o.trial: o for o in unbroken.outcomes if o.role == "reference"}
+def test_references_are_uniform(tmp_path: Path) -> None:
+    result = run(tmp_path / "study", **LEAN | {"references": (8, 2)})
+    references = {o.trial: o for o in result.outcomes if o.role == "reference"}
     assert list(references) == ["w8", "w2"]
     for name, outcome in references.items():
         bits = int(name[1:])
@@ -148,27 +183,33 @@ def test_references_are_uniform(unbroken: SearchResult) -> None:
     assert references["w8"].size_bytes > LIMIT  # it is there to compare with
 
 
-def test_the_best_fits_and_is_the_best(unbroken: SearchResult) -> None:
-    assert unbroken.best is not None
-    within = [o.score for o in unbroken.outcomes if o.size_bytes <= LIMIT]
-    assert unbroken.best.score == min(within)
-    assert unbroken.best == best(unbroken.outcomes, LIMIT, "minimize")
+def test_the_chosen_plan_fits_and_is_the_first_or_better(unbroken: SearchResult) -> None:
+    (selection,) = unbroken.selections
+    assert selection is not None
+    assert unbroken.best == selection.chosen
+    assert selection.first.trial == "0"
+    assert selection.chosen.size_bytes <= LIMIT
+    assert selection.chosen in selection.level
+    if selection.chosen is not selection.first:
+        assert selection.gain.exceeds(2.0)
 
 
 def test_the_folder(unbroken: SearchResult) -> None:
     study = unbroken.study
-    assert {path.name for path in study.path.iterdir() if path.name[0] != "."} == {
-        *("config.yaml", "journal.log", "baseline.safetensors", "baseline.json"),
-        *("profile.json", "sensitivity.json", "outcomes.csv", "plan.yaml"),
+    assert {path.name for path in study.path.iterdir()} == {
+        *("config.yaml", "journal.log", "baseline.safetensors", "baseline.json", "network.json"),
+        *("profile.json", "sensitivity.json", "outcomes.csv", "plan.yaml", "jobs.csv", "trunks"),
+        ".lock",
     }
-    assert {path.name for path in study.path.iterdir() if path.name[0] == "."} == {".lock"}
+    finalists = [o.plan for o in unbroken.outcomes if o.state == "complete" and o.role == "search"]
+    assert {*study.trunks.iterdir()} == {study.trunk(plan, 0) for plan in finalists}
 
 
 def test_files_parse(unbroken: SearchResult) -> None:
     study = unbroken.study
     rows = list(csv.DictReader(study.outcomes_file.read_text().splitlines()))
     assert [row["trial"] for row in rows] == [o.trial for o in unbroken.outcomes]
-    assert [o.plan for o in study.outcomes()] == [o.plan for o in unbroken.outcomes]
+    assert found(study.outcomes()) == found(unbroken.outcomes)
     assert unbroken.best is not None
     assert study.plan() == unbroken.best.plan
     assert study.baseline() == unbroken.baseline
@@ -176,40 +217,59 @@ def test_files_parse(unbroken: SearchResult) -> None:
     assert [layer["name"] for layer in profile["layers"]] == ["rnn.l0", "decoder", "embedding"]
     config = yaml.safe_load(study.config_file.read_text())
     assert config["task"] == {"name": "toy"}
-    assert config["budget"] == "950B"
+    assert (config["budget"], config["threads"]) == ("950B", 1)
     assert set(load_file(study.baseline_file)) == set(tiny_task().build_model().state_dict())
 
 
-def test_every_trial_has_its_story(unbroken: SearchResult) -> None:
-    for outcome in unbroken.outcomes:
-        assert (outcome.state, outcome.steps, outcome.reason) == ("complete", 4, "")
-        assert [step for step, _ in outcome.history] == [1, 3]
-        assert outcome.seconds > 0
+def test_every_score_is_that_of_a_job(unbroken: SearchResult) -> None:
+    jobs = recorded_jobs(unbroken.study)
+    assert len(jobs) == len(set(jobs))
+    scores = {
+        (outcome.plan.fingerprint, str(steps), str(order))
+        for outcome in unbroken.outcomes
+        for steps, order, _ in outcome.scores
+    }
+    assert scores == set(jobs)
 
 
-def test_without_sensitivity_bits_start_even(unbroken: SearchResult, tmp_path: Path) -> None:
-    even = run(tmp_path / "even", sensitivity=0)
+def test_every_trial_has_its_rungs(unbroken: SearchResult) -> None:
+    reference, first, *others = unbroken.outcomes
+    assert [step for step, _ in reference.history] == [SHORT]
+    assert [*reference.by_order()] == [0, 1]
+    assert [step for step, _ in first.history] == [SHORT, MEDIUM, FULL]
+    assert [*first.by_order(SHORT)] == [*first.by_order(FULL)] == [0, 1]
+    for outcome in others:
+        assert outcome.state == ("complete" if outcome.steps == FULL else "pruned")
+        assert [*outcome.by_order(SHORT)] == [0]
+    assert all(outcome.seconds > 0 for outcome in unbroken.outcomes)
+
+
+def test_data_orders_differ(unbroken: SearchResult) -> None:
+    first = unbroken.outcomes[1]
+    assert len(set(first.by_order(FULL).values())) == 2
+
+
+def test_without_sensitivity_bits_start_even(tmp_path: Path) -> None:
+    even = run(tmp_path / "even", sensitivity=0, **LEAN)
     assert not even.study.sensitivity_file.exists()
-    widths = [plan["rnn.l0"].width for plan, *_ in proposals(even.outcomes)]
-    assert widths[:2] == [1.0, 1.5]
-    assert [p for p, *_ in proposals(even.outcomes)] != [
-        p for p, *_ in proposals(unbroken.outcomes)
-    ]
+    (plan,) = plans(even.outcomes)
+    bits = [choice.weight_bits for choice in plan.choices.values()]
+    assert max(bits) <= 2 * min(bits)
 
 
 def test_same_seed_same_search(unbroken: SearchResult, tmp_path: Path) -> None:
     again = run(tmp_path / "again")
-    assert proposals(again.outcomes) == proposals(unbroken.outcomes)
-    assert [o.score for o in again.outcomes] == [o.score for o in unbroken.outcomes]
+    assert found(again.outcomes) == found(unbroken.outcomes)
     assert again.baseline.score == unbroken.baseline.score
 
 
-def test_another_seed_another_search(unbroken: SearchResult, tmp_path: Path) -> None:
-    other = run(tmp_path / "other", seed=1)
-    assert other.baseline.score != unbroken.baseline.score
-    assert [p for p, *_ in proposals(other.outcomes)] != [
-        p for p, *_ in proposals(unbroken.outcomes)
-    ]
+def test_another_seed_has_another_data_order(unbroken: SearchResult, tmp_path: Path) -> None:
+    """The float model is that of the first seed, so that nothing else differs."""
+    options = LEAN | {"pretrained": str(unbroken.study.baseline_file)}
+    results = [run(tmp_path / str(seed), seed=seed, **options) for seed in (0, 1)]
+    one, other = (proposals(result.outcomes)[0] for result in results)
+    assert one.plan == other.plan
+    assert one.score != other.score
 
 
 def test_a_report_is_drawn_into_the_study_and_printed(
@@ -232,42 +292,132 @@ def test_a_report_is_drawn_into_the_study_and_printed(
 
 
 def test_origin_is_written_down(tmp_path: Path) -> None:
-    small = replace(SETTINGS, trials=1, references=())
     origin = {"_target_": "toys.tiny", "words": 10}
-    search(tiny_task(), small, study=tmp_path / "study", origin=origin, progress=False)
+    settings = replace(SETTINGS, **LEAN)
+    search(tiny_task(), settings, study=tmp_path / "study", origin=origin, progress=False)
     assert Study.open(tmp_path / "study").config()["task"] == origin
+
+
+# --- several budgets, and the smallest plan -------------------------------------------------------
+
+
+def test_two_budgets_have_a_plan_each(tmp_path: Path) -> None:
+    result = run(tmp_path / "study", budget=("800B", "0.4x"), trials=2)
+    assert result.budgets == (924, 800)
+    assert [o.size_bytes <= size for o, size in zip(result.outcomes[1:], (924, 800), strict=True)]
+    for size, selection in zip(result.budgets, result.selections, strict=True):
+        assert selection is not None
+        assert selection.chosen.size_bytes <= size
+    assert result.study.plan() == result.best.plan  # type: ignore[union-attr]
+    names = {s.first.trial for s in result.selections if s is not None}
+    assert names == {"0", "1"}
+    assert all(len(o.by_order(FULL)) == 2 for o in proposals(result.outcomes))
+
+
+@pytest.mark.parametrize("bound", [{"loss": "0.05%"}, {"score": 9.9165}], ids=["loss", "score"])
+def test_the_smallest_plan_within_a_loss(bound: dict[str, Any], tmp_path: Path) -> None:
+    rounds = Rounds(size=2, orders=1, finalists=2, medium=1, full=False)
+    result = run(tmp_path / "study", trials=5, budget="1.2kB", rounds=rounds, **bound)
+    most = 9.9165 if "score" in bound else 1.0005 * result.baseline.score
+    within = [o for o in proposals(result.outcomes) if o.score is not None and o.score <= most]
+    assert result.best is not None
+    assert result.best.size_bytes == min(o.size_bytes for o in within)
+    assert result.study.plan() == result.best.plan
+    assert result.best.size_bytes < max(o.size_bytes for o in proposals(result.outcomes))
+
+
+def test_no_plan_within_a_score(tmp_path: Path) -> None:
+    result = run(tmp_path / "study", score=1.0, **LEAN)
+    assert result.best is None
+    assert not result.study.plan_file.exists()
+    assert "no plan" in str(result)
+
+
+# --- applying and solving -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def applied_study(unbroken: SearchResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("applied") / "study"
+    return Path(shutil.copytree(unbroken.study.path, folder))
+
+
+def test_apply_continues_the_search(unbroken: SearchResult, applied_study: Path) -> None:
+    """Only the cool-down is left; the score is that of the search, bit for bit."""
+    steps: list[int] = []
+    applied = apply(
+        applied_study, tiny_task(), progress=False, on_step=lambda result: steps.append(result.step)
+    )
+    assert unbroken.best is not None
+    assert applied.plan == unbroken.best.plan
+    assert applied.valid == unbroken.best.by_order(FULL)[0]
+    assert steps[-1] == applied.steps == FULL
+    assert 0 < len(steps) < FULL / 2
+
+
+def test_apply_within_another_budget(unbroken: SearchResult, applied_study: Path) -> None:
+    small = min((o for o in unbroken.outcomes if o.role == "search"), key=lambda o: o.size_bytes)
+    size = small.size_bytes
+    changes = {"steps": 1}
+    applied = apply(applied_study, tiny_task(), budget=f"{size}B", changes=changes, progress=False)
+    assert applied.plan == small.plan
+    with pytest.raises(UserError, match=rf"the smallest has {size} bytes\), got {size - 1}B = "):
+        apply(applied_study, tiny_task(), budget=f"{size - 1}B")
+    with pytest.raises(UserError, match="apply takes one of trial, plan and budget"):
+        apply(applied_study, tiny_task(), budget="900B", trial="0")
+
+
+@pytest.mark.parametrize("budget", ["950B", "0.36x", "760B"])
+def test_solve(budget: str, unbroken: SearchResult) -> None:
+    solution = solve(unbroken.study.path, budget=budget)
+    network = described(prepare(tiny_task().build_model()))
+    assert solution.size_bytes <= solution.budget_bytes
+    assert solution.size_bytes == manifest.size_bytes(network, solution.plan, Scheme())
+    assert solution.predicted == pytest.approx(9.905, abs=0.02)
+    assert solution.deviation is not None
+    assert 0 < solution.deviation < 0.02
+    trained = {o.plan: o.trial for o in proposals(unbroken.outcomes)}
+    assert solution.trial == trained.get(solution.plan)
+    assert budget != "950B" or solution.budget_bytes == LIMIT
+
+
+def test_solve_refuses_what_nothing_reaches(unbroken: SearchResult) -> None:
+    with pytest.raises(UserError) as raised:
+        solve(unbroken.study.path, budget="0.2x")
+    assert "\n" not in str(raised.value)
 
 
 # --- going on -------------------------------------------------------------------------------------
 
 
 def test_more_trials_continue(
-    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+    unbroken: SearchResult, watched: Callable[..., Trainings], tmp_path: Path
 ) -> None:
     first = run(tmp_path / "study", trials=2)
-    watcher = watched()
+    trainings = watched()
     second = run(tmp_path / "study")
-    assert len(watcher.plans) == 2
-    assert second.outcomes[: len(first.outcomes)] == first.outcomes
-    assert proposals(second.outcomes) == proposals(unbroken.outcomes)
+    assert {name for name, *_ in trainings.labels} == {"trial 2"}
+    assert found(second.outcomes)[: len(first.outcomes)] == found(first.outcomes)
+    assert plans(second.outcomes) == plans(unbroken.outcomes)
 
 
-@pytest.mark.parametrize("trials", [2, 1], ids=["as many", "fewer"])
+@pytest.mark.parametrize("trials", [3, 1], ids=["as many", "fewer"])
 def test_nothing_left_to_do(
-    trials: int, watched: Callable[..., TrainCandidate], tmp_path: Path
+    trials: int, unbroken: SearchResult, watched: Callable[..., Trainings]
 ) -> None:
-    first = run(tmp_path / "study", trials=2, references=(2,))
-    watcher = watched()
-    again = run(tmp_path / "study", trials=trials, references=(2,))
-    assert watcher.plans == []
-    assert again.outcomes == first.outcomes
+    trainings = watched()
+    again = run(unbroken.study.path, trials=trials)
+    assert trainings.labels == []
+    assert again.outcomes == unbroken.outcomes
 
 
-def test_a_search_ends_when_every_plan_was_tried(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["program", "random"])
+def test_a_search_ends_when_every_plan_was_tried(sampler: str, tmp_path: Path) -> None:
     space = Space(weight_bits=(2, 4), activation_bits=(8,), width=(1.0,), split_recurrent=False)
-    result = run(tmp_path / "study", space=space, trials=50, references=(2,), budget="100kB")
-    plans = [plan for plan, *_ in proposals(result.outcomes)]
-    assert len(plans) == len(set(plans)) == 2**3 - 1  # all but the reference
+    options = LEAN | {"trials": 50, "sensitivity": 0, "qat": Training(steps=1, scores=0)}
+    options["rounds"] = Rounds(size=6, orders=1, medium=1, full=False)
+    result = run(tmp_path / "study", space=space, budget="100kB", sampler=sampler, **options)
+    assert len(plans(result.outcomes)) == len(set(plans(result.outcomes))) == 2**3
 
 
 @pytest.mark.parametrize(
@@ -275,10 +425,11 @@ def test_a_search_ends_when_every_plan_was_tried(tmp_path: Path) -> None:
     [
         ({"budget": "3.7kB"}, "budget=950B, got budget=3.7kB"),
         ({"seed": 1}, "seed=0, got seed=1"),
-        ({"qat": Training(steps=5, scores=2)}, "qat.steps=4, got qat.steps=5"),
-        ({"references": (8,)}, "references=[8, 2], got references=[8]"),
+        ({"qat": Training(steps=5, scores=0)}, "qat.steps=4, got qat.steps=5"),
+        ({"references": (2,)}, "references=[8], got references=[2]"),
+        ({"threads": 2}, "threads=1, got threads=2"),
     ],
-    ids=["budget", "seed", "qat", "references"],
+    ids=["budget", "seed", "qat", "references", "threads"],
 )
 def test_another_configuration_is_refused(
     changes: dict[str, Any], named: str, unbroken: SearchResult
@@ -290,81 +441,91 @@ def test_another_configuration_is_refused(
     assert unbroken.study.outcomes_file.read_bytes() == before
 
 
+def test_a_study_of_an_earlier_version_is_not_continued(
+    unbroken: SearchResult, tmp_path: Path
+) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    config = study.config()
+    del config["rounds"]
+    study.config_file.write_text(yaml.safe_dump(config | {"prune": True}))
+    with pytest.raises(UserError, match="made by an earlier version, whose searches") as raised:
+        run(study.path)
+    assert "\n" not in str(raised.value)
+
+
+def test_two_workers_find_what_one_finds(unbroken: SearchResult, tmp_path: Path) -> None:
+    result = run(tmp_path / "study", workers=2)
+    assert found(result.outcomes) == found(unbroken.outcomes)
+    assert result.study.plan() == unbroken.study.plan()
+    assert not (result.study.path / "context.pickle").exists()
+
+
 # --- interruptions --------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize("call", [2, 4], ids=["in a reference", "in a proposal"])
-def test_ctrl_c(
-    call: int,
-    unbroken: SearchResult,
-    watched: Callable[..., TrainCandidate],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    watched(raising(KeyboardInterrupt(), at=call))
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "study")
-    monkeypatch.undo()
-    left = Study.open(tmp_path / "study").outcomes()
-    assert [o.state for o in left].count("complete") == call - 1
-    assert [o.state for o in left].count("interrupted") == 1
-    result = run(tmp_path / "study")
-    assert [o for o in left if o.state == "complete"] == [
-        replace(o, seconds=round(o.seconds, 2)) for o in result.outcomes if o.state == "complete"
-    ][: call - 1]
-    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
-    assert [o.state for o in result.outcomes].count("interrupted") == 1
+STOPS = {
+    "first job": ("trial w8", 2),
+    "third job": ("trial 0", 2),
+    "medium rung": ("trial 0", MEDIUM - 1),
+    "full rung": ("trial 0", FULL - 1),
+}
+"""(label, step) in the middle of a job."""
 
 
-KILLED = """
-import sys
-import time
-import torch
-from tests.commands.test_search import run
-from autoquant.commands import search
-from autoquant.training import candidate
-torch.set_num_threads(1)
-calls = 0
+def stop_at(place: tuple[str, int], stop: Callable[[], Any]) -> Callable[[StepResult], None]:
+    def on_step(result: StepResult) -> None:
+        if (result.run, result.step) == place:
+            stop()
 
-def train_candidate(*args, on_score, **options):
-    global calls
-    calls += 1
-    def slow(step, score):
-        on_score(step, score)
-        if calls == 5:  # the third proposal, in the middle of its training
-            print("now", flush=True)
-            time.sleep(600)
-    return candidate.train_candidate(*args, on_score=slow, **options)
-
-search.train_candidate = train_candidate
-run(__import__("pathlib").Path(sys.argv[1]))
-"""
+    return on_step
 
 
-def test_kill(unbroken: SearchResult, tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder)], cwd=root, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "now\n"
-        left = Study.open(folder).outcomes()
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    assert [o.state for o in left] == ["complete"] * 4
-    assert proposals(left) == proposals(unbroken.outcomes)[:2]
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def check_goes_on(folder: Path, unbroken: SearchResult, watched: Callable[..., Trainings]) -> None:
+    """A stopped search ends as the unbroken one did, without repeating jobs that have ended."""
+    study = Study.open(folder)
+    ended = recorded_jobs(study) if study.jobs_file.is_file() else []
+    trainings = watched()
     result = run(folder)
-    assert [o for o in result.outcomes if o.state == "interrupted"] != []
-    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
-    finished = [o for o in result.outcomes if o.state == "complete"]
-    assert [(o.trial, o.score) for o in finished[:4]] == [(o.trial, o.score) for o in left]
-    (interrupted,) = (o for o in result.outcomes if o.state == "interrupted")
-    assert interrupted.plan == proposals(unbroken.outcomes)[2][0]
-    assert interrupted.steps == 1  # it had one score
+    assert found(result.outcomes) == found(unbroken.outcomes)
+    assert study.plan_file.read_text() == unbroken.study.plan_file.read_text()
+    jobs = recorded_jobs(study)
+    assert len(trainings.labels) == len(jobs) - len(ended)
+    assert jobs == recorded_jobs(unbroken.study)
+
+
+@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
+def test_ctrl_c(
+    place: tuple[str, int],
+    unbroken: SearchResult,
+    watched: Callable[..., Trainings],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study", on_step=stop_at(place, ctrl_c))
+    check_goes_on(tmp_path / "study", unbroken, watched)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
+def test_kill(
+    place: tuple[str, int],
+    unbroken: SearchResult,
+    watched: Callable[..., Trainings],
+    tmp_path: Path,
+) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            kill = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+            run(tmp_path / "study", on_step=stop_at(place, kill))
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    check_goes_on(tmp_path / "study", unbroken, watched)
 
 
 def test_a_second_search_is_refused(unbroken: SearchResult, tmp_path: Path) -> None:
@@ -377,20 +538,30 @@ def test_a_second_search_is_refused(unbroken: SearchResult, tmp_path: Path) -> N
 # --- trials that go wrong -------------------------------------------------------------------------
 
 
-def test_a_diverged_trial_is_recorded_and_the_search_goes_on(
-    watched: Callable[..., TrainCandidate], tmp_path: Path
+FAILURES = {
+    "diverged": Diverged("the training loss must be finite, got nan at step 20"),
+    "MemoryError": MemoryError(),
+    "accelerator": torch.OutOfMemoryError("CUDA out of memory"),
+    "RunError": RunError("widening failed"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_job_that_fails_is_recorded_and_the_search_goes_on(
+    name: str, watched: Callable[..., Trainings], tmp_path: Path
 ) -> None:
-    watched(raising(Diverged("the training loss must be finite, got nan at step 20"), at=4))
+    watched(raising(FAILURES[name], at=5))  # trial 1
     result = run(tmp_path / "study")
-    ends = [o.state for o in result.outcomes if o.role == "search"]
-    assert ends == ["complete", "diverged", "complete", "complete"]
-    diverged = result.outcomes[3]
-    assert (diverged.score, diverged.steps) == (None, 0)
-    assert "nan" in diverged.reason
-    plans = [plan for plan, *_ in proposals(result.outcomes)]
-    assert len(set(plans)) == len(plans)
+    first, failed, last = proposals(result.outcomes)
+    assert failed.state == ("diverged" if name == "diverged" else "failed")
+    assert (failed.score, failed.steps) == (None, 0)
+    assert failed.reason
+    assert first.state == "complete"
+    assert last.state in ("complete", "pruned")
     assert result.best is not None
-    assert result.best.state == "complete"
+    trainings = watched()
+    assert found(run(tmp_path / "study").outcomes) == found(result.outcomes)
+    assert trainings.labels == []  # it is not tried again
 
 
 class Explosive(LanguageTask):
@@ -402,18 +573,6 @@ class Explosive(LanguageTask):
         return loss * float("nan") if wide and model.training else loss, carry
 
 
-def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
-    tiny = tiny_task()
-    task = Explosive(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
-    result = run(tmp_path / "study", task, sensitivity=0)  # starts at each width
-    for outcome in result.outcomes:
-        wide = outcome.plan["rnn.l0"].width > 1
-        assert outcome.state == ("diverged" if wide else "complete")
-    assert {o.state for o in result.outcomes} == {"diverged", "complete"}
-    assert result.best is not None
-    assert result.best.plan["rnn.l0"].width == 1.0
-
-
 class Hungry(LanguageTask):
     """Its loss needs more memory than any machine has while the model has a width of its own."""
 
@@ -423,47 +582,41 @@ class Hungry(LanguageTask):
         return super().loss(model, batch, carry)
 
 
-def test_a_trial_without_enough_memory_has_failed(tmp_path: Path) -> None:
-    tiny = tiny_task()
-    task = Hungry(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
-    short = {"sensitivity": 0, "trials": 2, "references": ()}  # starts at each width
-    result = run(tmp_path / "study", task, **short)
-    failed = [o for o in result.outcomes if o.plan["rnn.l0"].width > 1]
-    assert {o.state for o in failed} == {"failed"}
-    assert all(o.reason.startswith("not enough memory: ") for o in failed)
-    assert {o.state for o in result.outcomes if o not in failed} == {"complete"}
-    assert result.best is not None
-    assert [o.state for o in result.study.outcomes()] == [o.state for o in result.outcomes]
-    again = run(tmp_path / "study", task, **short)  # a restart does not try them again
-    assert again.outcomes == result.outcomes
-
-
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RunError("widening failed")],
-    ids=["MemoryError", "accelerator", "RunError"],
+    ("kind", "state", "reason"),
+    [
+        (Explosive, "diverged", "the training loss must be finite, got nan"),
+        (Hungry, "failed", "not enough memory: "),
+    ],
+    ids=["not a number", "memory"],
 )
-def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
-    error: Exception, watched: Callable[..., TrainCandidate], tmp_path: Path
+def test_plans_that_cannot_be_trained(
+    kind: type[LanguageTask], state: str, reason: str, tmp_path: Path
 ) -> None:
-    watched(raising(error, at=4))
-    result = run(tmp_path / "study")
-    ends = [o.state for o in result.outcomes if o.role == "search"]
-    assert ends == ["complete", "failed", "complete", "complete"]
-    assert result.outcomes[3].reason
+    """Those that grow; the second proposal does."""
+    result = run(tmp_path / "study", tiny_task(kind), **LEAN | {"trials": 2})
+    wide = [o for o in result.outcomes if o.plan["rnn.l0"].width > 1]
+    assert {o.state for o in wide} == {state}
+    assert all(o.reason.startswith(reason) for o in wide)
+    assert {o.state for o in result.outcomes if o not in wide} == {"complete"}
+    assert result.best is not None
+    assert result.best.plan["rnn.l0"].width == 1.0
+    assert found(result.study.outcomes()) == found(result.outcomes)
 
 
 def test_an_error_of_the_user_names_the_trial_and_the_plan(
-    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+    unbroken: SearchResult, watched: Callable[..., Trainings], tmp_path: Path
 ) -> None:
-    watched(raising(FileNotFoundError(2, "No such file", "images/37.png"), at=4))
+    watched(raising(FileNotFoundError(2, "No such file", "images/37.png"), at=5))
     with pytest.raises(FileNotFoundError, match=r"images/37\.png") as raised:
         run(tmp_path / "study")
     last = Study.open(tmp_path / "study").outcomes()[-1]
-    assert raised.value.__notes__ == [f"in trial 1 of '{tmp_path / 'study'}', {last.plan.summary}"]
-    assert (last.trial, last.state) == ("1", "interrupted")
-    assert last.reason.startswith("FileNotFoundError: ")
-    assert proposals(run(tmp_path / "study").outcomes) == proposals(unbroken.outcomes)
+    (note,) = raised.value.__notes__
+    assert "trial 1" in note
+    assert f"'{tmp_path / 'study'}'" in note
+    assert last.plan.summary in note
+    assert (last.trial, last.state) == ("1", "scored")
+    check_goes_on(tmp_path / "study", unbroken, watched)
 
 
 class Unreadable(LanguageTask):
@@ -476,13 +629,22 @@ class Unreadable(LanguageTask):
 
 def test_an_error_of_the_users_data_is_the_users(tmp_path: Path) -> None:
     """Not one of the study's folder."""
-    tiny = tiny_task()
-    task = Unreadable(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
     with pytest.raises(FileNotFoundError, match=r"images/0037\.png"):
-        run(tmp_path / "study", task)
+        run(tmp_path / "study", tiny_task(Unreadable))
 
 
-# --- a damaged journal ----------------------------------------------------------------------------
+def test_nothing_completes(watched: Callable[..., Trainings], tmp_path: Path) -> None:
+    def before(call: int) -> None:
+        raise Diverged("not finite")
+
+    watched(before)
+    result = run(tmp_path / "study", trials=2)
+    assert result.best is None
+    assert [o.state for o in result.outcomes] == ["diverged"] * 3
+    assert not result.study.plan_file.exists()
+
+
+# --- damaged records ------------------------------------------------------------------------------
 
 
 def emptied(journal: Path) -> None:
@@ -523,17 +685,17 @@ DAMAGES += [overwritten, of_lists]
 def test_a_damaged_journal_is_restored_from_the_table(
     damage: Callable[[Path], None],
     unbroken: SearchResult,
-    watched: Callable[..., TrainCandidate],
+    watched: Callable[..., Trainings],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
     damage(study.journal_file)
     content = study.journal_file.is_file() and study.journal_file.stat().st_size > 0
-    watcher = watched()
+    trainings = watched()
     again = run(study.path)
-    assert watcher.plans == []
-    assert [replace(o, seconds=round(o.seconds, 2)) for o in unbroken.outcomes] == [*again.outcomes]
+    assert trainings.labels == []
+    assert found(again.outcomes) == found(unbroken.outcomes)
     (line,) = capsys.readouterr().err.splitlines()
     assert str(study.journal_file) in line
     assert study.journal_file.with_name("journal.log.damaged").is_file() == content
@@ -541,80 +703,68 @@ def test_a_damaged_journal_is_restored_from_the_table(
     assert not capsys.readouterr().err
 
 
-def test_a_restored_search_goes_on_as_it_would_have(tmp_path: Path) -> None:
-    """With a sampler that learns from the trials' parameters."""
-    changes = {"sampler": "tpe", "sensitivity": 0, "references": ()}
-    whole = run(tmp_path / "whole", trials=5, **changes)
-    first = run(tmp_path / "study", trials=3, **changes)
-    emptied(first.study.journal_file)
-    again = run(tmp_path / "study", trials=5, **changes)
-    assert proposals(again.outcomes) == proposals(whole.outcomes)
-
-
-def test_interrupted_trials_are_restored_with_their_numbers(
-    unbroken: SearchResult, watched: Callable[..., TrainCandidate], tmp_path: Path
+@pytest.mark.parametrize("sampler", ["program", "tpe"])
+@pytest.mark.parametrize("place", [("trial 2", 2), ("trial 0", FULL - 1)], ids=["short", "full"])
+def test_a_restored_search_goes_on_as_it_would_have(
+    sampler: str,
+    place: tuple[str, int],
+    unbroken: SearchResult,
+    tmp_path: Path,
 ) -> None:
-    watched(raising(KeyboardInterrupt(), at=4))
+    """With samplers that learn from the trials' parameters and scores."""
+    whole = unbroken if sampler == "program" else run(tmp_path / "whole", sampler=sampler)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "study")
-    study = Study.open(tmp_path / "study")
-    emptied(study.journal_file)
-    result = run(tmp_path / "study")
-    assert [o.trial for o in result.outcomes] == ["w8", "w2", "0", "1", "2", "3", "4"]
-    assert result.outcomes[3].state == "interrupted"
-    assert proposals(result.outcomes) == proposals(unbroken.outcomes)
+        run(tmp_path / "study", on_step=stop_at(place, ctrl_c), sampler=sampler)
+    emptied(Study(tmp_path / "study").journal_file)
+    again = run(tmp_path / "study", sampler=sampler)
+    assert found(again.outcomes) == found(whole.outcomes)
 
 
 @pytest.mark.parametrize("table", [None, "trial,role\n1"], ids=["missing", "damaged"])
 def test_a_damaged_journal_without_a_table_is_refused(table: str | None, tmp_path: Path) -> None:
-    study = run(tmp_path / "study", trials=1).study
+    study = run(tmp_path / "study", **LEAN).study
     overwritten(study.journal_file)
     study.outcomes_file.unlink()
     if table is not None:
         study.outcomes_file.write_text(table)
     with pytest.raises(UserError) as raised:
-        run(tmp_path / "study", trials=1)
+        run(tmp_path / "study", **LEAN)
     file = study.journal_file if table is None else study.outcomes_file
     assert str(raised.value).startswith(f"'{file}' must be as a search wrote it")
     assert "remove it" in str(raised.value)
 
 
 def test_a_damaged_table_is_written_again(unbroken: SearchResult, tmp_path: Path) -> None:
-    study = run(tmp_path / "study").study
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
     study.outcomes_file.write_text("trial,role\n1")
-    assert proposals(run(tmp_path / "study").outcomes) == proposals(unbroken.outcomes)
-    assert proposals(study.outcomes()) == proposals(unbroken.outcomes)
+    assert found(run(study.path).outcomes) == found(unbroken.outcomes)
+    assert found(study.outcomes()) == found(unbroken.outcomes)
 
 
-def test_nothing_completes(watched: Callable[..., TrainCandidate], tmp_path: Path) -> None:
-    def before(call: int) -> None:
-        raise Diverged("not finite")
+def test_a_damaged_log_of_jobs_is_refused_and_may_be_removed(
+    unbroken: SearchResult, watched: Callable[..., Trainings], tmp_path: Path
+) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    study.jobs_file.write_text("plan,steps\n1,2\n")
+    with pytest.raises(UserError, match=r"jobs\.csv' must be as a search wrote it") as raised:
+        run(study.path)
+    assert "\n" not in str(raised.value)
+    study.jobs_file.unlink()
+    trainings = watched()
+    assert found(run(study.path).outcomes) == found(unbroken.outcomes)
+    assert trainings.labels == []  # the trials have the scores too
 
-    watched(before)
-    result = run(tmp_path / "study", trials=2, references=(2,))
-    assert result.best is None
-    assert [o.state for o in result.outcomes] == ["diverged"] * 3
-    assert not result.study.plan_file.exists()
 
-
-def test_a_bad_trial_is_pruned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls = 0
-
-    def train_candidate(*args: Any, on_score: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        bad = 1000.0 if calls == 6 else 0.0
-        return candidate.train_candidate(
-            *args, on_score=lambda step, score: on_score(step, score + bad), **options
-        )
-
-    monkeypatch.setattr("autoquant.commands.search.train_candidate", train_candidate)
-    result = run(tmp_path / "study", prune=True, trials=6, references=(2,))
-    pruned = [o for o in result.outcomes if o.score is not None and o.score > 1000]
-    assert [o.state for o in pruned] == ["pruned"]
-    assert (pruned[0].steps, len(pruned[0].history)) == (1, 1)
-    assert pruned[0].reason == "worse than three quarters of the trials"
-    assert len(proposals(result.outcomes)) == 6
+def test_an_incomplete_line_of_the_log_is_trained_again(
+    unbroken: SearchResult, watched: Callable[..., Trainings], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "study", on_step=stop_at(STOPS["third job"], ctrl_c))
+    with Study(tmp_path / "study").jobs_file.open("a") as log:
+        log.write("ef1504906692cd1a,4,0,compl")
+    result = run(tmp_path / "study")
+    assert found(result.outcomes) == found(unbroken.outcomes)
+    assert recorded_jobs(result.study) == recorded_jobs(unbroken.study)
 
 
 # --- errors of one line ---------------------------------------------------------------------------
@@ -631,7 +781,8 @@ def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         run(tmp_path / "study", budget=f"{smallest - 1}B")
     space = replace(SETTINGS.space, activation_bits=(4,))
-    result = run(tmp_path / "study", budget=f"{smallest}B", trials=3, references=(), space=space)
+    options = LEAN | {"budget": f"{smallest}B", "trials": 3, "space": space}
+    result = run(tmp_path / "study", **options)
     assert [o.size_bytes for o in result.outcomes] == [smallest]
 
 
@@ -661,11 +812,11 @@ def test_pretrained_weights_may_go_once_they_are_taken(
 ) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(unbroken.study.baseline_file.read_bytes())
-    result = run(tmp_path / "study", pretrained=str(path), trials=1)
-    assert proposals(result.outcomes) == proposals(unbroken.outcomes)[:1]
+    options = LEAN | {"pretrained": str(path)}
+    result = run(tmp_path / "study", **options)
     path.unlink()
-    result = run(tmp_path / "study", pretrained=str(path), trials=2)
-    assert proposals(result.outcomes) == proposals(unbroken.outcomes)[:2]
+    result = run(tmp_path / "study", **options | {"trials": 2})
+    assert plans(result.outcomes) == plans(unbroken.outcomes)[:2]
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["parent", "study"])
@@ -701,11 +852,11 @@ def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(files.Path, "write_text", write_text)
     with pytest.raises(RunError) as raised:
-        run(tmp_path / "study", trials=1, references=())
+        run(tmp_path / "study", **LEAN)
     assert "\n" not in str(raised.value)
     assert "No space left on device" in str(raised.value)
     monkeypatch.undo()
-    again = run(tmp_path / "study", trials=1, references=())  # once there is room
+    again = run(tmp_path / "study", **LEAN)  # once there is room
     assert proposals(again.outcomes) != []
     assert {path.suffix for path in (tmp_path / "study").iterdir()}.isdisjoint({".tmp"})
 
@@ -737,13 +888,11 @@ class HigherIsBetter(LanguageTask):
 
 
 def test_a_score_to_maximize(tmp_path: Path, unbroken: SearchResult) -> None:
-    tiny = tiny_task()
-    task = HigherIsBetter(tiny.corpus, 50, 4, 50, embedding=4, hidden=8, dropout=0.0)
-    result = run(tmp_path / "study", task)
+    result = run(tmp_path / "study", tiny_task(HigherIsBetter))
     assert result.baseline.direction == "maximize"
-    assert proposals(result.outcomes) == [
-        (plan, state, -score) for plan, state, score in proposals(unbroken.outcomes)
-    ]
+    for one, other in zip(result.outcomes, unbroken.outcomes, strict=True):
+        assert (one.plan, one.state) == (other.plan, other.state)
+        assert [-score for *_, score in one.scores] == [score for *_, score in other.scores]
     assert result.best is not None
     assert unbroken.best is not None
     assert result.best.plan == unbroken.best.plan
