@@ -8,7 +8,6 @@ function in any module. Its name, or its import path ("mymodule.my_sampler"), is
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -88,12 +87,7 @@ def gp(seed: int) -> BaseSampler:
 
     Args:
         seed: of its random numbers.
-
-    Raises:
-        UserError: scipy is not installed.
     """
-    if find_spec("scipy") is None:
-        raise UserError("sampler=gp must have scipy installed (pip install scipy), got none")
     return GPSampler(n_startup_trials=STARTUP, seed=seed)
 
 

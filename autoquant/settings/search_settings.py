@@ -39,8 +39,8 @@ class Search(Settings):
         kernel: What computes quantized layers: native (C, on the CPU), torch (no compiler, any
             device), reference (slow, obvious), or auto, the fastest that suits. An engine of your
             own for recurrent layers: its import path (see autoquant.kernels.recurrent.registry).
-        sampler: Optuna's sampler: tpe is quick, gp better and slower (seconds a proposal; needs
-            scipy), or random. A sampler of your own: its name or import path (see
+        sampler: Optuna's sampler: tpe is quick, gp better and slower (seconds a proposal),
+            or random. A sampler of your own: its name or import path (see
             autoquant.samplers).
         fill: Raise the bits of proposals that leave budget unused, so that plans compare at equal
             size.

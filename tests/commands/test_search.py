@@ -635,13 +635,6 @@ def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     assert [o.size_bytes for o in result.outcomes] == [smallest]
 
 
-def test_a_sampler_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("autoquant.samplers.registry.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="scipy"):
-        run(tmp_path / "study", sampler="gp")
-    assert not (tmp_path / "study").exists()
-
-
 @pytest.mark.parametrize("content", [None, b"not weights"], ids=["missing", "damaged"])
 def test_pretrained_weights_that_are_wrong_leave_no_folder(
     content: bytes | None, tmp_path: Path
