@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from autoquant import files
 from autoquant.artifact import manifest
 from autoquant.commands.search import SearchResult, search
+from autoquant.costs.limit import limits_of
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
-from autoquant.settings import Scheme, Search, Space, Training, Widening
+from autoquant.settings import Limits, Scheme, Search, Space, Training, Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import best
 from autoquant.task import Direction, Split
@@ -633,6 +634,24 @@ def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     space = replace(SETTINGS.space, activation_bits=(4,))
     result = run(tmp_path / "study", budget=f"{smallest}B", trials=3, references=(), space=space)
     assert [o.size_bytes for o in result.outcomes] == [smallest]
+
+
+@pytest.mark.parametrize("sensitivity", [0, 1])
+def test_all_limits_hold_for_every_proposal(sensitivity: int, tmp_path: Path) -> None:
+    limits = Limits(bit_ops="0.02x", activation_memory="0.2x", macs="1.3x")
+    result = run(tmp_path / "study", limits=limits, sensitivity=sensitivity, references=())
+    network = described(prepare(tiny_task().build_model()))
+    values = limits_of(replace(SETTINGS, limits=limits), network, float_bytes=2312, parameters=578)
+    assert len(values) == 4
+    assert result.outcomes
+    assert all(values.holds(outcome.plan) for outcome in result.outcomes)
+
+
+def test_a_limit_that_no_plan_meets_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
+    message = r"limits.bit_ops must be at least \d+ bit-operations \(0\.00\d+x\), .* got 0.001x"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "study", limits=Limits(bit_ops="0.001x"))
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"not weights"], ids=["missing", "damaged"])
