@@ -470,7 +470,7 @@ class _Runs:
             "complete",
             size_bytes=size_bytes,
             size_share=size_bytes / self.record.size_bytes,
-            paper_size_ratio=paper_size_ratio.of(network, run.plan, scheme),
+            paper_size_ratio=round(paper_size_ratio.of(network, run.plan, scheme), 12),
             activation_bytes=activation_memory.of(network, run.plan, scheme),
         )
 

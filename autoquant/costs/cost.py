@@ -26,7 +26,8 @@ It must give the same number for the same layer and choice, whatever the other l
 
 Constant = Callable[[Network, Network, Scheme], float]
 """The network before widening, the same at a plan's widths, and a scheme -> what is added to the
-contributions of the layers. It must not depend on bits: the widened network has none."""
+contributions of the layers. It counts what lies outside of them: norms, and tensors that belong to
+no layer."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def costs_of(network: Network, plan: Plan, scheme: Scheme) -> PlanCosts:
         activation_memory.of(network, plan, scheme),
         int(macs.of(network, plan, scheme)),
         int(bit_ops.of(network, plan, scheme)),
-        paper_size_ratio.of(network, plan, scheme),
+        round(paper_size_ratio.of(network, plan, scheme), 12),  # 0.125, not 0.1249999...
     )
 
 

@@ -169,8 +169,9 @@ class Network:
         self._check_shared_bits(plan)
         if all(choice.width == 1.0 for choice in plan.choices.values()):
             return self
-        inputs = {name: _at_widths(layout, plan) for name, layout in self.inputs.items()}
-        outputs = {name: _at_widths(layout, plan) for name, layout in self.outputs.items()}
+        widths = {name: choice.width for name, choice in plan.choices.items()}
+        inputs = {name: _at_widths(layout, widths) for name, layout in self.inputs.items()}
+        outputs = {name: _at_widths(layout, widths) for name, layout in self.outputs.items()}
         sizes = {
             layer.name: (
                 entries_of(outputs[layer.name]),
@@ -178,7 +179,7 @@ class Network:
             )
             for layer in self.layers_and_norms
         }
-        layouts = {tensor.name: _at_widths(tensor.layout, plan) for tensor in self.unquantized}
+        layouts = {tensor.name: _at_widths(tensor.layout, widths) for tensor in self.unquantized}
         sizes |= {name: (entries_of(layout),) * 2 for name, layout in layouts.items() if layout}
         resized = self.with_sizes(sizes)
         unquantized = (replace(t, layout=layouts[t.name]) for t in resized.unquantized)
@@ -188,6 +189,17 @@ class Network:
             outputs=MappingProxyType(outputs),
             unquantized=tuple(unquantized),
         )
+
+    def layer_at(self, layer: LayerSpec, widths: Mapping[str, float]) -> LayerSpec:
+        """A layer as ``resized`` has it, without the others.
+
+        Args:
+            layer: of this network.
+            widths: by group; 1.0 where it is left out.
+        """
+        units = entries_of(_at_widths(self.outputs[layer.name], widths))
+        features = entries_of(_at_widths(self.inputs.get(layer.name, ()), widths))
+        return layer.resized(units, features or layer.features)
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> Network:
         """The same network with other numbers of units and features of some layers.
@@ -259,11 +271,11 @@ class Network:
                 )
 
 
-def _at_widths(layout: Layout, plan: Plan) -> Layout:
+def _at_widths(layout: Layout, widths: Mapping[str, float]) -> Layout:
     """A layout after growing."""
     return tuple(
         segment
         if segment.group is None
-        else replace(segment, size=grown_units(segment.size, plan[segment.group].width))
+        else replace(segment, size=grown_units(segment.size, widths.get(segment.group, 1.0)))
         for segment in layout
     )

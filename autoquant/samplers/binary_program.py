@@ -119,7 +119,7 @@ class BinaryProgram:
             chosen = self._solve_columns(objective, reduced <= threshold, gap)
             if chosen is not None or count >= len(reduced):
                 break
-            count *= 4
+            count *= 2
         if chosen is None:
             return None
         distance = float(objective @ chosen) - least

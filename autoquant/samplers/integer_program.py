@@ -39,7 +39,7 @@ class IntegerProgram:
     adds what it adds to the lowest bits. The solution is then projected onto the limits.
 
     A program with 100 layers, each with 8 and 4 choices, and limits on size and bit operations has
-    3,200 columns and takes about 0.2 s on one core, both stages (``python -m benchmarks.program``).
+    3,200 columns and takes 0.1 to 0.5 s of one core (``python -m benchmarks.program``).
 
     Args:
         space: of the points.

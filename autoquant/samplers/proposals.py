@@ -20,7 +20,7 @@ PRICE = 0.1
 increase: activations take no bytes, and would have the most bits otherwise."""
 MIN_DISTANCE = 0.02
 """Share of the dimensions in which a proposal differs from all earlier ones."""
-GAP = 1e-3
+GAP = 5e-3
 """Share of the least loss increase by which a later proposal may be above it: estimates have larger
 errors, and the exact solution takes several times as long."""
 AROUND = 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from operator import itemgetter
 from typing import Any
@@ -19,8 +20,6 @@ from autoquant.plan import LayerChoice
 from autoquant.settings import Scheme
 from autoquant.space.layer_overrides import DEFAULTS_TO
 from autoquant.space.search_space import Point, SearchSpace
-
-MAX_NETWORKS = 1_000  # that are kept at their widths
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class CostTable:
     """The costs of the points of one space.
 
     A contribution of a layer is computed once for all combinations of choices that it depends on,
-    when it is first asked for. A network is resized once for all points of equal widths.
+    when it is first asked for; so is the constant, for all widths that it can depend on.
 
     Args:
         space: of the points.
@@ -56,7 +55,6 @@ class CostTable:
         self, space: SearchSpace, network: Network, scheme: Scheme, costs: tuple[Cost, ...]
     ) -> None:
         self.space, self.network, self.scheme, self.costs = space, network, scheme, costs
-        self._networks: dict[Point, Network] = {}
         self._constants: dict[tuple[int, Point], float] = {}
         self._widths = [i for i, d in enumerate(space.dimensions) if d.field == "width"]
         self._layers: list[_Layer] = []
@@ -113,7 +111,7 @@ class CostTable:
         table, key = self._tables[number][layer], self._layers[layer].key(point)
         if key not in table:
             layers: Any = self.costs[number].layers
-            spec = self._resized(point).layers[layer]
+            spec = self.network.layer_at(self.network.layers[layer], self._widths_at(point))
             choice = self._layers[layer].choice(self.space, point)
             table[key] = layers.of_layer(self.network, spec, choice, self.scheme)
         return table[key]
@@ -128,9 +126,10 @@ class CostTable:
         layers: Any = self.costs[number].layers
         if layers.constant is None:
             return 0
-        key = number, self._widths_of(point)
+        key = number, tuple(point[i] for i in self._outside)
         if key not in self._constants:
-            resized = self._resized(point)
+            widths = self.network.at_widths(self._widths_at(point))
+            resized = self.network.resized(widths)
             self._constants[key] = layers.constant_of(self.network, resized, self.scheme)
         return self._constants[key]
 
@@ -192,19 +191,20 @@ class CostTable:
         """A cost that is evaluated as a whole."""
         return self.costs[number].of(self.network, self.space.plan(point), self.scheme)
 
-    def _widths_of(self, point: Point) -> Point:
-        return tuple(point[i] for i in self._widths)
+    def _widths_at(self, point: Point) -> dict[str, float]:
+        """The widths of a point, by group."""
+        dimensions = self.space.dimensions
+        return {dimensions[i].layer: dimensions[i].choices[point[i]] for i in self._widths}
 
-    def _resized(self, point: Point) -> Network:
-        """The network at the widths of a point."""
-        key = self._widths_of(point)
-        if key not in self._networks:
-            if len(self._networks) >= MAX_NETWORKS:
-                self._networks.clear()
-            dimensions = [self.space.dimensions[i] for i in self._widths]
-            widths = {d.layer: d.choices[c] for d, c in zip(dimensions, key, strict=True)}
-            self._networks[key] = self.network.resized(self.network.at_widths(widths))
-        return self._networks[key]
+    @cached_property
+    def _outside(self) -> list[int]:
+        """The dimensions of widths that something outside of layers has."""
+        network = self.network
+        layouts = [tensor.layout for tensor in network.unquantized]
+        for norm in network.norms:
+            layouts += [network.inputs.get(norm.name, ()), network.outputs[norm.name]]
+        groups = {segment.group for layout in layouts for segment in layout}
+        return [i for i in self._widths if self.space.dimensions[i].layer in groups]
 
 
 class PointCosts:

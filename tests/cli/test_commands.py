@@ -218,8 +218,8 @@ def test_of_several_runs_each_error_is_told_and_a_stop_stops_all(place, monkeypa
     ran = run(place, "search", *several, "budget=0.01x,0.02x")
     assert ran.code == 2
     first, second = ran.err.splitlines()
-    assert re.search(r"got 0\.01x = \d+ bytes;", first)
-    assert re.search(r"got 0\.02x = \d+ bytes;", second)
+    assert re.search(r"got 0\.01x = \d+ bytes$", first)
+    assert re.search(r"got 0\.02x = \d+ bytes$", second)
     stop = mock.Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr("autoquant.commands.search.search", stop)
     assert run(place, "search", *several, "budget=0.4x,0.5x").code == 130

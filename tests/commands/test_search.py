@@ -786,10 +786,21 @@ def test_a_budget_that_nothing_reaches(tmp_path: Path) -> None:
     assert [o.size_bytes for o in result.outcomes] == [smallest]
 
 
-def test_a_sampler_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("autoquant.samplers.registry.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="scipy"):
-        run(tmp_path / "study", sampler="gp")
+@pytest.mark.parametrize("sensitivity", [0, 1])
+def test_all_limits_hold_for_every_proposal(sensitivity: int, tmp_path: Path) -> None:
+    limits = Limits(bit_ops="0.02x", activation_memory="0.2x", macs="1.3x")
+    result = run(tmp_path / "study", limits=limits, sensitivity=sensitivity, references=())
+    network = described(prepare(tiny_task().build_model()))
+    values = limits_of(replace(SETTINGS, limits=limits), network, float_bytes=2312, parameters=578)
+    assert len(values) == 4
+    assert result.outcomes
+    assert all(values.holds(outcome.plan) for outcome in result.outcomes)
+
+
+def test_a_limit_that_no_plan_meets_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
+    message = r"limits.bit_ops must be at least \d+ bit-operations \(0\.00\d+x\), .* got 0.001x"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "study", limits=Limits(bit_ops="0.001x"))
     assert not (tmp_path / "study").exists()
 
 

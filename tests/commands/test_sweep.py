@@ -99,7 +99,8 @@ def test_costs_are_those_of_the_plan(unbroken: SweepResult) -> None:
         assert plan is not None
         assert each.size_bytes == manifest.size_bytes(network, plan, Scheme())
         assert each.size_share == pytest.approx(each.size_bytes / unbroken.baseline.size_bytes)
-        assert each.paper_size_ratio == paper_size_ratio.of(network, plan, Scheme())
+        expected = paper_size_ratio.of(network, plan, Scheme())
+        assert each.paper_size_ratio == pytest.approx(expected, rel=1e-9)
         assert each.activation_bytes == activation_memory.of(network, plan, Scheme())
     first = unbroken.results[0]
     assert first.paper_size_ratio == 4 / 32

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -26,8 +25,7 @@ from tests.toys import limit
 
 BITS = (1, 2, 4, 8)
 UNITS = {"a": 10, "b": 30, "c": 5}
-NEEDS_SCIPY = pytest.mark.skipif(not find_spec("scipy"), reason="needs scipy")
-GP = pytest.param("gp", marks=[NEEDS_SCIPY, pytest.mark.slow])  # seconds a proposal
+GP = pytest.param("gp", marks=pytest.mark.slow)  # seconds a proposal
 
 
 def space_of(*fields: str, bits: tuple[int, ...] = BITS) -> SearchSpace:

@@ -100,10 +100,3 @@ def test_a_name_that_is_none_is_refused() -> None:
         UserError, match=r"^sampler must be one of tpe, gp, random, or an import path, got 'grid'$"
     ):
         Search(sampler="grid")
-
-
-def test_gp_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoquant.samplers.registry.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="scipy") as raised:
-        new_sampler("gp", 0)
-    assert "\n" not in str(raised.value)

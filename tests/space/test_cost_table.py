@@ -89,18 +89,23 @@ def test_a_layer_is_counted_once_for_all_points_with_the_same_choices() -> None:
         del COSTS["counted"]
 
 
-def test_the_network_is_resized_once_for_all_points_of_equal_widths(
+@settings(max_examples=15)
+@given(POINTS)
+def test_a_layer_alone_is_resized_as_in_the_network(point: Point) -> None:
+    plan = SPACE.plan(point)
+    widths = {name: choice.width for name, choice in plan.choices.items()}
+    layers = [NETWORK.layer_at(layer, widths) for layer in NETWORK.layers]
+    assert layers == [*NETWORK.resized(plan).layers]
+
+
+def test_the_network_is_not_resized_where_nothing_outside_of_layers_grows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resized: list[Any] = []
     of = Network.resized
     monkeypatch.setattr(Network, "resized", lambda n, plan: resized.append(plan) or of(n, plan))
-    table = CostTable(SPACE, NETWORK, Scheme(), COUNTED)
+    table = CostTable(SPACE, NETWORK, Scheme(), (cost_named("size"),))
     random = np.random.default_rng(0)
     for _ in range(20):
-        point = [int(random.integers(size)) for size in SIZES]
-        for i, dimension in enumerate(SPACE.dimensions):
-            if dimension.field == "width":
-                point[i] = 1
-        table.values(tuple(point))
+        table.values(tuple(int(random.integers(size)) for size in SIZES))
     assert len(resized) == 1

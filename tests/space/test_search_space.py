@@ -393,7 +393,7 @@ def test_real_projections_fit(point: Point, share: float, fill: bool) -> None:
     assert Projection(space, limit(size_of, low - 1), fill)(point) is None
 
 
-# --- projection: several limits --------------------------------------------------------------------
+# --- projection: several limits -------------------------------------------------------------------
 
 
 @st.composite
