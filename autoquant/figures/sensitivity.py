@@ -175,7 +175,7 @@ def is_noise(increase: float, error: float | None) -> bool:
         increase: of the loss; not infinite.
         error: its standard error; None where none was measured.
     """
-    return error is not None and increase < NOISE * error
+    return error is not None and increase <= NOISE * error
 
 
 def format_increase(increase: float | None, error: float | None = None) -> str:
