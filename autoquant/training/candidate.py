@@ -17,10 +17,10 @@ from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training.activations import scale_dropout
 from autoquant.training.callbacks import OnStep, is_from_callback
-from autoquant.training.checkpoint import TrainingRun
+from autoquant.training.checkpoint import TrainingRun, Trunk
 from autoquant.training.device import is_out_of_memory, seed_everything
 from autoquant.training.float_model import build_float_model
-from autoquant.training.loop import OnScore, Trunk, train
+from autoquant.training.loop import OnScore, train
 from autoquant.training.qat import build_candidate, recalibrate
 from autoquant.training.scoring import score
 

@@ -34,6 +34,20 @@ class TrainingRun:
     """(step, score on the probe split) of the intermediate scores."""
 
 
+@dataclass(frozen=True)
+class Trunk:
+    """The steps before the cool-down, which runs of several lengths have in common.
+
+    Attributes:
+        path: a file: it is restored where it holds no more steps than this run has before its
+            cool-down, and written at the end of these.
+        identity: what the steps depend on beside the model, compared by its ``repr``.
+    """
+
+    path: Path
+    identity: object
+
+
 class Checkpoint:
     """The checkpoint file of one run.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from autoquant.progress_bar import tqdm
 from autoquant.settings import Training
 from autoquant.task import Task
 from autoquant.training.callbacks import OnStep, StepResult, notify
-from autoquant.training.checkpoint import Checkpoint, TrainingRun
+from autoquant.training.checkpoint import Checkpoint, TrainingRun, Trunk
 from autoquant.training.device import check_autocast, seed_everything
 from autoquant.training.objective import build_objective
 from autoquant.training.optimizer import TrainingStep, build_optimizer
@@ -38,20 +38,6 @@ FINITE_CHECK_STEPS = 20
 
 OnScore = Callable[[int, float], None]
 """Called with (step, score on the probe split); may raise to end the run."""
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """The steps before the cool-down, which runs of several lengths have in common.
-
-    Attributes:
-        path: a file: it is restored where it holds no more steps than this run has before its
-            cool-down, and written at the end of these.
-        identity: what the steps depend on beside the model, compared by its ``repr``.
-    """
-
-    path: Path
-    identity: object
 
 
 def train(

@@ -14,7 +14,7 @@ from autoquant.settings import Training
 from autoquant.tasks.data.random_sources import mixed_seed
 from autoquant.training.callbacks import OnStep
 from autoquant.training.candidate import Candidate, StartingPoint, train_candidate
-from autoquant.training.loop import Trunk
+from autoquant.training.checkpoint import Trunk
 
 
 def train_rung(

@@ -8,6 +8,10 @@ from benchmarks.tabular.loss_model import LossModel, Scored
 from benchmarks.tabular.problem import Oracle, Problem, Spent, predicted, widths
 
 
+MODEL_FREEDOM = 2
+"""Degrees of freedom that the model's noise counts as, beside those of repeated scores."""
+
+
 class Corrected:
     """Batches of the plans with the lowest predicted loss; the predictions learn from each batch.
 
@@ -134,10 +138,17 @@ class Corrected:
         losses = {row: float(np.mean(self._medium[row])) for row in [self._first, *finalists]}
         best = min(losses, key=losses.__getitem__)
         counts = [len(self._medium[row]) for row in (best, self._first)]
-        noise = self._problem.evidence.noise("medium")
-        error = (0.0 if np.isnan(noise) else noise) * np.sqrt(sum(1 / n for n in counts))
+        error = self._noise() * np.sqrt(sum(1 / n for n in counts))
         beaten = losses[self._first] - losses[best] > self._deviations * error
         return best if beaten else self._first
+
+    def _noise(self) -> float:
+        """Deviation of a score: of the repeated ones, and the model's."""
+        repeated = [losses for losses in self._medium.values() if len(losses) > 1]
+        squares = [float(np.var(losses, ddof=1)) * (len(losses) - 1) for losses in repeated]
+        freedom = sum(len(losses) - 1 for losses in repeated)
+        of_model = self._model().noise ** 2 * MODEL_FREEDOM
+        return float(np.sqrt((sum(squares) + of_model) / (freedom + MODEL_FREEDOM)))
 
     def _repeat(self, rows: list[int]) -> None:
         """Score plans in further data orders, as far as these were recorded."""

@@ -95,6 +95,11 @@ class LossModel:
         self.hyperparameters = max(tried, key=self._likelihood)
         self._solve()
 
+    @property
+    def noise(self) -> float:
+        """Deviation of a score, in the unit of the losses: what was given, or the most likely."""
+        return self.hyperparameters.noise * self._scale
+
     def _kernel(
         self, rows: Floats, short: Floats, others: Floats, others_short: Floats, h: Hyperparameters
     ) -> Floats:

@@ -71,17 +71,22 @@ class Trainer(Protocol):
 def record(folder: TableFolder, trainer: Trainer, part: int = 0, parts: int = 1) -> None:
     """Train what is not in the table yet.
 
+    First half of the plans, which are in random order; then some of them in other data orders and
+    in full; then the others. So that a part of a table can be used.
+
     Args:
         folder: of the table; it has plans.
         trainer: of the plans.
         part: number of this process, from 0.
         parts: how many processes share the table.
     """
-    plans = {plan.plan: plan for plan in folder.plans()}
-    for stage in (first_jobs, repeated_jobs, second_jobs):
+    every = folder.plans()
+    plans, half = {plan.plan: plan for plan in every}, every[: len(every) // 2]
+    stages = ((first_jobs, half), (repeated_jobs, half), (first_jobs, every), (second_jobs, every))
+    for stage, candidates in stages:
         while True:
             runs = folder.runs()
-            jobs = stage([*plans.values()], runs)
+            jobs = stage(candidates, runs)
             if jobs is not None:
                 break
             time.sleep(5)  # another process is at the stage before
@@ -135,10 +140,10 @@ def repeated_jobs(plans: Sequence[PlanRow], runs: Sequence[RunRow]) -> list[Job]
 
     Args:
         plans: of the table.
-        runs: all of the first data order; if some are missing, None is returned.
+        runs: of all of them in the first data order; if some are missing, None is returned.
     """
     losses = {run.plan: run.loss for run in runs if (run.order, run.rung) == (0, "medium")}
-    if len(losses) < len(plans):
+    if any(plan.plan not in losses for plan in plans):
         return None
     chosen = repeated_plans(plans, losses)
     return [

@@ -15,7 +15,7 @@ def plan(number: int) -> PlanRow:
     return PlanRow(number, kind, (0.06, 0.08)[number % 2], 1000, 1, "0")
 
 
-PLANS = [plan(number) for number in range(80)]
+PLANS = [plan(number) for number in range(160)]
 
 
 class Trainer:
@@ -44,13 +44,16 @@ def keys(folder: TableFolder) -> list[tuple[int, int, str]]:
     return [(run.plan, run.order, run.rung) for run in folder.runs()]
 
 
+HALF = PLANS[:80]
+
+
 def test_everything_is_trained_once(folder: TableFolder) -> None:
     record(folder, Trainer())
     rows = keys(folder)
     assert len(rows) == len({*rows})
     medium = {(number, order) for number, order, rung in rows if rung == "medium"}
-    assert {number for number, order in medium if order == 0} == {*range(80)}
-    assert {number for number, order in medium if order == 1} == {*range(80)}
+    assert {number for number, order in medium if order == 0} == {*range(160)}
+    assert {number for number, order in medium if order == 1} == {*range(160)}
     assert len({number for number, order in medium if order == 2}) == REPEATED
     full = {(number, order) for number, order, rung in rows if rung == "full"}
     assert len(full) == FULL
@@ -64,7 +67,7 @@ def test_what_searches_begin_with_comes_first_in_all_orders(folder: TableFolder)
         (n, o) for n in (7, 11) for o in range(3)
     ]
     first_order = [number for number, order, rung in trainer.done if (order, rung) == (0, "short")]
-    assert first_order == [7, 11, *(n for n in range(80) if n not in (7, 11))]
+    assert first_order == [7, 11, *(n for n in range(160) if n not in (7, 11))]
 
 
 def test_a_stopped_recording_resumes(folder: TableFolder, tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_processes_share_a_table(folder: TableFolder) -> None:
 
 
 def test_plans_with_several_orders() -> None:
-    chosen = repeated_plans(PLANS, {number: float(number) for number in range(80)})
+    chosen = repeated_plans(HALF, {number: float(number) for number in range(160)})
     assert len(chosen) == len({*chosen}) == REPEATED
     assert {7, 11} <= {*chosen}
     assert {0, 2, 4, 6, 8, 1, 3, 5, 9, 13} <= {*chosen}  # the best of both budgets
