@@ -7,7 +7,6 @@ import numpy as np
 from benchmarks.tabular.loss_model import LossModel, Scored
 from benchmarks.tabular.problem import Oracle, Problem, Spent, predicted, widths
 
-
 MODEL_FREEDOM = 2
 """Degrees of freedom that the model's noise counts as, beside those of repeated scores."""
 

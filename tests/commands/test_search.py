@@ -33,7 +33,6 @@ from autoquant.plan import Plan
 from autoquant.rounds import training_job
 from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Training, Widening
 from autoquant.study.folder import Study
-from autoquant.study.job import Job, JobResult
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction, Split
 from autoquant.tasks.language import LanguageTask
