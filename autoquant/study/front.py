@@ -62,7 +62,13 @@ def front_of(outcomes: Iterable[Outcome], direction: Direction, float_bytes: int
 
 
 def _hypervolume(outcomes: Sequence[Outcome], direction: Direction, float_bytes: int) -> float:
-    """The dominated share of the rectangle up to the float model's size and the worst score."""
+    """The dominated share of the rectangle up to the float model's size and the worst score.
+
+    Args:
+        outcomes: on one rung.
+        direction: whether low or high scores are good.
+        float_bytes: size of the float model.
+    """
     if len(outcomes) < 2:
         return 0.0
     pairs = [(float(o.size_bytes), loss_of(o, direction)) for o in outcomes]

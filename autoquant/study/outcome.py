@@ -174,10 +174,12 @@ def to_csv(outcomes: Iterable[Outcome], float_bytes: int) -> str:
     """The text of ``outcomes.csv``.
 
     Args:
-        outcomes: in the order of the rows.
+        outcomes: in the order of the rows; those of earlier versions have no column of scores.
         float_bytes: bytes of the float model's tensors, over which ``size_share`` is.
     """
-    return records.to_csv(COLUMNS, (_to_row(outcome, float_bytes) for outcome in outcomes))
+    listed = [*outcomes]
+    columns = COLUMNS if any(outcome.scores for outcome in listed) else COLUMNS[:-1]
+    return records.to_csv(columns, (_to_row(outcome, float_bytes) for outcome in listed))
 
 
 def _to_row(outcome: Outcome, float_bytes: int) -> dict[str, str]:
