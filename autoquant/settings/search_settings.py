@@ -37,13 +37,13 @@ class Search(Settings):
         budget: Largest packed file: 0.15x (of the float tensors), 2.5MB, 1.5MiB or 4.5bpw. Several
             ones, as in [0.08x,0.12x], are searched together: the result has a plan for each, and
             plan.yaml is that of the largest.
+        trials: Plans that are proposed, at most; a search stops earlier where nothing can be
+            gained.
         loss: Instead of the best plan within the budget find the smallest one that loses no more
             than this against the float model: a share of its score, as in 1%, or a number in the
             metric's unit, as in 0.5. The budget is then the largest size that is considered. Empty:
             no such bound.
         score: The same with the score that the plan must reach.
-        trials: Plans that are proposed, at most; a search stops earlier where nothing can be
-            gained.
         seed: Of every random source.
         device: auto, cpu, cuda, cuda:1, mps.
         workers: Processes that train at the same time. 1: all is trained in this process. A study
@@ -89,9 +89,9 @@ class Search(Settings):
     """
 
     budget: str | tuple[str, ...] = "0.15x"
+    trials: int = 16
     loss: str = ""
     score: float | None = None
-    trials: int = 16
     seed: int = 0
     device: str = "auto"
     workers: int = 1

@@ -82,8 +82,10 @@ class Training(Settings):
         require(self.autocast in ("none", "bfloat16", "float16"), requirement, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps >= 0, "steps must not be negative", self.steps)
-        number = not isinstance(self.lr, str) and 0 < self.lr < math.inf
-        require(number or self.lr == AUTO, f"lr must be above 0, or {AUTO}", self.lr)
+        if isinstance(self.lr, str):
+            require(self.lr == AUTO, f"lr must be a number or {AUTO}", self.lr)
+        else:
+            require(0 < self.lr < math.inf, "lr must be above 0", self.lr)
         require(self.scale_lr >= 0, "scale_lr must not be negative", self.scale_lr)
         require(0 <= self.warmup < 1, "warmup must be in [0, 1)", self.warmup)
         require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)

@@ -372,7 +372,7 @@ def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any
         old: the configuration that the study was made with.
         new: the configuration of this call.
     """
-    if "sweep" not in new and "rounds" not in old and "sweep" not in old:
+    if "rounds" in new and not {"rounds", "sweep"} & {*old}:
         raise UserError(
             f"study '{path}' was made by an earlier version, whose searches cannot be continued; "
             "take another study folder (report and apply still read this one)"

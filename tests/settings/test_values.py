@@ -85,7 +85,7 @@ def test_every_field_is_explained_where_help_shows_it(cls):
         (Space, {"width": (1.5, 2.0)}, "space.width must start at 1.0"),
         (Search, {"trials": 0}, "trials must be at least 1"),
         (Search, {"seed": -1}, "seed must not be negative"),
-        (Search, {"sampler": "grid"}, "sampler must be one of tpe, gp, random"),
+        (Search, {"sampler": "grid"}, "sampler must be one of program, tpe, gp, nsga2, random"),
         (Search, {"references": (8, 9)}, "references: weight_bits must be one of"),
         (Sweep, {"weight_bits": 4}, "sweep.weight_bits must be a list"),
         (Sweep, {"weight_bits": (4, 9)}, "sweep: weight_bits must be one of"),
@@ -312,7 +312,7 @@ WRITTEN: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "a sampler": (
         *(Search, {"sampler": None}),
-        "sampler must be one of tpe, gp, random, or an import path, got None",
+        "sampler must be one of program, tpe, gp, nsga2, random, or an import path, got None",
     ),
 }
 

@@ -22,6 +22,7 @@ CONFIG: dict[str, Any] = {
     "trials": 8,
     "device": "auto",
     "pretrained": None,
+    "rounds": {"size": 8},
     "qat": {"lr": 1e-05, "steps": 100, "prune": True},
     "space": {"width": (1.0, 1.5), "weight_bits": [2, 4]},
 }

@@ -202,9 +202,19 @@ def test_table_round_trip(outcomes: list[Outcome]) -> None:
 
 
 def test_table_for_other_readers() -> None:
-    """Plain csv: one row an outcome, the size over the float model, JSON in two columns."""
+    """Plain csv: one row an outcome, the size over the float model, JSON in three columns."""
     one = Outcome(
-        "17", "search", PLAN, 250, "pruned", 1.5, 40, 2.345, ((20, 3.5),), 'worse, "much"'
+        "17",
+        "search",
+        PLAN,
+        250,
+        "pruned",
+        1.5,
+        40,
+        2.345,
+        ((20, 3.5),),
+        'worse, "much"',
+        ((20, 0, 3.0), (20, 1, 4.0)),
     )
     rows = list(csv.DictReader(io.StringIO(to_csv([one, outcome(1, None)], 1000))))
     assert tuple(rows[0]) == COLUMNS
@@ -213,6 +223,7 @@ def test_table_for_other_readers() -> None:
     assert rows[0]["reason"] == 'worse, "much"'
     assert json.loads(rows[0]["history"]) == [[20, 3.5]]
     assert json.loads(rows[0]["plan"]) == PLAN.to_dict()
+    assert json.loads(rows[0]["scores"]) == [[20, 0, 3.0], [20, 1, 4.0]]
     assert rows[1]["score"] == ""
 
 
@@ -222,5 +233,6 @@ def test_scores_keep_every_digit() -> None:
 
 
 def test_an_empty_table() -> None:
-    assert to_csv([], 1) == ",".join(COLUMNS) + "\n"
+    """Without scores of trainings it is as earlier versions wrote it."""
+    assert to_csv([], 1) == ",".join(COLUMNS[:-1]) + "\n"
     assert from_csv(to_csv([], 1)) == []
