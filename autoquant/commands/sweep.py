@@ -50,7 +50,8 @@ from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
-    {"budget", "limits", "trials", "sampler", "fill", "prune", "references", "qat"}
+    {"budget", "loss", "score", "trials", "workers", "threads", "sampler", "fill", "references"}
+    | {"qat", "rounds", "limits"}
 )
 """Settings of a search that have no effect on a sweep, and may change between two calls."""
 

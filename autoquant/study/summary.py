@@ -152,7 +152,7 @@ def _front_table(record: BaselineRecord, front: Front) -> Table:
         notes.append(f"level with the float model down to {share:.3f}x")
     elif front.knee is not None:
         share = front.knee.outcome.size_bytes / record.size_bytes
-        notes.append(f"level with the best plan down to {share:.3f}x")
+        notes.append(f"level with the best of the front down to {share:.3f}x")
     return Table(
         f"Pareto front of {record.metric} and size, on the last rung",
         (Column("plan", "left"), *map(Column, ("size", "share", record.metric))),

@@ -6,7 +6,7 @@ from autoquant.cli import help
 from autoquant.cli.command_table import COMMANDS
 from autoquant.cli.defaults import defaults_for
 from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
-from autoquant.settings import Limits, Scheme, Search, Space, Sweep, Training, Widening
+from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Sweep, Training, Widening
 
 SECTIONS = {
     "baseline": Training,
@@ -16,6 +16,7 @@ SECTIONS = {
     "limits": Limits,
     "widening": Widening,
     "space": Space,
+    "rounds": Rounds,
 }
 
 
@@ -56,7 +57,7 @@ def test_defaults_are_those_of_the_section_not_of_the_class():
     texts = {name: default for name, default, _ in help.setting_texts(Search)}
     assert texts["qat.steps"] == str(Search().qat.steps)
     assert texts["baseline.steps"] == "null"
-    assert texts["prune"] == "true"
+    assert texts["rounds.full"] == "true"
     assert texts["references"] == "[8,4,3,2]"
 
 

@@ -13,7 +13,9 @@ from autoquant.commands.search import SearchResult
 from autoquant.commands.sweep import SweepResult
 from autoquant.settings import Widening
 from autoquant.study.folder import Study
+from autoquant.study.noise import Difference
 from autoquant.study.outcome import Outcome
+from autoquant.study.selection import Selection
 from tests.commands.samples import APPLIED
 from tests.figures.samples import BASELINE, FLOAT_BYTES, REFERENCES, TRIALS, run_result
 from tests.toys import language_task
@@ -21,7 +23,9 @@ from tests.toys import language_task
 
 def result(best: Outcome | None, path: str = "runs/one") -> SearchResult:
     budget = FLOAT_BYTES // 8
-    return SearchResult(Study(Path(path)), BASELINE, budget, (*REFERENCES, *TRIALS), best)
+    chosen = None if best is None else Selection(best, best, (best,), Difference(0.0, 0.0))
+    outcomes = (*REFERENCES, *TRIALS)
+    return SearchResult(Study(Path(path)), BASELINE, (budget,), outcomes, (chosen,))
 
 
 def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys):

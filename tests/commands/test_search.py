@@ -31,6 +31,7 @@ from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.rounds import training_job
+from autoquant.rounds.search_rounds import SearchRounds
 from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Training, Widening
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
@@ -53,6 +54,16 @@ SETTINGS = Search(
     space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
 )
 LIMIT = 950
+
+
+@pytest.fixture(autouse=True, scope="module")
+def never_level() -> Iterator[None]:
+    """The tiny model is level with 8 bits at any size, so that its searches would stop early."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SearchRounds, "_nothing_to_gain", lambda rounds, asked: False)
+        yield
+
+
 SHORT, MEDIUM, FULL = 4, 8, 12
 LEAN = {"trials": 1, "references": (), "rounds": Rounds(orders=1, full=False, medium=1)}
 """One training."""
