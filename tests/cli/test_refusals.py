@@ -16,12 +16,12 @@ SEARCHES = {
     "+nothing=3": "got 'nothing'",
     "hydra.nothing=3": "a setting must be one that --help lists, got 'hydra.nothing'",
     "hydra/job_logging=nothing": "hydra/job_logging must be one of default, disabled, none, stdout",
-    "budget={a: 3}": "budget: Cannot convert 'dict' to string: '{'a': 3}'",
+    "budget={a: 3}": "budget must be a text such as '0.15x', '2.5MB' or '4.5bpw', got {'a': 3}",
     "hello": "a setting must look like key=value",
     "a=b=c": "got 'a=b=c'",
     "trials=many": "trials must be a whole number, got 'many'",
     "seed=1.5": "seed must be a whole number, got '1.5'",
-    "baseline.lr=fast": "baseline.lr must be a number, got 'fast'",
+    "baseline.lr=fast": "lr must be a number or auto, got 'fast'",
     "fill=maybe": "fill must be true or false, got 'maybe'",
     "references=4": "references must be a list, as in [2,4]",
     "space=4": "space must be a section of settings, as in baseline.steps=100, got '4'",
@@ -231,5 +231,5 @@ def test_a_damaged_study_is_refused(place, searched, name, text, arguments, line
 def test_unknown_commands(place):
     line = refused(run(place, "serach"))
     assert line.startswith(
-        "command must be one of profile, search, sweep, report, apply, evaluate, g"
+        "command must be one of profile, search, sweep, report, solve, apply, evaluate, g"
     )

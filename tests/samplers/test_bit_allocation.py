@@ -13,7 +13,7 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.samplers.bit_allocation import MAX_LOSS_RATIO, BitAllocation
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
-from tests.samplers.test_proposer import BITS, SPACE, size_of, space_of
+from tests.samplers.spaces import BITS, SPACE, size_of, space_of
 from tests.toys import limit
 
 LOSS_INCREASES = {

@@ -37,7 +37,8 @@ def test_a_study_keeps_its_threads(given: dict[str, int], threads: int, tmp_path
 
 def test_a_study_of_an_earlier_version_has_no_number(tmp_path: Path) -> None:
     Study.create(tmp_path / "study", {"task": {"name": "toy"}, "budget": "0.15x"})
-    assert made(tmp_path / "study", Search(workers=2)).threads == 0
+    study = Study.open(tmp_path / "study")
+    assert with_threads(Search(workers=2), study).threads == 0
 
 
 def test_threads_are_set_and_given_back() -> None:
