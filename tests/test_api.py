@@ -10,6 +10,7 @@ import torch
 
 import autoquant as aq
 from autoquant.artifact.packed_file import read
+from autoquant.study.selection import select
 from tests.toys import language_task
 
 SHORT = aq.Training(steps=2)
@@ -50,9 +51,8 @@ def test_profile_search_apply_load(tmp_path, direction):
     )
     found = aq.search(task, settings, study=tmp_path / "study", progress=False)
     assert found.best is not None
-    complete = [each for each in found.outcomes if each.size_bytes <= found.budget_bytes]
-    pick = min if direction == "minimize" else max
-    assert found.best.score == pick(each.score for each in complete)
+    assert found.best == select(found.outcomes, found.budget_bytes, direction).chosen
+    assert found.best.size_bytes <= found.budget_bytes
     assert found.best.plan == found.study.plan() == aq.Study.open(tmp_path / "study").plan()
     applied = aq.apply(tmp_path / "study", task, progress=False)
     assert applied.plan == found.best.plan

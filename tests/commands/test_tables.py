@@ -12,7 +12,9 @@ import pytest
 from autoquant.commands.search import SearchResult
 from autoquant.commands.sweep import SweepResult
 from autoquant.study.folder import Study
+from autoquant.study.noise import Difference
 from autoquant.study.outcome import Outcome
+from autoquant.study.selection import Selection
 from tests.commands.samples import APPLIED
 from tests.figures.samples import (
     BASELINE,
@@ -29,7 +31,8 @@ TRAINED = [replace(outcome, steps=10) for outcome in (*REFERENCES, *TRIALS)]
 
 
 def searched(best: Outcome | None, outcomes: list[Outcome] = TRAINED) -> SearchResult:
-    return SearchResult(STUDY, BASELINE, FLOAT_BYTES // 8, tuple(outcomes), best)
+    chosen = None if best is None else Selection(best, best, (best,), Difference(0.0, 0.0))
+    return SearchResult(STUDY, BASELINE, (FLOAT_BYTES // 8,), tuple(outcomes), (chosen,))
 
 
 def cells(text: object) -> list[list[str]]:
