@@ -179,7 +179,7 @@ def read_study_data(study: Study) -> StudyData:
     if not outcomes:
         raise UserError(f"a study must have outcomes to report, got none in '{study.path}'")
     baseline = study.baseline()
-    settings = study.search_settings()
+    settings = study.goal_settings()
     cost, parameters = baseline.size_bytes, baseline.parameters
     budgets = (
         SizeBudget(text, int(Budget.parse(text).value(float_cost=cost, parameters=parameters)))

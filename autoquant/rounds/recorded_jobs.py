@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from autoquant.executors.factory import new_executor
 from autoquant.executors.job_runner import JobRunner
-from autoquant.executors.local import LocalExecutor
-from autoquant.executors.serial import SerialExecutor
 from autoquant.files import make_folder
 from autoquant.plan import Plan
 from autoquant.rounds.training_job import JobContext, run_job
@@ -49,7 +47,7 @@ class RecordedJobs:
             settings: give the number of workers and of threads.
         """
         make_folder(study.trunks)
-        make = executor_maker(settings)
+        make = partial(new_executor, settings.workers, settings.threads or 1)
         with JobRunner(make, run_job, context, lost=_lost, folder=study.path) as runner:
             yield cls(context, JobLog.of(study), runner)
 
@@ -72,7 +70,11 @@ class RecordedJobs:
             self.log.append(result)
             on_result(job, result)
 
-        self.runner.run(missing, record)
+        try:
+            self.runner.run(missing, record)
+        except Exception as error:
+            error.add_note(f"the study is in '{self.context.study.path}'")
+            raise
 
     def other_environments(self) -> list[str]:
         """What is different about recorded results that were not trained as those of this process.
@@ -99,17 +101,6 @@ class RecordedJobs:
         for path in study.trunks.glob("*.checkpoint"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
-
-
-def executor_maker(settings: Search) -> Callable[[], Executor]:
-    """What makes the executor of a search.
-
-    Args:
-        settings: give the number of workers and of threads.
-    """
-    if settings.workers == 1:
-        return SerialExecutor
-    return partial(LocalExecutor, settings.workers, settings.threads or 1)
 
 
 def _lost(job: Job, reason: str) -> JobResult:

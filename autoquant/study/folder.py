@@ -35,6 +35,8 @@ CHANGEABLE_SETTINGS = frozenset(
 )
 """Settings that may change between two runs of one study."""
 
+_GOAL = ("budget", "loss", "score")
+
 
 @dataclass(frozen=True)
 class BaselineRecord:
@@ -332,6 +334,17 @@ class Study:
             chosen = read_json_file(self.learning_rate_file).get("chosen")
             return settings if chosen is None else with_rate(settings, float(chosen))
         return settings
+
+    def goal_settings(self) -> Search:
+        """The settings that say what was looked for; those that name code are left out.
+
+        So a report can read a folder that somebody else has made and run nothing of it.
+
+        Raises:
+            UserError: one of them has a value that is refused.
+        """
+        config = self.config()
+        return from_dict(Search, {key: config[key] for key in _GOAL if key in config})
 
     def plan(self) -> Plan:
         """The plan that the search chose.

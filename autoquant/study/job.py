@@ -28,7 +28,8 @@ class Job:
     label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.steps} steps in data order {self.order} of {self.plan.summary}"
+        what = f"{self.steps} steps in data order {self.order} of {self.plan.summary}"
+        return f"{self.label}: {what}" if self.label else what
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
+from autoquant.rounds import training_job
 from autoquant.study.folder import Study
-from autoquant.training import candidate
 from tests.cli.typed import TINY, contents, refused, run
 
 
@@ -46,7 +46,7 @@ def test_a_search_in_which_all_fail(place, monkeypatch):
     words = "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory\nmore"
     with monkeypatch.context() as patch:
         error = mock.Mock(side_effect=RuntimeError(words))
-        patch.setattr("autoquant.commands.search.train_candidate", error)
+        patch.setattr("autoquant.rounds.training_job.train_rung", error)
         ran = run(place, "search", *TINY, "study=failed", "references=[]")
     assert ran.code == 1
     reason = f"not enough memory: {words.splitlines()[0]}"
@@ -58,11 +58,13 @@ def test_an_error_in_a_trial_names_the_trial(place, monkeypatch):
     monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
     with monkeypatch.context() as patch:
         error = mock.Mock(side_effect=FileNotFoundError(2, "No such file", "a\x1b[2J.png"))
-        patch.setattr("autoquant.commands.search.train_candidate", error)
+        patch.setattr("autoquant.rounds.training_job.train_rung", error)
         ran = run(place, "search", *TINY, "study=broken", "references=[]")
     assert ran.code == 1
-    start = "autoquant: No such file: 'a\\x1b[2J.png' (in trial 0 of 'broken', plan "
-    assert ran.err.splitlines()[-1].startswith(start)
+    line = ran.err.splitlines()[-1]
+    assert line.startswith("autoquant: No such file: 'a\\x1b[2J.png' (in the job trial 0: ")
+    assert " 2 steps in data order 0 of plan " in line
+    assert line.endswith("; the study is in 'broken')")
     assert run(place, "search", *TINY, "study=broken", "references=[]").code == 0
 
 
@@ -99,7 +101,7 @@ def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeyp
 
 def test_a_stopped_search_goes_on(place, monkeypatch):
     monkeypatch.setattr("autoquant.commands.report.report", lambda study: [])
-    real, calls = candidate.train, []
+    real, calls = training_job.train_rung, []
 
     def stopped(*arguments, **options):
         calls.append(options["label"])
@@ -107,16 +109,17 @@ def test_a_stopped_search_goes_on(place, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(candidate, "train", stopped)
+    monkeypatch.setattr(training_job, "train_rung", stopped)
     ran = run(place, "search", *TINY, "study=stopped")
     assert ran.code == 130
     assert ran.err.endswith("stopped; the same command goes on from here\n")
-    assert calls == ["trial w4", "trial 0"]
+    assert calls == ["trial w4", "trial w4, data order 1"]
     assert not list((place / "stopped").rglob("*.tmp"))
     assert run(place, "search", *TINY, "study=stopped").code == 0
-    assert calls[2:] == ["trial 1"]  # what was finished is kept
+    assert calls[2] == calls[1]  # the stopped training runs again; what had ended is kept
+    assert calls.count("trial w4") == 1
     ended = [(o.trial, o.state) for o in Study(place / "stopped").outcomes()]
-    assert ended == [("w4", "complete"), ("0", "interrupted"), ("1", "complete")]
+    assert ended == [("w4", "complete"), ("0", "complete")]
 
 
 def test_an_interrupt_signal_stops_a_search(place):
@@ -141,4 +144,4 @@ def test_an_interrupt_signal_stops_a_search(place):
     assert err.endswith("\nstopped; the same command goes on from here\n")
     assert "Traceback" not in err
     left = {path.name for path in (place / "signal").iterdir()}
-    assert left <= {".lock", "config.yaml", "profile.json"}
+    assert left <= {".lock", "config.yaml", "network.json", "profile.json"}

@@ -73,4 +73,4 @@ def test_a_short_search_finds_the_same_plan(place: Path, searched: Any, tmp_path
     configs = [{**study.config(), "task": None} for study in (found.study, typed)]
     assert configs[0] == configs[1]
     assert asdict(settings_for(task, settings))["final"] == configs[0]["final"]
-    assert configs[0]["final"]["keep"] == "best"
+    assert configs[0]["final"]["keep"] == "last"

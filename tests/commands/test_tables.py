@@ -21,13 +21,15 @@ from tests.figures.samples import (
     FLOAT_BYTES,
     PLAN,
     REFERENCES,
+    RUNG_REFERENCES,
+    RUNG_TRIALS,
     TRIALS,
     run_result,
-    trial,
 )
 
 STUDY = Study(Path("runs/one"))
 TRAINED = [replace(outcome, steps=10) for outcome in (*REFERENCES, *TRIALS)]
+BEST = replace(TRIALS[1], steps=10)
 
 
 def searched(best: Outcome | None, outcomes: list[Outcome] = TRAINED) -> SearchResult:
@@ -41,17 +43,17 @@ def cells(text: object) -> list[list[str]]:
 
 
 def test_a_search_shows_scores_sizes_the_budget_the_folder_and_the_plan() -> None:
-    assert str(searched(TRIALS[1])) == (
+    assert str(searched(BEST, [*REFERENCES, BEST])) == (
         "perplexity on the validation split, and size of the packed file\n"
-        "  plan                 perplexity     size     share\n"
-        "  ----------------------------------------------------\n"
+        "  plan                 perplexity     size     share                     steps\n"
+        "  ------------------------------------------------------------------------------\n"
         "  float baseline               38   2.4 MB   1.0000x\n"
-        "  uniform 8-bit              38.1   600 kB   0.2500x\n"
-        "  uniform 4-bit              38.6   300 kB   0.1250x\n"
-        "  uniform 3-bit                40   225 kB   0.0938x\n"
-        "  uniform 2-bit                47   150 kB   0.0625x\n"
-        "  best plan, trial 1           39   288 kB   0.1200x\n"
-        "budget 300000 bytes; short training, validation split\n"
+        "  uniform 8-bit              38.1   600 kB   0.2500x   calibrated, not trained\n"
+        "  uniform 4-bit              38.6   300 kB   0.1250x   calibrated, not trained\n"
+        "  uniform 3-bit                40   225 kB   0.0938x   calibrated, not trained\n"
+        "  uniform 2-bit                47   150 kB   0.0625x   calibrated, not trained\n"
+        "  best plan, trial 1           39   288 kB   0.1200x                        10\n"
+        "budget 300000 bytes: trial 1, 288000 bytes\n"
         "study: runs/one\n"
         "\n"
         f"{PLAN}"
@@ -60,29 +62,45 @@ def test_a_search_shows_scores_sizes_the_budget_the_folder_and_the_plan() -> Non
 
 def test_a_search_names_its_pareto_plot() -> None:
     figures = tuple(Path("runs/one/figures") / name for name in ("pareto.png", "pareto.svg"))
-    text = str(replace(searched(None), figures=figures))
+    text = str(replace(searched(None, REFERENCES), figures=figures))
     assert text.endswith("\nstudy: runs/one\nPareto plot: runs/one/figures/pareto.png")
 
 
 def test_a_search_without_a_plan_shows_none() -> None:
     text = str(searched(None))
+    assert "budget 300000 bytes: no plan has a score" in text
     assert "best plan" not in text
     assert PLAN.digest not in text
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "note"),
-    [
-        pytest.param([*REFERENCES, *TRIALS], "calibrated, not trained", id="no steps"),
-        pytest.param(
-            [*REFERENCES, replace(TRIALS[2], steps=3)], "calibrated, not trained", id="only pruned"
-        ),
-        pytest.param([*REFERENCES, replace(TRIALS[0], steps=3)], "short training", id="one"),
-        pytest.param([trial(0, 0.1, None, "diverged")], "short training", id="none complete"),
-    ],
-)
-def test_a_search_says_whether_plans_were_trained(outcomes: list[Outcome], note: str) -> None:
-    assert f"budget 300000 bytes; {note}, validation split" in str(searched(None, outcomes))
+def test_a_search_shows_the_front_where_it_has_several_plans() -> None:
+    lines = cells(searched(BEST))
+    start = lines.index(["Pareto front of perplexity and size, on the last rung"])
+    assert lines[start + 3 : start + 5] == [
+        ["trial 0", "264 kB", "0.1100x", "41"],
+        ["trial 1", "288 kB", "0.1200x", "39"],
+    ]
+    assert lines[start + 5][0].startswith("hypervolume 0.")
+    assert lines[start + 6] == ["level with the best of the front down to 0.120x"]
+    assert "Pareto front" not in str(searched(BEST, [*REFERENCES, BEST]))
+
+
+def test_a_search_shows_the_noise_and_what_is_within_it() -> None:
+    first, better = RUNG_TRIALS[0], RUNG_TRIALS[3]
+    level = Selection(better, first, (better, first), Difference(1.1, 0.16))
+    result = SearchResult(
+        STUDY, BASELINE, (FLOAT_BYTES // 8,), (*RUNG_REFERENCES, *RUNG_TRIALS), (level,)
+    )
+    lines = [" ".join(line) for line in cells(result)]
+    budget = lines.index("budget 300000 bytes: trial 3, 283200 bytes")
+    assert lines[budget + 1 : budget + 3] == [
+        "better than the first plan by 1.1 (standard error 0.16)",
+        "within the noise of it: trials 0",
+    ]
+    assert "first plan, trial 0 39 ± 0.12 288 kB 0.1200x 1200" in lines  # 0.2 of 3 orders
+    assert "best plan, trial 3 37.9 ± 0.12 283 kB 0.1180x 1200" in lines
+    deviation = "noise of one training of 1200 steps: 0.2 perplexity"
+    assert any(line.startswith(deviation) for line in lines)
 
 
 def test_a_sweep_is_a_table() -> None:
@@ -138,7 +156,7 @@ def test_apply_says_where_nothing_was_trained() -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        pytest.param(searched(TRIALS[1]), id="search"),
+        pytest.param(searched(BEST, [*REFERENCES, BEST]), id="search"),
         pytest.param(SweepResult(STUDY, BASELINE, (run_result(4, 8, 38.0),), 0), id="sweep"),
         pytest.param(APPLIED, id="apply"),
     ],

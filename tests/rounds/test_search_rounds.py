@@ -208,7 +208,8 @@ def test_a_search_with_nothing_to_gain_stops_early(tmp_path: Path) -> None:
 
 def test_a_training_that_does_not_suit_is_named(whole: Sample) -> None:
     assert whole.said[0].startswith("8 bits everywhere score 1.09")
-    assert "the training does not suit (qat.lr is 0.001" in whole.said[0]
+    assert "the training does not suit; try qat.lr=auto final.lr=auto" in whole.said[0]
+    assert whole.said[0].endswith("(qat.lr is 0.001)")
 
 
 def test_a_bound_is_approached_from_both_sides(tmp_path: Path) -> None:
