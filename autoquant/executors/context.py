@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,13 +120,14 @@ def call(function: Callable[[C, J], R], context: SharedContext[C] | ReceivedCont
         job: the job.
 
     Raises:
-        Exception: what the function raised; from a worker a RuntimeError in its place, where the
-            driver could not read the error itself.
+        Exception: what the function raised; a RuntimeError in its place where the driver could not
+            read it, or would take a broken pool of the job's own for its worker.
     """
     try:
         return function(context.value, job)
     except Exception as error:
-        if isinstance(context, ReceivedContext) and not _can_be_sent(error):
+        unreadable = isinstance(context, ReceivedContext) and not _can_be_sent(error)
+        if unreadable or isinstance(error, BrokenExecutor):
             raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
         raise
 

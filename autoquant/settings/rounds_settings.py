@@ -36,7 +36,7 @@ class Rounds(Settings):
     promoted: float = 0.25
     finalists: int = 3
     full: bool = True
-    spread: float = 0.5
+    spread: float = 0.67
 
     def __post_init__(self) -> None:
         check_types(self, "rounds.")

@@ -14,7 +14,10 @@ from autoquant.study.outcome import Outcome, loss_of
 from autoquant.task import Direction
 
 MIN_ERRORS = 2.0
-"""Standard errors by which a plan must beat the first one to be chosen instead of it."""
+"""Standard errors below which two plans are level."""
+BEATEN = 1.0
+"""Standard errors by which a plan must beat the first one to be chosen instead of it. With 2, more
+replays of `studies/tabular-*` kept a first plan that was worse; neither chose worse plans often."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Selection:
     """The choice among the plans within one budget.
 
     Attributes:
-        chosen: the first plan, or the one that beats it by MIN_ERRORS standard errors.
+        chosen: the first plan, or the one that beats it by BEATEN standard errors.
         first: the first plan that was proposed for the budget.
         level: finalists that are within MIN_ERRORS standard errors of the chosen one, the chosen
             one included, the smallest file first.
@@ -46,7 +49,7 @@ def select(
     """Choose among the proposals within a budget that were trained for longest.
 
     The first plan follows from the sensitivity alone. Another one is chosen only where its mean
-    score, over the same data orders, is better by MIN_ERRORS standard errors: the best of several
+    score, over the same data orders, is better by BEATEN standard errors: the best of several
     noisy scores looks better than it is. Plans of earlier versions, whose noise is not known, are
     compared by their scores.
 
@@ -71,7 +74,7 @@ def select(
         return Selection(ranked[0], first, (ranked[0],), none)
     comparison = _Comparison(finalists, direction)
     gain = comparison.gain(ranked[0], first)
-    chosen = ranked[0] if gain.exceeds(MIN_ERRORS) else first
+    chosen = ranked[0] if gain.exceeds(BEATEN) else first
     level = [o for o in finalists if o is chosen or comparison.is_level(o, chosen)]
     ordered = tuple(sorted(level, key=lambda o: (o.size_bytes, loss_of(o, direction))))
     return Selection(chosen, first, ordered, comparison.gain(chosen, first))

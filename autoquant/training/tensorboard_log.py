@@ -63,8 +63,8 @@ class TensorBoardLog:
     """Writes what trainings give into one TensorBoard run for each, a sub-folder of its name.
 
     A training that goes on does so in its run: what an earlier process wrote of steps that are done
-    again, because they came after its last checkpoint, no longer counts. A training that starts
-    again takes the place of the earlier one.
+    again, because they came after its last checkpoint or in a cool-down, no longer counts. A
+    training that starts again takes the place of the earlier one.
 
     The final score and the size of a plan are written where they compare: those of a search's
     proposals into the run PROPOSALS, by the number of the trial; those of references and of a
@@ -79,6 +79,7 @@ class TensorBoardLog:
     def __init__(self, folder: Path, run_names: Mapping[str, str] | None = None) -> None:
         self._folder, self._run_names = folder, dict(run_names or {})
         self._writers: dict[str, SummaryWriter] = {}
+        self._last_steps: dict[str, int] = {}  # by TensorBoard run
 
     def on_step(self, result: StepResult) -> None:
         """Write the loss and the learning rate, every LOSS_STEPS steps and at the end; any score.
@@ -95,7 +96,11 @@ class TensorBoardLog:
         if result.score is not None:
             values["training/probe score"] = result.score
         first = result.step if result.step > 1 else 0  # a new training replaces the final score too
-        self._write(self._run_names.get(result.run, result.run), result.step, values, first)
+        run = self._run_names.get(result.run, result.run)
+        if run in self._writers and result.step <= self._last_steps.get(run, 0):
+            self._close(run)  # a longer rung, which does the steps of the cool-down again
+        self._last_steps[run] = result.step
+        self._write(run, result.step, values, first)
 
     def on_trial(self, outcome: Outcome) -> None:
         """Write the size of a search's trial that has ended, and its score if it is complete.

@@ -118,7 +118,7 @@ class Evidence:
 
 
 def without_order_effects(losses: Floats) -> Floats:
-    """Losses without what all plans share in a data order.
+    """Losses without what good plans share in a data order; bad ones differ by more than that.
 
     Args:
         losses: [plans, orders, rungs], with NaN.
@@ -126,8 +126,10 @@ def without_order_effects(losses: Floats) -> Floats:
     corrected = losses.copy()
     for order in range(1, losses.shape[1]):
         for rung in range(losses.shape[2]):
-            differences = losses[:, order, rung] - losses[:, 0, rung]
-            known = differences[~np.isnan(differences)]
-            if len(known) >= 5:
-                corrected[:, order, rung] -= np.median(known)
+            pairs = losses[:, [0, order], rung]
+            pairs = pairs[~np.isnan(pairs).any(1)]
+            if len(pairs) >= 5:
+                means = pairs.mean(1)  # of both orders, so that the choice favours neither
+                good = pairs[means <= np.median(means)]
+                corrected[:, order, rung] -= np.median(good[:, 1] - good[:, 0])
     return corrected

@@ -144,5 +144,5 @@ def report(evidence: Evidence, strategies: Sequence[Strategy]) -> str:
     text += f"\nAfter {SHARE_OF_STEPS:.0%} of the table's steps:\n\n"
     text += strategies_table(evidence, compared)
     if variants:
-        text += f"\nVariants of the corrected strategy:\n\n{strategies_table(evidence, variants)}"
+        text += f"\nVariants of the search:\n\n{strategies_table(evidence, variants)}"
     return text

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from benchmarks.tabular.corrected import Corrected
 from benchmarks.tabular.optuna_search import optuna_search
 from benchmarks.tabular.problem import Oracle, Problem, Spent, predicted
+from benchmarks.tabular.search_replay import Rules, SearchReplay
 
 Choice = int
 Run = Callable[[Problem, Oracle, int], Choice]
@@ -90,15 +91,16 @@ def by_prediction(kind: str, trained: bool, problem: Problem, oracle: Oracle, se
     return best_scored(oracle, rows) if trained else rows[0]
 
 
-def corrected(**options: object) -> Run:
-    """The corrected strategy with options.
+def search(**options: Any) -> Run:
+    """The default search, or a variant of it.
 
     Args:
-        options: of ``Corrected``.
+        options: of ``Rules``.
     """
+    rules = Rules(**options)
 
     def run(problem: Problem, oracle: Oracle, seed: int) -> Choice:
-        return Corrected(problem, oracle, seed, **options).run()  # type: ignore[arg-type]
+        return SearchReplay(problem, oracle, seed, rules).run()
 
     return run
 
@@ -113,14 +115,16 @@ STRATEGIES = (
     Strategy("TPE", partial(optuna_search, "tpe")),
     Strategy("GP", partial(optuna_search, "gp"), 10),
     Strategy("NSGA-II", partial(optuna_search, "nsga2")),
-    Strategy("corrected", corrected()),
-    Strategy("corrected, greedy", corrected(greedy=True), compared=False),
-    Strategy("corrected, only a common factor", corrected(corrections=False), compared=False),
-    Strategy("corrected, no short rung", corrected(promoted=8), compared=False),
-    Strategy("corrected, square roots", corrected(power=0.5), compared=False),
-    Strategy("corrected, fourth roots", corrected(power=0.25), compared=False),
-    Strategy("corrected, sensitivity near the budget", corrected(kind="near"), compared=False),
-    Strategy("corrected, near, roots", corrected(kind="near", power=0.5), compared=False),
-    Strategy("corrected, best score is final", corrected(repeats=0), compared=False),
-    Strategy("corrected, trial 0 has no advantage", corrected(deviations=0.0), compared=False),
+    Strategy("search", search()),
+    Strategy("draws as wide as their deviation", search(drawn=1.0), compared=False),
+    Strategy("no draws", search(drawn=0.0), compared=False),
+    Strategy("scores correct nothing", search(corrects=False), compared=False),
+    Strategy("sensitivity near the budget", search(kind="near"), compared=False),
+    Strategy("half of the plans reach the medium rung", search(promoted=0.5), compared=False),
+    Strategy("6 finalists", search(finalists=6), compared=False),
+    Strategy("2 data orders", search(orders=2), compared=False),
+    Strategy("a quarter has smaller sizes", search(spread=0.25), compared=False),
+    Strategy("the first plan must be beaten by 2 errors", search(errors=2.0), compared=False),
+    Strategy("the first plan has no advantage", search(errors=0.0), compared=False),
+    Strategy("only data orders that did not choose count", search(fresh=True), compared=False),
 )

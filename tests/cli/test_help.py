@@ -38,8 +38,8 @@ def test_cfg_prints_what_would_be_used(place):
 @pytest.mark.parametrize(
     ("command", "model", "study"),
     [
-        ("search", "lstm", "runs/stdlib-0.15x"),
-        ("search", "gru", "runs/stdlib-gru-0.15x"),
+        ("search", "lstm", "runs/stdlib-0.075x"),
+        ("search", "gru", "runs/stdlib-gru-0.075x"),
         ("search", "bit_rnn_lstm", "runs/stdlib-bit_rnn_lstm-0.6x"),
         ("sweep", "gru", "runs/stdlib-gru-sweep"),
     ],

@@ -133,7 +133,7 @@ def test_a_task_with_models_of_its_own(own):
 
 def test_a_task_that_extends_another_has_its_models(own):
     mine = ["--config-dir", "conf", "task=extended"]
-    assert composed(own, "search", *mine)["study"] == "runs/extended-0.15x"
+    assert composed(own, "search", *mine)["study"] == "runs/extended-0.075x"
     gru = composed(own, "search", *mine, "model=bit_rnn_gru")
     assert (gru["task"]["hidden"], gru["task"]["cell"]) == (24, "gru")
     assert gru["quantizer"]["scale"] == "mean"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ import pytest
 from autoquant.commands import apply as apply_module
 from autoquant.commands import search as search_module
 from autoquant.commands import sweep as sweep_module
-from autoquant.settings import Search, Space, Sweep, Training, Widening
+from autoquant.rounds.search_rounds import SearchRounds
+from autoquant.settings import Rounds, Search, Space, Sweep, Training, Widening
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepTable
 from autoquant.tasks.language import LanguageTask
@@ -33,12 +35,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 KILLS = 20
 SETTINGS = Search(
     budget="9kB",
-    trials=4,
+    trials=3,
     device="cpu",
     references=(8, 2),
-    baseline=Training(steps=30, scores=2),
-    qat=Training(steps=8, scores=2),
-    final=Training(steps=20, scores=1),
+    baseline=Training(steps=10, scores=2),
+    qat=Training(steps=4),
+    final=Training(steps=12, scores=1),
+    rounds=Rounds(size=2, orders=2, medium=2, finalists=2),
     widening=Widening(max_share=1.0, max_growth=1.0),
     space=Space(weight_bits=(1, 2, 4, 8), activation_bits=(4, 8), width=(1.0, 1.5)),
 )
@@ -50,15 +53,19 @@ def toy() -> LanguageTask:
 
 
 def run_search(folder: Path) -> Any:
-    """What a search finds, without times."""
+    """What a search finds, without times and names: a trial that never had a plan has a number."""
     result = search_module.search(toy(), SETTINGS, study=folder, progress=False)
-    ended = [replace(o, seconds=0.0, trial="") for o in result.outcomes if o.state != "interrupted"]
-    return ended, result.best and result.best.plan, result.study.baseline_file.read_bytes()
+    outcomes = [replace(outcome, seconds=0.0, trial="") for outcome in result.outcomes]
+    trunks = sorted(path.name for path in result.study.trunks.iterdir())
+    (chosen,) = result.selections
+    level = chosen and (chosen.chosen.plan, [outcome.plan for outcome in chosen.level])
+    return outcomes, level, trunks, result.study.baseline_file.read_bytes()
 
 
 def run_apply(folder: Path) -> Any:
-    applied = apply_module.apply(folder, toy(), progress=False)
-    return replace(applied, artifact=Path(), seconds=0.0), applied.artifact.read_bytes()
+    """Apply the chosen plan, whose training goes on, and a reference, which is trained anew."""
+    results = [apply_module.apply(folder, toy(), trial=t, progress=False) for t in (None, "w2")]
+    return [(replace(r, artifact=Path(), seconds=0.0), r.artifact.read_bytes()) for r in results]
 
 
 def run_sweep(folder: Path) -> Any:
@@ -85,8 +92,9 @@ class Phase(NamedTuple):
 PHASES = {
     "baseline": Phase(run_search, (search_module, "load_or_train_baseline")),
     "sensitivity": Phase(run_search, (search_module, "load_or_measure_sensitivity")),
-    "references": Phase(run_search, (search_module._Trials, "_train_references")),
-    "proposals": Phase(run_search, (search_module._Trials, "_train_proposals")),
+    "references": Phase(run_search, (SearchRounds, "_train_references")),
+    "proposals": Phase(run_search, (SearchRounds, "_propose")),
+    "longer rungs": Phase(run_search, (SearchRounds, "_promote"), True),
     "apply": Phase(run_apply, (apply_module, "load_or_train_baseline"), True, run_search),
     "sweep": Phase(run_sweep, (sweep_module, "load_or_train_baseline"), True),
 }
@@ -131,23 +139,41 @@ def killed_after(phase: Phase, folder: Path, seconds: float) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def finished(folder: Path) -> dict[str, Any]:
-    """The scores of all trials and runs that a study has recorded as complete."""
+def finished(folder: Path) -> dict[Any, Any]:
+    """What a study has recorded: scores of trials, states of ended ones, jobs, runs of a sweep."""
     study = Study(folder)
-    scores: dict[str, Any] = {o.trial: o.score for o in study.outcomes() if o.state == "complete"}
-    return scores | {name: each.valid for name, each in SweepTable.of(study).by_name().items()}
+    outcomes = study.outcomes()
+    scores = {(o.trial, *training): score for o in outcomes for *training, score in o.scores}
+    states = {o.trial: o.state for o in outcomes if o.state != "scored"}
+    runs = {name: each.valid for name, each in SweepTable.of(study).by_name().items()}
+    return scores | states | runs | jobs(study)
+
+
+def jobs(study: Study) -> dict[str, str]:
+    """The lines of the log of jobs, by what was trained; the last one may be incomplete."""
+    if not study.jobs_file.is_file():
+        return {}
+    text = study.jobs_file.read_text()
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    by_job = {",".join(line.split(",")[:3]): line for line in lines}
+    assert len(by_job) == len(lines)  # none is trained twice
+    return by_job
 
 
 def left_over(folder: Path) -> list[str]:
-    """Files that no finished command leaves."""
+    """Files that no finished command leaves; what finalists are continued from is compared."""
     ends = (".tmp", ".checkpoint", ".damaged", ".rename", "journal.log.lock")
-    return [path.name for path in folder.rglob("*") if path.name.endswith(ends)]
+    found = [path for path in folder.rglob("*") if path.name.endswith(ends)]
+    trunks = Study(folder).trunks
+    return [p.name for p in found if (p.parent, p.suffix) != (trunks, ".checkpoint")]
 
 
 @pytest.fixture(params=PHASES)
 def phase(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Phase:
     """A phase, with a checkpoint after every step: most kills meet one that is being written."""
     monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(SearchRounds, "_nothing_to_gain", lambda rounds, asked: False)
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a kill loses nothing of the system's
     return PHASES[request.param]
 
 
@@ -156,7 +182,8 @@ def test_kills_at_random_moments(
 ) -> None:
     times: list[float] = []
     if phase.before is not None:
-        phase.before(tmp_path / "whole")
+        phase.before(tmp_path / "before")
+        shutil.copytree(tmp_path / "before", tmp_path / "whole")
     with telling(phase, lambda: times.append(time.monotonic())):
         expected = phase.run(tmp_path / "whole")
     length = (time.monotonic() if phase.whole else times[1]) - times[0]
@@ -165,7 +192,7 @@ def test_kills_at_random_moments(
         number += 1
         folder = tmp_path / str(number)
         if phase.before is not None:
-            phase.before(folder)
+            shutil.copytree(tmp_path / "before", folder)
         for _ in range(moments.choice([1, 1, 2])):  # some are killed when they go on, too
             killed += killed_after(phase, folder, moments.uniform(0, length))
         before = finished(folder)
@@ -173,4 +200,4 @@ def test_kills_at_random_moments(
         assert before.items() <= finished(folder).items()
         assert left_over(folder) == []
     assert "damaged" not in capfd.readouterr().err
-    print(f"\n{killed} kills in {length:.2f} seconds of the phase")
+    print(f"\n{killed} kills in {length:.2f} seconds of the phase, {number} folders")

@@ -83,7 +83,7 @@ def test_studies_of_earlier_versions_are_compared_by_score() -> None:
 
 
 def test_how_often_noise_alone_replaces_the_first_plan() -> None:
-    """Of two equal plans the second is chosen rarely: t with 2 degrees of freedom above 2."""
+    """Of two equal plans the second is chosen as often as t of 2 degrees is above 1."""
     random = np.random.default_rng(1)
     chosen = 0
     for _ in range(500):
@@ -91,4 +91,4 @@ def test_how_often_noise_alone_replaces_the_first_plan() -> None:
         selection = select(plans, 100, "minimize")
         assert selection is not None
         chosen += selection.chosen.trial == "1"
-    assert 0.04 < chosen / 500 < 0.15  # 9% expected
+    assert 0.15 < chosen / 500 < 0.27  # 21% expected
