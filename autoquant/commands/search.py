@@ -24,6 +24,7 @@ from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.rounds.learning_rate import with_learning_rate
+from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import search_limits, target_sizes
@@ -157,17 +158,19 @@ def search(
         computing(Compute(settings.kernel)),
         open_log(settings.tensorboard, folder.tensorboard) as log,
     ):
-        reporting = _Reporting(progress, on_trial, on_step).logged(log)
+        reporting, times = _Reporting(progress, on_trial, on_step).logged(log), PhaseTimes()
         print_notes(info.notes, progress=progress)
         write_text(folder.profile_file, info.profile.to_json())
         stored = StoredSpace(info.network, info.profile.widenable)
         write_text(folder.network_file, stored.to_json())
-        trained, record = load_or_train_baseline(
-            task, settings, folder, device, progress=progress, on_step=reporting.on_step
-        )
+        with times.phase("float model"):
+            trained, record = load_or_train_baseline(
+                task, settings, folder, device, progress=progress, on_step=reporting.on_step
+            )
         point = StartingPoint(task, prepare(trained), info.network, settings)
-        running = _Running(point, info, folder, record, strategy, reporting)
+        running = _Running(point, info, folder, record, strategy, reporting, times)
         result = running.with_learning_rate().result()
+        reporting.say(str(times))
     return _reported(result) if report else result
 
 
@@ -226,6 +229,7 @@ class _Running:
         record: of the float model.
         strategy: gives the sampler.
         reporting: what is told about the trials.
+        times: of the phases.
     """
 
     point: StartingPoint
@@ -234,6 +238,7 @@ class _Running:
     record: BaselineRecord
     strategy: Strategy
     reporting: _Reporting
+    times: PhaseTimes
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -244,14 +249,15 @@ class _Running:
         """The same search with a number in place of the learning rate "auto"."""
         space, settings = self.info.space, self.point.settings
         choice = LayerChoice(USUAL_BITS, uniform_activation_bits(settings.space))
-        settings = with_learning_rate(
-            self.point,
-            uniform_plan(space, self.point.network, choice),
-            self.record.score,
-            self.folder.learning_rate_file,
-            self.reporting.say,
-            progress=self.reporting.progress,
-        )
+        with self.times.phase("learning rate"):
+            settings = with_learning_rate(
+                self.point,
+                uniform_plan(space, self.point.network, choice),
+                self.record.score,
+                self.folder.learning_rate_file,
+                self.reporting.say,
+                progress=self.reporting.progress,
+            )
         return replace(self, point=replace(self.point, settings=settings))
 
     def result(self) -> SearchResult:
@@ -259,7 +265,9 @@ class _Running:
         settings, space = self.point.settings, self.info.space
         bound, record = loss_bound(settings, self.record), self.record
         allowed = None if bound is None else bound - as_loss(record.score, record.direction)
-        sampler = self.strategy.sampler(self._sensitivity(), allowed)
+        with self.times.phase("sensitivity"):
+            sensitivity = self._sensitivity()
+        sampler = self.strategy.sampler(sensitivity, allowed)
         ranges = ranges_of(space)
         params_of = partial(params_in, space)
         storage = open_trials(
@@ -289,6 +297,7 @@ class _Running:
                 goal,
                 self.reporting.say,
                 changed,
+                self.times,
             )
             rounds.run(settings.trials)
             finalists = (o for o in storage.outcomes() if o.role == "search")

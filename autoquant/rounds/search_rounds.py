@@ -11,6 +11,7 @@ from typing import Protocol
 from autoquant.plan import Plan
 from autoquant.rounds.finalists import first_and_best, front_plans, nearest_to, on_rung
 from autoquant.rounds.halving import promoted
+from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.rungs import Rung
 from autoquant.settings import Rounds
 from autoquant.study.job import Job, JobResult
@@ -70,6 +71,7 @@ class SearchRounds:
         goal: what plans are compared by.
         say: prints a line for the user.
         changed: called when the trials have changed.
+        times: gets the times of the phases.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class SearchRounds:
         goal: Goal,
         say: Callable[[str], None],
         changed: Callable[[str, TrialRole], None],
+        times: PhaseTimes | None = None,
     ) -> None:
         self.storage, self.proposer, self.rungs, self.rounds = storage, proposer, rungs, rounds
         self.goal, self.say, self.changed = goal, say, changed
         self._run_jobs = run_jobs
+        self.times = times or PhaseTimes()
 
     def run(self, trials: int) -> None:
         """Propose, train and compare plans until every trial has ended.
@@ -94,12 +98,16 @@ class SearchRounds:
             trials: number of proposals.
         """
         self.storage.close_interrupted()
-        self._train_references()
-        self._propose(trials)
+        with self.times.phase("references"):
+            self._train_references()
+        with self.times.phase("proposals on the short rung"):
+            self._propose(trials)
         compared = [rung for rung in self.rungs if rung.name != "full"]
         for lower, upper in pairwise(compared):
-            self._promote(lower, upper)
-        self._finish(compared[-1])
+            with self.times.phase(f"{upper.name} rung"):
+                self._promote(lower, upper)
+        with self.times.phase(f"finalists on the {self.rungs[-1].name} rung"):
+            self._finish(compared[-1])
 
     # --- the parts of a search -------------------------------------------------------------------
 
