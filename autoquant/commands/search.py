@@ -7,7 +7,7 @@ Optuna's storage in the study is the record of the trials, ``jobs.csv`` that of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
+from autoquant.costs.latency_table import LATENCIES
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
@@ -72,6 +73,7 @@ class SearchResult(Tabular):
         selections: for each budget which plan was chosen, and which ones are level with it; None
             where no plan within it has a score.
         figures: files of the figures, where they were drawn.
+        seconds: wall-clock seconds of this call by phase.
     """
 
     study: Study
@@ -80,6 +82,7 @@ class SearchResult(Tabular):
     outcomes: tuple[Outcome, ...]
     selections: tuple[Selection | None, ...]
     figures: tuple[Path, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def best(self) -> Outcome | None:
@@ -141,6 +144,8 @@ def search(
     settings = with_threads(settings_for(task, settings), Study.at(study))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
+    if Study.at(study).latencies_file.is_file():  # measured anew the limits would be others
+        LATENCIES.read(Study.at(study).latencies_file)
     info = inspect_search(task, settings, Study.at(study))
     refuse_another_metric(task, Study.at(study))
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
@@ -163,6 +168,7 @@ def search(
         write_text(folder.profile_file, info.profile.to_json())
         stored = StoredSpace(info.network, info.profile.widenable)
         write_text(folder.network_file, stored.to_json())
+        _write_latencies(folder, settings)
         with times.phase("float model"):
             trained, record = load_or_train_baseline(
                 task, settings, folder, device, progress=progress, on_step=reporting.on_step
@@ -170,8 +176,16 @@ def search(
         point = StartingPoint(task, prepare(trained), info.network, settings)
         running = _Running(point, info, folder, record, strategy, reporting, times)
         result = running.with_learning_rate().result()
+        _write_latencies(folder, settings)
+        result = replace(result, seconds=dict(times.seconds))
         reporting.say(str(times))
     return _reported(result) if report else result
+
+
+def _write_latencies(folder: Study, settings: Search) -> None:
+    """Keep the step times that a limit was computed with."""
+    if settings.limits.latency is not None:
+        LATENCIES.write(folder.latencies_file)
 
 
 def _reported(result: SearchResult) -> SearchResult:

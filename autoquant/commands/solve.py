@@ -8,6 +8,7 @@ from pathlib import Path
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.budget import Budget, readable
+from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
@@ -125,6 +126,8 @@ class _Question:
             budget: of the question.
         """
         baseline, settings = folder.baseline(), folder.search_settings()
+        if folder.latencies_file.is_file():
+            LATENCIES.read(folder.latencies_file)
         stored = StoredSpace.read(folder.network_file)
         space = build_space(stored.network, stored.widenable, settings.space, settings.rules)
         limits = _limits(settings, budget, stored.network, baseline)

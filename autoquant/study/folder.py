@@ -157,6 +157,11 @@ class Study:
         return self.path / "sensitivity.json"
 
     @property
+    def latencies_file(self) -> Path:
+        """Step times of this machine's kernels, where a limit needs them."""
+        return self.path / "latencies.json"
+
+    @property
     def outcomes_file(self) -> Path:
         """The table of a search."""
         return self.path / "outcomes.csv"

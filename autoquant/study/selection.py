@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ def select(
         bound: the largest accepted loss, where the smallest such plan is looked for.
 
     Returns:
-        the selection; None where no plan within the budget has a score, or one within the bound.
+        the selection; None where no plan within the budget has a finite score, or one within the
+        bound.
     """
     finalists = _finalists(outcomes, budget)
     if bound is not None:
@@ -110,6 +112,7 @@ def _finalists(outcomes: Iterable[Outcome], budget: int) -> list[Outcome]:
         if (outcome.role == "search" or not outcome.scores)  # of earlier versions references too
         and outcome.size_bytes <= budget
         and outcome.score is not None
+        and math.isfinite(outcome.score)
         and outcome.state in ("complete", "scored")
     ]
     complete = [outcome for outcome in fitting if outcome.state == "complete"]

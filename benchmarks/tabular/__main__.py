@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.tabular.evidence import Evidence
+from benchmarks.tabular.live import LiveRows, compare, live_table
 from benchmarks.tabular.networks import NETWORKS
 from benchmarks.tabular.record import PlanTrainer, record
 from benchmarks.tabular.report import report
@@ -18,7 +19,7 @@ from benchmarks.tabular.table import TableFolder
 from studies.markdown import write_between_marks
 
 STUDIES = Path("studies")
-MARK = "replay"
+MARK, LIVE_MARK = "replay", "live"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     recording.add_argument("network", choices=NETWORKS)
     recording.add_argument(
         "--part", default="0/1", metavar="K/N", help="of N processes on one table the number K"
+    )
+    living = commands.add_parser("live", help="search and apply, beside uniform bits; resumes")
+    living.add_argument("networks", nargs="*", choices=[*NETWORKS, []], metavar="network")
+    living.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    living.add_argument(
+        "--runs", type=Path, default=Path("runs/live"), help="folder of the studies"
     )
     replaying = commands.add_parser("replay", help="let strategies choose among recorded plans")
     replaying.add_argument("networks", nargs="*", choices=[*NETWORKS, []], metavar="network")
@@ -51,6 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = TableFolder(STUDIES / f"tabular-{options.network}")
         part, parts = map(int, options.part.split("/"))
         record(folder, PlanTrainer(NETWORKS[options.network], folder), part, parts)
+        return
+    if options.command == "live":
+        for name in options.networks or NETWORKS:
+            path = STUDIES / f"tabular-{name}"
+            compare(NETWORKS[name], path, options.runs, range(options.seeds))
+            text = live_table(LiveRows(path / "live.csv").read())
+            write_between_marks(path / "README.md", LIVE_MARK, text)
         return
     strategies = [strategy for strategy in STRATEGIES if options.only in strategy.name]
     for name in options.networks or NETWORKS:

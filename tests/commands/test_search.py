@@ -26,6 +26,7 @@ from autoquant.artifact import manifest
 from autoquant.commands.apply import apply
 from autoquant.commands.search import SearchResult, search
 from autoquant.commands.solve import solve
+from autoquant.costs import latency_table
 from autoquant.costs.limit import limits_of
 from autoquant.errors import Diverged, RunError, UserError
 from autoquant.graph.prepare import prepare
@@ -921,3 +922,26 @@ def test_a_score_to_maximize(tmp_path: Path, unbroken: SearchResult) -> None:
     assert result.best.plan == unbroken.best.plan
     assert result.study.plan() == result.best.plan
     assert "minus perplexity" in result.study.plan_file.read_text().splitlines()[0]
+
+
+def test_the_step_times_of_a_limit_belong_to_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured anew they differ, and with them the plans that are within the limit."""
+    measured: list[float] = []
+
+    def measure(*_: Any) -> float:
+        measured.append(1e-6 * (1 + len(measured)))
+        return measured[-1]
+
+    monkeypatch.setattr(latency_table, "measure_layer", measure)
+    monkeypatch.setattr(latency_table.LATENCIES, "seconds", {})
+    options = LEAN | {"limits": Limits(latency="1s")}
+    found = run(tmp_path / "study", **options)
+    kept = json.loads(found.study.latencies_file.read_text())
+    assert sorted(kept.values()) == sorted(measured) != []
+    monkeypatch.setattr(latency_table.LATENCIES, "seconds", {})
+    count = len(measured)
+    assert run(tmp_path / "study", **options).outcomes == found.outcomes
+    assert solve(study=found.study.path, budget="900B").plan is not None
+    assert len(measured) == count

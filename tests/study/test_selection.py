@@ -1,7 +1,8 @@
-"""Selection: the first plan stays unless another beats it by two standard errors."""
+"""Selection: the first plan stays unless another beats it by a standard error."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,6 +48,15 @@ def test_a_plan_within_the_noise_is_not() -> None:
     assert selection.chosen is FIRST
     assert selection.level == (luckier, FIRST)
     assert selection.smallest is luckier
+
+
+def test_a_training_that_ended_at_infinity_is_not_chosen() -> None:
+    """For a score of which high values are good it would be the best."""
+    lost = outcome("3", [math.inf, math.inf, math.inf])
+    selection = select([FIRST, lost], 100, "maximize")
+    assert selection is not None
+    assert selection.chosen is FIRST
+    assert select([lost], 100, "maximize") is None
 
 
 def test_higher_is_better() -> None:
