@@ -121,7 +121,8 @@ def strategies_table(evidence: Evidence, found: Sequence[Result]) -> str:
     head += ["worse than trial 0", "hypervolume", "steps", "seeds"]
     rows = []
     for result in found:
-        means = [f"{np.mean(result.regrets[b]):.3f}" for b in budgets]
+        regrets = {b: f"{np.mean(result.regrets[b]):.3f}" for b in decidable}
+        means = [regrets.get(b, "-") for b in budgets]
         decided = [np.mean(result.regrets[b]) for b in decidable]
         overall = f"{np.mean(decided):.3f}" if decided else "-"
         area = "-" if np.isnan(result.hypervolume) else f"{result.hypervolume:.3f}"
@@ -141,7 +142,12 @@ def report(evidence: Evidence, strategies: Sequence[Strategy]) -> str:
     compared = [result for result in found if result.strategy.compared]
     variants = [result for result in found if not result.strategy.compared]
     text = facts_table(evidence)
-    text += f"\nAfter {SHARE_OF_STEPS:.0%} of the table's steps:\n\n"
+    text += (
+        f"\nAfter {SHARE_OF_STEPS:.0%} of the table's steps. A regret of 0 is the held-out loss of "
+        "the plan that a whole data order of the table finds, and 1 the median of the plans near "
+        "the budget; where these two differ by less than two standard errors of a score, the table "
+        "cannot decide:\n\n"
+    )
     text += strategies_table(evidence, compared)
     if variants:
         text += f"\nVariants of the search:\n\n{strategies_table(evidence, variants)}"

@@ -19,7 +19,7 @@ from autoquant.figures.profile_bars import profile_data
 from autoquant.figures.sensitivity import sensitivity_data
 from autoquant.figures.study_data import read_study_data
 from autoquant.figures.sweep_data import read_sweep_data
-from autoquant.plan import WEIGHT_FIELDS
+from autoquant.plan import BITS_FIELDS
 from autoquant.settings import INIT_FROM, Search, Sweep, from_dict
 from autoquant.study import outcome, records, sweep_table
 from autoquant.study.folder import Study
@@ -78,7 +78,7 @@ def test_profile_and_sensitivity(study: Study) -> None:
         for name in sensitivity.loss_increases:
             layer, _, field = name.rpartition(".")
             assert layer in layers
-            assert field in WEIGHT_FIELDS
+            assert field in BITS_FIELDS
 
 
 @each(SEARCHES)
