@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -131,25 +132,24 @@ class QuantizerProbe:
         """
         ends = []
         for slot in self.slots:
-
-            def hook(module: nn.Module, args: Any, output: Tensor, slot: Slot = slot) -> Tensor:
-                return self._kept(slot, args[0], output)
-
+            hook = partial(self._kept, slot)
             handle = slot.quantizers[self.reference].register_forward_hook(hook)
             ends.append(handle.remove)
         return ends
 
-    def _kept(self, slot: Slot, values: Tensor, output: Tensor) -> Tensor:
+    def _kept(self, slot: Slot, _: nn.Module, args: Any, output: Tensor) -> Tensor:
         """Keep the values before and after a quantizer; the latter get a gradient.
 
         Args:
             slot: of the quantizer.
-            values: before it.
+            _: the quantizer.
+            args: that it was called with, the values before it first.
             output: after it.
 
         Returns:
             what the model goes on with.
         """
+        values = args[0]
         if not torch.is_grad_enabled() or not output.is_floating_point() or not output.numel():
             return output
         if not output.requires_grad:  # of a frozen parameter, or of the data

@@ -141,13 +141,13 @@ def search(
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
-    settings = with_threads(settings_for(task, settings), Study.at(study))
+    place = Study.at(study)
+    settings = with_threads(settings_for(task, settings), place)
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    if Study.at(study).latencies_file.is_file():  # measured anew the limits would be others
-        LATENCIES.read(Study.at(study).latencies_file)
-    info = inspect_search(task, settings, Study.at(study))
-    refuse_another_metric(task, Study.at(study))
+    LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
+    info = inspect_search(task, settings, place)
+    refuse_another_metric(task, place)
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
     limits = search_limits(info, settings)
     strategy = Strategy(settings, info.space, limits, target_sizes(info, settings, limits))

@@ -126,8 +126,7 @@ class _Question:
             budget: of the question.
         """
         baseline, settings = folder.baseline(), folder.search_settings()
-        if folder.latencies_file.is_file():
-            LATENCIES.read(folder.latencies_file)
+        LATENCIES.read(folder.latencies_file)
         stored = StoredSpace.read(folder.network_file)
         space = build_space(stored.network, stored.widenable, settings.space, settings.rules)
         limits = _limits(settings, budget, stored.network, baseline)

@@ -44,11 +44,13 @@ class LatencyTable:
         """Take the measurements of a file, which count before those that are here.
 
         Args:
-            path: of a file that ``write`` wrote.
+            path: of a file that ``write`` wrote; where there is none, nothing is taken.
 
         Raises:
             UserError: the file is not what ``write`` writes.
         """
+        if not path.is_file():
+            return
         try:
             self.seconds |= {str(key): float(s) for key, s in read_json_file(path).items()}
         except (ValueError, TypeError, AttributeError) as error:

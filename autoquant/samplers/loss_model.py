@@ -76,12 +76,19 @@ class LossModel:
         """The expected coefficients: intercept, factors, effects of widths."""
         return self._given_observations(self._prior[0])
 
-    def sample(self, random: np.random.Generator) -> Floats:
+    def sample(self, random: np.random.Generator, scale: float = 1.0) -> Floats:
         """Coefficients that are drawn from their posterior distribution.
 
         Args:
             random: gives the numbers.
+            scale: of the deviations from the expected ones; 1: those of the posterior.
         """
+        expected = self.expected()
+        drawn: Floats = expected + scale * (self._drawn(random) - expected)
+        return drawn
+
+    def _drawn(self, random: np.random.Generator) -> Floats:
+        """Coefficients that are drawn with the whole deviations."""
         mean, deviations = self._prior
         drawn = mean + deviations * random.standard_normal(len(mean))
         if not self.observations:

@@ -73,8 +73,7 @@ class Proposals:
             if point is not None:
                 return point
         random = np.random.default_rng([self.seed, number, len(model.observations)])
-        expected = model.expected()
-        coefficients = expected + DRAWN * (model.sample(random) - expected)
+        coefficients = model.sample(random, DRAWN)
         distance = max(1, round(MIN_DISTANCE * len(self.space.dimensions)))
         for least in sorted({distance, 1}, reverse=True):
             for bound in sorted({size, self.targets.largest}):

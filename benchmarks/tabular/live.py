@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from benchmarks.tabular.evidence import Evidence
 from benchmarks.tabular.networks import Network
 from benchmarks.tabular.problem import Problem
 from benchmarks.tabular.search_replay import loss_tables
-from benchmarks.tabular.table import STEPS_FACTORS
+from benchmarks.tabular.table import STEPS_FACTORS, append_rows, read_rows
 from studies.markdown import table_of
 
 KINDS = ("search", "first", "uniform")
@@ -65,14 +64,7 @@ class LiveRows:
 
     def read(self) -> list[LiveRow]:
         """The rows so far."""
-        if not self.path.exists():
-            return []
-        types = {"int": int, "float": float, "str": str}
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [
-                LiveRow(*(types[str(f.type)](row[f.name]) for f in fields(LiveRow)))
-                for row in csv.DictReader(file)
-            ]
+        return read_rows(self.path, LiveRow) if self.path.exists() else []
 
     def append(self, rows: Sequence[LiveRow]) -> None:
         """Add the rows of one search.
@@ -80,12 +72,7 @@ class LiveRows:
         Args:
             rows: of a budget and a seed.
         """
-        is_new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if is_new:
-                writer.writerow([each.name for each in fields(LiveRow)])
-            writer.writerows(astuple(row) for row in rows)
+        append_rows(self.path, rows)
 
 
 def compare(network: Network, table: Path, runs: Path, seeds: Sequence[int]) -> None:

@@ -165,10 +165,20 @@ def predicted(evidence: Evidence, kind: str, power: float = 1.0) -> Floats:
     for index, dimension in enumerate(evidence.dimensions):
         if dimension["field"] != "width":
             name = f"{dimension['layer']}.{dimension['field']}"
-            scores = evidence.predictors[kind].get(name, evidence.predictors["alone"][name])
-            falling = np.maximum.accumulate(np.maximum(scores, 0.0)[::-1])[::-1]
-            columns.append((falling**power)[evidence.points[:, index]])
+            columns.append((falling(evidence, kind, name) ** power)[evidence.points[:, index]])
     return np.array(columns).T
+
+
+def falling(evidence: Evidence, kind: str, name: str) -> Floats:
+    """Loss increases of the choices of a dimension, [choices], which do not rise with the bits.
+
+    Args:
+        evidence: the table.
+        kind: as for ``predicted``.
+        name: of the dimension.
+    """
+    scores = evidence.predictors[kind].get(name, evidence.predictors["alone"][name])
+    return np.maximum.accumulate(np.maximum(scores, 0.0)[::-1])[::-1]
 
 
 def widths(evidence: Evidence) -> Floats:

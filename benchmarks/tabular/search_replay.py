@@ -21,7 +21,7 @@ from autoquant.space.search_space import Dimension, SearchSpace
 from autoquant.study.noise import difference_spread, paired_difference, pooled_deviation
 from autoquant.study.selection import BEATEN
 from benchmarks.tabular.evidence import Evidence, Floats
-from benchmarks.tabular.problem import Oracle, Problem, Spent, widths
+from benchmarks.tabular.problem import Oracle, Problem, Spent, falling, widths
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,12 @@ def loss_tables(evidence: Evidence, kind: str) -> LossTables:
     )
     layers = tuple(dict.fromkeys(each.layer for each in dimensions))
     space = SearchSpace(dimensions, layers, {layer: layer for layer in layers})
-    increases = []
-    for each in dimensions:
-        alone = evidence.predictors["alone"].get(each.name, [0.0] * len(each.choices))
-        scores = np.maximum(evidence.predictors[kind].get(each.name, alone), 0.0)
-        increases.append(np.maximum.accumulate(scores[::-1])[::-1])
     none = tuple(np.zeros(len(each.choices)) for each in dimensions)
-    return LossTables(space, tuple(increases), none)
+    increases = tuple(
+        zeros if each.field == "width" else falling(evidence, kind, each.name)
+        for each, zeros in zip(dimensions, none, strict=True)
+    )
+    return LossTables(space, increases, none)
 
 
 class SearchReplay:
@@ -94,6 +93,8 @@ class SearchReplay:
         self._points = points
         self._features = np.array([self._tables.features(point) for point in points])
         self._widths = widths(problem.evidence)
+        sizes = problem.evidence.sizes[problem.rows]
+        self._targets = SizeTargets((int(sizes.max()),), int(sizes.min()), rules.spread)
         self._short: dict[int, dict[int, float]] = {}
         self._medium: dict[int, dict[int, float]] = {}
         first = problem.first_of("first")
@@ -173,9 +174,8 @@ class SearchReplay:
         for number in range(len(self._short), len(self._short) + self._rules.batch):
             left = self._untried(number, rows)
             if left:
-                drawn, expected = model.sample(self._random), model.expected()
                 scale = self._rules.drawn if self._rules.corrects else 0.0
-                coefficients = expected + scale * (drawn - expected)
+                coefficients = model.sample(self._random, scale)
                 rows.append(left[int(self._losses(coefficients)[left].argmin())])
         return rows
 
@@ -187,21 +187,16 @@ class SearchReplay:
             without: plans of the same round.
         """
         rows, sizes = self._problem.rows, self._problem.evidence.sizes
-        targets = SizeTargets(
-            (int(sizes[rows].max()),), int(sizes[rows].min()), spread=self._rules.spread
-        )
-        fitting = rows[sizes[rows] <= targets.size(number)].tolist()
+        fitting = rows[sizes[rows] <= self._targets.size(number)].tolist()
         return [row for row in fitting if row not in self._short and row not in without]
 
     def _promoted(self) -> list[int]:
         """The best plans of the short rung, and the best one of each assignment of widths."""
         ranked = sorted(self._short, key=lambda row: self._short[row][0])
-        sizes = self._problem.evidence.sizes
-        budget = int(sizes[self._problem.rows].max())
-        smallest = int(sizes[self._problem.rows].min())
+        sizes, targets = self._problem.evidence.sizes, self._targets
         groups: dict[tuple[str, int], list[int]] = {}
         for row in ranked:
-            group = size_group(int(sizes[row]), [budget], smallest)
+            group = size_group(int(sizes[row]), targets.budgets, targets.smallest)
             groups.setdefault(group, []).append(row)
         share = self._rules.promoted
         kept = [row for rows in groups.values() for row in rows[: math.ceil(share * len(rows))]]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoquant.files import write_text
 from autoquant.space.search_space import Point
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RUNGS = ("short", "medium", "full")
 STEPS_FACTORS = {"short": 1, "medium": 4, "full": 16}
@@ -67,7 +70,7 @@ class RunRow:
     seconds: float
 
 
-R = TypeVar("R", PlanRow, RunRow)
+R = TypeVar("R", bound="DataclassInstance")
 
 
 class TableFolder:
@@ -88,7 +91,7 @@ class TableFolder:
 
     def plans(self) -> list[PlanRow]:
         """All plans, in the order in which they are trained."""
-        return [*_read(self.plans_file, PlanRow)]
+        return read_rows(self.plans_file, PlanRow)
 
     def write_plans(self, plans: list[PlanRow]) -> None:
         """Write all plans.
@@ -101,7 +104,7 @@ class TableFolder:
 
     def runs(self) -> list[RunRow]:
         """The rows so far; an incomplete last line is left out."""
-        return [*_read(self.runs_file, RunRow)] if self.runs_file.exists() else []
+        return read_rows(self.runs_file, RunRow) if self.runs_file.exists() else []
 
     def append(self, row: RunRow) -> None:
         """Add a row, in one write, so that several processes can.
@@ -109,12 +112,23 @@ class TableFolder:
         Args:
             row: of a training that has ended.
         """
-        head = "" if self.runs_file.exists() else _line([field.name for field in fields(RunRow)])
-        descriptor = os.open(self.runs_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, (head + _line(astuple(row))).encode())
-        finally:
-            os.close(descriptor)
+        append_rows(self.runs_file, [row])
+
+
+def append_rows(path: Path, rows: Sequence[DataclassInstance]) -> None:
+    """Add rows to a file, in one write.
+
+    Args:
+        path: of the file; a new one gets a head.
+        rows: of one type, at least one.
+    """
+    head = "" if path.exists() else _line([field.name for field in fields(rows[0])])
+    lines = "".join(_line(astuple(row)) for row in rows)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, (head + lines).encode())
+    finally:
+        os.close(descriptor)
 
 
 def _line(values: Any) -> str:
@@ -122,11 +136,18 @@ def _line(values: Any) -> str:
     return ",".join(f"{v:.7g}" if isinstance(v, float) else str(v) for v in values) + "\n"
 
 
-def _read(path: Path, row_type: type[R]) -> Iterator[R]:
-    """The complete rows of a file."""
+def read_rows(path: Path, row_type: type[R]) -> list[R]:
+    """The complete rows of a file; an incomplete last line is left out.
+
+    Args:
+        path: of the file.
+        row_type: dataclass of a row, with fields that are int, float or str.
+    """
     text = path.read_text(encoding="utf-8")
     types = {"int": int, "float": float, "str": str}
     converters = [types[str(field.type)] for field in fields(row_type)]
-    for values in csv.reader(text[: text.rfind("\n") + 1].splitlines()[1:]):
-        if len(values) == len(converters) and values[0] != fields(row_type)[0].name:
-            yield row_type(*(convert(v) for convert, v in zip(converters, values, strict=True)))
+    return [
+        row_type(*(convert(v) for convert, v in zip(converters, values, strict=True)))
+        for values in csv.reader(text[: text.rfind("\n") + 1].splitlines()[1:])
+        if len(values) == len(converters) and values[0] != fields(row_type)[0].name
+    ]
