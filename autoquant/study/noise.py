@@ -61,7 +61,8 @@ class Difference:
     """The difference between the mean scores of two plans.
 
     Attributes:
-        value: of the one minus that of the other, in the metric's unit.
+        value: of the one minus that of the other, in the metric's unit; NaN where they cannot be
+            compared yet.
         error: its standard error; NaN where it is not known.
     """
 
@@ -86,10 +87,13 @@ def paired_difference(
 
     Args:
         one: scores by data order.
-        other: the same of another plan; at least one order is in both.
+        other: the same of another plan; where no order is in both, as while several workers train
+            them, nothing is known.
         spread: standard deviation of the difference on one data order.
     """
     orders = one.keys() & other.keys()
+    if not orders:
+        return Difference(math.nan, math.nan)
     value = float(np.mean([one[order] - other[order] for order in orders]))
     return Difference(value, spread / math.sqrt(len(orders)))
 

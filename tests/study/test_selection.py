@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.outcome import Outcome, OutcomeState, rung_means
 from autoquant.study.selection import select
+from autoquant.task import Direction
 
 
 def outcome(
@@ -57,6 +59,18 @@ def test_a_training_that_ended_at_infinity_is_not_chosen() -> None:
     assert selection is not None
     assert selection.chosen is FIRST
     assert select([lost], 100, "maximize") is None
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_plans_without_a_common_data_order_are_not_compared_yet(direction: Direction) -> None:
+    """With several workers a finalist's second data order may end before its first one."""
+    second_order = replace(FIRST, trial="3", score=5.0, scores=((40, 1, 5.0),))
+    first_order = replace(FIRST, scores=((40, 0, 10.0),), score=10.0)
+    for plans in ([first_order, second_order], [second_order, first_order]):
+        selection = select(plans, 100, direction)
+        assert selection is not None
+        assert selection.chosen is selection.first is first_order
+        assert selection.level == (first_order,)
 
 
 def test_higher_is_better() -> None:
