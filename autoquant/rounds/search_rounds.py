@@ -182,24 +182,36 @@ class SearchRounds:
         self._train([o for o in self._open() if o.trial in names], upper, {})
 
     def _finish(self, compared: Rung) -> None:
-        """Train the finalists on the last rung, and end all trials.
+        """Train the best plans on the last rung, the finalists repeatedly, and end all trials.
 
         Args:
-            compared: the rung that they are chosen on.
+            compared: the rung that the plans of the last one are chosen on.
         """
+        last = self.rungs[-1]
         known = on_rung(self._outcomes("search"), compared.steps)
-        orders = {o.trial: 1 for o in front_plans(known, self.goal.budgets, self.goal.direction)}
-        for budget in self.goal.budgets:
-            for outcome in self._finalists(known, budget):
-                orders[outcome.trial] = self.rounds.orders
-        self._train([o for o in self._open() if o.trial in orders], self.rungs[-1], orders)
+        best = front_plans(known, self.goal.budgets, self.goal.direction)
+        names = {o.trial for o in best} | self._finalists(known)
+        self._train([o for o in self._open() if o.trial in names], last, {})
+        # The last rung chooses the finalists: it is closer to the full training than the others.
+        finalists = self._finalists(on_rung(self._outcomes("search"), last.steps))
+        orders = dict.fromkeys(finalists, self.rounds.orders)
+        self._train([o for o in self._open() if o.trial in finalists], last, orders)
         for outcome in self._open():
-            if outcome.trial in orders and outcome.score is not None:
+            if outcome.trial in names and outcome.score is not None:
                 self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
             else:
                 self._end(outcome, "pruned", NOT_PROMOTED)
 
-    def _finalists(self, known: Sequence[Outcome], budget: int) -> list[Outcome]:
+    def _finalists(self, known: Sequence[Outcome]) -> set[str]:
+        """Names of the plans that are compared at the end, for all budgets.
+
+        Args:
+            known: plans on one rung.
+        """
+        budgets = self.goal.budgets
+        return {o.trial for budget in budgets for o in self._finalists_within(known, budget)}
+
+    def _finalists_within(self, known: Sequence[Outcome], budget: int) -> list[Outcome]:
         """The plans that are compared at the end for one budget.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,25 @@ def test_what_is_trained_on_which_rung(whole: Sample) -> None:
         assert outcome.reason == (NOT_PROMOTED if outcome.state == "pruned" else "")
     assert "pruned" in {o.state for o in found}
     assert {len(o.by_order(100)) for o in found[2:] if o.state == "complete"} <= {1, 3}
+
+
+def turned(plan: Plan, steps: int, order: int) -> float:
+    """The last rung ranks plans in the opposite order of the short one."""
+    loss = score_of(plan, 10, order) - 1
+    return 1 + (0.1 / loss if steps == FULL.steps else loss)
+
+
+def test_the_last_rung_chooses_the_finalists(tmp_path: Path) -> None:
+    rounds = replace(SETTINGS.rounds, finalists=2, promoted=1.0)
+    settings = SETTINGS.changed(rounds=rounds, trials=9)
+    found = outcomes(Sample(tmp_path, Jobs(scored=turned), settings, (SHORT, FULL)))
+    trained = [o for o in found if o.by_order(100)]
+    assert len(trained) > 4
+    for first, budget in zip(found, BUDGETS, strict=False):
+        within = [o for o in trained if o.size_bytes <= budget]
+        best = min((o for o in within if o is not first), key=lambda o: o.by_order(100)[0])
+        assert len(first.by_order(100)) == len(best.by_order(100)) == 3
+    assert len([o for o in trained if len(o.by_order(100)) == 3]) <= 4
 
 
 def test_the_plans_fit_their_sizes_and_differ(whole: Sample) -> None:
