@@ -108,7 +108,7 @@ COMMANDS = {
             "study": Setting(
                 "Folder of the sweep (default runs/TASK-sweep; runs/TASK-MODEL-sweep with a model "
                 "that is not the task's default). A sweep in an existing folder is continued; its "
-                "grid may change. Several processes with the same command share the runs.",
+                "grid may change.",
                 str,
                 REQUIRED,
             ),
@@ -118,6 +118,8 @@ COMMANDS = {
             *(
                 "seed",
                 "device",
+                "workers",
+                "threads",
                 "kernel",
                 "tensorboard",
                 "pretrained",

@@ -105,7 +105,7 @@ def run_sweep(config: DictConfig) -> None:
     figures = report(result.study) if result.results else []
     result = replace(result, figures=tuple(figures))
     output.print_sweep(result, tensorboard=settings.tensorboard)
-    if not result.missing and all(row.state != "complete" for row in result.results):
+    if all(row.state != "complete" for row in result.results):
         reason = next((f": {row.reason}" for row in result.results if row.state == "failed"), "")
         raise RunError(f"no run was trained to its end{reason}")
 

@@ -74,6 +74,7 @@ class SearchResult(Tabular):
             where no plan within it has a score.
         figures: files of the figures, where they were drawn.
         seconds: wall-clock seconds of this call by phase.
+        bound: the largest accepted loss, where the smallest such plan was looked for.
     """
 
     study: Study
@@ -83,6 +84,7 @@ class SearchResult(Tabular):
     selections: tuple[Selection | None, ...]
     figures: tuple[Path, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    bound: float | None = None
 
     @property
     def best(self) -> Outcome | None:
@@ -99,7 +101,9 @@ class SearchResult(Tabular):
     def tables(self) -> tuple[Table, ...]:
         """The scores and sizes, and the best plan where there is one."""
         plan = () if self.best is None else self.best.plan.tables
-        tables = search_tables(self.baseline, self.outcomes, self.budgets, self.selections)
+        tables = search_tables(
+            self.baseline, self.outcomes, self.budgets, self.selections, self.bound
+        )
         figures = (f"Pareto plot: {path}" for path in self.figures if path.name == "pareto.png")
         notes = (*tables[0].notes, f"study: {self.study.path}", *figures)
         return replace(tables[0], notes=notes), *tables[1:], *plan
@@ -319,7 +323,9 @@ class _Running:
         outcomes = tuple(storage.outcomes())
         write_files(self.folder, outcomes, record, self.budgets, bound)
         selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
-        return SearchResult(self.folder, self.record, self.budgets, outcomes, selections)
+        return SearchResult(
+            self.folder, self.record, self.budgets, outcomes, selections, bound=bound
+        )
 
     def _sensitivity(self) -> Sensitivity | None:
         """The sensitivity near the budget; None where it is not to be measured."""

@@ -1,56 +1,50 @@
 """Sweep: every plan of a grid, trained in full, in one table.
 
 A search looks for one plan with short runs; a sweep shows how plans of all sizes score after long
-ones. Several processes of one sweep share its runs.
+ones. It is one round of a search: the same jobs, on the full rung, with a table of their own.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.artifact.manifest import breakdown
 from autoquant.backend import Compute, computing
-from autoquant.budget import readable
-from autoquant.costs.activation_memory import activation_memory
-from autoquant.costs.paper_size_ratio import paper_size_ratio
-from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
-from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
+from autoquant.rounds.recorded_jobs import RecordedJobs
+from autoquant.rounds.sweep_round import SweepRound, sweep_rung
+from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, constructed, require, settings_for
-from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.sweep_summary import run_line, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
-from autoquant.table import Column, Table, Tabular
+from autoquant.table import Table, Tabular
 from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
-from autoquant.training.candidate import StartingPoint, failure_of, train_candidate
-from autoquant.training.device import (
-    check_autocast,
-    release_memory,
-    resolve_device,
-)
+from autoquant.training.candidate import StartingPoint
+from autoquant.training.device import check_autocast, resolve_device
 from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
+from autoquant.training.threads import threads_set, with_threads
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
-    {"budget", "loss", "score", "trials", "workers", "threads", "sampler", "fill", "references"}
+    {"budget", "loss", "score", "trials", "sampler", "fill", "references"}
     | {"qat", "rounds", "limits"}
 )
 """Settings of a search that have no effect on a sweep, and may change between two calls."""
@@ -67,21 +61,23 @@ class SweepResult(Tabular):
         study: its folder.
         baseline: the float model's record.
         results: of the runs that have ended so far, in the grid's order.
-        missing: number of runs that other processes still train.
         figures: files of the figures, where they were drawn.
     """
 
     study: Study
     baseline: BaselineRecord
     results: tuple[SweepRunResult, ...]
-    missing: int
     figures: tuple[Path, ...] = ()
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """The runs, and the plan of the best one where there is one."""
         plan = None if self.best is None else self.best.run.plan
-        return _run_table(self), *(() if plan is None else plan.tables)
+        notes = [] if self.best is None else [f"best run: {self.best.run.name}"]
+        notes.append(f"study: {self.study.path}")
+        notes += [f"figure: {path}" for path in self.figures if path.suffix == ".png"]
+        table = run_table(self.baseline, self.results, notes)
+        return table, *(() if plan is None else plan.tables)
 
     @property
     def best(self) -> SweepRunResult | None:
@@ -111,8 +107,7 @@ def sweep(
     """Train every plan of a grid in full and write ``runs.csv`` into the study's folder.
 
     A second call with the same folder continues, in the middle of a run too; a grid that has
-    changed adds its runs to the table. Processes that run the same sweep at the same time share its
-    runs. What a callback raises ends the sweep.
+    changed adds its runs to the table. What a callback raises ends the sweep.
 
     Args:
         task: model, data, loss and score.
@@ -125,22 +120,22 @@ def sweep(
         report: whether to draw the figures into the study after every run, and to print the result
             at the end.
         on_run: called with the study whenever the result of a run has been recorded.
-        on_step: called with a StepResult after each training step of the float model and of the
-            runs, of those that this process trains; not for the steps that an earlier call has
-            done.
+        on_step: called with a StepResult after each training step of the float model and, with one
+            worker, of the runs; not for the steps that an earlier call has done.
 
     Raises:
         UserError: a setting is wrong, a plan file is not there, or the folder is of another study.
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
-    settings, grid = settings_for(task, settings), Sweep() if sweep is None else sweep
+    place, grid = Study.at(study), Sweep() if sweep is None else sweep
+    settings = with_threads(settings_for(task, settings), place)
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    info = inspect_search(task, settings, Study.at(study))
-    refuse_another_metric(task, Study.at(study))
+    info = inspect_search(task, settings, place)
+    refuse_another_metric(task, place)
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)
@@ -150,21 +145,21 @@ def sweep(
     config = _config(task, settings, grid, origin)
     folder = Study.create(study, config)
     remember(config)
-    table = SweepTable.of(folder)
-    _refuse_other_plans(runs, table)
+    _refuse_other_plans(runs, SweepTable.of(folder))
     reporting = _Reporting(progress, _drawing(on_run) if report else on_run, on_step)
     with (
+        folder.locked(),
+        threads_set(settings.threads),
         computing(Compute(settings.kernel)),
         open_log(settings.tensorboard, folder.tensorboard) as log,
     ):
         reporting = reporting.logged(log)
-        folder.clean()
-        with table.locked("baseline"):  # the first process trains it while the others wait
-            starting_point, record = _baseline(task, settings, grid, info, folder, reporting)
-            sensitivity = _sensitivity(starting_point, runs, info, folder, progress)
+        point, record = _baseline(task, settings, grid, info, folder, reporting)
+        sensitivity = _sensitivity(point, runs, info, folder, progress)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        result = _Runs(starting_point, grid, runs, folder, record, reporting, info.space).train()
+        results = _Running(point, info, folder, record, reporting).results(grid, runs)
+    result = SweepResult(folder, record, results)
     return _reported(result) if report else result
 
 
@@ -215,52 +210,6 @@ def _reported(result: SweepResult) -> SweepResult:
     result = replace(result, figures=tuple(figures))
     print(result)
     return result
-
-
-def _run_table(result: SweepResult) -> Table:
-    """A row each for the float model and the runs."""
-    record, best = result.baseline, result.best
-    rows = [_run_row("float baseline", record.size_bytes, record, (record.score, record.test))]
-    rows += [
-        _run_row(row.run.name, row.size_bytes, record, (row.valid, row.test), row.state)
-        for row in result.results
-    ]
-    notes = [] if best is None else [f"best run: {best.run.name}"]
-    if result.missing:
-        runs = "1 run is" if result.missing == 1 else f"{result.missing} runs are"
-        notes.append(f"{runs} being trained by other processes")
-    figures = (f"figure: {path}" for path in result.figures if path.suffix == ".png")
-    return Table(
-        f"{record.metric} by run; bytes of the packed file, and their share of the float model's",
-        (
-            Column("run", "left"),
-            *map(Column, ("bytes", "share", "valid", "test")),
-            Column("state", "left"),
-        ),
-        tuple(rows),
-        (*notes, f"study: {result.study.path}", *figures),
-    )
-
-
-def _run_row(
-    name: str,
-    size_bytes: int | None,
-    record: BaselineRecord,
-    scores: tuple[float | None, ...],
-    state: str = "",
-) -> tuple[str, ...]:
-    """A row of the table.
-
-    Args:
-        name: of the run, or of the float model.
-        size_bytes: of its file; None where no plan fits its budget.
-        record: of the float model, over whose bytes the share is.
-        scores: on the valid and the test split; None where there is none.
-        state: of the run.
-    """
-    share = "-" if size_bytes is None else f"{size_bytes / record.size_bytes:.4f}x"
-    written = ("-" if value is None else f"{value:.5g}" for value in scores)
-    return name, "-" if size_bytes is None else str(size_bytes), share, *written, state
 
 
 def _config(
@@ -353,135 +302,71 @@ def _sensitivity(
     )
 
 
-class _Runs:
-    """The runs of a sweep, as one process trains them.
+@dataclass(frozen=True)
+class _Running:
+    """A sweep in progress.
 
-    Args:
-        starting_point: the float model and the settings.
-        grid: of the sweep.
-        runs: of the grid.
-        folder: of the study.
+    Attributes:
+        point: the float model and the settings.
+        info: of the float model.
+        folder: of the study, locked.
         record: of the float model.
         reporting: what is told about the runs.
-        space: of the model; tells why no plan fits a budget.
     """
 
-    def __init__(
-        self,
-        starting_point: StartingPoint,
-        grid: Sweep,
-        runs: list[SweepRun],
-        folder: Study,
-        record: BaselineRecord,
-        reporting: _Reporting,
-        space: SearchSpace,
-    ) -> None:
-        self.starting_point, self.grid, self.runs = starting_point, grid, runs
-        self.table, self.folder, self.record = SweepTable.of(folder), folder, record
-        self.reporting, self.space = reporting, space
+    point: StartingPoint
+    info: SearchInfo
+    folder: Study
+    record: BaselineRecord
+    reporting: _Reporting
 
-    def train(self) -> SweepResult:
-        """Train one run after the other that is not recorded and not trained elsewhere."""
-        total = len(self.runs)
-        bar = tqdm(total=total, desc="sweep", unit="run", disable=not self.reporting.progress)
-        with bar:
-            while self._train_available(bar):
-                pass  # once more: a process that trained a run may have been stopped
-        results = self._results()
-        return SweepResult(self.folder, self.record, results, total - len(results))
+    def results(self, grid: Sweep, runs: Sequence[SweepRun]) -> tuple[SweepRunResult, ...]:
+        """Train the runs that are not recorded; the results of all, in the order of the runs.
 
-    def _results(self) -> tuple[SweepRunResult, ...]:
-        recorded = self.table.by_name()
-        return tuple(recorded[run.name] for run in self.runs if run.name in recorded)
+        Args:
+            grid: of the sweep.
+            runs: of the grid.
+        """
+        table, settings = SweepTable.of(self.folder), self.point.settings
+        rung = sweep_rung(settings, grid, self.point.task.steps_per_epoch())
+        done = sum(run.name in table.by_name() for run in runs)
+        shown, alone = self.reporting.progress, settings.workers == 1
+        context = JobContext(
+            self.point,
+            (rung,),
+            self.folder,
+            progress=shown and alone,
+            on_step=self.reporting.on_step if alone else None,
+            test=grid.test,
+        )
+        with (
+            tqdm(total=len(runs), initial=done, desc="sweep", unit="run", disable=not shown) as bar,
+            RecordedJobs.opened(context, self.folder, settings) as jobs,
+        ):
+            for line in jobs.other_environments() if shown else ():
+                tqdm.write(line)
+            SweepRound(
+                table,
+                self.point.network,
+                self.info.space,
+                settings.quantizer,
+                self.record.size_bytes,
+                partial(self._ended, bar),
+            ).run(runs, rung.steps, jobs.run)
+        recorded = table.by_name()
+        return tuple(recorded[run.name] for run in runs)
 
-    def _train_available(self, bar: tqdm[Any]) -> int:
-        """Go through the grid once; how many runs were trained here."""
-        trained = 0
-        for run in self.runs:
-            bar.n = len(self._results())
-            trained += self._train_if_available(run)
-        bar.n = len(self._results())
-        bar.refresh()
-        return trained
+    def _ended(self, bar: tqdm[Any], result: SweepRunResult) -> None:
+        """Tell what came of a run.
 
-    def _train_if_available(self, run: SweepRun) -> bool:
-        """Train a run and record it, unless it is recorded or trained elsewhere."""
-        if run.name in self.table.by_name():
-            self.table.checkpoint(run).unlink(missing_ok=True)  # of a process killed before it did
-            return False
-        with self.table.claimed(run) as claimed:
-            if not claimed or run.name in self.table.by_name():  # it may have ended in between
-                return False
-            result = self._train(run)
-            if result.state == "failed":
-                release_memory()
-            self.table.append(result)
-            self.table.checkpoint(run).unlink(missing_ok=True)
-        self._print(result)
+        Args:
+            bar: of the sweep.
+            result: of the run, recorded.
+        """
+        bar.update()
+        if self.reporting.progress:
+            tqdm.write(run_line(result, self.record))
         if self.reporting.on_result is not None:
             self.reporting.on_result(result)
         if self.reporting.on_run is not None:
             self.reporting.on_run(self.folder)
-        return True
-
-    def _train(self, run: SweepRun) -> SweepRunResult:
-        if run.plan is None:
-            return SweepRunResult(run, "too large", reason=self._smallest(run))
-        point = self.starting_point.initialized(run.init_from, run.seed)
-        started = time.monotonic()
-        scratch = run.init_from == "scratch"
-        untrained = self._untrained(run)
-        try:
-            candidate = train_candidate(
-                point,
-                run.plan,
-                point.settings.baseline if scratch else point.settings.final,
-                label=run.name,
-                checkpoint=self.table.checkpoint(run),
-                on_step=self.reporting.on_step,
-                progress=self.reporting.progress,
-            )
-            test = score(candidate.model, point.task, "test") if self.grid.test else None
-        except Exception as error:
-            failure = failure_of(error)
-            if failure is None:
-                error.add_note(f"in run {run.name} of '{self.folder.path}', {run.plan.summary}")
-                raise
-            seconds = time.monotonic() - started
-            return replace(untrained, **vars(failure), seconds=seconds)
-        steps, seconds = candidate.run.steps, candidate.run.seconds
-        return replace(untrained, valid=candidate.score, test=test, steps=steps, seconds=seconds)
-
-    def _smallest(self, run: SweepRun) -> str:
-        """How large the smallest plan of a run's width is, and what takes its bytes."""
-        choice = LayerChoice(activation_bits=run.activation_bits or 32, width=run.width or 1.0)
-        space = weight_bits_only(self.space, choice)
-        plan, scheme = space.plan(space.smallest), self.starting_point.settings.quantizer
-        sizes = breakdown(self.starting_point.network, plan, scheme)
-        return f"the budget must be at least {sizes.total} bytes ({sizes}), got {run.budget}"
-
-    def _untrained(self, run: SweepRun) -> SweepRunResult:
-        """The result of a run, as far as it is known before training: its costs."""
-        assert run.plan is not None
-        network = self.starting_point.network
-        scheme = self.starting_point.settings.quantizer
-        size_bytes = int(size.of(network, run.plan, scheme))
-        return SweepRunResult(
-            run,
-            "complete",
-            size_bytes=size_bytes,
-            size_share=size_bytes / self.record.size_bytes,
-            paper_size_ratio=round(paper_size_ratio.of(network, run.plan, scheme), 12),
-            activation_bytes=activation_memory.of(network, run.plan, scheme),
-        )
-
-    def _print(self, result: SweepRunResult) -> None:
-        if not self.reporting.progress:
-            return
-        size = "" if result.size_bytes is None else readable(result.size_bytes)
-        share = "" if result.size_share is None else f"({result.size_share:.4f}x)"
-        valid = "-" if result.valid is None else f"{result.valid:.4g}"
-        tqdm.write(
-            f"{result.run.name:<24} {size:>8} {share}  {self.record.metric} {valid:>7}  "
-            f"{result.state}{f': {result.reason}' if result.state == 'too large' else ''}"
-        )

@@ -64,17 +64,30 @@ class RecordedJobs:
             if known is None:
                 missing.append(job)
             else:
-                on_result(job, known)
+                self._ended(job, known, on_result)
 
         def record(job: Job, result: JobResult) -> None:
             self.log.append(result)
-            on_result(job, result)
+            self._ended(job, result, on_result)
 
         try:
             self.runner.run(missing, record)
         except Exception as error:
             error.add_note(f"the study is in '{self.context.study.path}'")
             raise
+
+    def _ended(self, job: Job, result: JobResult, on_result: OnResult) -> None:
+        """Remove the checkpoint of a job whose result is recorded, and hand the result on.
+
+        Args:
+            job: that has ended, in this call or in an earlier one.
+            result: of the job.
+            on_result: see OnResult.
+        """
+        checkpoint = self.context.checkpoint(job)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        on_result(job, result)
 
     def other_environments(self) -> list[str]:
         """What is different about recorded results that were not trained as those of this process.

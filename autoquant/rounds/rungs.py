@@ -15,11 +15,15 @@ class Rung:
         name: "short", "medium" or "full".
         steps: training steps in all, cool-down included.
         training: how plans are trained on it.
+        whole: whether they are trained exactly as ``training`` says, with its schedule and its
+            intermediate scores; else at a constant rate and a cool-down, which a longer rung
+            continues.
     """
 
     name: str
     steps: int
     training: Training
+    whole: bool = False
 
 
 def rungs_of(settings: Search, steps_per_epoch: int) -> tuple[Rung, ...]:

@@ -14,6 +14,7 @@ from autoquant.rounds.halving import promoted
 from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.rungs import Rung
 from autoquant.settings import Rounds
+from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.job import Job, JobResult
 from autoquant.study.noise import Noise, noise_of
 from autoquant.study.outcome import Outcome, OutcomeState, TrialRole, loss_of
@@ -236,44 +237,22 @@ class SearchRounds:
         Args:
             asked: number of proposals so far.
         """
-        references = self._outcomes("reference")
-        firsts = self._outcomes("search")[: len(self.goal.budgets)]
-        if asked < max(self.rounds.size, len(self.goal.budgets)) or not references:
+        outcomes = self.storage.outcomes()
+        most, count = most_bits(outcomes), len(self.goal.budgets)
+        if asked < max(self.rounds.size, count) or most is None or self.goal.bound is not None:
             return False
-        if references[0].score is None or self.goal.bound is not None:
-            return False
-        gaps = [self._gap(outcome, references[0]) for outcome in firsts]
+        firsts = self._outcomes("search")[:count]
+        gaps = [headroom(outcomes, first, self.goal.direction) for first in firsts]
         known = [gap for gap in gaps if gap is not None]
-        if not known or len(known) < len(gaps):
+        if not known or len(known) < len(gaps) or any(gap.exceeds(MIN_ERRORS) for gap in known):
             return False
-        if any(value > MIN_ERRORS * error for value, error in known):
-            return False
-        value, error = max(known)
+        largest = max(known, key=lambda gap: gap.value)
         self.say(
-            f"nothing can be gained by more proposals: the first plan's loss is {value:+.3g} "
-            f"(standard error {error:.2g}) against {references[0].trial[1:]} bits everywhere"
+            f"nothing can be gained by more proposals: the first plan's loss is "
+            f"{largest.value:+.3g} (standard error {largest.error:.2g}) against "
+            f"{most.trial[1:]} bits everywhere"
         )
         return True
-
-    def _gap(self, outcome: Outcome, reference: Outcome) -> tuple[float, float] | None:
-        """How much higher the loss of a plan is on the short rung, and its standard error.
-
-        Args:
-            outcome: a proposal.
-            reference: the uniform plan with the most bits.
-        """
-        steps = self.rungs[0].steps
-        one, other = outcome.by_order(steps), reference.by_order(steps)
-        noise = self.noise()
-        if not one or not other or not noise.degrees:
-            return None
-        means = (
-            as_loss(sum(scores.values()) / len(scores), self.goal.direction)
-            for scores in (one, other)
-        )
-        error = math.hypot(noise.error(len(one)), noise.error(len(other)))
-        mine, theirs = means
-        return mine - theirs, error
 
     # --- training --------------------------------------------------------------------------------
 

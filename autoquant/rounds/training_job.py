@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autoquant.backend import Compute, computing
 from autoquant.rounds.rungs import Rung
@@ -11,21 +12,23 @@ from autoquant.study.environment import current_environment
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.training.callbacks import OnStep
-from autoquant.training.candidate import StartingPoint, failure_of
+from autoquant.training.candidate import Candidate, StartingPoint, failure_of, train_candidate
 from autoquant.training.device import release_memory
 from autoquant.training.rungs import train_rung
+from autoquant.training.scoring import score
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What all jobs of a search have in common.
+    """What all jobs of a study have in common.
 
     Attributes:
         point: the float model, the task and the settings.
-        rungs: of the search.
-        study: the folder, with the checkpoints from which a longer rung continues.
+        rungs: of the study.
+        study: the folder, with the checkpoints from which trainings continue.
         progress: whether to show a progress bar for each training.
         on_step: called after each training step; None in other processes.
+        test: whether the test split is scored as well.
     """
 
     point: StartingPoint
@@ -33,6 +36,7 @@ class JobContext:
     study: Study
     progress: bool = False
     on_step: OnStep | None = field(default=None, compare=False)
+    test: bool = False
 
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
@@ -42,33 +46,32 @@ class JobContext:
         """
         return next(rung for rung in self.rungs if rung.steps == steps)
 
+    def checkpoint(self, job: Job) -> Path | None:
+        """Where an interrupted job continues; None where the trunk of its plan is its checkpoint.
+
+        Args:
+            job: of the study.
+        """
+        return self.study.checkpoint(job) if self.rung(job.steps).whole else None
+
 
 def run_job(context: JobContext, job: Job) -> JobResult:
     """Train and score; a pure function of its arguments, apart from the checkpoint.
 
     Args:
-        context: of the search.
+        context: of the study.
         job: what is trained.
 
     Returns:
-        the score, or why the plan has none: the failures that another plan may not have.
+        the scores, or why the plan has none: the failures that another plan may not have.
     """
     started = time.monotonic()
-    settings = context.point.settings
+    task = context.point.task
     environment = current_environment(next(context.point.model.parameters()).device)
     try:
-        with computing(Compute(settings.kernel)):
-            candidate = train_rung(
-                context.point,
-                job.plan,
-                context.rung(job.steps).training,
-                job.steps,
-                order=job.order,
-                trunk=context.study.trunk(job.plan, job.order),
-                label=job.label,
-                on_step=context.on_step,
-                progress=context.progress,
-            )
+        with computing(Compute(context.point.settings.kernel)):
+            candidate = _trained(context, job)
+            test = score(candidate.model, task, "test") if context.test else None
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
@@ -85,6 +88,40 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         job,
         "complete",
         candidate.score,
+        test,
         seconds=time.monotonic() - started,
         environment=environment,
+    )
+
+
+def _trained(context: JobContext, job: Job) -> Candidate:
+    """The plan of a job, trained as its rung says.
+
+    Args:
+        context: of the study.
+        job: what is trained.
+    """
+    rung, point = context.rung(job.steps), context.point
+    if job.seed is not None:
+        point = point.initialized(job.init_from, job.seed)
+    if rung.whole:
+        return train_candidate(
+            point,
+            job.plan,
+            rung.training,
+            label=job.label,
+            on_step=context.on_step,
+            checkpoint=context.checkpoint(job),
+            progress=context.progress,
+        )
+    return train_rung(
+        point,
+        job.plan,
+        rung.training,
+        job.steps,
+        order=job.order,
+        trunk=context.study.trunk(job.plan, job.order),
+        label=job.label,
+        on_step=context.on_step,
+        progress=context.progress,
     )

@@ -26,6 +26,7 @@ from autoquant.reading import (
 )
 from autoquant.settings import AUTO, Search, from_dict
 from autoquant.study import records
+from autoquant.study.job import Job
 from autoquant.study.outcome import Outcome, from_csv
 from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Direction
@@ -135,7 +136,7 @@ class Study:
 
     @property
     def trunks(self) -> Path:
-        """Checkpoints from which longer trainings of the same plans continue."""
+        """Checkpoints from which trainings of the same plans continue."""
         return self.path / "trunks"
 
     @property
@@ -151,6 +152,15 @@ class Study:
             order: number of its data order.
         """
         return self.trunks / f"{plan.digest}-{order}.checkpoint"
+
+    def checkpoint(self, job: Job) -> Path:
+        """The checkpoint of a job that no longer one continues, while it is trained.
+
+        Args:
+            job: of a sweep.
+        """
+        name = f"{job.plan.digest}-{job.steps}-{job.order}-{job.init_from}-seed{job.seed}"
+        return self.trunks / f"{name}.checkpoint"
 
     @property
     def sensitivity_file(self) -> Path:
@@ -168,7 +178,7 @@ class Study:
 
     @property
     def jobs_file(self) -> Path:
-        """The log of a search's jobs."""
+        """The log of jobs: one line for each training."""
         return self.path / "jobs.csv"
 
     @property
@@ -246,7 +256,7 @@ class Study:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study's lock, so that a second search on this machine is refused.
+        """Hold the study's lock, so that a second command on this machine is refused.
 
         Raises:
             UserError: another process holds it.
@@ -258,7 +268,7 @@ class Study:
                 lock.acquire(blocking=False)
         except Timeout as error:
             raise UserError(
-                f"one search at a time can run in a study, got a second in '{self.path}'"
+                f"one search or sweep at a time can run in a study, got a second in '{self.path}'"
             ) from error
         try:
             self.clean()

@@ -1,4 +1,4 @@
-"""Job: one training of a search; JobResult: what came of it."""
+"""Job: one training of a search or a sweep; JobResult: what came of it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ JobState = Literal["complete", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a search: it gives a score, which depends on nothing else in the study.
+    """One training: it gives scores, which depend on nothing else in the study.
 
     Attributes:
         plan: that is trained.
         steps: of its rung.
         order: number of the data order; 0 is that of the seed.
         label: for progress bars and messages, such as "trial 3"; not part of what the job is.
+        seed: of growth, batches and dropout; None: that of the study.
+        init_from: "baseline" for the weights of the float model, "scratch" for new ones.
     """
 
     plan: Plan
     steps: int
     order: int = 0
     label: str = field(default="", compare=False)
+    seed: int | None = None
+    init_from: str = "baseline"
 
     def __str__(self) -> str:
-        what = f"{self.steps} steps in data order {self.order} of {self.plan.summary}"
+        order, seed = f"in data order {self.order}", f"from {self.init_from} with seed {self.seed}"
+        how = order if self.seed is None else seed
+        what = f"{self.steps} steps {how} of {self.plan.summary}"
         return f"{self.label}: {what}" if self.label else what
 
 
@@ -40,7 +46,7 @@ class JobResult:
         job: what was to be trained.
         state: "complete", "diverged" or "failed" (not enough memory, for example).
         score: on the valid split; None unless complete.
-        probe: score on the probe split; None where there is none.
+        test: score on the test split; None where it was not asked for.
         seconds: wall-clock seconds, scoring included.
         reason: why it did not complete, in words.
         environment: where it was trained; None where that is not known, as its worker died.
@@ -49,7 +55,7 @@ class JobResult:
     job: Job
     state: JobState
     score: float | None = None
-    probe: float | None = None
+    test: float | None = None
     seconds: float = 0.0
     reason: str = ""
     environment: Environment | None = None

@@ -22,9 +22,11 @@ class _Line:
         plan: its fingerprint.
         steps: of the job's rung.
         order: of the job's data.
+        seed: of the job; empty where it is that of the study.
+        init_from: of the job.
         state: of the result, like all that follow.
         score: on the valid split.
-        probe: score on the probe split.
+        test: score on the test split.
         seconds: of the job.
         threads: of its environment; None where that is not known.
         instruction_set: of its environment; empty where that is not known, like those that follow.
@@ -36,9 +38,11 @@ class _Line:
     plan: str
     steps: int
     order: int
+    seed: int | None
+    init_from: str
     state: JobState
     score: float | None
-    probe: float | None
+    test: float | None
     seconds: float
     threads: int | None
     instruction_set: str
@@ -62,7 +66,7 @@ class JobLog:
         path: of the file; made at the first result.
 
     Raises:
-        UserError: the file is not what a search wrote.
+        UserError: the file is not what a search or a sweep wrote.
         RunError: the folder cannot be written.
     """
 
@@ -76,7 +80,7 @@ class JobLog:
         """The log of a study.
 
         Args:
-            study: of a search.
+            study: of a search or a sweep.
         """
         return cls(study.jobs_file)
 
@@ -138,29 +142,35 @@ def _read(path: Path) -> Iterator[_Line]:
         yield from records.from_csv(_Line, path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
-            f"'{path}' must be as a search wrote it; restore it, or remove it: then its jobs are "
+            f"'{path}' must be as autoquant wrote it; restore it, or remove it: then its jobs are "
             "trained again"
         ) from error
 
 
-def _key(job: Job) -> tuple[str, int, int]:
-    return job.plan.fingerprint, job.steps, job.order
+_Key = tuple[str, int, int, int | None, str]
+"""What tells a job from others: the first fields of a line."""
 
 
-def _key_of(line: _Line) -> tuple[str, int, int]:
-    return line.plan, line.steps, line.order
+def _key(job: Job) -> _Key:
+    return job.plan.fingerprint, job.steps, job.order, job.seed, job.init_from
+
+
+def _key_of(line: _Line) -> _Key:
+    return line.plan, line.steps, line.order, line.seed, line.init_from
 
 
 def _to_line(result: JobResult) -> _Line:
-    plan, steps, order = _key(result.job)
+    plan, steps, order, seed, init_from = _key(result.job)
     known = result.environment
     return _Line(
         plan=plan,
         steps=steps,
         order=order,
+        seed=seed,
+        init_from=init_from,
         state=result.state,
         score=result.score,
-        probe=result.probe,
+        test=result.test,
         seconds=round(result.seconds, 3),
         threads=None if known is None else known.threads,
         instruction_set="" if known is None else known.instruction_set,
@@ -175,7 +185,7 @@ def _to_result(line: _Line, job: Job) -> JobResult:
         job=job,
         state=line.state,
         score=line.score,
-        probe=line.probe,
+        test=line.test,
         seconds=line.seconds,
         reason=line.reason,
         environment=_environment_of(line),

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from autoquant.budget import readable
 from autoquant.study.folder import BaselineRecord
 from autoquant.study.front import Front, front_of, smallest_level_with
+from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.noise import noise_of
 from autoquant.study.outcome import Outcome, complete
 from autoquant.study.rank_agreement import rank_agreements
-from autoquant.study.selection import Selection
+from autoquant.study.selection import MIN_ERRORS, Selection
 from autoquant.table import Column, Table
 
 MAX_LISTED = 6
@@ -23,6 +24,7 @@ def search_tables(
     outcomes: Sequence[Outcome],
     budgets: Sequence[int],
     selections: Sequence[Selection | None],
+    bound: float | None = None,
 ) -> tuple[Table, ...]:
     """The tables of a search.
 
@@ -31,10 +33,11 @@ def search_tables(
         outcomes: of all trials.
         budgets: in bytes, the largest first.
         selections: for each budget what was chosen.
+        bound: the largest accepted loss, where the smallest such plan was looked for.
     """
     pairs = [*zip(budgets, selections, strict=True)]
     front = front_of(outcomes, record.direction, record.size_bytes)
-    tables = [_score_table(record, outcomes, pairs)]
+    tables = [_score_table(record, outcomes, pairs, bounded=bound is not None)]
     if len(front.points) > 1:
         tables.append(_front_table(record, front))
     return tuple(tables)
@@ -44,6 +47,8 @@ def _score_table(
     record: BaselineRecord,
     outcomes: Sequence[Outcome],
     selections: Sequence[tuple[int, Selection | None]],
+    *,
+    bounded: bool,
 ) -> Table:
     """A row each for the float model, the uniform plans, and the first and best plan of a budget.
 
@@ -51,6 +56,7 @@ def _score_table(
         record: of the float model.
         outcomes: of all trials.
         selections: by budget in bytes.
+        bounded: whether the smallest plan within a loss was looked for.
     """
     rows: list[tuple[str, ...]]
     rows = [("float baseline", f"{record.score:.5g}", readable(record.size_bytes), "1.0000x", "")]
@@ -62,7 +68,11 @@ def _score_table(
             if first is not chosen:
                 rows.append(_row(f"first plan, trial {first.trial}", first, outcomes, record))
             rows.append(_row(f"best plan, trial {chosen.trial}", chosen, outcomes, record))
-    notes = [line for budget, selection in selections for line in _budget_notes(budget, selection)]
+    notes = []
+    for budget, selection in selections:
+        notes += _budget_notes(budget, selection)
+        if selection is not None and not bounded:
+            notes += _headroom_notes(record, outcomes, selection.first)
     return Table(
         f"{record.metric} on the validation split, and size of the packed file",
         (Column("plan", "left"), *map(Column, (record.metric, "size", "share", "steps"))),
@@ -110,6 +120,19 @@ def _budget_notes(budget: int, selection: Selection | None) -> list[str]:
                 f"(apply it with trial={small.trial})"
             )
     return lines
+
+
+def _headroom_notes(
+    record: BaselineRecord, outcomes: Sequence[Outcome], first: Outcome
+) -> list[str]:
+    """That nothing can be gained, where the first plan is level with the most bits everywhere."""
+    gap, most = headroom(outcomes, first, record.direction), most_bits(outcomes)
+    if gap is None or most is None or gap.exceeds(MIN_ERRORS):
+        return []
+    return [
+        f"  nothing can be gained: after {most.steps} steps trial {first.trial} is level with "
+        f"{most.trial[1:]} bits everywhere ({gap.value:+.2g}, standard error {gap.error:.2g})"
+    ]
 
 
 def _noise_notes(record: BaselineRecord, outcomes: Sequence[Outcome]) -> list[str]:

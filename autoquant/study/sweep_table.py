@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from autoquant.errors import UserError
-from autoquant.files import write_text, writing
+from autoquant.files import write_text
 from autoquant.plan import Bits, Plan
 from autoquant.study import records
 from autoquant.study.folder import Study
@@ -64,7 +60,7 @@ class SweepRunResult:
         paper_size_ratio: the paper's size over the float model's (costs.paper_size_ratio).
         activation_bytes: bytes of activations read for one position (costs.activation_memory).
         steps: training steps.
-        seconds: of training, intermediate scores included.
+        seconds: wall-clock seconds, scoring included, of the call in which the run ended.
         reason: why it did not complete, in words.
     """
 
@@ -87,16 +83,14 @@ COLUMNS = (*_RUN_COLUMNS, *_RESULT_COLUMNS, "plan")
 
 
 class SweepTable:
-    """The table of a sweep's results, shared by the processes that work on the sweep.
+    """The table of a sweep's results; the process that holds the study's lock writes it.
 
     Args:
         path: of the file.
-        locks: folder of the lock files, one for each run; the process that trains a run holds its
-            lock. The operating system releases the locks of a process that was killed.
     """
 
-    def __init__(self, path: Path, locks: Path) -> None:
-        self.path, self._locks = path, locks
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     @classmethod
     def of(cls, study: Study) -> SweepTable:
@@ -105,7 +99,7 @@ class SweepTable:
         Args:
             study: of a sweep.
         """
-        return cls(study.runs_file, study.path / f".{study.runs_file.stem}")
+        return cls(study.runs_file)
 
     def results(self) -> list[SweepRunResult]:
         """What has been recorded, in the order in which the runs ended.
@@ -133,59 +127,7 @@ class SweepTable:
         Args:
             result: of a run that is not in the table yet.
         """
-        with self.locked("table"):
-            write_text(self.path, to_csv([*self.results(), result]))
-
-    @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Wait for a lock, and hold it.
-
-        Args:
-            name: of the lock file.
-        """
-        lock = self._lock(name)
-        with writing(self._locks):
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def claimed(self, run: SweepRun) -> Iterator[bool]:
-        """Hold the lock of a run, unless another process does.
-
-        Args:
-            run: of this sweep.
-
-        Yields:
-            whether the lock is held here.
-        """
-        lock = self._lock(run.name)
-        try:
-            with writing(self._locks):
-                lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    def checkpoint(self, run: SweepRun) -> Path:
-        """Where the training of a run saves its state; another one for each plan of a name.
-
-        Args:
-            run: of this sweep.
-        """
-        plan = "none" if run.plan is None else run.plan.digest
-        return self._locks / f"{run.name}-{plan}.checkpoint"
-
-    def _lock(self, name: str) -> FileLock:
-        with writing(self._locks):
-            self._locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._locks / f"{name}.lock")
+        write_text(self.path, to_csv([*self.results(), result]))
 
 
 # --- the table -----------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """``python -m studies.ptb STUDY [key=value ...]``: runs a study, or continues it.
 
 Each study is one command of autoquant or several; they are printed before they run. The Penn
-Treebank's three files must be in data/ptb (or: task.data_dir=DIR). A sweep may be started once for
-each core: the processes share its runs.
+Treebank's three files must be in data/ptb (or: task.data_dir=DIR). A sweep with workers=2 trains
+two runs at a time.
 ``python -m studies.ptb tables`` writes the tables of the README from the studies that exist.
 """
 

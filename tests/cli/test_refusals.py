@@ -127,7 +127,9 @@ def test_a_study_of_other_rules_is_refused(place, ruled):
 def test_a_second_search_in_a_study_is_refused(place, searched):
     with Study(place / "done").locked():
         line = refused(run(place, "search", *TINY, "study=done"))
-    assert line.startswith("one search at a time can run in a study, got a second in 'done'")
+    assert line.startswith(
+        "one search or sweep at a time can run in a study, got a second in 'done'"
+    )
 
 
 def edit(old: str, new: str) -> str:

@@ -155,7 +155,7 @@ def jobs(study: Study) -> dict[str, str]:
         return {}
     text = study.jobs_file.read_text()
     lines = text[: text.rfind("\n") + 1].splitlines()
-    by_job = {",".join(line.split(",")[:3]): line for line in lines}
+    by_job = {",".join(line.split(",")[:5]): line for line in lines}
     assert len(by_job) == len(lines)  # none is trained twice
     return by_job
 

@@ -541,7 +541,7 @@ def test_kill(
 
 def test_a_second_search_is_refused(unbroken: SearchResult, tmp_path: Path) -> None:
     before = unbroken.study.outcomes_file.read_bytes()
-    with unbroken.study.locked(), pytest.raises(UserError, match="one search at a time"):
+    with unbroken.study.locked(), pytest.raises(UserError, match="one search or sweep at a time"):
         run(unbroken.study.path, trials=9)
     assert unbroken.study.outcomes_file.read_bytes() == before
 

@@ -1,11 +1,8 @@
-"""Whole sweeps on a tiny task: grid, budgets, seeds, first weights; interruptions and sharing."""
+"""Whole sweeps on a tiny task: grid, budgets, seeds, first weights; interruptions and workers."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,8 @@ from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice, Plan
 from autoquant.settings import Scheme, Search, Sweep, Training, Widening
 from autoquant.study.folder import Study
-from autoquant.study.sweep_table import SweepRunResult, SweepTable
+from autoquant.study.job_log import JobLog
+from autoquant.study.sweep_table import SweepTable
 from autoquant.tasks.language import LanguageTask
 from autoquant.training import candidate, loop
 from autoquant.training.scoring import score
@@ -71,7 +69,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(label)
         return candidate.train_candidate(*args, label=label, **options)
 
-    monkeypatch.setattr("autoquant.commands.sweep.train_candidate", train_candidate)
+    monkeypatch.setattr("autoquant.rounds.training_job.train_candidate", train_candidate)
     return names
 
 
@@ -89,7 +87,6 @@ def test_every_run_of_the_grid_is_trained_in_full(unbroken: SweepResult) -> None
     assert {each.steps for each in unbroken.results} == {6}
     assert len({each.valid for each in unbroken.results}) == 8
     assert all(each.test is not None and each.seconds > 0 for each in unbroken.results)
-    assert unbroken.missing == 0
 
 
 def test_costs_are_those_of_the_plan(unbroken: SweepResult) -> None:
@@ -124,7 +121,7 @@ def test_the_table_is_what_was_returned(unbroken: SweepResult) -> None:
     ]
     assert {path.name for path in study.path.iterdir()} == {
         *("config.yaml", "baseline.safetensors", "baseline.json", "profile.json"),
-        *("runs.csv", ".runs"),
+        *("runs.csv", "jobs.csv", "trunks", ".lock"),
     }
     assert not list(study.path.rglob("*.checkpoint")) + list(study.path.rglob("*.tmp"))
     assert study.config()["sweep"]["weight_bits"] == [4, 2]
@@ -447,9 +444,6 @@ def test_a_run_that_diverges_is_recorded(tmp_path: Path, trained: list[str]) -> 
     assert trained == []
 
 
-# --- several processes ----------------------------------------------------------------------------
-
-
 class Hungry(LanguageTask):
     """Its loss needs more memory than any machine has where the model was widened."""
 
@@ -481,77 +475,57 @@ def test_an_error_of_the_user_names_the_run_and_the_plan(
     def train_candidate(*args: Any, **options: Any) -> Any:
         raise FileNotFoundError(2, "No such file", "images/37.png")
 
-    monkeypatch.setattr("autoquant.commands.sweep.train_candidate", train_candidate)
+    monkeypatch.setattr("autoquant.rounds.training_job.train_candidate", train_candidate)
     grid = Sweep(weight_bits=(4,))
     with pytest.raises(FileNotFoundError, match=r"images/37\.png") as raised:
         run(tmp_path / "study", grid)
-    (note,) = raised.value.__notes__
-    assert note.startswith(f"in run w4-a8-x1-seed0 of '{tmp_path / 'study'}', plan ")
+    job, study = raised.value.__notes__
+    assert job.startswith("in the job w4-a8-x1-seed0: 6 steps from baseline with seed 0 of plan ")
+    assert study == f"the study is in '{tmp_path / 'study'}'"
 
 
-def test_a_run_of_another_process_is_left_alone(tmp_path: Path, trained: list[str]) -> None:
-    grid = Sweep(weight_bits=(4, 2))
-    first = run(tmp_path / "study", Sweep(weight_bits=(4,))).results[0].run
-    other = replace(first, name="w2-a8-x1-seed0")
-    with SweepTable.of(Study(tmp_path / "study")).claimed(other) as mine:
-        assert mine
-        result = run(tmp_path / "study", grid)
-        assert (len(result.results), result.missing) == (1, 1)
-    assert trained == ["w4-a8-x1-seed0"]
-    assert run(tmp_path / "study", grid).missing == 0
+# --- workers --------------------------------------------------------------------------------------
 
 
-def test_a_run_that_has_just_ended_elsewhere_is_not_done_again(
-    unbroken: SweepResult, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+def test_workers_train_the_same(tmp_path: Path) -> None:
+    grid = replace(GRID, width=(1.5,), seeds=(0, 3))
+    alone = run(tmp_path / "alone", grid, threads=1)
+    shared = run(tmp_path / "shared", grid, workers=2)  # of one thread each
+    assert scores(shared) == scores(alone)
+    assert [each.test for each in shared.results] == [each.test for each in alone.results]
+    ended = SweepTable.of(shared.study).results()
+    assert {each.run.name for each in ended} == {each.run.name for each in alone.results}
+    assert len(JobLog.of(shared.study)) == len(grid.seeds) * 4
+    assert not list(shared.study.trunks.iterdir())
+
+
+def test_one_sweep_at_a_time(unbroken: SweepResult) -> None:
+    with unbroken.study.locked(), pytest.raises(UserError, match="one search or sweep at a time"):
+        run(unbroken.study.path)
+
+
+def test_a_training_with_two_names_is_done_once(
+    unbroken: SweepResult, tmp_path: Path, trained: list[str]
 ) -> None:
-    """Between the look at the table and the lock."""
-    run(tmp_path / "study", Sweep(weight_bits=(4,)))
-    trained.clear()
-    tables: list[dict[str, SweepRunResult]] = [{}, {}]  # the look at plans, and the first at runs
-    real: Callable[[SweepTable], dict[str, SweepRunResult]] = SweepTable.by_name
-    monkeypatch.setattr(SweepTable, "by_name", lambda self: tables.pop() if tables else real(self))
-    run(tmp_path / "study", Sweep(weight_bits=(4,)))
+    first = unbroken.results[0]
+    assert first.run.plan is not None
+    (tmp_path / "mine.yaml").write_text(first.run.plan.to_yaml())
+    grid, mine = run(
+        tmp_path / "study", Sweep(weight_bits=(4,), plans=(str(tmp_path / "mine.yaml"),))
+    ).results
+    assert grid.run.plan == mine.run.plan
+    assert (first.valid, first.test) == (grid.valid, grid.test) == (mine.valid, mine.test)
+    assert trained == ["w4-a8-x1-seed0"]
+
+
+def test_a_run_in_the_log_but_not_in_the_table_is_not_trained_again(
+    unbroken: SweepResult, trained: list[str], tmp_path: Path
+) -> None:
+    """The process was killed between the two."""
+    shutil.copytree(unbroken.study.path, tmp_path / "study")
+    (tmp_path / "study/runs.csv").unlink()
+    again = run(tmp_path / "study")
     assert trained == []
-
-
-SHARED = """
-import sys, time
-from pathlib import Path
-import torch
-from autoquant.commands import sweep
-from autoquant.training import baseline
-from autoquant.training import candidate
-from tests.commands.test_sweep import run
-torch.set_num_threads(1)
-folder, me = Path(sys.argv[1]), sys.argv[2]
-
-def train(*args, **options):
-    print(options["label"], flush=True)
-    return real(*args, **options)
-
-def train_candidate(*args, label, **options):
-    print(label, flush=True)
-    (folder.parent / me).touch()
-    while len(list(folder.parent.glob("process*"))) < 2:  # each is at a run at the same time
-        time.sleep(0.01)
-    return candidate.train_candidate(*args, label=label, **options)
-
-real = baseline.train
-baseline.train, sweep.train_candidate = train, train_candidate
-run(folder)
-"""
-
-
-def test_two_processes_share_the_runs(unbroken: SweepResult, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SHARED, str(tmp_path / "study")]
-    root = Path(__file__).parents[2]
-    processes = [
-        subprocess.Popen([*command, f"process{i}"], cwd=root, stdout=subprocess.PIPE, text=True)
-        for i in range(2)
+    assert [replace(each, seconds=0.0) for each in again.results] == [
+        replace(each, seconds=0.0) for each in unbroken.results
     ]
-    done = [process.communicate(timeout=120)[0].split("\n")[:-1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert all(done)
-    assert sorted(done[0] + done[1]) == sorted([*scores(unbroken), "float baseline"])
-    results = SweepTable.of(Study(tmp_path / "study")).by_name()
-    assert {name: each.valid for name, each in results.items()} == scores(unbroken)

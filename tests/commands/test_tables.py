@@ -106,8 +106,8 @@ def test_a_search_shows_the_noise_and_what_is_within_it() -> None:
 def test_a_sweep_is_a_table() -> None:
     lost = replace(run_result(None, 8, None, budget="0.1x"), state="too large", size_bytes=None)
     results = (replace(run_result(4, 8, 38.25), test=37.5), run_result(2, 8, None), lost)
-    swept = SweepResult(STUDY, BASELINE, results, missing=1)
-    assert cells(swept)[1:10] == [
+    swept = SweepResult(STUDY, BASELINE, results)
+    assert cells(swept)[1:9] == [
         ["run", "bytes", "share", "valid", "test", "state"],
         [cells(swept)[2][0]],
         ["float baseline", str(FLOAT_BYTES), "1.0000x", "38", "-"],
@@ -115,13 +115,11 @@ def test_a_sweep_is_a_table() -> None:
         ["w2-a8-x1-seed0", str(FLOAT_BYTES // 16), "0.0625x", "-", "-", "diverged"],
         ["0.1x-a8-x1-seed0", "-", "-", "-", "-", "too large"],
         ["best run: w4-a8-x1-seed0"],
-        ["1 run is being trained by other processes"],
         ["study: runs/one"],
     ]
     assert str(swept).endswith(f"\n\n{PLAN}")
-    none = SweepResult(STUDY, BASELINE, (run_result(2, 8, None),), missing=0)
+    none = SweepResult(STUDY, BASELINE, (run_result(2, 8, None),))
     assert "best run" not in str(none)
-    assert "processes" not in str(none)
     drawn = replace(none, figures=(Path("a/grid.png"), Path("a/grid.svg"), Path("a/widths.png")))
     assert str(drawn) == f"{none}\nfigure: a/grid.png\nfigure: a/widths.png"
 
@@ -157,7 +155,7 @@ def test_apply_says_where_nothing_was_trained() -> None:
     "result",
     [
         pytest.param(searched(BEST, [*REFERENCES, BEST]), id="search"),
-        pytest.param(SweepResult(STUDY, BASELINE, (run_result(4, 8, 38.0),), 0), id="sweep"),
+        pytest.param(SweepResult(STUDY, BASELINE, (run_result(4, 8, 38.0),)), id="sweep"),
         pytest.param(APPLIED, id="apply"),
     ],
 )

@@ -249,13 +249,17 @@ def try_elsewhere(study: Study) -> str:
 def test_one_process_at_a_time(study: Study) -> None:
     with study.locked():
         said = try_elsewhere(study)
-        assert said.startswith("one search at a time can run in a study")
+        assert said.startswith("one search or sweep at a time can run in a study")
         assert str(study.path) in said
     assert try_elsewhere(study) == "held"
 
 
 def test_not_twice_in_one_process_either(study: Study) -> None:
-    with study.locked(), pytest.raises(UserError, match="one search at a time"), study.locked():
+    with (
+        study.locked(),
+        pytest.raises(UserError, match="one search or sweep at a time"),
+        study.locked(),
+    ):
         pass
 
 

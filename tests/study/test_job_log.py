@@ -18,7 +18,8 @@ DIVERGED = JobResult(
     Job(PLAN, 100, 1), "diverged", seconds=1.5, reason='the loss, got "nan"', environment=HERE
 )
 LOST = JobResult(Job(OTHER, 400), "failed", reason="its worker died 3 times:\nexit code -9")
-RESULTS = (COMPLETE, DIVERGED, LOST)
+SWEPT = JobResult(Job(OTHER, 400, seed=3, init_from="scratch"), "complete", 0.25, environment=HERE)
+RESULTS = (COMPLETE, DIVERGED, SWEPT, LOST)
 
 
 @pytest.fixture
@@ -39,18 +40,21 @@ def test_a_log_reads_what_it_wrote(path: Path) -> None:
     assert [log.result(job) for job in (Job(OTHER, 100), Job(PLAN, 400), Job(PLAN, 100, 2))] == [
         None
     ] * 3
-    assert len(log) == 3
-    assert log.environments() == {HERE: 2}
+    assert log.result(SWEPT.job) == SWEPT
+    assert log.result(replace(SWEPT.job, seed=0)) is None
+    assert log.result(replace(SWEPT.job, init_from="baseline")) is None
+    assert len(log) == 4
+    assert log.environments() == {HERE: 3}
 
 
 def test_its_lines(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[1] == (
-        f"{PLAN.fingerprint},100,0,complete,0.3333333333333333,0.1,9.25,1,AVX2+avx2,cpu,2.13.0,"
+        f"{PLAN.fingerprint},100,0,,baseline,complete,0.3333333333333333,0.1,9.25,1,AVX2+avx2,cpu,2.13.0,"
     )
     assert lines[1].startswith(PLAN.digest)
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_of_two_results_of_a_job_the_last_one_counts(path: Path) -> None:
@@ -83,5 +87,5 @@ def test_a_heading_that_was_cut_is_written_again(path: Path) -> None:
 )
 def test_a_damaged_log(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(UserError, match=r"jobs\.csv' must be as a search wrote it"):
+    with pytest.raises(UserError, match=r"jobs\.csv' must be as autoquant wrote it"):
         JobLog(path)

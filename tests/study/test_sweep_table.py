@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +32,7 @@ TOO_LARGE = SweepRunResult(FILLED, "too large")
 
 @pytest.fixture
 def table(tmp_path: Path) -> SweepTable:
-    return SweepTable(tmp_path / "runs.csv", tmp_path / ".runs")
+    return SweepTable(tmp_path / "runs.csv")
 
 
 def test_a_table_reads_what_it_wrote(table: SweepTable) -> None:
@@ -69,23 +67,6 @@ def test_a_damaged_table_is_refused(table: SweepTable, text: str) -> None:
         table.results() or table.append(COMPLETE) or table.results()
 
 
-def test_one_at_a_time_holds_a_run(table: SweepTable) -> None:
-    other = SweepTable(table.path, table.path.parent / ".runs")
-    with table.claimed(UNIFORM) as mine:
-        with other.claimed(UNIFORM) as its, other.claimed(FILLED) as free:
-            assert (mine, its, free) == (True, False, True)
-        with other.claimed(UNIFORM) as still:
-            assert not still
-    with other.claimed(UNIFORM) as its:
-        assert its
-
-
-def test_another_plan_has_another_checkpoint(table: SweepTable) -> None:
-    edited = replace(UNIFORM, plan=PLAN.with_choice("decoder", weight_bits=8))
-    assert table.checkpoint(edited) != table.checkpoint(UNIFORM) == table.checkpoint(UNIFORM)
-    assert table.checkpoint(FILLED).parent == table.path.parent / ".runs"
-
-
 def test_the_table_of_a_study(tmp_path: Path) -> None:
     assert SweepTable.of(Study(tmp_path)).path == tmp_path / "runs.csv"
 
@@ -95,32 +76,8 @@ def test_a_table_that_an_earlier_version_began_is_kept(tmp_path: Path) -> None:
     earlier = tmp_path / "cells.csv"
     earlier.write_text(text.replace("init_from", "start", 1))
     table = SweepTable.of(Study(tmp_path))
-    assert (table.path, table.checkpoint(UNIFORM).parent) == (earlier, tmp_path / ".cells")
+    assert table.path == earlier
     assert table.results() == [COMPLETE, TOO_LARGE]
     table.append(DIVERGED)
     assert earlier.read_text() == to_csv([COMPLETE, TOO_LARGE, DIVERGED])
     assert not (tmp_path / "runs.csv").exists()
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from autoquant.study.sweep_table import SweepTable
-from tests.study.test_sweep_table import UNIFORM
-with SweepTable(Path(sys.argv[1]), Path(sys.argv[2])).claimed(UNIFORM) as claimed:
-    print(claimed, flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_killed_process_lets_go(table: SweepTable, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(table.path), str(tmp_path / ".runs")]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "True\n"
-        with table.claimed(UNIFORM) as while_it_lives:
-            assert not while_it_lives
-        process.kill()
-    with table.claimed(UNIFORM) as afterwards:
-        assert afterwards
