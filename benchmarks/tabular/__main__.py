@@ -12,6 +12,7 @@ import torch
 from benchmarks.tabular.evidence import Evidence
 from benchmarks.tabular.live import LiveRows, compare, live_table
 from benchmarks.tabular.networks import NETWORKS
+from benchmarks.tabular.peer import NETWORK, peer_table, record_peer
 from benchmarks.tabular.record import PlanTrainer, record
 from benchmarks.tabular.report import report
 from benchmarks.tabular.strategies import STRATEGIES
@@ -19,7 +20,7 @@ from benchmarks.tabular.table import TableFolder
 from studies.markdown import write_between_marks
 
 STUDIES = Path("studies")
-MARK, LIVE_MARK = "replay", "live"
+MARK, LIVE_MARK, PEER_MARK = "replay", "live", "peer"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     living.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
     living.add_argument(
         "--runs", type=Path, default=Path("runs/live"), help="folder of the studies"
+    )
+    peering = commands.add_parser("peer", help="uniform bits by Brevitas, after live; resumes")
+    peering.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    peering.add_argument(
+        "--runs", type=Path, default=Path("runs/live"), help="folder of the live searches"
     )
     replaying = commands.add_parser("replay", help="let strategies choose among recorded plans")
     replaying.add_argument("networks", nargs="*", choices=[*NETWORKS, []], metavar="network")
@@ -65,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             compare(NETWORKS[name], path, options.runs, range(options.seeds))
             text = live_table(LiveRows(path / "live.csv").read())
             write_between_marks(path / "README.md", LIVE_MARK, text)
+        return
+    if options.command == "peer":
+        path = STUDIES / f"tabular-{NETWORK.name}"
+        rows = record_peer(path, options.runs, range(options.seeds))
+        text = peer_table(rows, LiveRows(path / "live.csv").read())
+        write_between_marks(path / "README.md", PEER_MARK, text)
         return
     strategies = [strategy for strategy in STRATEGIES if options.only in strategy.name]
     for name in options.networks or NETWORKS:

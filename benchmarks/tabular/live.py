@@ -174,13 +174,13 @@ def live_table(rows: Sequence[LiveRow]) -> str:
         others = sum(a != b for a, b in zip(*plans, strict=True))
         cells = [f"{budget}x", str(len(losses["search"])), f"{floats:.4f}"]
         cells += [f"{losses[kind].mean():.4f}" for kind in KINDS]
-        cells += [_difference(losses["search"] - losses[kind]) for kind in ("first", "uniform")]
+        cells += [difference(losses["search"] - losses[kind]) for kind in ("first", "uniform")]
         cells += [str(others), f"{np.mean([row.seconds for row in of_budget]):.0f}"]
         lines.append(cells)
     return table_of(head, lines)
 
 
-def _difference(values: np.ndarray) -> str:
+def difference(values: np.ndarray) -> str:
     """A mean of paired differences and its standard error."""
     if len(values) < 2:
         return f"{values.mean():+.4f}"
