@@ -57,11 +57,11 @@ class WidthPropagation:
         for ref in self._record.inputs:
             self.state.values[ref] = Value(data=ref.dtype.is_floating_point)
         for call in self._record.live():
-            if call.target == "output":
+            if call.mark == "output":
                 self._leave(call)
-            elif call.target == "read":
+            elif call.mark == "read":
                 self._branch(call)
-            elif call.target == "dropout":
+            elif call.mark == "dropout":
                 value = self.state.read(call.args[0])
                 self._set(call, replace(value, dropout=call.args[1], uniform=False))
             elif call.layer:

@@ -78,6 +78,11 @@ class Call:
     pointwise: bool = False
 
     @property
+    def mark(self) -> str:
+        """The target of what is no layer; a layer may have the name of a mark, such as "output"."""
+        return "" if self.layer else self.target
+
+    @property
     def name(self) -> str:
         """The target; for an operation of ATen without its namespace."""
         return self.target.removeprefix("aten.")
@@ -118,7 +123,7 @@ class Record:
         live = []
         for call in reversed(self.calls):
             changed = {*call.results, *call.writes}
-            if call.target in ("output", "read") or changed & needed:
+            if call.mark in ("output", "read") or changed & needed:
                 needed.update(call.operands)
                 live.append(call)
         return live[::-1]

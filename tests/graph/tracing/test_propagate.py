@@ -68,6 +68,16 @@ def owner(group: str | None, size: int, run: int = 1, part: int = 0) -> Segment:
 # --- entries that only move -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["output", "read", "dropout", "result"])
+def test_a_layer_may_have_any_name(name: str) -> None:
+    """The record marks outputs, dropout and values that Python reads; a layer is none of these."""
+    network = network_of(
+        lambda m, x: m.get_submodule(name)(m.first(x).relu()),
+        **{"first": linear(4, 8), name: linear(8, 3)},
+    )
+    assert network.frozen == {network.groups[name]: OUT}
+
+
 def test_slices_are_parts_of_one_group() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         y = m.one(x)
