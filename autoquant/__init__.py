@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autoquant.commands.search import SearchResult, search
     from autoquant.commands.solve import Solution, solve
     from autoquant.commands.sweep import SweepResult, sweep
+    from autoquant.commands.transcribe import transcribe
     from autoquant.errors import RunError, UserError
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
@@ -47,6 +48,7 @@ _HOMES = {
     "commands.search": ("SearchResult", "search"),
     "commands.solve": ("Solution", "solve"),
     "commands.sweep": ("SweepResult", "sweep"),
+    "commands.transcribe": ("transcribe",),
     "errors": ("RunError", "UserError"),
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
@@ -102,6 +104,7 @@ __all__ = [
     "search",
     "solve",
     "sweep",
+    "transcribe",
 ]
 
 

@@ -284,6 +284,35 @@ class ScoresFiles(Protocol):
         ...
 
 
+class Transcript(NamedTuple):
+    """What was recognised in a sound.
+
+    Attributes:
+        text: the words.
+        notice: how the sound was converted, in one line; empty where it was not.
+    """
+
+    text: str
+    notice: str = ""
+
+
+@runtime_checkable
+class Transcribes(Protocol):
+    """A task whose models recognise speech (``autoquant transcribe``)."""
+
+    def transcribe(self, model: nn.Module, path: Path) -> Transcript:
+        """The words of a sound.
+
+        Args:
+            model: a packed model, in eval mode; gradients are off.
+            path: of an existing file.
+
+        Raises:
+            UserError: it holds no sound, or is damaged.
+        """
+        ...
+
+
 # --- tasks by name -------------------------------------------------------------------------------
 
 Factory = TypeVar("Factory", bound=Callable[..., Task])

@@ -58,8 +58,9 @@ class Command:
 
 
 TASK = Setting(
-    "stdlib, ptb, digits, or a task of your own (--config-dir FOLDER or AUTOQUANT_PLUGINS=MODULE). "
-    "Its settings are named task.hidden, for example; --help task=ptb lists those of ptb.",
+    "stdlib, ptb, digits, speech, or a task of your own (--config-dir FOLDER or "
+    "AUTOQUANT_PLUGINS=MODULE). Its settings are named task.hidden, for example; --help task=ptb "
+    "lists those of ptb.",
     Any,
 )
 TRUST = Setting(
@@ -70,7 +71,8 @@ TRUST = Setting(
 )
 MODEL = Setting(
     "Model of the task. Of stdlib and ptb: lstm (default), gru, bit_rnn_lstm or bit_rnn_gru "
-    "(Bit-RNN's model, training and quantizer). Of digits: gru (default), lstm or conv. A task of "
+    "(Bit-RNN's model, training and quantizer). Of digits: gru (default), lstm or conv. Of speech: "
+    "deep_speech (default) or deep_speech_2. A task of "
     "your own has models only if its file says so."
 )
 
@@ -198,6 +200,24 @@ COMMANDS = {
             "task": Setting(
                 "Task that scores the file (default: the task of the study that the file is in).",
                 Any,
+            ),
+            "model": Setting("Model of the task, as for a search; only together with task."),
+            "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
+            "kernel": Setting(
+                "What computes the layers: auto, native, torch or reference (default auto)."
+            ),
+            "trust": TRUST,
+        },
+        takes_search=True,
+    ),
+    "transcribe": Command(
+        "Print the words of a sound.",
+        runners.run_transcribe,
+        {
+            "artifact": Setting("The packed file of a speech model.", str, REQUIRED),
+            "audio": Setting("The sound: wav, FLAC, SPH, Ogg or MP3.", str, REQUIRED),
+            "task": Setting(
+                "Task of the packed file (default: that of the study that the file is in).", Any
             ),
             "model": Setting("Model of the task, as for a search; only together with task."),
             "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),

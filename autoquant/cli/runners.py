@@ -5,6 +5,7 @@ Libraries that are slow to import, such as torch, are imported here only when a 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,15 +187,7 @@ def run_evaluate(config: DictConfig) -> None:
     """
     config = filled(config)
     check_split(config.split)
-    if not Path(config.artifact).is_file():
-        raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
-    from autoquant.cli.task_builder import build_task, recorded_task, study_of_file
-
-    if config.task is None:
-        origin = recorded_task(study_of_file(config.artifact), trusted=config.trust)
-    else:
-        origin = task_config(config)
-    task = build_task(origin)
+    task = _task_of_file(config)
     from autoquant.commands.evaluate import evaluate
 
     options: dict[str, Any] = {key: config[key] for key in ("split", "file", "device", "kernel")}
@@ -202,3 +195,41 @@ def run_evaluate(config: DictConfig) -> None:
     size = Path(config.artifact).stat().st_size
     scored = f"the {config.split} split" if config.file is None else f"'{config.file}'"
     print(f"{task.metric} {score:.4f} on {scored}, {size} bytes")
+
+
+def run_transcribe(config: DictConfig) -> None:
+    """Print the words of a sound; how it was converted goes to stderr.
+
+    Args:
+        config: composed for the command.
+
+    Raises:
+        UserError: a setting is not allowed.
+    """
+    config = filled(config)
+    task = _task_of_file(config)
+    from autoquant.commands.transcribe import transcribe
+
+    options: dict[str, Any] = {key: config[key] for key in ("device", "kernel")}
+    found = transcribe(config.artifact, task, config.audio, **options)
+    if found.notice:
+        print(f"autoquant: '{config.audio}' was converted: {found.notice}", file=sys.stderr)
+    print(found.text)
+
+
+def _task_of_file(config: DictConfig) -> Task:
+    """The task that a packed file is run with: the one that is named, or that of its study.
+
+    Args:
+        config: has the artifact, the task and whether its code is trusted.
+
+    Raises:
+        UserError: there is no such file, or its task is not known or not trusted.
+    """
+    if not Path(config.artifact).is_file():
+        raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
+    from autoquant.cli.task_builder import build_task, recorded_task, study_of_file
+
+    if config.task is None:
+        return build_task(recorded_task(study_of_file(config.artifact), trusted=config.trust))
+    return build_task(task_config(config))

@@ -1,1 +1,1 @@
-"""What a user calls: search, sweep, apply, evaluate, report."""
+"""What a user calls: search, sweep, solve, apply, evaluate, transcribe, report."""

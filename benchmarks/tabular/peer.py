@@ -29,6 +29,8 @@ NETWORK = NETWORKS["language"]
 """The network that is an LSTM."""
 WEIGHT_BITS = (2, 3, 4, 5, 6, 8)
 ACTIVATION_BITS = 8
+NEAR = 0.05
+"""Share of a budget by which the file of uniform bits may be larger or smaller."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PeerRow:
     Attributes:
         budget: share of the float model.
         seed: of the search, of the float model too.
-        weight_bits: of all weights: the most that fit.
+        weight_bits: of all weights: those whose file is nearest to the budget.
         size_bytes: of the packed file, if autoquant packed such a model.
         valid: loss on the valid split.
         test: loss on the test split.
@@ -80,7 +82,7 @@ def _name(seed: int) -> str:
 
 
 def _budgets(task: Task, study: Study) -> Iterator[tuple[float, int, int]]:
-    """The budgets with the most uniform bits that fit each, and the bytes of such a file.
+    """The budgets that uniform bits come near, with the bits and the bytes of such a file.
 
     Args:
         task: of the network.
@@ -88,12 +90,13 @@ def _budgets(task: Task, study: Study) -> Iterator[tuple[float, int, int]]:
     """
     network, float_bytes = network_of(task), study.baseline().size_bytes
     for budget in NETWORK.budgets:
-        for bits in reversed(WEIGHT_BITS):
+        sizes: dict[int, int] = {}
+        for bits in WEIGHT_BITS:
             plan = Plan.uniform(network.names, LayerChoice(bits, ACTIVATION_BITS))
-            size_bytes = int(size.of(network, plan, Scheme()))
-            if size_bytes <= budget * float_bytes:
-                yield budget, bits, size_bytes
-                break
+            sizes[bits] = int(size.of(network, plan, Scheme()))
+        bits = min(sizes, key=lambda bits: abs(sizes[bits] / float_bytes - budget))
+        if abs(sizes[bits] / (budget * float_bytes) - 1) <= NEAR:
+            yield budget, bits, sizes[bits]
 
 
 def _trained(task: Task, runs: Path, seed: int, at: tuple[float, int, int]) -> PeerRow:

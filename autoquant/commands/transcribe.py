@@ -1,0 +1,53 @@
+"""Transcribe: the words of a sound, recognised by a packed file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoquant.artifact import packed_file
+from autoquant.artifact.assets import assets
+from autoquant.backend import Compute, computing
+from autoquant.errors import UserError
+from autoquant.task import SupportsAssets, Task, Transcribes, Transcript, check_order, check_task
+from autoquant.training.device import resolve_device
+from autoquant.training.float_model import build_float_model
+
+
+def transcribe(
+    path: str | Path,
+    task: Task,
+    audio: str | Path,
+    *,
+    device: str = "auto",
+    kernel: str = "auto",
+) -> Transcript:
+    """The words of a sound.
+
+    Alphabet and features are those that are stored beside the packed file: the corpus is not read.
+
+    Args:
+        path: of the packed file.
+        task: gives the float model that was packed; it must follow ``Transcribes``.
+        audio: the sound: a file of wav, FLAC, SPH, Ogg or MP3. Other sample rates than the model's,
+            and several channels, are converted; the result says so.
+        device: where to compute: auto, cpu, cuda, cuda:1, mps.
+        kernel: what computes quantized layers: auto, native, torch or reference.
+
+    Returns:
+        the words, and how the sound was converted.
+
+    Raises:
+        UserError: a file is missing, damaged or of another model than the task's; the task is no
+            autoquant.Task, or recognises no speech.
+    """
+    check_order("transcribe", path, task)
+    check_task(task)
+    if not isinstance(task, Transcribes):
+        raise UserError(f"the task must recognise speech, got {task.name}")
+    if not Path(audio).is_file():
+        raise UserError(f"audio must be an existing file, got '{audio}'")
+    if isinstance(task, SupportsAssets):
+        task.restore_assets(assets(path))
+    model = packed_file.load(path, build_float_model(task)).to(resolve_device(device)).eval()
+    with computing(Compute(kernel)):
+        return task.transcribe(model, Path(audio))

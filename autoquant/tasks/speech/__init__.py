@@ -1,0 +1,1 @@
+"""Speech recognition: corpora, features, models, the CTC task, decoding and error rates."""
