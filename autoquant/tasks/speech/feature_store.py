@@ -28,7 +28,7 @@ class FeatureStore:
 
     def __init__(self, features: Features, folder: Path | None = None) -> None:
         self.features, self._folder = features, folder
-        self._frames: dict[str, Frames] = {}
+        self._frames: dict[Utterance, Frames] = {}
 
     def load(self, utterances: list[Utterance], threads: int = 4) -> list[tuple[Utterance, str]]:
         """Compute or read the cepstra of utterances.
@@ -40,19 +40,19 @@ class FeatureStore:
         Returns:
             the utterances that are broken, and why.
         """
-        missing = [u for u in utterances if u.name not in self._frames]
+        missing = [u for u in utterances if u not in self._frames]
         broken = []
         with ThreadPoolExecutor(threads) as pool:
             for utterance, found in zip(missing, pool.map(self._loaded, missing), strict=True):
                 if isinstance(found, str):
                     broken.append((utterance, found))
                 else:
-                    self._frames[utterance.name] = found
+                    self._frames[utterance] = found
         return broken
 
     def __getitem__(self, utterance: Utterance) -> Frames:
         """The cepstra of an utterance that was loaded, [T, cepstra]."""
-        return self._frames[utterance.name]
+        return self._frames[utterance]
 
     def _loaded(self, utterance: Utterance) -> Frames | str:
         """The cepstra of an utterance, or why it has none."""

@@ -194,11 +194,11 @@ class SpeechData:
         """
         listed = self._listed(split)
         broken = self._store.load(listed)
-        names = {utterance.name for utterance, _ in broken}
+        unreadable = {utterance for utterance, _ in broken}
         reasons = [f"'{utterance.path}' ({reason})" for utterance, reason in broken]
         usable = []
         for utterance in listed:
-            if utterance.name in names:
+            if utterance in unreadable:
                 continue
             if reason := self._unusable(utterance):
                 reasons.append(f"'{utterance.path}' ({reason})")

@@ -81,7 +81,7 @@ class SpeechStream:
         if not len(windows):
             return
         lengths = torch.tensor([len(windows)])
-        inputs = torch.from_numpy(np.ascontiguousarray(windows))[None]
+        inputs = torch.from_numpy(np.array(windows))[None]
         logits, self._state = self._model(inputs, lengths, self._state)
         for number in logits[0].argmax(-1).tolist():
             if number not in (BLANK, self._last):

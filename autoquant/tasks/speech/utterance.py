@@ -11,7 +11,7 @@ class Utterance:
     """A file, or a part of one, and its transcript.
 
     Attributes:
-        name: in the corpus; tells it from all others.
+        name: in its split; tells it from all others there.
         path: of the file with the sound, or with its features; a member of an archive is written
             behind the archive's path ("feat.zip/an4_clstk/fash/an251-fash-b.mfc").
         text: the transcript as it stands in the corpus.
