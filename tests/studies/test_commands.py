@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import pytest
 
 from studies.ptb import __main__ as ptb
+from studies.speech import __main__ as speech
 from tests.cli.typed import ROOT
 
 
@@ -19,6 +21,19 @@ def test_autoquant_knows_each_setting(
     ptb.main()
     shown = capsys.readouterr().out
     assert shown.count("autoquant s") == shown.count("\nbaseline:") == len(ptb.STUDIES[name])
+
+
+@pytest.mark.parametrize("name", speech.STUDIES)
+def test_autoquant_knows_each_setting_of_speech(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["speech", name, "task.data_dir=a b", "--cfg", "job"])
+    with suppress(SystemExit):
+        speech.main()
+    shown = capsys.readouterr().out
+    assert shown.count("autoquant s") == shown.count("\nbaseline:") == 1
+    assert "data_dir: a b\n" in shown
 
 
 def test_the_first_command_that_fails_ends_a_study(monkeypatch: pytest.MonkeyPatch) -> None:
