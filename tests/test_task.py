@@ -134,7 +134,7 @@ def test_the_built_in_tasks_have_names() -> None:
         "import autoquant.tasks; print(*sorted(TASKS))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines() == ["False", "digits ptb stdlib"]
+    assert ran.stdout.splitlines() == ["False", "digits ptb speech stdlib"]
 
 
 def test_what_is_no_task_is_refused() -> None:

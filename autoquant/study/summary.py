@@ -125,7 +125,13 @@ def _budget_notes(budget: int, selection: Selection | None) -> list[str]:
 def _headroom_notes(
     record: BaselineRecord, outcomes: Sequence[Outcome], first: Outcome
 ) -> list[str]:
-    """That nothing can be gained, where the first plan is level with the most bits everywhere."""
+    """That nothing can be gained, where the first plan is level with the most bits everywhere.
+
+    Args:
+        record: of the float model.
+        outcomes: of all trials.
+        first: the first proposal of a budget.
+    """
     gap, most = headroom(outcomes, first, record.direction), most_bits(outcomes)
     if gap is None or most is None or gap.exceeds(MIN_ERRORS):
         return []

@@ -154,7 +154,7 @@ def test_a_task_of_ones_own_that_extends_another(tmp_path, option):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["task=stdlb"], "task must be one of digits, ptb, stdlib, got 'stdlb'"),
+        (["task=stdlb"], "task must be one of digits, ptb, speech, stdlib, got 'stdlb'"),
         (["model=rnn"], "model must be one of bit_rnn_gru, bit_rnn_lstm, gru, lstm, got 'rnn'"),
         (["--config-dir=gone"], "--config-dir must be an existing folder, got 'gone'"),
         (["task=[a]"], "task must be a name, got '[a]'"),

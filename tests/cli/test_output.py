@@ -71,7 +71,7 @@ def test_each_command_names_the_one_that_shows_its_logs(capsys):
         "logs: tensorboard --logdir 'runs/of mine/tensorboard'",
         Study(Path("runs/of mine")),
     )
-    swept = SweepResult(named, BASELINE, (run_result(4, 8, 38.25),), missing=0)
+    swept = SweepResult(named, BASELINE, (run_result(4, 8, 38.25),))
     output.print_search(result(None, "runs/of mine"), tensorboard=True)
     output.print_search(result(TRIALS[1], "runs/of mine"), tensorboard=True)
     output.print_sweep(swept, tensorboard=True)
@@ -87,7 +87,7 @@ def test_apply_prints_its_result_and_the_next_command(capsys):
 
 
 def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
-    swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(4, 8, 38.25),), missing=1)
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(4, 8, 38.25),))
     output.print_sweep(swept)
     assert capsys.readouterr().out == (
         f"{swept}\n"
@@ -104,11 +104,11 @@ def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
 def test_a_sweep_names_its_best_run(direction, best, capsys):
     results = (run_result(8, 8, 39.0), run_result(4, 8, 38.0))
     record = replace(BASELINE, direction=direction)
-    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results, missing=0))
+    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results))
     assert capsys.readouterr().out.splitlines()[-1].endswith(best)
 
 
 def test_a_sweep_without_a_score_has_no_best_run(capsys):
-    swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(2, 8, None),), missing=0)
+    swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(2, 8, None),))
     output.print_sweep(swept)
     assert "next:" not in capsys.readouterr().out

@@ -107,7 +107,7 @@ def test_all_extensions_of_a_plugin_in_a_search(folder):
     [
         (
             ["task=walk"],
-            "task must be one of digits, ptb, stdlib, walks, wishes, with_required, got 'walk'",
+            "task must be one of digits, ptb, speech, stdlib, walks, wishes, with_required, got 'w",
         ),
         (["task=walks", "task.hiden=3"], "got 'task.hiden' (near: task.hidden"),
         (["task=walks", "model=gru"], "model must be left out: the task has no models"),

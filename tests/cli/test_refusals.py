@@ -85,7 +85,7 @@ def test_search_refuses(place, written, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["task=stdlb"], "task must be one of digits, ptb, stdlib, got 'stdlb'"),
+        (["task=stdlb"], "task must be one of digits, ptb, speech, stdlib, got 'stdlb'"),
         (["task=null"], "Config group override must be a string or a list"),
         (["task=ptb"], "task.data_dir must be given, as in task.data_dir=..."),
         (["task=ptb", "task.data_dir=no"], "task.data_dir must be an existing folder, got 'no'"),
@@ -233,5 +233,5 @@ def test_a_damaged_study_is_refused(place, searched, name, text, arguments, line
 def test_unknown_commands(place):
     line = refused(run(place, "serach"))
     assert line.startswith(
-        "command must be one of profile, search, sweep, report, solve, apply, evaluate, g"
+        "command must be one of profile, search, sweep, report, solve, apply, evaluate, transcribe"
     )

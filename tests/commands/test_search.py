@@ -757,7 +757,7 @@ def test_a_damaged_log_of_jobs_is_refused_and_may_be_removed(
 ) -> None:
     study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
     study.jobs_file.write_text("plan,steps\n1,2\n")
-    with pytest.raises(UserError, match=r"jobs\.csv' must be as a search wrote it") as raised:
+    with pytest.raises(UserError, match=r"jobs\.csv' must be as autoquant wrote it") as raised:
         run(study.path)
     assert "\n" not in str(raised.value)
     study.jobs_file.unlink()

@@ -86,7 +86,7 @@ def test_the_teacher_is_followed_within_the_utterances(corpus: Path) -> None:
     student, teacher = model_of(task), task.build_model().eval()
     batch = next(task.batches(0))
     alone, _ = task.distillation_loss(student, teacher, batch, None, 0.0)
-    assert alone.item() == pytest.approx(float(task.loss(student, batch, None)[0]))
+    assert alone.item() == pytest.approx(task.loss(student, batch, None)[0].item())
     taught, _ = task.distillation_loss(student, teacher, batch, None, 1.0)
     logits, _ = student(batch.frames, batch.lengths)
     others, _ = teacher(batch.frames, batch.lengths)
