@@ -32,5 +32,7 @@ class PhaseTimes:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
-        return f"time: {parts}; {sum(self.seconds.values()):.1f} s in all"
+        total = f"{sum(self.seconds.values()):.1f} s in all"
+        shown = {name: f"{seconds:.1f}" for name, seconds in self.seconds.items()}
+        parts = ", ".join(f"{name} {text} s" for name, text in shown.items() if text != "0.0")
+        return f"time: {parts}; {total}" if parts else f"time: {total}"

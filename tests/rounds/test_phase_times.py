@@ -18,3 +18,11 @@ def test_times_add_up_by_phase_and_count_what_failed(monkeypatch: pytest.MonkeyP
         raise ValueError("mine")
     assert times.seconds == {"short rung": 3.5, "medium rung": 0.25}
     assert str(times) == "time: short rung 3.5 s, medium rung 0.2 s; 3.8 s in all"
+
+
+def test_phases_without_a_time_are_not_shown() -> None:
+    assert (
+        str(PhaseTimes({"learning rate": 0.01, "rounds": 3.0}))
+        == "time: rounds 3.0 s; 3.0 s in all"
+    )
+    assert str(PhaseTimes({"learning rate": 0.01})) == "time: 0.0 s in all"

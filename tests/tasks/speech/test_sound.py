@@ -15,13 +15,19 @@ def tone(rate: int, seconds: float = 0.5) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
 
 
-@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3", "sph": "NIST"}
+
+
+@pytest.mark.parametrize("ending", FORMATS)
 def test_formats(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{ending}"
-    soundfile.write(path, tone(16_000), 16_000)
+    soundfile.write(path, tone(16_000), 16_000, format=FORMATS[ending])
     sound = read_sound(path, 16_000)
     assert (sound.rate, sound.notice) == (16_000, "")
-    np.testing.assert_allclose(sound.samples, tone(16_000), atol=0.05)
+    middle = slice(1000, 7000)  # an encoder may add samples at the ends, and shift them
+    spectrum = np.abs(np.fft.rfft(sound.samples[middle]))
+    assert spectrum.argmax() == round(440 * 6000 / 16_000)
+    assert np.abs(sound.samples[middle]).max() == pytest.approx(0.5, abs=0.05)
 
 
 def test_rates_and_channels_are_converted(tmp_path: Path) -> None:
