@@ -146,7 +146,7 @@ def test_script(number: signal.Signals, tmp_path: Path) -> None:
     script, log = tmp_path / "script.py", tmp_path / "jobs.csv"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, script, log],
+        [sys.executable, "-X", "faulthandler", script, log],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -161,7 +161,11 @@ def test_script(number: signal.Signals, tmp_path: Path) -> None:
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # the stacks of its threads are the message
+        pytest.fail(process.communicate(timeout=30)[1])
     assert time.monotonic() - started < 10
     assert process.returncode != 0
     if number == signal.SIGINT:
