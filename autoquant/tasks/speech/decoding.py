@@ -51,8 +51,8 @@ class BeamSearch:
     alphabet: Alphabet
     width: int = 32
     model: NGramModel | None = None
-    alpha: float = 1.0
-    beta: float = 0.5
+    alpha: float = 0.5
+    beta: float = 1.5
     min_log_prob: float = -9.0
 
     def decode(self, logits: Tensor, lengths: Tensor) -> list[str]:

@@ -54,8 +54,11 @@ class NGramModel:
         """The model of the lines of a file; a ValueError where they are of no such file."""
         log_probs: dict[tuple[str, ...], float] = {}
         backoffs: dict[tuple[str, ...], float] = {}
-        order = 0
+        order, begun = 0, False
         for line in map(str.strip, lines):
+            begun = begun or line == "\\data\\"  # before it stands what the authors wrote
+            if not begun:
+                continue
             if line.startswith("\\") and line.endswith("-grams:"):
                 order = int(line[1 : -len("-grams:")])
             elif line == "\\end\\":

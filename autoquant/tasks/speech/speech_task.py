@@ -297,8 +297,8 @@ def speech(
     cache: str | Path | None = None,
     beam: int = 0,
     language_model: str | Path | None = None,
-    alpha: float = 1.0,
-    beta: float = 0.5,
+    alpha: float = 0.5,
+    beta: float = 1.5,
     preferred: Search | None = None,
     **options: Any,
 ) -> SpeechTask:

@@ -18,6 +18,11 @@ from autoquant.tasks.speech.n_gram import MISSING, NGramModel
 
 ALPHABET = Alphabet(" ab")
 ARPA = """
+This file is in the ARPA format:
+\\1-grams:
+p_1     wd_1 bo_wt_1
+\\end\\
+
 \\data\\
 ngram 1=4
 ngram 2=2
