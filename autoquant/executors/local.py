@@ -97,10 +97,11 @@ class LocalExecutor(Executor):
     def _discard(self, pool: Any) -> None:
         """Forget the pool of this thread, whose process has died."""
         self._own.pool = None
-        pool.shutdown(wait=True, kill_workers=True)
         with self._lock:
-            if pool in self._pools:
-                self._pools.remove(pool)
+            if pool not in self._pools:  # ``_close`` ends it: loky's pools are ended once, by one
+                return
+            self._pools.remove(pool)
+        pool.shutdown(wait=True, kill_workers=True)
 
     def kill_workers(self) -> None:
         """End all processes at once, and those that they have started; cancel what waits."""
