@@ -75,6 +75,13 @@ MODEL = Setting(
     "deep_speech (default) or deep_speech_2. A task of "
     "your own has models only if its file says so."
 )
+RUNNING = {
+    "model": Setting("Model of the task, as for a search; only together with task."),
+    "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
+    "kernel": Setting("What computes the layers: auto, native, torch or reference (default auto)."),
+    "trust": TRUST,
+}
+"""How a packed file is run."""
 
 COMMANDS = {
     "profile": Command(
@@ -201,12 +208,7 @@ COMMANDS = {
                 "Task that scores the file (default: the task of the study that the file is in).",
                 Any,
             ),
-            "model": Setting("Model of the task, as for a search; only together with task."),
-            "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
-            "kernel": Setting(
-                "What computes the layers: auto, native, torch or reference (default auto)."
-            ),
-            "trust": TRUST,
+            **RUNNING,
         },
         takes_search=True,
     ),
@@ -219,12 +221,7 @@ COMMANDS = {
             "task": Setting(
                 "Task of the packed file (default: that of the study that the file is in).", Any
             ),
-            "model": Setting("Model of the task, as for a search; only together with task."),
-            "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
-            "kernel": Setting(
-                "What computes the layers: auto, native, torch or reference (default auto)."
-            ),
-            "trust": TRUST,
+            **RUNNING,
         },
         takes_search=True,
     ),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoquant.artifact import packed_file
-from autoquant.artifact.assets import assets
+from autoquant.artifact.task_model import load_for_task
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.task import Split, SupportsAssets, Task, check_order, check_split, check_task
-from autoquant.training.device import resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.task import Split, Task, check_order, check_split, check_task
 from autoquant.training.scoring import score, score_file
 
 
@@ -49,8 +46,6 @@ def evaluate(
     check_task(task)
     if file is not None and not Path(file).is_file():
         raise UserError(f"file must be an existing file, got '{file}'")
-    if isinstance(task, SupportsAssets):
-        task.restore_assets(assets(path))
-    model = packed_file.load(path, build_float_model(task)).to(resolve_device(device))
+    model = load_for_task(path, task, device)
     with computing(Compute(kernel)):
         return score(model, task, split) if file is None else score_file(model, task, Path(file))

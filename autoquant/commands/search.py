@@ -296,12 +296,13 @@ class _Running:
         sizes = {layer.name: layer.count for layer in self.point.network.layers}
         goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
         changed = _Written(self, storage).changed
-        context = JobContext(
+        reporting = self.reporting
+        context = JobContext.of(
             self.point,
             rungs,
             self.folder,
-            progress=self.reporting.progress and settings.workers == 1,
-            on_step=self.reporting.on_step if settings.workers == 1 else None,
+            progress=reporting.progress,
+            on_step=reporting.on_step,
         )
         with RecordedJobs.opened(context, self.folder, settings) as jobs:
             for line in jobs.other_environments():

@@ -330,13 +330,13 @@ class _Running:
         table, settings = SweepTable.of(self.folder), self.point.settings
         rung = sweep_rung(settings, grid, self.point.task.steps_per_epoch())
         done = sum(run.name in table.by_name() for run in runs)
-        shown, alone = self.reporting.progress, settings.workers == 1
-        context = JobContext(
+        shown, on_step = self.reporting.progress, self.reporting.on_step
+        context = JobContext.of(
             self.point,
             (rung,),
             self.folder,
-            progress=shown and alone,
-            on_step=self.reporting.on_step if alone else None,
+            progress=shown,
+            on_step=on_step,
             test=grid.test,
         )
         with (

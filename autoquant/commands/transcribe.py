@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoquant.artifact import packed_file
-from autoquant.artifact.assets import assets
+from autoquant.artifact.task_model import load_for_task
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.task import SupportsAssets, Task, Transcribes, Transcript, check_order, check_task
-from autoquant.training.device import resolve_device
-from autoquant.training.float_model import build_float_model
+from autoquant.task import Task, Transcribes, Transcript, check_order, check_task
 
 
 def transcribe(
@@ -46,8 +43,6 @@ def transcribe(
         raise UserError(f"the task must recognise speech, got {task.name}")
     if not Path(audio).is_file():
         raise UserError(f"audio must be an existing file, got '{audio}'")
-    if isinstance(task, SupportsAssets):
-        task.restore_assets(assets(path))
-    model = packed_file.load(path, build_float_model(task)).to(resolve_device(device)).eval()
+    model = load_for_task(path, task, device).eval()
     with computing(Compute(kernel)):
         return task.transcribe(model, Path(audio))

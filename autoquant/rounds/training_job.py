@@ -38,6 +38,31 @@ class JobContext:
     on_step: OnStep | None = field(default=None, compare=False)
     test: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        point: StartingPoint,
+        rungs: tuple[Rung, ...],
+        study: Study,
+        *,
+        progress: bool,
+        on_step: OnStep | None,
+        test: bool = False,
+    ) -> JobContext:
+        """The context; with several workers no job shows its progress or calls ``on_step``.
+
+        Args:
+            point: the float model, the task and the settings, which give the number of workers.
+            rungs: of the study.
+            study: the folder.
+            progress: whether to show a progress bar for each training.
+            on_step: called after each training step.
+            test: whether the test split is scored as well.
+        """
+        alone = point.settings.workers == 1
+        shown, called = progress and alone, on_step if alone else None
+        return cls(point, rungs, study, shown, called, test)
+
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
 

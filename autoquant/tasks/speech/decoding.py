@@ -103,11 +103,10 @@ class BeamSearch:
             blanks[prefix] = _sum(blanks[prefix], both + row[BLANK])
             for number in likely:
                 character = self.alphabet.characters[number - 1]
+                longer, log_prob = prefix + character, both
                 if prefix.endswith(character):  # the same again, or another one behind a blank
                     others[prefix] = _sum(others[prefix], other + row[number])
-                    longer, log_prob = prefix + character, blank
-                else:
-                    longer, log_prob = prefix + character, both
+                    log_prob = blank
                 others[longer] = _sum(others[longer], log_prob + row[number])
         return {p: (blanks[p], others[p]) for p in {**blanks, **others}}
 
