@@ -99,6 +99,7 @@ class FeatureStore:
             str(utterance.path.resolve()),
             *(status.st_size, status.st_mtime_ns, utterance.start, utterance.end),
             *(features.cepstra, features.rate, features.window_ms, features.step_ms),
+            features.lifter,
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 

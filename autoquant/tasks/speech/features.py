@@ -30,6 +30,7 @@ class Features:
         step_ms: milliseconds from one window to the next.
         context: frames on each side that stand beside each frame.
         stride: every how many frames one is kept, its context included.
+        lifter: the k-th cepstrum is multiplied by 1 + lifter / 2 sin(pi k / lifter); 0: by 1.
     """
 
     cepstra: int = 26
@@ -38,9 +39,11 @@ class Features:
     step_ms: float = 10.0
     context: int = 9
     stride: int = 1
+    lifter: int = 22
 
     def __post_init__(self) -> None:
-        for name, least in (("cepstra", 1), ("rate", 1000), ("context", 0), ("stride", 1)):
+        leasts = {"cepstra": 1, "rate": 1000, "context": 0, "stride": 1, "lifter": 0}
+        for name, least in leasts.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 requirement = f"{name} must be a whole number from {least} up"
@@ -55,6 +58,11 @@ class Features:
     def entries(self) -> int:
         """Entries of a frame that a model sees, its context included."""
         return self.cepstra * (2 * self.context + 1)
+
+    @property
+    def mels(self) -> int:
+        """Mel filters that the cepstra are computed from."""
+        return max(MEL_FILTERS, self.cepstra)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -93,8 +101,9 @@ class Features:
         options.frame_opts.frame_length_ms = self.window_ms
         options.frame_opts.frame_shift_ms = self.step_ms
         options.frame_opts.dither = 0.0
-        options.mel_opts.num_bins = max(MEL_FILTERS, self.cepstra)
+        options.mel_opts.num_bins = self.mels
         options.num_ceps = self.cepstra
+        options.cepstral_lifter = float(self.lifter)
         return CepstraStream(kaldi_native_fbank.OnlineMfcc(options), self)
 
     def with_context(self, frames: Frames) -> Frames:

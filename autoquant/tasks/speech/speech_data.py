@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,13 +20,16 @@ from torch.nn.utils.rnn import pad_sequence
 from autoquant.errors import UserError
 from autoquant.task import Split
 from autoquant.tasks.speech.alphabet import Alphabet
+from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import LAYOUTS, SpeechSplit, layout_of
 from autoquant.tasks.speech.feature_store import FeatureStore
-from autoquant.tasks.speech.features import Features, Normalization
+from autoquant.tasks.speech.features import Features, Frames, Normalization
 from autoquant.tasks.speech.utterance import Utterance
 
 MAX_NAMED = 3
 """Broken files that are named, at most."""
+AHEAD = 3
+"""Batches that are prepared while others are trained on."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class SpeechData:
         held_out: speakers of the training split that are the valid split, where the corpus has
             none; where speakers are not known, this many twentieths of the utterances.
         probe: utterances of the valid split that are the probe split.
+        augmentation: of the training utterances; None: they are read as they are.
 
     Attributes:
         notes: lines about files that are left out.
@@ -73,10 +81,11 @@ class SpeechData:
         batch_size: int,
         held_out: int,
         probe: int,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._folder, self._named_layout = folder, layout
         self.features, self.alphabet, self._batch_size = features, alphabet, batch_size
-        self._held_out, self._probe = held_out, probe
+        self._held_out, self._probe, self._augmentation = held_out, probe, augmentation
         self._store = FeatureStore(features, cache)
         self._usable: dict[str, list[Utterance]] = {}
         self._restored: Normalization | None = None
@@ -131,10 +140,28 @@ class SpeechData:
             seed: of the order.
             start: number of the first batch, from 0.
         """
-        epoch, skipped = divmod(start, self.steps_per_epoch())
-        for number in count(epoch):
-            for group in self._epoch(seed, number)[skipped:]:
-                yield self.batch(group)
+        groups = self._training_groups(seed, start)
+        with ThreadPoolExecutor(1, "batches") as pool:
+            waiting: deque[Future[SpeechBatch]] = deque()
+            while True:
+                while len(waiting) < AHEAD:
+                    epoch, group = next(groups)
+                    waiting.append(pool.submit(self.batch, group, (seed, epoch)))
+                yield waiting.popleft().result()
+
+    def _training_groups(
+        self, seed: int, start: int
+    ) -> Iterator[tuple[int, tuple[Utterance, ...]]]:
+        """The utterances of each batch, and the number of the epoch; without end.
+
+        Args:
+            seed: of the order.
+            start: number of the first batch, from 0.
+        """
+        first, skipped = divmod(start, self.steps_per_epoch())
+        for epoch in count(first):
+            for group in self._epoch(seed, epoch)[skipped:]:
+                yield epoch, group
             skipped = 0
 
     def scored_batches(self, split: Split) -> Iterator[SpeechBatch]:
@@ -147,14 +174,16 @@ class SpeechData:
         for group in _groups(ordered, self._batch_size):
             yield self.batch(group)
 
-    def batch(self, utterances: Sequence[Utterance]) -> SpeechBatch:
+    def batch(
+        self, utterances: Sequence[Utterance], varied: tuple[int, int] | None = None
+    ) -> SpeechBatch:
         """Utterances as one batch.
 
         Args:
             utterances: of any split.
+            varied: seed and number of the epoch that they are varied for; None: they are not.
         """
-        normalize, context = self.normalization, self.features.with_context
-        frames = [torch.from_numpy(context(normalize(self._store[u]))) for u in utterances]
+        frames = [torch.from_numpy(self._frames(u, varied)) for u in utterances]
         texts = tuple(self.alphabet.normalized(u.text) for u in utterances)
         targets = [self.alphabet.encode(text) for text in texts]
         return SpeechBatch(
@@ -164,6 +193,21 @@ class SpeechData:
             torch.tensor([len(target) for target in targets]),
             texts,
         )
+
+    def _frames(self, utterance: Utterance, varied: tuple[int, int] | None) -> Frames:
+        """What a model reads of an utterance, [T, entries].
+
+        Args:
+            utterance: of any split.
+            varied: seed and number of the epoch that it is varied for; None: it is not.
+        """
+        frames = self._store[utterance]
+        if self._augmentation is None or varied is None:
+            return self.features.with_context(self.normalization(frames))
+        drawn = np.random.default_rng([*varied, zlib.crc32(utterance.name.encode())])
+        frames = self._augmentation.vary(frames, self.features, drawn)
+        frames = self._augmentation.mask(self.normalization(frames), drawn)
+        return self.features.with_context(frames)
 
     # --- the splits ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from autoquant.task import Direction, Example, Split, Transcript
 from autoquant.task import task as named_task
 from autoquant.tasks.model_source import device_of
 from autoquant.tasks.speech.alphabet import BLANK, ENGLISH, Alphabet
+from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import SpeechSplit
 from autoquant.tasks.speech.decoding import BeamSearch, greedy
 from autoquant.tasks.speech.error_rates import ErrorRates, error_rates
@@ -319,8 +321,8 @@ def speech(
         alpha: weight of the language model.
         beta: added for each word.
         preferred: settings that suit the task; those of conf/task/speech.yaml when None.
-        options: fields of ``Features``, and arguments of the model; their defaults are in
-            conf/task/speech.yaml.
+        options: fields of ``Features`` and of ``Augmentation``, and arguments of the model; their
+            defaults are in conf/task/speech.yaml.
 
     Raises:
         UserError: an argument is not as described.
@@ -328,8 +330,8 @@ def speech(
     if model not in MODELS:
         raise UserError(f"model must be one of {', '.join(MODELS)}, got {shown(model)}")
     _check_counts(batch_size=batch_size, held_out=held_out, probe=probe)
-    named = Features.__dataclass_fields__
-    features = Features(**{name: options.pop(name) for name in [*options] if name in named})
+    features = Features(**_taken(options, Features))
+    augmentation = Augmentation(**_taken(options, Augmentation))
     letters = Alphabet(alphabet)
     search = None
     if beam or language_model is not None:
@@ -344,6 +346,7 @@ def speech(
         batch_size=batch_size,
         held_out=held_out,
         probe=probe,
+        augmentation=augmentation,
     )
 
     def build(inputs: int, outputs: int) -> nn.Module:
@@ -351,6 +354,16 @@ def speech(
 
     preferred = task_file("speech").preferred if preferred is None else preferred
     return SpeechTask(data, build, metric=metric, beam=search, preferred=preferred)
+
+
+def _taken(options: dict[str, Any], fields_of: Any) -> dict[str, Any]:
+    """The options that are fields of a dataclass, removed from the others.
+
+    Args:
+        options: by name.
+        fields_of: the dataclass.
+    """
+    return {each.name: options.pop(each.name) for each in fields(fields_of) if each.name in options}
 
 
 def _check_counts(**counts: Any) -> None:

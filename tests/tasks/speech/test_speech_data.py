@@ -6,6 +6,7 @@ import shutil
 import struct
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from autoquant.errors import UserError
 from autoquant.tasks.speech.alphabet import Alphabet
+from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.feature_store import FeatureStore, sphinx_frames
 from autoquant.tasks.speech.features import Features, Normalization
 from autoquant.tasks.speech.sound import BrokenFile
@@ -29,8 +31,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plain_corpus(tmp_path_factory.mktemp("corpus"), {"train": 30, "dev": 8, "test": 5})
 
 
-def data_of(folder: Path, cache: Path | None = None, **changes: int) -> SpeechData:
-    options = {"batch_size": 4, "held_out": 2, "probe": 3} | changes
+def data_of(folder: Path, cache: Path | None = None, **changes: Any) -> SpeechData:
+    options: dict[str, Any] = {"batch_size": 4, "held_out": 2, "probe": 3} | changes
     return SpeechData(
         folder, layout="auto", features=FEATURES, alphabet=Alphabet(), cache=cache, **options
     )
@@ -69,6 +71,30 @@ def test_a_batch_has_similar_lengths_and_padded_frames(corpus: Path) -> None:
         numbers = [number for text in batch.texts for number in data.alphabet.encode(text)]
         assert batch.targets.tolist() == numbers
         assert batch.target_lengths.tolist() == [*map(len, batch.texts)]
+
+
+def test_training_utterances_vary_with_the_epoch_and_the_seed_only(corpus: Path) -> None:
+    def epochs(seed: int, start: int = 0) -> list[dict[str, torch.Tensor]]:
+        batches = [*islice(varied().training_batches(seed, start), 16 - start)]
+        frames = [dict(zip(batch.texts, batch.frames, strict=True)) for batch in batches]
+        return [
+            {t: f for each in frames[a:b] for t, f in each.items()} for a, b in ((0, 8), (8, 16))
+        ]
+
+    def varied() -> SpeechData:
+        return data_of(corpus, augmentation=Augmentation(masks=1, mask_frames=4))
+
+    first, second = epochs(1)
+    text = next(iter(first))
+    again, _ = epochs(1)
+    other, _ = epochs(2)
+    assert torch.equal(first[text], again[text])
+    for different in (second, other):
+        length = min(len(first[text]), len(different[text]))
+        assert not torch.equal(first[text][:length], different[text][:length])
+    plain, same = data_of(corpus), varied()
+    for one, two in zip(plain.scored_batches("valid"), same.scored_batches("valid"), strict=True):
+        assert torch.equal(one.frames, two.frames)
 
 
 def test_scored_batches_are_those_of_each_split(corpus: Path) -> None:
