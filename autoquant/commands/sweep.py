@@ -15,6 +15,7 @@ from typing import Any
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
+from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.files import write_text
@@ -31,7 +32,7 @@ from autoquant.study.sweep_summary import run_line, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
 from autoquant.table import Table, Tabular
-from autoquant.task import Task, as_loss, check_task
+from autoquant.task import SupportsAssets, Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint
@@ -328,7 +329,10 @@ class _Running:
             runs: of the grid.
         """
         table, settings = SweepTable.of(self.folder), self.point.settings
-        rung = sweep_rung(settings, grid, self.point.task.steps_per_epoch())
+        task = self.point.task
+        if grid.save and isinstance(task, SupportsAssets):
+            write_assets(self.folder.packed, check_assets(task.assets()))
+        rung = sweep_rung(settings, grid, task.steps_per_epoch())
         done = sum(run.name in table.by_name() for run in runs)
         shown, on_step = self.reporting.progress, self.reporting.on_step
         context = JobContext.of(
@@ -338,6 +342,7 @@ class _Running:
             progress=shown,
             on_step=on_step,
             test=grid.test,
+            save=grid.save,
         )
         with (
             tqdm(total=len(runs), initial=done, desc="sweep", unit="run", disable=not shown) as bar,
@@ -346,7 +351,7 @@ class _Running:
             for line in jobs.other_environments() if shown else ():
                 tqdm.write(line)
             SweepRound(
-                table,
+                self.folder,
                 self.point.network,
                 self.info.space,
                 settings.quantizer,

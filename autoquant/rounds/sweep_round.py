@@ -8,12 +8,14 @@ from autoquant.artifact.manifest import breakdown
 from autoquant.costs.activation_memory import activation_memory
 from autoquant.costs.paper_size_ratio import paper_size_ratio
 from autoquant.costs.size import size
+from autoquant.files import write_bytes
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.rounds.rungs import Rung
 from autoquant.rounds.search_rounds import RunJobs
 from autoquant.settings import Scheme, Search, Sweep
 from autoquant.space.search_space import SearchSpace, weight_bits_only
+from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 
@@ -34,7 +36,7 @@ class SweepRound:
     """The runs of a sweep that its table does not have, trained and recorded there.
 
     Args:
-        table: of the sweep.
+        study: the sweep's folder, with its table.
         network: of the float model.
         space: of the model; tells why no plan fits a budget.
         scheme: gives the costs.
@@ -44,14 +46,15 @@ class SweepRound:
 
     def __init__(
         self,
-        table: SweepTable,
+        study: Study,
         network: Network,
         space: SearchSpace,
         scheme: Scheme,
         float_bytes: int,
         on_result: Callable[[SweepRunResult], None],
     ) -> None:
-        self._table, self._network, self._space = table, network, space
+        self._study, self._table = study, SweepTable.of(study)
+        self._network, self._space = network, space
         self._scheme, self._float_bytes, self._on_result = scheme, float_bytes, on_result
 
     def run(self, runs: Sequence[SweepRun], steps: int, run_jobs: RunJobs) -> None:
@@ -74,9 +77,21 @@ class SweepRound:
 
         def ended(job: Job, result: JobResult) -> None:
             for run in jobs[job]:
+                self._share_file(job.label, run.name)
                 self._record(self._result(run, result))
 
         run_jobs([*jobs], ended)
+
+    def _share_file(self, label: str, name: str) -> None:
+        """Give a run the packed file of the training that it shares with another run.
+
+        Args:
+            label: of the training.
+            name: of the run.
+        """
+        file = self._study.packed_file(label)
+        if name != label and file.is_file():
+            write_bytes(self._study.packed_file(name), file.read_bytes())
 
     def _record(self, result: SweepRunResult) -> None:
         self._table.append(result)

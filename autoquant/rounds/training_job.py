@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
+from autoquant.files import make_folder
 from autoquant.rounds.rungs import Rung
 from autoquant.study.environment import current_environment
 from autoquant.study.folder import Study
@@ -29,6 +31,7 @@ class JobContext:
         progress: whether to show a progress bar for each training.
         on_step: called after each training step; None in other processes.
         test: whether the test split is scored as well.
+        save: whether the packed file is kept in the study.
     """
 
     point: StartingPoint
@@ -37,6 +40,7 @@ class JobContext:
     progress: bool = False
     on_step: OnStep | None = field(default=None, compare=False)
     test: bool = False
+    save: bool = False
 
     @classmethod
     def of(
@@ -48,6 +52,7 @@ class JobContext:
         progress: bool,
         on_step: OnStep | None,
         test: bool = False,
+        save: bool = False,
     ) -> JobContext:
         """The context; with several workers no job shows its progress or calls ``on_step``.
 
@@ -58,10 +63,11 @@ class JobContext:
             progress: whether to show a progress bar for each training.
             on_step: called after each training step.
             test: whether the test split is scored as well.
+            save: whether the packed file is kept in the study.
         """
         alone = point.settings.workers == 1
         shown, called = progress and alone, on_step if alone else None
-        return cls(point, rungs, study, shown, called, test)
+        return cls(point, rungs, study, shown, called, test, save)
 
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
@@ -97,6 +103,8 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         with computing(Compute(context.point.settings.kernel)):
             candidate = _trained(context, job)
             test = score(candidate.model, task, "test") if context.test else None
+        if context.save:
+            _save(context, job, candidate)
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
@@ -117,6 +125,19 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         seconds=time.monotonic() - started,
         environment=environment,
     )
+
+
+def _save(context: JobContext, job: Job, candidate: Candidate) -> None:
+    """Pack a trained plan into the study's folder.
+
+    Args:
+        context: of the study.
+        job: what was trained.
+        candidate: what came of it.
+    """
+    point, path = context.point, context.study.packed_file(job.label)
+    make_folder(path.parent)
+    packed_file.save(path, candidate.model, point.network, job.plan, point.settings.quantizer)
 
 
 def _trained(context: JobContext, job: Job) -> Candidate:

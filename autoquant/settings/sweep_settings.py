@@ -37,6 +37,8 @@ class Sweep:
             step, as ``baseline`` says; in the first half of that training all scales are
             recalibrated sixteen times.
         test: Whether the test split is scored as well.
+        save: Whether the packed file of each run is kept in the study's folder ``packed``, for
+            ``evaluate`` and ``load``; runs that were trained without this have none.
     """
 
     weight_bits: tuple[Bits, ...] = (8, 4, 3, 2)
@@ -47,6 +49,7 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     init_from: str = "baseline"
     test: bool = True
+    save: bool = False
 
     def __post_init__(self) -> None:
         check_types(self, "sweep.")

@@ -201,6 +201,19 @@ class Study:
         """What TensorBoard shows: a folder for each training."""
         return self.path / "tensorboard"
 
+    @property
+    def packed(self) -> Path:
+        """Folder of a sweep's packed files."""
+        return self.path / "packed"
+
+    def packed_file(self, name: str) -> Path:
+        """The packed file of a sweep's run.
+
+        Args:
+            name: of the run.
+        """
+        return self.packed / f"{name}.safetensors"
+
     def applied(self, name: str) -> Path:
         """Folder of an applied plan.
 

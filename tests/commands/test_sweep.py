@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autoquant.artifact import manifest
+from autoquant.commands.evaluate import evaluate
 from autoquant.commands.search import search
 from autoquant.commands.sweep import SweepResult, sweep
 from autoquant.costs.activation_memory import activation_memory
@@ -516,6 +517,22 @@ def test_a_training_with_two_names_is_done_once(
     assert grid.run.plan == mine.run.plan
     assert (first.valid, first.test) == (grid.valid, grid.test) == (mine.valid, mine.test)
     assert trained == ["w4-a8-x1-seed0"]
+
+
+def test_packed_files_are_kept_where_asked_for(unbroken: SweepResult, tmp_path: Path) -> None:
+    """Each is the run's model; two names of one training have a file each."""
+    plan = unbroken.results[0].run.plan
+    assert plan is not None
+    (tmp_path / "mine.yaml").write_text(plan.to_yaml())
+    grid = Sweep(weight_bits=(4, 32), plans=(str(tmp_path / "mine.yaml"),), save=True)
+    result = run(tmp_path / "study", grid)
+    assert len(result.results) == 3
+    for each in result.results:
+        file = result.study.packed_file(each.run.name)
+        assert file.stat().st_size == each.size_bytes
+        assert evaluate(file, tiny_task(), split="valid") == each.valid
+        assert evaluate(file, tiny_task()) == each.test
+    assert not unbroken.study.packed.exists()
 
 
 def test_a_run_in_the_log_but_not_in_the_table_is_not_trained_again(

@@ -12,6 +12,7 @@ from autoquant.plan import LayerChoice
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
 from autoquant.settings import Scheme, Search, Sweep, Training
 from autoquant.space.search_space import uniform_plan
+from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from tests.rounds.samples import network, space
@@ -35,17 +36,18 @@ class Round:
     """A round whose jobs are computed.
 
     Args:
-        path: of the table.
+        path: of the study.
         reverse: whether jobs end in reverse order.
     """
 
     def __init__(self, path: Path, *, reverse: bool = False) -> None:
-        self.table, self.reverse = SweepTable(path), reverse
+        self.study, self.reverse = Study(path), reverse
+        self.table = SweepTable.of(self.study)
         self.jobs: list[Job] = []
         self.told: list[SweepRunResult] = []
 
     def run(self, *runs: SweepRun) -> dict[str, SweepRunResult]:
-        SweepRound(self.table, network(), space(), Scheme(), FLOAT_BYTES, self.told.append).run(
+        SweepRound(self.study, network(), space(), Scheme(), FLOAT_BYTES, self.told.append).run(
             runs, 6, self._run_jobs
         )
         return self.table.by_name()
@@ -61,7 +63,7 @@ class Round:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["in order", "as workers may end"])
 def test_runs_are_recorded_with_their_costs(reverse: bool, tmp_path: Path) -> None:
-    made = Round(tmp_path / "runs.csv", reverse=reverse)
+    made = Round(tmp_path, reverse=reverse)
     found = made.run(NARROW, SEEDED, TOO_LARGE, WIDE)
     expected = int(size.of(network(), PLAN, Scheme()))
     for name in ("narrow", "again"):
@@ -81,8 +83,8 @@ def test_runs_are_recorded_with_their_costs(reverse: bool, tmp_path: Path) -> No
 
 
 def test_what_is_in_the_table_is_not_trained(tmp_path: Path) -> None:
-    Round(tmp_path / "runs.csv").run(NARROW, TOO_LARGE)
-    again = Round(tmp_path / "runs.csv")
+    Round(tmp_path).run(NARROW, TOO_LARGE)
+    again = Round(tmp_path)
     assert [*again.run(NARROW, SEEDED, TOO_LARGE)] == ["small", "narrow", "seeded"]
     assert [job.label for job in again.jobs] == ["seeded"]
     assert [result.run for result in again.told] == [SEEDED]
