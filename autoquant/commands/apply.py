@@ -16,7 +16,7 @@ from autoquant.artifact import packed_file
 from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
-from autoquant.budget import Budget, readable
+from autoquant.budget import readable
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
 from autoquant.errors import RunError, UserError, shown
@@ -29,9 +29,8 @@ from autoquant.plan import Plan
 from autoquant.reading import read_json_file
 from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
 from autoquant.study import records
+from autoquant.study.chosen import chosen_within
 from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.outcome import loss_of
-from autoquant.study.selection import select
 from autoquant.study.sweep_table import SweepTable
 from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, Tabular
@@ -152,7 +151,7 @@ def apply(
     if budget is not None:
         requirement = "apply takes one of trial, plan and budget"
         require(name is None and plan is None, requirement, f"budget {budget} and another")
-        name = _trial_within(study_folder, budget)
+        name = chosen_within(study_folder, budget).trial
     chosen = _choose(study_folder, settings, name, plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
@@ -249,38 +248,6 @@ class _ChosenPlan:
         require(init_from in INIT_FROM, requirement, init_from)
         name = self.name if init_from == self.init_from else f"{self.name}-{init_from}"
         return replace(self, name=name, init_from=init_from)
-
-
-def _trial_within(folder: Study, budget: str) -> str:
-    """The name of the trial that is chosen within a budget.
-
-    Of plans that were trained for equally long the one that ``select`` takes; without a finalist
-    the best of those that were trained for longest.
-
-    Args:
-        folder: of a search.
-        budget: as it was written.
-
-    Raises:
-        UserError: no trained plan is within the budget.
-    """
-    record, outcomes = folder.baseline(), folder.outcomes()
-    parsed = Budget.parse(str(budget))
-    most = parsed.value(float_cost=record.size_bytes, parameters=record.parameters)
-    selection = select(outcomes, int(most), record.direction)
-    if selection is not None:
-        return selection.chosen.trial
-    scored = [o for o in outcomes if o.score is not None and o.role == "search"]
-    fitting = [o for o in scored if o.size_bytes <= most]
-    if not fitting:
-        smallest = min((o.size_bytes for o in scored), default=None)
-        least = "none is" if smallest is None else f"the smallest has {smallest} bytes"
-        raise UserError(
-            f"budget must be at least the size of a trained plan ({least}), got {budget} = {most} "
-            "bytes (autoquant solve gives a plan for any budget)"
-        )
-    ranked = sorted(fitting, key=lambda o: (-o.steps, loss_of(o, record.direction)))
-    return ranked[0].trial
 
 
 def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:

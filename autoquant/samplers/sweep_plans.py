@@ -19,6 +19,7 @@ from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.settings import Search, Sweep
 from autoquant.space.projection import Projection, even_bits
 from autoquant.space.search_space import uniform_plan, weight_bits_only
+from autoquant.study.chosen import chosen_plans
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRun
 
@@ -131,6 +132,8 @@ def _from_files(info: SearchInfo, settings: Search, sweep: Sweep) -> Iterator[Na
         sweep: names the files.
     """
     for path in map(Path, sweep.plans):
-        plan = Study.open(path).plan() if path.is_dir() else Plan.read(path)
-        size.of(info.network, plan, settings.quantizer)  # refuses one of another model
-        yield path.name if path.is_dir() else path.stem, plan, {}
+        folder = path.is_dir()
+        plans = chosen_plans(Study.open(path)) if folder else {path.stem: Plan.read(path)}
+        for name, plan in plans.items():
+            size.of(info.network, plan, settings.quantizer)  # refuses one of another model
+            yield name, plan, {}

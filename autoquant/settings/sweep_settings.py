@@ -29,7 +29,8 @@ class Sweep:
         budgets: Instead of weight_bits: for each budget, activation_bits and width the bits that
             fill the budget, more of them where the sensitivity is high (see sensitivity; 0:
             evenly). Plans of all widths then have equal true bytes.
-        plans: Plan files to train beside the grid, and studies, for the plans that they chose.
+        plans: Plan files to train beside the grid, and studies, for the plans that they chose:
+            one for each budget of a search.
         seeds: Each plan is trained once with each: its growth, its batches, its dropout; from
             scratch also its first weights.
         init_from: "baseline" grows the trained float model, its function kept, and trains as

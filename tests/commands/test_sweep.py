@@ -229,6 +229,21 @@ def test_the_plan_that_a_study_chose_goes_by_its_name(tmp_path: Path) -> None:
     assert result.results[0].run.plan == Plan.read(study / "plan.yaml")
 
 
+def test_a_study_with_several_budgets_gives_a_plan_for_each(tmp_path: Path) -> None:
+    quick = Training(steps=2, lr=1e-3, scores=0)
+    settings = replace(
+        SETTINGS, budget=("0.6x", "0.4x"), trials=2, qat=quick, final=quick, references=()
+    )
+    search(tiny_task(), settings, study=tmp_path / "both", progress=False)
+    result = run(tmp_path / "study", Sweep(weight_bits=(), plans=(str(tmp_path / "both"),)))
+    large, small = result.results
+    assert [large.run.name, small.run.name] == ["both-0.6x-seed0", "both-0.4x-seed0"]
+    assert large.run.plan == Study.open(tmp_path / "both").plan()
+    assert large.size_share is not None
+    assert small.size_share is not None
+    assert small.size_share <= 0.4 < large.size_share <= 0.6
+
+
 def test_the_float_model_is_scored_on_the_test_split_too(unbroken: SweepResult) -> None:
     from autoquant.training.weights import load_weights
 
