@@ -1,10 +1,11 @@
 """``python -m studies.speech STUDY [key=value ...]``: runs a study, or continues it.
 
-Each study is one command of autoquant, which is printed before it runs. AN4's features must be in
-data/an4_mfcc (or: task.data_dir=DIR), the recordings of the Free Spoken Digit Dataset in
-data/fsdd/recordings.zip (or: archive=FILE).
-``python -m studies.speech sizes`` writes the tables of README.md that need no training,
-``python -m studies.speech digit-strings`` the corpus of spoken digits into runs/digit-strings.
+Each study is one command of autoquant or several, which are printed before they run. AN4's features
+must be in data/an4_mfcc, the corpus of spoken digits in runs/digit-strings (or: task.data_dir=DIR).
+``python -m studies.speech digit-strings`` makes that corpus from the recordings of the Free Spoken
+Digit Dataset in data/fsdd/recordings.zip (or: archive=FILE). ``sizes`` writes the tables of
+README.md that need no training, ``tables`` those of the studies that exist, after the errors of
+their packed files have been measured.
 """
 
 from __future__ import annotations
@@ -14,71 +15,121 @@ import sys
 from pathlib import Path
 
 from autoquant.cli.main import main as autoquant
+from autoquant.tasks.speech.speech_task import speech
 from studies.markdown import write_between_marks
+from studies.speech import errors, results
 from studies.speech.digit_strings import write_corpus
 from studies.speech.sizes import memory_table, size_table
 
 README = Path(__file__).parent / "README.md"
 TABLES = {"sizes": size_table, "memory": memory_table}
 CORPUS = Path("runs/digit-strings")
-LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 32}}"
-RECURRENT_ONLY = "rules={fc*: {activation_bits: 32}}"
+SMALL = {"fc1": 256, "fc2": 256, "fc3": 512, "hidden": 256, "fc5": 256, "dropout": 0.2}
 DATA = {
-    "an4": ("task.data_dir=data/an4_mfcc", "task.cepstra=13", "task.stride=2"),
-    "digits": (f"task.data_dir={CORPUS}", "task.rate=8000", "task.stride=2"),
+    "an4": {
+        "data_dir": "data/an4_mfcc",
+        **{"cepstra": 13, "lifter": 0, "stride": 3, "held_out": 20},
+        **SMALL,
+    },
+    "digits": {"data_dir": str(CORPUS), "rate": 8000, "stride": 3, **SMALL},
 }
+FLOAT_TRAINING = ("baseline.epochs=60", "baseline.lr=2e-3", "baseline.scores=6")
 SEEDS = {"an4": "sweep.seeds=[0,1,2]", "digits": "sweep.seeds=[0]"}
-BUDGETS = ("0.25x", "0.125x", "0.0625x")
+BUDGETS = "[0.0625x,0.125x,0.25x]"
+LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 32}}"
+WIDTHS = "sweep.width=[1.0,1.25,1.5]"
+RECURRENT_ONLY = "rules={fc*: {activation_bits: 32}}"
+EIGHT_BIT_SCALES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
+SHORT = ("final.epochs=2", "final.scores=0", "sweep.save=true")
+RECIPE = (7, 3, 1.6)
+"""Equal bits of all weights that fit the budgets once layers 1, 2 and 5 are 1.25 times wider."""
 
 Command = list[str]
 """A command of autoquant: its name and its settings, ``key=value``."""
 
 
-def _studies(name: str) -> dict[str, Command]:
-    """The studies on one corpus: the float model, Tables 3 and 4, the searches.
+def _studies(name: str) -> dict[str, list[Command]]:
+    """The studies on one corpus: the float model, Tables 3 and 4, the search and its plans.
 
     Args:
         name: of the corpus.
     """
-    data, seeds, pretrained = DATA[name], SEEDS[name], f"pretrained=runs/speech-{name}"
-    float_model = ["sweep", f"study=runs/speech-{name}", *data, "sweep.weight_bits=[32]"]
-    table3 = ["sweep", f"study=studies/speech-table3-{name}", *data, pretrained, seeds, LINEAR_ONLY]
-    table3 += ["sweep.weight_bits=[32,8,4]", "sweep.activation_bits=[32]"]
-    table4 = ["sweep", f"study=studies/speech-table4-{name}", *data, pretrained, seeds]
-    table4 += [RECURRENT_ONLY, "sweep.weight_bits=[32]", "sweep.activation_bits=[32,8,4]"]
+    data = ["task=speech", *(f"task.{key}={value}" for key, value in DATA[name].items())]
+    trained = [*data, f"pretrained=runs/speech-{name}", "threads=1"]
+    sweep = ["sweep", *trained, *SHORT, SEEDS[name]]
+    floats = ["sweep.weight_bits=[32]", "sweep.activation_bits=[32]"]
+    table3 = [LINEAR_ONLY, "quantizer.bias_bits=8", "sweep.weight_bits=[8,4]", floats[1]]
+    table4 = [RECURRENT_ONLY, "quantizer.bias_bits=32", floats[0], "sweep.activation_bits=[32,8,4]"]
+    plans = [*sweep, f"study={_folder('plans', name)}", *EIGHT_BIT_SCALES]
+    uniform = ["sweep.activation_bits=[8]", "sweep.weight_bits=[8,4,2]"]
+    recipe = [uniform[0], f"sweep.weight_bits={[*RECIPE]}", "sweep.width=[1.25]"]
+    search = ["search", f"study={_folder('search', name)}", *trained, f"budget={BUDGETS}"]
+    search += [*EIGHT_BIT_SCALES, "task.metric=loss", "trials=9", "qat.steps=60", "references=[4]"]
+    alone = ["sweep", f"study=runs/speech-{name}", *data, *FLOAT_TRAINING, "threads=1"]
     return {
-        name: [*float_model, "sweep.activation_bits=[32]"],
-        f"table3-{name}": [*table3, "sweep.width=[1.0,1.25,1.5]"],
-        f"table4-{name}": table4,
-        **{
-            f"search-{name}-{budget}": [
-                *("search", f"study=studies/speech-search/{name}-{budget}", *data, pretrained),
-                f"budget={budget}",
-            ]
-            for budget in BUDGETS
-        },
+        name: [[*alone, *floats, "final.steps=1"]],
+        f"table3-{name}": [[*sweep, f"study={_folder('table3', name)}", *table3, WIDTHS]],
+        f"table4-{name}": [[*sweep, f"study={_folder('table4', name)}", *table4]],
+        f"search-{name}": [[*search, "rounds.orders=1", "rounds.full=false"]],
+        f"plans-{name}": [
+            [*plans, *uniform, f"sweep.plans=[{_folder('search', name)}]"],
+            [*plans, *recipe],
+        ],
     }
+
+
+def _folder(study: str, name: str) -> Path:
+    """The folder of a study."""
+    return Path("studies") / f"speech-{study}{'' if name == 'an4' else f'-{name}'}"
 
 
 STUDIES = {**_studies("an4"), **_studies("digits")}
 
 
+def write_tables(changes: list[str]) -> None:
+    """Measure the errors of the packed files that are there, and write the tables.
+
+    Args:
+        changes: of the command line; data_dir of the task counts.
+    """
+    named = [each.split("=", 1)[1] for each in changes if each.startswith("task.data_dir=")]
+    given = {"data_dir": named[-1]} if named else {}
+    for name, options in DATA.items():
+        table3, table4, plans = (_folder(study, name) for study in ("table3", "table4", "plans"))
+        task = speech(**{**options, **given})  # type: ignore[arg-type]
+        for folder in (table3, table4, plans):
+            if (folder / "packed").is_dir():
+                errors.measure(folder, task)
+        if errors.read(table4):
+            write_between_marks(README, f"table4-{name}", results.table4(table4))
+        if errors.read(table3) and errors.read(table4):
+            write_between_marks(README, f"table3-{name}", results.table3(table3, table4))
+        if errors.read(plans) and errors.read(table4):
+            write_between_marks(README, f"plans-{name}", results.plans_table(plans, table4))
+
+
 def main() -> None:
-    """Run the command of the study that the command line names."""
+    """Run the commands of the study that the command line names."""
     name, *changes = sys.argv[1:] or ["--help"]
     if name == "sizes":
         for mark, table in TABLES.items():
             write_between_marks(README, mark, table())
+    elif name == "tables":
+        write_tables(changes)
     elif name == "digit-strings":
         given = dict(change.split("=", 1) for change in changes if "=" in change)
         write_corpus(Path(given.get("archive", "data/fsdd/recordings.zip")), CORPUS)
     elif name in STUDIES:
-        command, *settings = STUDIES[name]
-        if any(change.startswith("task.data_dir=") for change in changes):
-            settings = [each for each in settings if not each.startswith("task.data_dir=")]
-        arguments = [command, "task=speech", *settings, *changes]
-        print("autoquant", shlex.join(arguments), flush=True)
-        autoquant(arguments)
+        for command, *settings in STUDIES[name]:
+            if any(change.startswith("task.data_dir=") for change in changes):
+                settings = [each for each in settings if not each.startswith("task.data_dir=")]
+            arguments = [command, *settings, *changes]
+            print("autoquant", shlex.join(arguments), flush=True)
+            try:
+                autoquant(arguments)
+            except SystemExit as end:
+                if end.code:
+                    raise
     else:
         print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
         sys.exit(0 if name in ("-h", "--help") else 2)

@@ -1,0 +1,127 @@
+"""Errors of the packed models of a study, utterance by utterance, in ``errors.csv``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from autoquant.artifact.task_model import load_for_task
+from autoquant.files import write_text
+from autoquant.study import records
+from autoquant.study.folder import Study
+from autoquant.study.sweep_table import SweepRunResult, SweepTable
+from autoquant.tasks.speech.error_rates import ErrorRates
+from autoquant.tasks.speech.speech_task import SpeechTask
+
+
+@dataclass(frozen=True)
+class RunErrors:
+    """Errors of one packed model.
+
+    Attributes:
+        name: of the sweep's run.
+        group: its name without the seed.
+        size_share: bytes of the file over those of the float model.
+        wer_test: word error rate of the test set alone.
+        loss: CTC loss in nats a character, of the held-out speakers and the test set.
+        word_errors: of each utterance of the held-out speakers, then of the test set.
+        words: of each transcript.
+        character_errors: of each utterance.
+        characters: of each transcript.
+    """
+
+    name: str
+    group: str
+    size_share: float
+    wer_test: float
+    loss: float
+    word_errors: tuple[int, ...]
+    words: tuple[int, ...]
+    character_errors: tuple[int, ...]
+    characters: tuple[int, ...]
+
+    @property
+    def rates(self) -> ErrorRates:
+        """The errors of all utterances."""
+        return ErrorRates(self.word_errors, self.words, self.character_errors, self.characters)
+
+
+def measure(folder: Path, task: SpeechTask) -> None:
+    """Write the errors of the study's packed files that have none yet.
+
+    Args:
+        folder: of a sweep with ``sweep.save=true``.
+        task: of the sweep.
+    """
+    study, found = Study.open(folder), read(folder)
+    for result in SweepTable.of(study).results():
+        run = result.run
+        if result.state == "complete" and run.name not in {each.name for each in found}:
+            found.append(_errors(study, result, task))
+            rows = (records.to_row(each) for each in found)
+            columns = [field.name for field in fields(RunErrors)]
+            write_text(folder / "errors.csv", records.to_csv(columns, rows))
+            print(f"{run.name}: word error rate {found[-1].rates.wer:.2%}", flush=True)
+
+
+def read(folder: Path) -> list[RunErrors]:
+    """The errors that have been measured.
+
+    Args:
+        folder: of the study.
+    """
+    path = folder / "errors.csv"
+    if not path.is_file():
+        return []
+    return records.from_csv(RunErrors, path.read_text(encoding="utf-8"))
+
+
+def _errors(study: Study, result: SweepRunResult, task: SpeechTask) -> RunErrors:
+    """The errors of a run's packed file."""
+    model = load_for_task(study.packed_file(result.run.name), task, "cpu").eval()
+    with torch.no_grad():
+        valid, test = (task.error_rates(model, split) for split in ("valid", "test"))
+        losses = [task.ctc_loss(model, split) for split in ("valid", "test")]
+    characters = [sum(valid.characters), sum(test.characters)]
+    loss = sum(a * b for a, b in zip(losses, characters, strict=True)) / sum(characters)
+    return RunErrors(
+        name=result.run.name,
+        group=result.run.group,
+        size_share=result.size_share or 0.0,
+        wer_test=test.wer,
+        loss=loss,
+        word_errors=valid.word_errors + test.word_errors,
+        words=valid.words + test.words,
+        character_errors=valid.character_errors + test.character_errors,
+        characters=valid.characters + test.characters,
+    )
+
+
+def by_group(errors: Iterable[RunErrors]) -> dict[str, list[RunErrors]]:
+    """The runs of each plan, one for each seed.
+
+    Args:
+        errors: of a study.
+    """
+    groups: dict[str, list[RunErrors]] = defaultdict(list)
+    for each in errors:
+        groups[each.group].append(each)
+    return dict(groups)
+
+
+def pooled(runs: list[RunErrors]) -> ErrorRates:
+    """The errors of each utterance, added up over the seeds.
+
+    Args:
+        runs: of one plan.
+    """
+    return ErrorRates(**{each.name: tuple(_summed(runs, each.name)) for each in fields(ErrorRates)})
+
+
+def _summed(runs: list[RunErrors], name: str) -> Iterator[int]:
+    """A count of each utterance, added up over the seeds."""
+    return (sum(values) for values in zip(*(getattr(run, name) for run in runs), strict=True))
