@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -46,6 +47,7 @@ class BeamSearch:
         alpha: weight of the logarithm of a word's probability.
         beta: added for each word.
         min_log_prob: characters that are less likely in a frame are not looked at.
+        closed: whether all words must be words of the model.
     """
 
     alphabet: Alphabet
@@ -54,6 +56,7 @@ class BeamSearch:
     alpha: float = 0.5
     beta: float = 1.5
     min_log_prob: float = -9.0
+    closed: bool = False
 
     def decode(self, logits: Tensor, lengths: Tensor) -> list[str]:
         """The best transcripts of some utterances.
@@ -84,7 +87,9 @@ class BeamSearch:
             beams = {prefix: grown[prefix] for prefix in kept}
             scores = {prefix: scores[prefix] for prefix in kept}
         ended = {p: _sum(*beams[p]) + scores[p] + self._last_word_score(p) for p in beams}
-        return " ".join(max(ended, key=lambda prefix: ended[prefix]).split())
+        whole = {p: score for p, score in ended.items() if self._is_whole(p)}
+        best = max(whole or ended, key=lambda prefix: ended[prefix])
+        return " ".join(best.split() if whole else best.split()[:-1])
 
     def _grown(
         self, beams: dict[str, tuple[float, float]], row: npt.NDArray[np.float64]
@@ -107,8 +112,32 @@ class BeamSearch:
                 if prefix.endswith(character):  # the same again, or another one behind a blank
                     others[prefix] = _sum(others[prefix], other + row[number])
                     log_prob = blank
-                others[longer] = _sum(others[longer], log_prob + row[number])
+                if self._may_begin(longer):
+                    others[longer] = _sum(others[longer], log_prob + row[number])
         return {p: (blanks[p], others[p]) for p in {**blanks, **others}}
+
+    @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        """All beginnings of the model's words; of whole words with a space behind them."""
+        assert self.model is not None
+        words = [word + " " for (word, *rest) in self.model.log_probs if not rest]
+        return frozenset(word[:end] for word in words for end in range(len(word) + 1))
+
+    def _may_begin(self, prefix: str) -> bool:
+        """Whether a transcript with words of the model may begin like this.
+
+        Args:
+            prefix: the part before its last character may.
+        """
+        if not self.closed or self.model is None:
+            return True
+        last = prefix[prefix.rfind(" ", 0, -1) + 1 :]  # with the space behind it
+        return last.lower() in self._beginnings
+
+    def _is_whole(self, prefix: str) -> bool:
+        """Whether the last word of a transcript is a word of the model, where it must be one."""
+        last = prefix.rpartition(" ")[2].lower()
+        return not self.closed or self.model is None or not last or last + " " in self._beginnings
 
     def _word_score(self, prefix: str) -> float:
         """What the model adds when a prefix has just got a space behind a word.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -301,6 +301,7 @@ def speech(
     language_model: str | Path | None = None,
     alpha: float = 0.5,
     beta: float = 1.5,
+    closed_vocabulary: bool = False,
     preferred: Search | None = None,
     **options: Any,
 ) -> SpeechTask:
@@ -320,6 +321,7 @@ def speech(
         language_model: ARPA file of the beam search's words; None: none.
         alpha: weight of the language model.
         beta: added for each word.
+        closed_vocabulary: whether the beam search writes words of the language model only.
         preferred: settings that suit the task; those of conf/task/speech.yaml when None.
         options: fields of ``Features`` and of ``Augmentation``, and arguments of the model; their
             defaults are in conf/task/speech.yaml.
@@ -333,10 +335,13 @@ def speech(
     features = Features(**_taken(options, Features))
     augmentation = Augmentation(**_taken(options, Augmentation))
     letters = Alphabet(alphabet)
+    if closed_vocabulary and language_model is None:
+        raise UserError("closed_vocabulary must come with a language_model, got none")
     search = None
     if beam or language_model is not None:
         words = None if language_model is None else NGramModel.read(language_model)
         search = BeamSearch(letters, beam or BeamSearch.width, words, alpha, beta)
+        search = replace(search, closed=closed_vocabulary)
     data = SpeechData(
         Path(data_dir),
         layout=layout,

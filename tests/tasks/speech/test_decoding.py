@@ -58,6 +58,9 @@ def best_of_all(rows: LogProbs, search: BeamSearch) -> str:
     scores: dict[str, float] = {}
     for text, total in sums.items():
         words, score = text.split(), math.log(total)
+        spaced = " ".join(words) + " " * (bool(words) and text.endswith(" "))
+        if search.closed and (text != spaced or {*words} - {"a", "ab", "b"}):
+            continue
         for position, word in enumerate(words if search.model else ()):
             history = (START, *words[:position])
             score += search.alpha * search.model.log_prob(word, history) + search.beta  # type: ignore[union-attr]
@@ -80,6 +83,24 @@ def test_a_wide_beam_finds_the_best_transcript(words: bool, seed: int, model: NG
     )
     rows = log_probs_of(5, seed)
     assert search.best(rows) == best_of_all(rows, search)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_closed_vocabulary(seed: int, model: NGramModel) -> None:
+    search = BeamSearch(ALPHABET, width=2000, model=model, beta=0.3, min_log_prob=-99, closed=True)
+    rows = log_probs_of(5, seed)
+    found = search.best(rows)
+    assert {*found.split()} <= {"a", "ab", "b"}
+    assert found == best_of_all(rows, search)
+
+
+def test_a_word_that_is_not_finished_is_left_out() -> None:
+    """A beam of one prefix that ends within a word."""
+    words = NGramModel({("aab",): -1.0}, {}, 1)
+    search = BeamSearch(ALPHABET, width=1, model=words, closed=True)
+    rows = np.full((3, len(ALPHABET)), -20.0)
+    rows[[0, 1, 2], [2, 0, 2]] = 0.0  # a, blank, a
+    assert search.best(rows) == ""
 
 
 def test_greedy_takes_the_best_path_of_each_utterance() -> None:

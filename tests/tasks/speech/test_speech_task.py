@@ -143,6 +143,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "held_out": (1.5, "held_out must be a whole number"),
     "language_model": ("none.arpa", "language_model must be a file in the ARPA format"),
     "alphabet": ("abc", "alphabet must have a space"),
+    "closed_vocabulary": (True, "closed_vocabulary must come with a language_model, got none"),
 }
 
 

@@ -1,0 +1,77 @@
+"""Memory while a model runs: its own tensors, and the most that a forward pass allocates."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+
+@dataclass(frozen=True)
+class RunningMemory:
+    """Bytes on the CPU.
+
+    Attributes:
+        model: of the model's parameters and buffers, and of tensors that its modules keep.
+        forward: the most that a forward pass has allocated at a time, its outputs included.
+    """
+
+    model: int
+    forward: int
+
+
+@torch.no_grad()
+def running_memory(model: nn.Module, *inputs: Any) -> RunningMemory:
+    """Measure a model with torch's profiler.
+
+    Args:
+        model: in eval mode.
+        inputs: of the model.
+    """
+    model(*inputs)  # what is made once and kept
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        outputs = model(*inputs)
+    del outputs
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    changes = [(event["ts"], event["args"]) for event in events if event["name"] == "[memory]"]
+    held = peak = 0
+    for _, change in sorted(changes, key=lambda pair: pair[0]):
+        held += change["Bytes"]
+        peak = max(peak, held)
+    return RunningMemory(tensor_bytes(model), peak)
+
+
+def tensor_bytes(model: nn.Module) -> int:
+    """Bytes of the tensors that a model's modules hold, each storage once.
+
+    Args:
+        model: float or packed.
+    """
+    storages: dict[int, int] = {}
+    for module in model.modules():
+        for tensor in _tensors(vars(module)):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors inside containers; those of other modules are left out."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
