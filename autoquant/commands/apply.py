@@ -19,7 +19,7 @@ from autoquant.backend import Compute, computing
 from autoquant.budget import readable
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
-from autoquant.errors import RunError, UserError, shown
+from autoquant.errors import RunError, UserError
 from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
@@ -27,11 +27,12 @@ from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import Plan
 from autoquant.reading import read_json_file
-from autoquant.settings import INIT_FROM, Search, Training, from_dict, require
+from autoquant.settings import Search, Training, from_dict, require
 from autoquant.study import records
-from autoquant.study.chosen import chosen_within
-from autoquant.study.folder import BaselineRecord, Study
-from autoquant.study.sweep_table import SweepTable
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.chosen_plan import ChosenPlan, choose_plan
+from autoquant.study.chosen_trials import chosen_within
+from autoquant.study.folder import Study
 from autoquant.study.trust import require_trust
 from autoquant.table import Column, Table, Tabular
 from autoquant.task import SupportsAssets, Task, check_order, check_task
@@ -152,7 +153,7 @@ def apply(
         requirement = "apply takes one of trial, plan and budget"
         require(name is None and plan is None, requirement, f"budget {budget} and another")
         name = chosen_within(study_folder, budget).trial
-    chosen = _choose(study_folder, settings, name, plan)
+    chosen = choose_plan(study_folder, settings, name, plan)
     chosen = chosen if init_from is None else chosen.initialized(init_from)
     training = _training(settings, chosen.init_from, dict(changes or {}))
     network = network_of(task)
@@ -226,76 +227,6 @@ def _cost_table(applied: Applied) -> Table:
 # --- which plan, and which training --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _ChosenPlan:
-    """The plan that is applied.
-
-    Attributes:
-        name: of its folder.
-        plan: bits and widths of every layer.
-        init_from: what it is trained from, one of settings.INIT_FROM.
-        seed: of growth and training.
-    """
-
-    name: str
-    plan: Plan
-    init_from: str
-    seed: int
-
-    def initialized(self, init_from: str) -> _ChosenPlan:
-        """The same plan trained from something else, and then in another folder."""
-        requirement = f"init_from must be {' or '.join(INIT_FROM)}"
-        require(init_from in INIT_FROM, requirement, init_from)
-        name = self.name if init_from == self.init_from else f"{self.name}-{init_from}"
-        return replace(self, name=name, init_from=init_from)
-
-
-def _choose(folder: Study, settings: Search, trial: str | None, plan: Plan | None) -> _ChosenPlan:
-    """The plan to apply.
-
-    Args:
-        folder: of the study.
-        settings: of the study.
-        trial: the name of a trial or of a run.
-        plan: a plan instead.
-    """
-    if plan is not None and trial is not None:
-        raise UserError(f"apply takes a trial or a plan, got both (trial {trial})")
-    if trial is None:
-        if plan is None and folder.runs_file.is_file():
-            raise UserError("trial must name a run of the sweep, or plan a file; got neither")
-        plan = folder.plan() if plan is None else plan
-        return _ChosenPlan(f"plan-{plan.digest}", plan, INIT_FROM[0], settings.seed)
-    plans = _plans_by_name(folder, settings)
-    if trial not in plans:
-        requirement = f"trial must be one of the study's ({_listed([*plans])})"
-        raise UserError(f"{requirement}, got {shown(trial)}")
-    return plans[trial]
-
-
-def _listed(names: list[str], most: int = 20) -> str:
-    """Names for an error; only the first ones if there are many."""
-    more = f", ... {len(names)} in all" if len(names) > most else ""
-    return ", ".join(names[:most]) + more or "none"
-
-
-def _plans_by_name(folder: Study, settings: Search) -> dict[str, _ChosenPlan]:
-    """Every plan that was tried: of a sweep's runs, or of a search's trials."""
-    if folder.runs_file.is_file():
-        runs = [result.run for result in SweepTable.of(folder).results()]
-        return {
-            run.name: _ChosenPlan(f"trial-{run.name}", run.plan, run.init_from, run.seed)
-            for run in runs
-            if run.plan is not None
-        }
-    return {
-        outcome.trial: _ChosenPlan(
-            f"trial-{outcome.trial}", outcome.plan, INIT_FROM[0], settings.seed
-        )
-        for outcome in folder.outcomes()
-    }
-
-
 def _training(settings: Search, init_from: str, changes: dict[str, Any]) -> Training:
     """The study's full training with some fields changed.
 
@@ -335,7 +266,7 @@ class _Job:
     settings: Search
     network: Network
     study: Study
-    chosen: _ChosenPlan
+    chosen: ChosenPlan
     training: Training
     progress: bool
 

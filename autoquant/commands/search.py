@@ -38,8 +38,9 @@ from autoquant.settings import Search, settings_for
 from autoquant.space.activation_bits import USUAL_BITS, uniform_activation_bits
 from autoquant.space.reference_plan import reference_plan
 from autoquant.space.search_space import uniform_plan
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.bound import loss_bound
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.selection import Selection, select

@@ -19,7 +19,8 @@ from autoquant.samplers.rung_prediction import RungPrediction
 from autoquant.settings import Search
 from autoquant.space.reachable import check_reachable
 from autoquant.space.search_space import Point, SearchSpace, build_space
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
 from autoquant.table import Column, Table, Tabular
 

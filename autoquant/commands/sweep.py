@@ -27,7 +27,8 @@ from autoquant.rounds.sweep_round import SweepRound, sweep_rung
 from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, constructed, require, settings_for
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.sweep_summary import run_line, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember

@@ -26,7 +26,7 @@ from autoquant.figures.style import (
     share_axis,
 )
 from autoquant.figures.sweep_data import SweepData, SweptPlan, sorted_unique
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PINK)
 MARKERS = "os^DvPX"

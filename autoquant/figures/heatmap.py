@@ -14,7 +14,7 @@ from autoquant.figures.labels import format_width
 from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.style import BLACK, Color, better, draw_table, float_model_label
 from autoquant.figures.sweep_data import SweepData, SweptPlan, sorted_unique
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.task import Direction
 
 PlansByCell = Mapping[tuple[float | None, int | None], SweptPlan]

@@ -34,7 +34,7 @@ from autoquant.figures.style import (
     scatter,
     score_axis,
 )
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import Outcome
 from autoquant.task import Direction
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.study_data import OutcomePoint, Pair, StudyData
 from autoquant.figures.style import BLUE, ORANGE, RED, score_axis
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import best
 
 

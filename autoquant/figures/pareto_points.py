@@ -14,7 +14,7 @@ from autoquant.figures.study_data import (
     StudyData,
     has_finite_score,
 )
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.front import front_of, smallest_level_with
 from autoquant.study.outcome import Outcome, pareto_front
 

@@ -32,7 +32,7 @@ from autoquant.figures.style import (
     scatter,
     score_axis,
 )
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import Outcome
 from autoquant.study.selection import MIN_ERRORS
 

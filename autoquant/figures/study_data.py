@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from autoquant.budget import Budget
 from autoquant.errors import UserError
 from autoquant.figures.labels import outcome_label
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.bound import loss_bound
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.folder import Study
 from autoquant.study.noise import Noise, noise_of
 from autoquant.study.outcome import Outcome, complete
 from autoquant.study.selection import Selection, select

@@ -20,7 +20,7 @@ from autoquant.budget import readable
 from autoquant.figures.labels import format_score
 from autoquant.figures.score_view import ScoreView
 from autoquant.figures.study_data import OutcomePoint, Pair
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}
 """Of matplotlib; with a fixed salt the same study gives the same SVG."""

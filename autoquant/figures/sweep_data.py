@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 
 from autoquant.errors import UserError
 from autoquant.figures.labels import format_score
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRunResult, SweepTable
 
 

@@ -19,7 +19,7 @@ from autoquant.samplers.bit_allocation import BitAllocation
 from autoquant.settings import Search, Sweep
 from autoquant.space.projection import Projection, even_bits
 from autoquant.space.search_space import uniform_plan, weight_bits_only
-from autoquant.study.chosen import chosen_plans
+from autoquant.study.chosen_trials import chosen_plans
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRun
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoquant.settings import Search
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.task import as_loss
 
 

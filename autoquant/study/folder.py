@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +25,12 @@ from autoquant.reading import (
 )
 from autoquant.settings import AUTO, Search, from_dict
 from autoquant.study import records
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.configuration import refuse_difference
 from autoquant.study.job import Job
 from autoquant.study.outcome import Outcome, from_csv
-from autoquant.study.task_fingerprint import TaskFingerprint
-from autoquant.task import Direction
-
-CHANGEABLE_SETTINGS = frozenset(
-    {"trials", "workers", "device", "kernel", "tensorboard", "study", "sweep"}
-)
-"""Settings that may change between two runs of one study."""
 
 _GOAL = ("budget", "loss", "score")
-
-
-@dataclass(frozen=True)
-class BaselineRecord:
-    """The record of the float model that every candidate is initialized from.
-
-    Attributes:
-        score: on the valid split.
-        size_bytes: bytes of its tensors.
-        parameters: number of its weights.
-        metric: name of the score, such as "perplexity".
-        direction: whether low or high scores are good.
-        steps: training steps; 0 where its weights were given.
-        seconds: of training, intermediate scores included.
-        history: intermediate (step, score on the probe split).
-        test: score on the test split; None where it was not asked for.
-        digest: SHA-256 of the file of its weights; None in studies of earlier versions.
-        fingerprint: of the task that it was made for; None in studies of earlier versions.
-    """
-
-    score: float
-    size_bytes: int
-    parameters: int
-    metric: str
-    direction: Direction
-    steps: int
-    seconds: float
-    history: tuple[tuple[int, float], ...] = ()
-    test: float | None = None
-    digest: str | None = field(default=None, metadata=records.OPTIONAL)
-    fingerprint: TaskFingerprint | None = field(default=None, metadata=records.OPTIONAL)
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.score) or min(self.size_bytes, self.parameters) < 1:
-            raise ValueError("the score, the size and the parameters must be numbers of a model")
 
 
 @dataclass(frozen=True)
@@ -240,7 +199,7 @@ class Study:
         # Looked at first: another process may write the configuration between the two lines.
         occupied = study.path.exists() and not _empty(study.path)
         if study.config_file.is_file():
-            _refuse_difference(study.path, study.config(), config)
+            refuse_difference(study.path, study.config(), config)
             return study
         if occupied:
             raise UserError(f"study must be a new folder or a study, got '{study.path}'")
@@ -403,53 +362,3 @@ def with_rate(settings: Search, rate: float) -> Search:
 def _empty(path: Path) -> bool:
     """Whether a path is a folder without files, except a configuration that is being written."""
     return path.is_dir() and all(file.name.startswith(".config.yaml.") for file in path.iterdir())
-
-
-def _refuse_difference(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise a UserError where a study is continued with another configuration.
-
-    Args:
-        path: of the study, for errors.
-        old: the configuration that the study was made with.
-        new: the configuration of this call.
-    """
-    if "rounds" in new and not {"rounds", "sweep"} & {*old}:
-        raise UserError(
-            f"study '{path}' was made by an earlier version, whose searches cannot be continued; "
-            "take another study folder (report and apply still read this one)"
-        )
-    kinds = ["a sweep" if "sweep" in config else "a search" for config in (old, new)]
-    if kinds[0] != kinds[1]:
-        raise UserError(
-            f"study '{path}' was made by {kinds[0]}, got {kinds[1]}; take another study folder"
-        )
-    tasks = [config.get("task") for config in (old, new)]
-    targets = {isinstance(task, Mapping) and "_target_" in task for task in tasks}
-    if len(targets) == 2:  # one from Python, one from the command line: the fingerprint tells
-        old, new = ({**config, "task": None} for config in (old, new))
-    after = _flat(json.loads(json.dumps(new)))
-    defaults = _flat(asdict(Search()))  # of settings that an earlier version did not have
-    before = {key: defaults[key] for key in after if key in defaults} | _flat(old)
-    for key in [*after, *before]:
-        if key.split(".")[0] in CHANGEABLE_SETTINGS or before.get(key) == after.get(key):
-            continue
-        raise UserError(
-            f"study '{path}' was made with {key}={before.get(key)}, got {key}={after.get(key)}; "
-            "take that value or another study folder"
-        )
-    patterns = [list(config.get("rules") or ()) for config in (old, new)]
-    if patterns[0] != patterns[1]:  # the same rules in another order: another one matches last
-        raise UserError(
-            f"study '{path}' was made with rules for {', '.join(patterns[0])}, got them in the "
-            f"order {', '.join(patterns[1])}; take that order or another study folder"
-        )
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings, by their keys with dots between them."""
-    if not isinstance(tree, Mapping):
-        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return leaves

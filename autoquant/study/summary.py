@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from autoquant.budget import readable
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.front import Front, front_of, smallest_level_with
 from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.noise import noise_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoquant.budget import readable
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.sweep_table import SweepRunResult
 from autoquant.table import Column, Table
 

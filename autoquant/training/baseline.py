@@ -15,7 +15,8 @@ from autoquant.errors import UserError
 from autoquant.files import write_bytes
 from autoquant.progress_bar import tqdm
 from autoquant.settings import Search
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.task_fingerprint import SCORE_TOLERANCE
 from autoquant.task import Task
 from autoquant.training.callbacks import OnStep

@@ -14,7 +14,7 @@ import torch
 from autoquant.artifact import manifest
 from autoquant.artifact.assets import assets
 from autoquant.artifact.packed_file import read
-from autoquant.commands.apply import Applied, _listed, apply
+from autoquant.commands.apply import Applied, apply
 from autoquant.commands.evaluate import evaluate
 from autoquant.commands.search import search
 from autoquant.commands.sweep import sweep
@@ -22,6 +22,7 @@ from autoquant.errors import RunError, UserError
 from autoquant.graph.prepare import prepare
 from autoquant.plan import LayerChoice
 from autoquant.settings import Search, Sweep, Training
+from autoquant.study.chosen_plan import _listed
 from autoquant.study.folder import Study
 from autoquant.study.outcome import to_csv
 from autoquant.tasks.language import LanguageTask

@@ -7,7 +7,8 @@ from autoquant.analysis.profile import GrowthCost, LayerProfile, Profile
 from autoquant.figures.study_data import SizeBudget, StudyData
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome, rung_means, to_csv
 from autoquant.study.sweep_table import SweepRun, SweepRunResult
 from autoquant.study.sweep_table import to_csv as runs_to_csv

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autoquant.settings import Search
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.bound import loss_bound
-from autoquant.study.folder import BaselineRecord
 from autoquant.task import Direction
 
 

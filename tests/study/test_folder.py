@@ -12,7 +12,9 @@ import yaml
 
 from autoquant.errors import RunError, UserError
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import CHANGEABLE_SETTINGS, BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.configuration import CHANGEABLE_SETTINGS
+from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome, to_csv
 
 CONFIG: dict[str, Any] = {

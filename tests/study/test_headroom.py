@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autoquant.plan import LayerChoice, Plan
-from autoquant.study.folder import BaselineRecord
+from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.headroom import headroom
 from autoquant.study.outcome import Outcome
 from autoquant.study.selection import select

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from autoquant.errors import Diverged, UserError
 from autoquant.settings import Search, Training
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.tasks.language import LanguageTask, Window
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.device import seed_everything

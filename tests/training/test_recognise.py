@@ -19,7 +19,8 @@ from autoquant.commands.sweep import sweep
 from autoquant.errors import UserError
 from autoquant.settings import Search, Training
 from autoquant.study import records
-from autoquant.study.folder import BaselineRecord, Study
+from autoquant.study.baseline_record import BaselineRecord
+from autoquant.study.folder import Study
 from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.task import Example
 from autoquant.tasks.supervised import SupervisedTask
