@@ -97,6 +97,31 @@ def _plans(cell: str) -> Command:
     )
 
 
+def _front(cell: str) -> Command:
+    """One search of several budgets; its plans are trained by ``_targets``."""
+    return [
+        "search",
+        f"model={cell}",
+        "budget=[0.0625x,0.094x,0.125x]",
+        f"study=studies/ptb-search/{cell}",
+        f"pretrained=runs/ptb-{cell}",
+        *(BANDS, *EIGHT_BIT_SCALES, "trials=6", "qat.steps=100", "references=[4]"),
+        *("rounds.full=false", "rounds.orders=1", "threads=1"),
+    ]
+
+
+def _targets(cell: str) -> Command:
+    """The plans of that search and the float model, trained on for two epochs, three seeds."""
+    return _sweep(
+        f"targets-{cell}",
+        cell,
+        f"model={cell}",
+        *(BANDS, *EIGHT_BIT_SCALES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
+        *(f"sweep.plans=[studies/ptb-search/{cell}]", SEEDS, "threads=1"),
+        *("final.epochs=2", "final.scores=0", "final.keep=last"),
+    )
+
+
 def _long() -> list[Command]:
     """Widths at equal bytes with four epochs; the float model too, trained on in the same way."""
     common = ("final.epochs=4", SEEDS, *EIGHT_BIT_SCALES)
@@ -151,6 +176,8 @@ SINGLE: dict[str, Command] = {
     ),
     **{f"search-{c}-{b}": _search(c, b) for c in ("lstm", "gru") for b in BUDGETS},
     **{f"plans-{c}": _plans(c) for c in ("lstm", "gru")},
+    **{f"front-{c}": _front(c) for c in ("lstm", "gru")},
+    **{f"targets-{c}": _targets(c) for c in ("lstm", "gru")},
     "stdlib-widths": _projected(0),
     "stdlib-widths-scratch": _projected(0, FROM_SCRATCH),
     "stdlib-widths-projected": _projected(64),

@@ -158,6 +158,32 @@ def table_of_plans(folder: Path) -> str:
     return table_of(["plan", "true size", "test perplexity", "over float"], rows)
 
 
+def table_of_targets(folder: Path) -> str:
+    """Plans beside the float model that was trained on in the same way, seed by seed."""
+    groups = _grouped(folder, lambda result: result.run.group)
+    floats = {result.run.seed: result for result in groups.pop("w32-a32-x1")}
+    share = next(iter(floats.values())).size_share
+    rows = [["float, trained on", f"{share:.4f}x", *_valid_and_test([*floats.values()]), "", ""]]
+    for name, results in groups.items():
+        pairs = [(result, floats[result.run.seed]) for result in results]
+        over = [
+            spread([100 * (a / b - 1) for a, b in values if a and b], 2, "+") + "%"
+            for values in (
+                [(one.valid, other.valid) for one, other in pairs],
+                [(one.test, other.test) for one, other in pairs],
+            )
+        ]
+        rows.append([name, f"{results[0].size_share:.4f}x", *_valid_and_test(results), *over])
+    head = ["plan", "true size", "validation", "test", "validation over float", "test over float"]
+    return table_of(head, rows)
+
+
+def _valid_and_test(results: Sequence[SweepRunResult]) -> list[str]:
+    """Perplexities on both splits."""
+    valid = [result.valid for result in results if result.valid is not None]
+    return [spread(valid, 2), spread(_test_scores(results), 2)]
+
+
 def table_of_widths(folder: Path) -> str:
     """Perplexities at equal true bytes: a row for each start, budget and activation bits.
 
@@ -170,8 +196,7 @@ def table_of_widths(folder: Path) -> str:
         row = [*head]
         for width in widths:
             results = groups.get((head, width), [])
-            valid = [result.valid for result in results if result.valid is not None]
-            row += [spread(valid, 2), spread(_test_scores(results), 2)]
+            row += _valid_and_test(results)
         rows.append(row)
     columns = [f"x{width:g}, {split}" for width in widths for split in ("valid", "test")]
     return table_of(["start", "weights", "activation bits", *columns], rows)
@@ -261,6 +286,8 @@ TABLES = {
     "scratch-bit-rnn": table_of_scratch,
     "plans-lstm": table_of_plans,
     "plans-gru": table_of_plans,
+    "targets-lstm": table_of_targets,
+    "targets-gru": table_of_targets,
     "search": table_of_searches,
     "gains": table_of_gains,
     "widths": table_of_widths,

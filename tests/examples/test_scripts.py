@@ -21,9 +21,13 @@ PREDICTIONS = {  # what the last line begins with, and whether a prediction can 
     "fine_tuned": ("kinds", lambda kinds: sum(map(int.__eq__, kinds[0], [0, 1] * 3)) >= 5),
 }
 EACH = pytest.mark.parametrize("name", PREDICTIONS)
+SLOW = ("forecaster", "dict_batches")
 
 
-@EACH
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in PREDICTIONS],
+)
 def test_a_program_runs(name: str, tmp_path: Path) -> None:
     script = str(FOLDER / f"{name}.py")
     command, environment = [sys.executable, script], os.environ | {"OMP_NUM_THREADS": "1"}
