@@ -40,7 +40,7 @@ LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 
 WIDTHS = "sweep.width=[1.0,1.25,1.5]"
 RECURRENT_ONLY = "rules={fc*: {activation_bits: 32}}"
 EIGHT_BIT_SCALES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
-SHORT = ("final.epochs=2", "final.scores=0", "sweep.save=true")
+KEPT = ("final.scores=0", "sweep.save=true")
 RECIPE = (7, 3, 1.6)
 """Equal bits of all weights that fit the budgets once layers 1, 2 and 5 are 1.25 times wider."""
 
@@ -56,11 +56,23 @@ def _studies(name: str) -> dict[str, list[Command]]:
     """
     data = ["task=speech", *(f"task.{key}={value}" for key, value in DATA[name].items())]
     trained = [*data, f"pretrained=runs/speech-{name}", "threads=1"]
-    sweep = ["sweep", *trained, *SHORT, SEEDS[name]]
+    sweep = ["sweep", *trained, *KEPT, SEEDS[name]]
     floats = ["sweep.weight_bits=[32]", "sweep.activation_bits=[32]"]
-    table3 = [LINEAR_ONLY, "quantizer.bias_bits=8", "sweep.weight_bits=[8,4]", floats[1]]
-    table4 = [RECURRENT_ONLY, "quantizer.bias_bits=32", floats[0], "sweep.activation_bits=[32,8,4]"]
-    plans = [*sweep, f"study={_folder('plans', name)}", *EIGHT_BIT_SCALES]
+    table3 = [
+        LINEAR_ONLY,
+        "final.epochs=1",
+        "quantizer.bias_bits=8",
+        "sweep.weight_bits=[8,4]",
+        floats[1],
+    ]
+    table4 = [
+        RECURRENT_ONLY,
+        "final.epochs=1",
+        "quantizer.bias_bits=32",
+        floats[0],
+        "sweep.activation_bits=[32,8,4]",
+    ]
+    plans = [*sweep, f"study={_folder('plans', name)}", *EIGHT_BIT_SCALES, "final.epochs=2"]
     uniform = ["sweep.activation_bits=[8]", "sweep.weight_bits=[8,4,2]"]
     recipe = [uniform[0], f"sweep.weight_bits={[*RECIPE]}", "sweep.width=[1.25]"]
     search = ["search", f"study={_folder('search', name)}", *trained, f"budget={BUDGETS}"]
@@ -72,7 +84,8 @@ def _studies(name: str) -> dict[str, list[Command]]:
         f"table4-{name}": [[*sweep, f"study={_folder('table4', name)}", *table4]],
         f"search-{name}": [[*search, "rounds.orders=1", "rounds.full=false"]],
         f"plans-{name}": [
-            [*plans, *uniform, f"sweep.plans=[{_folder('search', name)}]"],
+            [*plans, *floats, f"sweep.plans=[{_folder('search', name)}]"],
+            [*plans, *uniform],
             [*plans, *recipe],
         ],
     }
@@ -104,8 +117,9 @@ def write_tables(changes: list[str]) -> None:
             write_between_marks(README, f"table4-{name}", results.table4(table4))
         if errors.read(table3) and errors.read(table4):
             write_between_marks(README, f"table3-{name}", results.table3(table3, table4))
-        if errors.read(plans) and errors.read(table4):
-            write_between_marks(README, f"plans-{name}", results.plans_table(plans, table4))
+        if errors.read(plans):
+            write_between_marks(README, f"plans-{name}", results.plans_table(plans))
+            write_between_marks(README, f"rivals-{name}", results.rivals_table(plans))
 
 
 def main() -> None:

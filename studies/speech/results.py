@@ -12,6 +12,12 @@ from studies.speech.errors import RunErrors, by_group, pooled, read
 
 TARGETS = {"0.25x": 0.0, "0.125x": 0.005, "0.0625x": 0.015}
 """Largest increase of the word error rate at each budget."""
+RIVALS = {
+    "0.25x": ("w8-a8-x1", "w7-a8-x1.25"),
+    "0.125x": ("w4-a8-x1", "w3-a8-x1.25"),
+    "0.0625x": ("w2-a8-x1", "w1.6-a8-x1.25"),
+}
+"""Uniform bits and the paper's recipe at about the bytes of each budget."""
 PAPER_TABLE3 = {
     "w8-a32-x1": "+3.3%",
     "w8-a32-x1.25": "+2.1%",
@@ -48,16 +54,16 @@ def table4(folder: Path) -> str:
     return _table(groups, groups[FLOAT], PAPER_TABLE4)
 
 
-def plans_table(folder: Path, float_folder: Path) -> str:
+def plans_table(folder: Path) -> str:
     """The plans of the search beside uniform bits and the paper's recipe, with a verdict.
 
     Args:
-        folder: of the study.
-        float_folder: of the study that has the float model, trained on for as long.
+        folder: of the study, with the float model trained on for as long.
     """
-    baseline = _float_runs(float_folder)
+    groups = by_group(read(folder))
+    baseline = groups.pop(FLOAT)
     rows = [_row("float", baseline, None)]
-    for name, runs in by_group(read(folder)).items():
+    for name, runs in groups.items():
         difference = bootstrap_difference(pooled(runs), pooled(baseline))
         budget = name.rsplit("-", 1)[-1]
         verdict = difference.verdict(TARGETS[budget]) if budget in TARGETS else "-"
@@ -67,20 +73,20 @@ def plans_table(folder: Path, float_folder: Path) -> str:
     return table_of(["plan", *HEAD, "target"], rows)
 
 
-def compared(folder: Path, pairs: Mapping[str, str]) -> str:
-    """The differences of pairs of plans of one study.
+def rivals_table(folder: Path) -> str:
+    """The plans of the search minus uniform bits and the paper's recipe of about equal bytes.
 
     Args:
         folder: of the study.
-        pairs: a plan, and the one that it is compared with.
     """
-    groups = by_group(read(folder))
-    rows = []
-    for one, other in pairs.items():
-        if one in groups and other in groups:
-            difference = bootstrap_difference(pooled(groups[one]), pooled(groups[other]))
-            rows.append([one, other, _points(difference)])
-    return table_of(["plan", "compared with", "difference of WER (90%)"], rows)
+    groups, rows = by_group(read(folder)), []
+    for name, runs in groups.items():
+        for rival in RIVALS.get(name.rsplit("-", 1)[-1], ()):
+            others = groups[rival]
+            difference = bootstrap_difference(pooled(runs), pooled(others))
+            sizes = f"{runs[0].size_share:.4f}x", f"{others[0].size_share:.4f}x"
+            rows.append([name, sizes[0], rival, sizes[1], _points(difference)])
+    return table_of(["plan", "true size", "rival", "true size", "WER of the plan minus"], rows)
 
 
 def _float_runs(folder: Path) -> list[RunErrors]:
