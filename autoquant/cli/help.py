@@ -113,6 +113,8 @@ def _in_yaml(value: object) -> str:
         return "{" + ", ".join(f"{key}: {_in_yaml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and value != value.strip():
+        return "'" + value.replace("'", "''") + "'"
     return "null" if value is None else str(value)
 
 

@@ -38,7 +38,7 @@ def build_task(origin: dict[str, Any]) -> Task:
 
 
 def study_of_file(path: str) -> Study:
-    """The study that a packed file belongs to, as ``STUDY/applied/NAME/FILE``.
+    """The study of a packed file: ``STUDY/applied/NAME/FILE``, or ``STUDY/packed/FILE`` of a sweep.
 
     Args:
         path: of the packed file.
@@ -46,12 +46,13 @@ def study_of_file(path: str) -> Study:
     Raises:
         UserError: the file is somewhere else, or it is no packed file.
     """
-    applied = Path(path).resolve().parent.parent
-    study = Study(applied.parent)
-    if applied.name != "applied" or not study.config_file.is_file():
-        packed_file.read(path)
-        raise UserError(f"task must be given for a file outside a study, got artifact={path}")
-    return study
+    folder = Path(path).resolve().parent
+    for place, name in ((folder, "packed"), (folder.parent, "applied")):
+        study = Study(place.parent)
+        if place.name == name and study.config_file.is_file():
+            return study
+    packed_file.read(path)
+    raise UserError(f"task must be given for a file outside a study, got artifact={path}")
 
 
 def recorded_task(study: Study, *, trusted: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SWEEP = [*TASK, "device=cpu", *BASELINE, "final.steps=3", "sweep.weight_bits=[4,
 
 @pytest.fixture(scope="module")
 def swept(place) -> Ran:
-    return run(place, "sweep", *SWEEP, "study=swept")
+    return run(place, "sweep", *SWEEP, "study=swept", "sweep.save=true")
 
 
 def test_a_sweep_writes_a_table_and_figures(place, swept):
@@ -37,6 +37,14 @@ def test_a_sweep_writes_a_table_and_figures(place, swept):
     for name in ("grid", "curves", "profile"):
         assert (place / f"swept/figures/{name}.png").is_file()
     assert "figure: swept/figures/grid.png\n" in swept.out
+
+
+def test_a_packed_file_of_a_run_is_evaluated(place, swept):
+    """The task is that of the study it lies in."""
+    for each in SweepTable.of(Study(place / "swept")).results():
+        file = place / f"swept/packed/{each.run.name}.safetensors"
+        scored = run(place, "evaluate", f"artifact={file}", "split=test")
+        assert f"perplexity {each.test:.4f} on the test split" in scored.out, scored.err
 
 
 def test_the_next_command_packs_the_best_run(place, swept):

@@ -7,12 +7,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autoquant.errors import UserError, shown
 from autoquant.tasks.speech.alphabet import BLANK, Alphabet
 from autoquant.tasks.speech.n_gram import NGramModel
 
@@ -164,6 +167,49 @@ class BeamSearch:
         assert self.model is not None
         lowered = [word.lower() for word in words]
         return self.alpha * self.model.log_prob(lowered[-1], (START, *lowered[:-1])) + self.beta
+
+
+def beam_search(
+    alphabet: Alphabet,
+    beam: object,
+    language_model: Path | None,
+    alpha: object,
+    beta: object,
+    *,
+    closed: object,
+) -> BeamSearch | None:
+    """The beam search of a task's settings; None: transcripts are found greedily.
+
+    Args:
+        alphabet: of the characters.
+        beam: prefixes that are kept; 0: none, or with a language model BeamSearch.width.
+        language_model: ARPA file.
+        alpha: weight of a word's probability.
+        beta: added for each word.
+        closed: whether only words of the language model are written.
+
+    Raises:
+        UserError: a setting is not as described.
+    """
+    if type(beam) is not int or beam < 0:
+        raise UserError(f"beam must be a whole number from 0 up, got {shown(beam)}")
+    weights = {"alpha": alpha, "beta": beta}
+    for name, value in weights.items():
+        if type(value) not in (int, float) or not math.isfinite(cast(float, value)):
+            raise UserError(f"{name} must be a finite number, got {shown(value)}")
+    if type(closed) is not bool:
+        raise UserError(f"closed_vocabulary must be true or false, got {shown(closed)}")
+    if closed and language_model is None:
+        raise UserError("closed_vocabulary must come with a language_model, got none")
+    if not beam and language_model is None:
+        return None
+    model = None if language_model is None else NGramModel.read(language_model)
+    letters = {*alphabet.characters.lower()}
+    if closed and model and not any({*word} <= letters for (word, *rest) in model.log_probs):
+        requirement = "language_model must have words of the alphabet's characters"
+        raise UserError(f"{requirement}, got none in '{language_model}'")
+    numbers = {name: cast(float, value) for name, value in weights.items()}
+    return BeamSearch(alphabet, beam or BeamSearch.width, model, **numbers, closed=closed)
 
 
 def _sum(one: float, other: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autoquant.errors import UserError
 from autoquant.files import make_folder, write_bytes
 from autoquant.tasks.speech.features import Features, Frames
 from autoquant.tasks.speech.sound import BrokenFile, read_bytes, read_sound
@@ -24,10 +25,15 @@ class FeatureStore:
     Args:
         features: how they are computed.
         folder: where they are kept for the next program; None: nowhere.
+
+    Raises:
+        UserError: ``folder`` is a file.
     """
 
     def __init__(self, features: Features, folder: Path | None = None) -> None:
-        self.features, self._folder = features, folder
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UserError(f"cache must be a folder, got the file '{folder}'")
+        self.features, self.folder = features, folder
         self._frames: dict[Utterance, Frames] = {}
 
     def load(self, utterances: list[Utterance], threads: int = 4) -> list[tuple[Utterance, str]]:
@@ -63,9 +69,9 @@ class FeatureStore:
 
     def _cached(self, utterance: Utterance) -> Frames:
         """The cepstra of an utterance, from the folder where it has them."""
-        if self._folder is None or utterance.path.suffix in (".mfc", ".npy"):
+        if self.folder is None or utterance.path.suffix in (".mfc", ".npy"):
             return self._computed(utterance)
-        path = self._folder / f"{self._key(utterance)}.npy"
+        path = self.folder / f"{self._key(utterance)}.npy"
         if path.is_file():
             try:
                 return _array(path.read_bytes())
@@ -74,7 +80,7 @@ class FeatureStore:
         frames = self._computed(utterance)
         buffer = io.BytesIO()
         np.save(buffer, frames)
-        make_folder(self._folder)
+        make_folder(self.folder)
         write_bytes(path, buffer.getvalue())
         return frames
 

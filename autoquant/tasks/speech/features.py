@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autoquant.errors import UserError, shown
+from autoquant.errors import UserError, first_line, shown
 from autoquant.tasks.speech.requirements import need
 from autoquant.tasks.speech.sound import BrokenFile, Samples
 
@@ -48,10 +49,12 @@ class Features:
             if type(value) is not int or value < least:
                 requirement = f"{name} must be a whole number from {least} up"
                 raise UserError(f"{requirement}, got {shown(value)}")
-        if not 0 < self.step_ms <= self.window_ms:
+        times = (self.step_ms, self.window_ms)
+        numbers = all(type(each) in (int, float) for each in times)
+        if not numbers or not 0 < self.step_ms <= self.window_ms < math.inf:
             raise UserError(
-                f"step_ms must be above 0 and at most window_ms, got {self.step_ms} of "
-                f"{self.window_ms}"
+                f"step_ms must be above 0 and at most window_ms, got {shown(self.step_ms)} of "
+                f"{shown(self.window_ms)}"
             )
 
     @property
@@ -91,7 +94,7 @@ class Features:
         """The cepstra of a sound that comes in chunks.
 
         Raises:
-            UserError: kaldi-native-fbank is not installed.
+            UserError: kaldi-native-fbank is not installed, or cannot compute such features.
         """
         need("kaldi_native_fbank")
         import kaldi_native_fbank  # type: ignore[import-untyped, unused-ignore]
@@ -104,7 +107,13 @@ class Features:
         options.mel_opts.num_bins = self.mels
         options.num_ceps = self.cepstra
         options.cepstral_lifter = float(self.lifter)
-        return CepstraStream(kaldi_native_fbank.OnlineMfcc(options), self)
+        try:
+            computer = kaldi_native_fbank.OnlineMfcc(options)
+        except (ValueError, RuntimeError) as error:
+            values = ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
+            requirement = "the features must be ones that kaldi-native-fbank computes"
+            raise UserError(f"{requirement}, got {values}: {first_line(error)}") from error
+        return CepstraStream(computer, self)
 
     def with_context(self, frames: Frames) -> Frames:
         """Each kept frame with its neighbours, [ceil(T / stride), entries]; zeros beyond the ends.

@@ -51,6 +51,7 @@ class DeepSpeech(nn.Module):
         super().__init__()
         _check_sizes(inputs=inputs, outputs=outputs, fc1=fc1, fc2=fc2, fc3=fc3)
         _check_sizes(hidden=hidden, fc5=fc5)
+        _check_flag(bidirectional=bidirectional)
         self.fc1, self.fc2, self.fc3 = (
             nn.Linear(inputs, fc1),
             nn.Linear(fc1, fc2),
@@ -110,6 +111,7 @@ class DeepSpeech2(nn.Module):
         super().__init__()
         _check_sizes(inputs=inputs, outputs=outputs, channels=channels, kernel=kernel)
         _check_sizes(hidden=hidden, layers=layers)
+        _check_flag(bidirectional=bidirectional)
         if kernel % 2 == 0:
             raise UserError(f"kernel must be an odd number, got {kernel}")
         self.conv1 = nn.Conv1d(inputs, channels, kernel, padding=kernel // 2)
@@ -176,6 +178,13 @@ def _check_sizes(**sizes: Any) -> None:
     for name, size in sizes.items():
         if type(size) is not int or size < 1:
             raise UserError(f"{name} must be a whole number from 1 up, got {shown(size)}")
+
+
+def _check_flag(**flags: Any) -> None:
+    """Raise a UserError where a flag is neither true nor false."""
+    for name, flag in flags.items():
+        if type(flag) is not bool:
+            raise UserError(f"{name} must be true or false, got {shown(flag)}")
 
 
 def _probability(value: Any) -> float:

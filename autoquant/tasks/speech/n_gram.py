@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ from autoquant.errors import UserError, first_line
 
 UNKNOWN = ("<unk>", "<UNK>")
 LN_10 = math.log(10)
+_HEADING = re.compile(r"\\(\d+)-grams:")
+_COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 MISSING = -20.0
 """Logarithm of the probability of a word that the file does not have, where it has no <unk>."""
 
@@ -45,7 +49,7 @@ class NGramModel:
             content = path.read_bytes()
             text = gzip.decompress(content) if path.suffix == ".gz" else content
             return cls._parsed(text.decode("utf-8").splitlines())
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             requirement = "language_model must be a file in the ARPA format"
             raise UserError(f"{requirement}, got '{path}': {first_line(error)}") from error
 
@@ -54,25 +58,37 @@ class NGramModel:
         """The model of the lines of a file; a ValueError where they are of no such file."""
         log_probs: dict[tuple[str, ...], float] = {}
         backoffs: dict[tuple[str, ...], float] = {}
-        order, begun = 0, False
+        promised: dict[int, int] = {}
+        found: dict[int, int] = defaultdict(int)
+        order, begun, ended = 0, False, False
         for line in map(str.strip, lines):
             begun = begun or line == "\\data\\"  # before it stands what the authors wrote
             if not begun:
                 continue
-            if line.startswith("\\") and line.endswith("-grams:"):
-                order = int(line[1 : -len("-grams:")])
+            if heading := _HEADING.fullmatch(line):
+                order = int(heading[1])
+            elif count := _COUNT.fullmatch(line):
+                promised[int(count[1])] = int(count[2])
             elif line == "\\end\\":
+                ended = True
                 break
             elif order and line:
                 fields = line.split()
                 words = tuple(word.lower() for word in fields[1 : order + 1])
                 if len(words) != order:
                     raise ValueError(f"a line of {order} words, got {line!r}")
-                log_probs[words] = float(fields[0]) * LN_10
+                found[order] += 1
+                log_probs[words] = _finite(fields[0]) * LN_10
                 if len(fields) > order + 1:
-                    backoffs[words] = float(fields[order + 1]) * LN_10
-        if not log_probs:
-            raise ValueError("no n-grams")
+                    backoffs[words] = _finite(fields[order + 1]) * LN_10
+        if not any(len(words) == 1 for words in log_probs):
+            raise ValueError("no words")
+        if not ended:
+            raise ValueError("no \\end\\ after the last n-gram")
+        for length, number in promised.items():
+            if found[length] < number:
+                wanted = f"{number} n-grams of length {length} are promised"
+                raise ValueError(f"{wanted}, got {found[length]}")
         return cls(log_probs, backoffs, order)
 
     def log_prob(self, word: str, history: tuple[str, ...]) -> float:
@@ -93,3 +109,11 @@ class NGramModel:
                 return weight + found
             weight += self.backoffs.get(kept, 0.0)
             kept = kept[1:]
+
+
+def _finite(text: str) -> float:
+    """A number; a ValueError where it is none, or not finite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"numbers must be finite, got {text}")
+    return value

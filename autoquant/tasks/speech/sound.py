@@ -17,6 +17,10 @@ Samples = npt.NDArray[np.float32]
 """Mono sound, [samples], in [-1, 1]."""
 
 
+UNKNOWN_LENGTH = 0x7FFF0000
+"""Lengths in a header from here on say that it was not known."""
+
+
 class BrokenFile(Exception):
     """A file of a corpus that cannot be used; the message says why."""
 
@@ -75,6 +79,7 @@ def read_sound(path: Path, rate: int, start: float = 0.0, end: float | None = No
     content = read_bytes(path)
     if not content:
         raise BrokenFile("the file is empty")
+    _refuse_truncated(content)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             own_rate, channels = file.samplerate, file.channels
@@ -95,6 +100,19 @@ def read_sound(path: Path, rate: int, start: float = 0.0, end: float | None = No
         changes.append(f"{own_rate} to {rate} samples a second")
         samples = _resampled(samples, own_rate, rate)
     return Sound(samples, rate, ", ".join(changes))
+
+
+def _refuse_truncated(content: bytes) -> None:
+    """Raise BrokenFile where the header of a wav promises more bytes than there are.
+
+    Programs that write into a pipe cannot know the length, and promise the largest one.
+
+    Args:
+        content: of the file.
+    """
+    promised = int.from_bytes(content[4:8], "little") + 8
+    if content[:4] == b"RIFF" and len(content) < promised < UNKNOWN_LENGTH:
+        raise BrokenFile(f"the header promises {promised} bytes, there are {len(content)}")
 
 
 def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:

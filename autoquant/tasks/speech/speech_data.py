@@ -24,6 +24,7 @@ from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import LAYOUTS, SpeechSplit, layout_of
 from autoquant.tasks.speech.feature_store import FeatureStore
 from autoquant.tasks.speech.features import Features, Frames, Normalization
+from autoquant.tasks.speech.front import Front
 from autoquant.tasks.speech.utterance import Utterance
 
 MAX_NAMED = 3
@@ -86,18 +87,25 @@ class SpeechData:
         self._folder, self._named_layout = folder, layout
         self.features, self.alphabet, self._batch_size = features, alphabet, batch_size
         self._held_out, self._probe, self._augmentation = held_out, probe, augmentation
+        self._given = features, alphabet
         self._store = FeatureStore(features, cache)
         self._usable: dict[str, list[Utterance]] = {}
         self._restored: Normalization | None = None
         self.notes: list[str] = []
 
-    def restore(self, normalization: Normalization | None) -> None:
-        """Take a normalization in place of that of the training split, which is then not read.
+    def restore(self, front: Front | None) -> None:
+        """Read utterances as a packed model does; the training split is then not needed.
 
         Args:
-            normalization: None: that of the training split.
+            front: of the packed model; None: that of the settings and the training split.
         """
-        self._restored = normalization
+        features, alphabet = (front.features, front.alphabet) if front else self._given
+        if features != self.features or alphabet != self.alphabet:
+            self.features, self.alphabet = features, alphabet
+            self._store = FeatureStore(features, self._store.folder)
+            self._usable = {}
+            self.__dict__.pop("_own_normalization", None)
+        self._restored = None if front is None else front.normalization
 
     @cached_property
     def _layout(self) -> str:
@@ -256,6 +264,8 @@ class SpeechData:
             )
         if not usable:
             got = f"{len(listed)} that cannot be read" if listed else "none"
+            if not listed and split == "train" and LAYOUTS[self._layout](self._folder, split):
+                got = "none, as all of them are held out for validation"
             reason = f": {reasons[0]}" if reasons else ""
             raise UserError(
                 f"the {split} split of '{self._folder}' must have utterances, got {got}{reason}"

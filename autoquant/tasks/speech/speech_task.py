@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant.errors import UserError, shown
+from autoquant.errors import UserError, near, shown
 from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split, Transcript
 from autoquant.task import task as named_task
@@ -20,12 +22,11 @@ from autoquant.tasks.model_source import device_of
 from autoquant.tasks.speech.alphabet import BLANK, ENGLISH, Alphabet
 from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import SpeechSplit
-from autoquant.tasks.speech.decoding import BeamSearch, greedy
+from autoquant.tasks.speech.decoding import BeamSearch, beam_search, greedy
 from autoquant.tasks.speech.error_rates import ErrorRates, error_rates
 from autoquant.tasks.speech.features import Features
 from autoquant.tasks.speech.front import ASSET, Front
 from autoquant.tasks.speech.models import MODELS
-from autoquant.tasks.speech.n_gram import NGramModel
 from autoquant.tasks.speech.sound import BrokenFile, read_sound
 from autoquant.tasks.speech.speech_data import SpeechBatch, SpeechData
 from autoquant.tasks.task_file import task_file
@@ -81,8 +82,7 @@ class SpeechTask:
 
     def build_model(self) -> nn.Module:
         """See ``Task.build_model``."""
-        front = self._restored or self._data
-        return self._build(front.features.entries, len(front.alphabet))
+        return self._build(self._data.features.entries, len(self._data.alphabet))
 
     def assets(self) -> dict[str, bytes]:
         """See ``SupportsAssets.assets``: alphabet, features and their normalization."""
@@ -99,7 +99,7 @@ class SpeechTask:
         """
         stored = assets.get(ASSET)
         self._restored = None if stored is None else Front.decode(stored)
-        self._data.restore(None if self._restored is None else self._restored.normalization)
+        self._data.restore(self._restored)
 
     def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
         """See ``SupportsChecks``: the splits must have utterances.
@@ -226,8 +226,9 @@ class SpeechTask:
         """
         logits, _ = model(frames.to(device_of(model)), lengths)
         if self._beam is not None:
-            return self._beam.decode(logits, lengths)
-        return greedy(logits, lengths, self.front.alphabet)
+            beam = replace(self._beam, alphabet=self._data.alphabet)
+            return beam.decode(logits, lengths)
+        return greedy(logits, lengths, self._data.alphabet)
 
     @torch.no_grad()
     def transcribe(self, model: nn.Module, path: Path) -> Transcript:
@@ -250,9 +251,11 @@ class SpeechTask:
         return Transcript(text, sound.notice)
 
     def example(self) -> Example:
-        """The first training batch; MACs are for one frame."""
+        """The first training batch, cut to its shortest utterance; MACs are for one frame."""
         batch = next(self._data.training_batches(0))
-        return Example((batch.frames, batch.lengths), batch.frames.shape[:2].numel(), "frame")
+        lengths = torch.full_like(batch.lengths, int(batch.lengths.min()))
+        frames = batch.frames[:, : int(lengths[0])]
+        return Example((frames, lengths), frames.shape[:2].numel(), "frame")
 
 
 def _ctc(log_probs: Tensor, batch: SpeechBatch, reduction: str = "mean") -> Tensor:
@@ -335,24 +338,20 @@ def speech(
     features = Features(**_taken(options, Features))
     augmentation = Augmentation(**_taken(options, Augmentation))
     letters = Alphabet(alphabet)
-    if closed_vocabulary and language_model is None:
-        raise UserError("closed_vocabulary must come with a language_model, got none")
-    search = None
-    if beam or language_model is not None:
-        words = None if language_model is None else NGramModel.read(language_model)
-        search = BeamSearch(letters, beam or BeamSearch.width, words, alpha, beta)
-        search = replace(search, closed=closed_vocabulary)
+    _check_options(model, options)
     data = SpeechData(
-        Path(data_dir),
+        _path("data_dir", data_dir, "folder"),
         layout=layout,
         features=features,
         alphabet=letters,
-        cache=None if cache is None else Path(cache),
+        cache=None if cache is None else _path("cache", cache, "folder"),
         batch_size=batch_size,
         held_out=held_out,
         probe=probe,
         augmentation=augmentation,
     )
+    words = None if language_model is None else _path("language_model", language_model, "file")
+    search = beam_search(letters, beam, words, alpha, beta, closed=closed_vocabulary)
 
     def build(inputs: int, outputs: int) -> nn.Module:
         return MODELS[model](inputs, outputs, **options)
@@ -369,6 +368,37 @@ def _taken(options: dict[str, Any], fields_of: Any) -> dict[str, Any]:
         fields_of: the dataclass.
     """
     return {each.name: options.pop(each.name) for each in fields(fields_of) if each.name in options}
+
+
+def _check_options(model: str, options: Mapping[str, Any]) -> None:
+    """Raise a UserError where options are no arguments of a model.
+
+    Args:
+        model: its name.
+        options: by name.
+    """
+    known = [*signature(MODELS[model]).parameters][2:]  # without inputs and outputs
+    for name in options:
+        if name not in known:
+            others = {key for other in MODELS.values() for key in signature(other).parameters}
+            hint = f" (near: {near(name, known)})"
+            if name in others:
+                hint = f"; on the command line write model={model}, not task.model={model}"
+            requirement = f"settings of {model} must be among {', '.join(known)}"
+            raise UserError(f"{requirement}, got {shown(name)}{hint}")
+
+
+def _path(name: str, value: object, kind: str) -> Path:
+    """The path that an argument gives.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        kind: "folder" or "file".
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{name} must be the path of a {kind}, got {shown(value)}")
+    return Path(value)
 
 
 def _check_counts(**counts: Any) -> None:

@@ -38,6 +38,10 @@ AlGore 1 AlGore 4.25 5.00 <o,f0,male> [laughter]
 AlGore 1 AlGore 5.00 6.5 thank you
 AlGore 1 AlGore five
 AlGore 1 AlGore x y <o> words
+AlGore 1 AlGore nan 7 <o> words
+AlGore 1 AlGore 6 inf <o> words
+AlGore 1 AlGore -3 7 <o> words
+AlGore 1 AlGore 7 6.5 <o> words
 """
 
 
@@ -122,3 +126,27 @@ def test_what_is_no_corpus(tmp_path: Path) -> None:
         layout_of(tmp_path, "timit")
     with pytest.raises(UserError, match="data_dir must be the folder of a speech corpus, got"):
         layout_of(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/a.txt",
+        "train-1/7/1/7-1.trans.txt",
+        "train.tsv",
+        "etc/x_train.fileids",
+        "train/stm/a.stm",
+    ],
+)
+def test_texts_that_are_not_in_utf8_are_named(name: str, tmp_path: Path) -> None:
+    write(tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    write(tmp_path / "train/a.wav")
+    with pytest.raises(UserError, match=f"'.*{name}' must be a readable text in UTF-8, got "):
+        layout_of(tmp_path)
+
+
+def test_a_table_without_its_columns(tmp_path: Path) -> None:
+    write(tmp_path / "dev.tsv", "id\tfile\ttext\n1\ta.mp3\tYes.\n")
+    error = r"dev.tsv' must have the columns client_id, path, sentence, got 'id, file, text'"
+    with pytest.raises(UserError, match=error):
+        LAYOUTS["common_voice"](tmp_path, "valid")

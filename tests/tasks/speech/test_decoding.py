@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections import defaultdict
 from itertools import groupby, product
@@ -13,7 +14,7 @@ import torch
 
 from autoquant.errors import UserError
 from autoquant.tasks.speech.alphabet import Alphabet
-from autoquant.tasks.speech.decoding import START, BeamSearch, LogProbs, greedy
+from autoquant.tasks.speech.decoding import START, BeamSearch, LogProbs, beam_search, greedy
 from autoquant.tasks.speech.n_gram import MISSING, NGramModel
 
 ALPHABET = Alphabet(" ab")
@@ -103,6 +104,17 @@ def test_a_word_that_is_not_finished_is_left_out() -> None:
     assert search.best(rows) == ""
 
 
+def test_a_closed_vocabulary_must_have_words_that_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "words.arpa"
+    path.write_text("\\data\\\n\\1-grams:\n-1 <s>\n-1 xyz\n\\end\\\n")
+    with pytest.raises(UserError, match="must have words of the alphabet's characters, got none"):
+        beam_search(ALPHABET, 0, path, 1.0, 1.0, closed=True)
+    assert beam_search(ALPHABET, 0, None, 1.0, 1.0, closed=False) is None
+    found = beam_search(ALPHABET, 3, None, 1.0, 1.0, closed=False)
+    assert found is not None
+    assert found.width == 3
+
+
 def test_greedy_takes_the_best_path_of_each_utterance() -> None:
     numbers = [[2, 2, 0, 2, 1, 3, 3], [3, 0, 0, 2, 2, 2, 2]]
     logits = torch.nn.functional.one_hot(torch.tensor(numbers), len(ALPHABET)).float()
@@ -127,11 +139,27 @@ def test_probabilities_back_off(model: NGramModel) -> None:
     assert model.log_prob("zebra", ()) == MISSING
 
 
-@pytest.mark.parametrize("text", ["", "no model", "\\1-grams:\n-1.0\n", "\\x-grams:\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no model",
+        "\\1-grams:\n-1.0\n",
+        "\\x-grams:\n",
+        ARPA.replace("\n-0.4 A B", ""),
+        ARPA.removesuffix("\\end\\\n"),
+        ARPA.replace("-0.7 B", "nan B"),
+        "\\data\\\n\\end\\\n",
+    ],
+    ids=["empty", "text", "no word", "no order", "too few", "cut", "nan", "no words"],
+)
 def test_files_that_are_no_models(text: str, tmp_path: Path) -> None:
     path = tmp_path / "words.arpa"
     path.write_text(text)
     with pytest.raises(UserError, match="language_model must be a file in the ARPA format, got '"):
         NGramModel.read(path)
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(ARPA.encode())[:60])
+    with pytest.raises(UserError, match="language_model must be a file in the ARPA format, got '"):
+        NGramModel.read(tmp_path / "cut.gz")
     with pytest.raises(UserError, match="No such file"):
         NGramModel.read(tmp_path / "none.arpa")

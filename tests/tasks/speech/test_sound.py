@@ -49,6 +49,19 @@ def test_a_part_of_a_file(tmp_path: Path) -> None:
         read_sound(path, 16_000, 2.0, 3.0)
 
 
+def test_a_truncated_wav_is_broken_and_one_from_a_pipe_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16_000), 16_000)
+    content = path.read_bytes()
+    path.write_bytes(content[:5000])
+    with pytest.raises(BrokenFile, match=f"promises {len(content)} bytes, there are 5000"):
+        read_sound(path, 16_000)
+    unknown = b"\xff\xff\xff\xff"
+    data = content.index(b"data") + 4
+    path.write_bytes(content[:4] + unknown + content[8:data] + unknown + content[data + 4 :])
+    assert len(read_sound(path, 16_000).samples) == 8000
+
+
 BROKEN = {"empty": (b"", "the file is empty"), "text": (b"words " * 20, "Format not recognised")}
 
 

@@ -17,6 +17,7 @@ from autoquant.tasks.speech.alphabet import Alphabet
 from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.feature_store import FeatureStore, sphinx_frames
 from autoquant.tasks.speech.features import Features, Normalization
+from autoquant.tasks.speech.front import Front
 from autoquant.tasks.speech.sound import BrokenFile
 from autoquant.tasks.speech.speech_data import SpeechBatch, SpeechData
 from autoquant.tasks.speech.utterance import Utterance
@@ -189,12 +190,42 @@ def test_a_restored_normalization_needs_no_training_split(corpus: Path, tmp_path
         cache=None, batch_size=4, held_out=2, probe=3,
     )  # fmt: skip
     restored = data_of(corpus).normalization
-    data.restore(restored)
+    data.restore(Front(data.alphabet, data.features, restored))
     (tmp_path / "train/x.npy").parent.mkdir()
     np.save(tmp_path / "train/x.npy", np.ones((40, 5), np.float32))
     (tmp_path / "train/x.txt").write_text("x")
     torch.testing.assert_close(next(data.scored_batches("test")).frames, expected.frames)
     assert data.normalization == restored != Normalization((0.0,) * 5, (1.0,) * 5)
+
+
+def test_a_restored_front_takes_the_place_of_the_settings(corpus: Path) -> None:
+    """Cepstra, context, alphabet; without it all is as before."""
+    expected = next(data_of(corpus).scored_batches("test"))
+    own = Features(cepstra=7, context=0, stride=1)
+    data = SpeechData(
+        corpus, layout="auto", features=own, alphabet=Alphabet(" zyx"),
+        cache=None, batch_size=4, held_out=2, probe=3,
+    )  # fmt: skip
+    before = next(data.scored_batches("test"))
+    data.restore(Front(Alphabet(), FEATURES, data_of(corpus).normalization))
+    found = next(data.scored_batches("test"))
+    assert found.texts == expected.texts
+    torch.testing.assert_close(found.frames, expected.frames)
+    torch.testing.assert_close(found.targets, expected.targets)
+    data.restore(None)
+    assert torch.equal(next(data.scored_batches("test")).frames, before.frames)
+
+
+def test_a_single_utterance_is_held_out(tmp_path: Path) -> None:
+    plain_corpus(tmp_path, {"train": 1})
+    with pytest.raises(UserError, match="got none, as all of them are held out for validation"):
+        data_of(tmp_path).split("train")
+
+
+def test_a_cache_that_is_a_file(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cache must be a folder, got the file '"):
+        data_of(corpus, tmp_path / "file")
 
 
 def test_feature_files(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_assets_that_are_damaged(content: bytes, corpus: Path) -> None:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
+    "data_dir": (5, "data_dir must be the path of a folder, got 5"),
+    "beam": (-1, "beam must be a whole number from 0 up, got -1"),
+    "alpha": ("x", "alpha must be a finite number, got 'x'"),
+    "beta": (math.nan, "beta must be a finite number, got nan"),
+    "bidirectional": (5, "bidirectional must be true or false, got 5"),
+    "hiden": (3, r"settings of deep_speech must be among .*, got 'hiden' \(near: hidden"),
+    "layers": (3, "got 'layers'; on the command line write model=deep_speech, not task.model"),
+    "window_ms": ("abc", "step_ms must be above 0 and at most window_ms, got 10.0 of 'abc'"),
+    "rate": (1000, "features must be ones that kaldi-native-fbank computes, got cepstra=6, rate="),
     "model": ("whisper", "model must be one of deep_speech, deep_speech_2, got 'whisper'"),
     "metric": ("accuracy", "metric must be one of wer, cer, loss, got 'accuracy'"),
     "batch_size": (0, "batch_size must be a whole number from 1 up, got 0"),
@@ -150,8 +159,45 @@ WRONG: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_arguments_that_are_refused(name: str, corpus: Path) -> None:
     value, error = WRONG[name]
+
+    def use() -> None:
+        task = speech(**{"data_dir": corpus, **SMALL, name: value})
+        task.build_model()
+        task.example()
+
     with pytest.raises(UserError, match=error):
-        task_of(corpus, **{name: value})
+        use()
+
+
+def test_a_stream_refuses_models_that_look_ahead(corpus: Path) -> None:
+    task = task_of(corpus)
+    with pytest.raises(UserError, match="stream must not look ahead, got one whose outputs"):
+        SpeechStream(model_of(task), task.front)
+
+
+def test_what_is_no_sound_of_a_stream(corpus: Path) -> None:
+    task = task_of(corpus, bidirectional=False)
+    stream = SpeechStream(model_of(task), task.front)
+    for samples, error in (
+        (np.zeros((5, 2), np.float32), "samples must be an array"),
+        ([0.0], "samples must be an array"),
+        (np.zeros(5, np.int16), "samples must be an array"),
+        (np.full(5, np.nan), "samples must be finite numbers"),
+    ):
+        with pytest.raises(UserError, match=error):
+            stream.add(samples)  # type: ignore[arg-type]
+    text = stream.finish()
+    assert stream.finish() == text
+    with pytest.raises(UserError, match="samples must come before finish"):
+        stream.add(np.zeros(5, np.float32))
+
+
+def test_an_example_counts_the_operations_of_a_frame(corpus: Path) -> None:
+    """Of the LSTM as well, whose packed sequences leave out padding."""
+    task = task_of(corpus)
+    found = {layer.name: layer.macs for layer in aq.profile(task).layers}
+    assert found["rnn.l0"] == 2 * 4 * 8 * (12 + 8)
+    assert found["fc1"] == task.front.features.entries * 8
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -169,6 +215,7 @@ def test_a_stream_recognises_what_the_whole_utterance_says(
 
     samples = sound_of(["one", "six"]).astype(np.float32)
     stream = SpeechStream(watched, task.front)  # type: ignore[arg-type]
+    seen.clear()
     for begin in range(0, len(samples), chunk):
         partial = stream.add(samples[begin : begin + chunk])
         assert partial == stream.text

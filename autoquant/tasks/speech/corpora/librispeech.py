@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoquant.tasks.speech.corpora.transcripts import read_transcripts
 from autoquant.tasks.speech.utterance import Utterance
 
 FOLDERS = {"train": "train-*", "valid": "dev-*", "test": "test-*"}
@@ -20,7 +21,7 @@ def utterances(folder: Path, split: str) -> list[Utterance]:
     found = []
     for root in roots:
         for transcripts in sorted(root.glob(f"{FOLDERS[split]}/*/*/*.trans.txt")):
-            for line in transcripts.read_text(encoding="utf-8").splitlines():
+            for line in read_transcripts(transcripts).splitlines():
                 name, _, text = line.partition(" ")
                 if name:
                     path = transcripts.parent / f"{name}.flac"

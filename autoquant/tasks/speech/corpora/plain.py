@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoquant.tasks.speech.corpora.transcripts import read_transcripts
 from autoquant.tasks.speech.utterance import Utterance
 
 FOLDERS = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}
@@ -24,7 +25,7 @@ def utterances(folder: Path, split: str) -> list[Utterance]:
         for path in sorted(root.rglob("*")):
             transcript = path.with_suffix(".txt")
             if path.suffix.lower() in ENDINGS and transcript.is_file():
-                text = transcript.read_text(encoding="utf-8").strip()
+                text = read_transcripts(transcript).strip()
                 member = path.relative_to(root)
                 speaker = member.parent.as_posix() if len(member.parts) > 1 else ""
                 found.append(Utterance(member.as_posix(), path, text, speaker))

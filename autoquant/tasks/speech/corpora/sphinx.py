@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autoquant.tasks.speech.corpora.transcripts import read_transcripts
 from autoquant.tasks.speech.utterance import Utterance
 
 NAMES = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}
@@ -25,7 +26,7 @@ def utterances(folder: Path, split: str) -> list[Utterance]:
     for name in NAMES[split]:
         for listed in sorted((folder / "etc").glob(f"*_{name}.fileids")):
             texts = _transcripts(listed.with_suffix(".transcription"))
-            for line in listed.read_text(encoding="utf-8").split():
+            for line in read_transcripts(listed).split():
                 member = Path(line)
                 if member.name in texts:
                     path = _path(folder, line)
@@ -41,7 +42,7 @@ def _transcripts(file: Path) -> dict[str, str]:
     """
     if not file.is_file():
         return {}
-    matches = map(_LINE.fullmatch, file.read_text(encoding="utf-8").splitlines())
+    matches = map(_LINE.fullmatch, read_transcripts(file).splitlines())
     return {match["name"].rpartition("/")[2]: match["text"] for match in matches if match}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
+from autoquant.tasks.speech.corpora.transcripts import read_transcripts
 from autoquant.tasks.speech.utterance import Utterance
 
 FOLDERS = {"train": "train", "valid": "dev", "test": "test"}
@@ -28,7 +30,7 @@ def utterances(folder: Path, split: str) -> list[Utterance]:
     found = []
     for root in (folder, folder / "legacy"):
         for file in sorted((root / FOLDERS[split] / "stm").glob("*.stm")):
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
+            for number, line in enumerate(read_transcripts(file).splitlines()):
                 if (utterance := _segment(line, number, file)) is not None:
                     found.append(utterance)
     return sorted(found, key=lambda utterance: utterance.name)
@@ -53,6 +55,8 @@ def _segment(line: str, number: int, file: Path) -> Utterance | None:
     try:
         start, end = float(fields[3]), float(fields[4])
     except ValueError:
+        return None
+    if not 0 <= start < end < math.inf:
         return None
     path = file.parents[1] / "sph" / f"{fields[0]}.sph"
     return Utterance(f"{file.stem}-{number:05}", path, words, fields[2], start, end)
