@@ -17,7 +17,7 @@ from pathlib import Path
 from autoquant.cli.main import main as autoquant
 from autoquant.tasks.speech.speech_task import speech
 from studies.markdown import write_between_marks
-from studies.speech import errors, results
+from studies.speech import errors, results, running_memory
 from studies.speech.digit_strings import write_corpus
 from studies.speech.sizes import memory_table, size_table
 
@@ -41,6 +41,7 @@ WIDTHS = "sweep.width=[1.0,1.25,1.5]"
 RECURRENT_ONLY = "rules={fc*: {activation_bits: 32}}"
 EIGHT_BIT_SCALES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
 KEPT = ("final.scores=0", "sweep.save=true")
+SEED_0 = "*-seed0.safetensors"
 RECIPE = (7, 3, 1.6)
 """Equal bits of all weights that fit the budgets once layers 1, 2 and 5 are 1.25 times wider."""
 
@@ -113,6 +114,11 @@ def write_tables(changes: list[str]) -> None:
         for folder in (table3, table4, plans):
             if (folder / "packed").is_dir():
                 errors.measure(folder, task)
+        weights = Path(f"runs/speech-{name}/baseline.safetensors")
+        files = [f for place in (table4, plans) for f in sorted((place / "packed").glob(SEED_0))]
+        if files and weights.is_file():
+            memory = running_memory.memory_table(task, weights, files)
+            write_between_marks(README, f"running-memory-{name}", memory)
         if errors.read(table4):
             write_between_marks(README, f"table4-{name}", results.table4(table4))
         if errors.read(table3) and errors.read(table4):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+
+from autoquant.artifact.task_model import load_for_task
+from autoquant.tasks.speech.speech_task import SpeechTask
+from autoquant.training.weights import load_weights
+from studies.markdown import table_of
 
 
 @dataclass(frozen=True)
@@ -75,3 +80,31 @@ def _tensors(value: object) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _tensors(inner)
+
+
+def memory_table(task: SpeechTask, weights: Path, files: Iterable[Path]) -> str:
+    """Memory of the float model and of packed files, while they recognise one utterance.
+
+    Args:
+        task: of the models.
+        weights: of the float model.
+        files: packed.
+    """
+    frames, lengths = (each[:1] for each in task.example().inputs)
+    model = task.build_model().eval()
+    load_weights(model, weights)
+    float_memory = running_memory(model, frames, lengths)
+    rows = [["float", *_cells(float_memory, float_memory)]]
+    for file in files:
+        packed = load_for_task(file, task, "cpu").eval()
+        found = running_memory(packed, frames, lengths)
+        rows.append([file.stem.removesuffix("-seed0"), *_cells(found, float_memory)])
+    heard = f"forward pass of {frames.shape[1]} frames"
+    return table_of(["plan", "model", heard, "both", "of float"], rows)
+
+
+def _cells(found: RunningMemory, base: RunningMemory) -> list[str]:
+    """The numbers of a row."""
+    both, base_both = found.model + found.forward, base.model + base.forward
+    sizes = (f"{each / 1e6:.2f} MB" for each in (found.model, found.forward, both))
+    return [*sizes, f"{both / base_both:.1%}"]
