@@ -111,14 +111,14 @@ def _front(cell: str) -> Command:
 
 
 def _targets(cell: str) -> Command:
-    """The plans of that search and the float model, trained on for two epochs, three seeds."""
+    """The plans of that search and the float model, two epochs with the float model as teacher."""
     return _sweep(
         f"targets-{cell}",
         cell,
         f"model={cell}",
         *(BANDS, *EIGHT_BIT_SCALES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
-        *(f"sweep.plans=[studies/ptb-search/{cell}]", SEEDS, "threads=1"),
-        *("final.epochs=2", "final.scores=0", "final.keep=last"),
+        *(f"sweep.plans=[studies/ptb-search/{cell}]", "threads=1"),
+        *("final.epochs=2", "final.scores=4", "final.keep=last", *TEACHER),
     )
 
 

@@ -33,7 +33,8 @@ DATA = {
     },
     "digits": {"data_dir": str(CORPUS), "rate": 8000, "stride": 3, **SMALL},
 }
-FLOAT_TRAINING = ("baseline.epochs=60", "baseline.lr=2e-3", "baseline.scores=6")
+FLOAT_TRAINING = ("baseline.lr=2e-3", "baseline.scores=6")
+EPOCHS = {"an4": "baseline.epochs=60", "digits": "baseline.epochs=20"}
 SEEDS = {"an4": "sweep.seeds=[0,1,2]", "digits": "sweep.seeds=[0]"}
 BUDGETS = "[0.0625x,0.125x,0.25x]"
 LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 32}}"
@@ -78,7 +79,14 @@ def _studies(name: str) -> dict[str, list[Command]]:
     recipe = [uniform[0], f"sweep.weight_bits={[*RECIPE]}", "sweep.width=[1.25]"]
     search = ["search", f"study={_folder('search', name)}", *trained, f"budget={BUDGETS}"]
     search += [*EIGHT_BIT_SCALES, "task.metric=loss", "trials=9", "qat.steps=60", "references=[4]"]
-    alone = ["sweep", f"study=runs/speech-{name}", *data, *FLOAT_TRAINING, "threads=1"]
+    alone = [
+        "sweep",
+        f"study=runs/speech-{name}",
+        *data,
+        *FLOAT_TRAINING,
+        EPOCHS[name],
+        "threads=1",
+    ]
     return {
         name: [[*alone, *floats, "final.steps=1"]],
         f"table3-{name}": [[*sweep, f"study={_folder('table3', name)}", *table3, WIDTHS]],
