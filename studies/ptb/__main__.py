@@ -103,7 +103,7 @@ def _front(cell: str) -> Command:
         "search",
         f"model={cell}",
         "budget=[0.0625x,0.094x,0.125x]",
-        f"study=studies/ptb-search/{cell}",
+        f"study=studies/ptb-targets/search-{cell}",
         f"pretrained=runs/ptb-{cell}",
         *(BANDS, *EIGHT_BIT_SCALES, "trials=6", "qat.steps=100", "references=[4]"),
         *("rounds.full=false", "rounds.orders=1", "threads=1"),
@@ -117,7 +117,7 @@ def _targets(cell: str) -> Command:
         cell,
         f"model={cell}",
         *(BANDS, *EIGHT_BIT_SCALES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
-        *(f"sweep.plans=[studies/ptb-search/{cell}]", "threads=1"),
+        *(f"sweep.plans=[studies/ptb-targets/search-{cell}]", "threads=1"),
         *("final.epochs=2", "final.scores=4", "final.keep=last", *TEACHER),
     )
 
