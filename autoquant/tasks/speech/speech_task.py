@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoquant.errors import UserError, near, shown
+from autoquant.errors import UserError, shown
 from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split, Transcript
 from autoquant.task import task as named_task
 from autoquant.tasks.model_source import device_of
 from autoquant.tasks.speech.alphabet import BLANK, ENGLISH, Alphabet
+from autoquant.tasks.speech.arguments import check_counts, check_options, path_of, taken
 from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import SpeechSplit
 from autoquant.tasks.speech.decoding import BeamSearch, beam_search, greedy
@@ -334,23 +333,23 @@ def speech(
     """
     if model not in MODELS:
         raise UserError(f"model must be one of {', '.join(MODELS)}, got {shown(model)}")
-    _check_counts(batch_size=batch_size, held_out=held_out, probe=probe)
-    features = Features(**_taken(options, Features))
-    augmentation = Augmentation(**_taken(options, Augmentation))
+    check_counts(batch_size=batch_size, held_out=held_out, probe=probe)
+    features = Features(**taken(options, Features))
+    augmentation = Augmentation(**taken(options, Augmentation))
     letters = Alphabet(alphabet)
-    _check_options(model, options)
+    check_options(model, options)
     data = SpeechData(
-        _path("data_dir", data_dir, "folder"),
+        path_of("data_dir", data_dir, "folder"),
         layout=layout,
         features=features,
         alphabet=letters,
-        cache=None if cache is None else _path("cache", cache, "folder"),
+        cache=None if cache is None else path_of("cache", cache, "folder"),
         batch_size=batch_size,
         held_out=held_out,
         probe=probe,
         augmentation=augmentation,
     )
-    words = None if language_model is None else _path("language_model", language_model, "file")
+    words = None if language_model is None else path_of("language_model", language_model, "file")
     search = beam_search(letters, beam, words, alpha, beta, closed=closed_vocabulary)
 
     def build(inputs: int, outputs: int) -> nn.Module:
@@ -358,51 +357,3 @@ def speech(
 
     preferred = task_file("speech").preferred if preferred is None else preferred
     return SpeechTask(data, build, metric=metric, beam=search, preferred=preferred)
-
-
-def _taken(options: dict[str, Any], fields_of: Any) -> dict[str, Any]:
-    """The options that are fields of a dataclass, removed from the others.
-
-    Args:
-        options: by name.
-        fields_of: the dataclass.
-    """
-    return {each.name: options.pop(each.name) for each in fields(fields_of) if each.name in options}
-
-
-def _check_options(model: str, options: Mapping[str, Any]) -> None:
-    """Raise a UserError where options are no arguments of a model.
-
-    Args:
-        model: its name.
-        options: by name.
-    """
-    known = [*signature(MODELS[model]).parameters][2:]  # without inputs and outputs
-    for name in options:
-        if name not in known:
-            others = {key for other in MODELS.values() for key in signature(other).parameters}
-            hint = f" (near: {near(name, known)})"
-            if name in others:
-                hint = f"; on the command line write model={model}, not task.model={model}"
-            requirement = f"settings of {model} must be among {', '.join(known)}"
-            raise UserError(f"{requirement}, got {shown(name)}{hint}")
-
-
-def _path(name: str, value: object, kind: str) -> Path:
-    """The path that an argument gives.
-
-    Args:
-        name: of the argument.
-        value: of the argument.
-        kind: "folder" or "file".
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise UserError(f"{name} must be the path of a {kind}, got {shown(value)}")
-    return Path(value)
-
-
-def _check_counts(**counts: Any) -> None:
-    """Raise a UserError where a count is no whole number from 1 up."""
-    for name, value in counts.items():
-        if type(value) is not int or value < 1:
-            raise UserError(f"{name} must be a whole number from 1 up, got {shown(value)}")
