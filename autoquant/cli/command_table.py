@@ -205,7 +205,8 @@ COMMANDS = {
                 str | None,
             ),
             "task": Setting(
-                "Task that scores the file (default: the task of the study that the file is in).",
+                "Task that scores the file (default: the task of the study that the file is in, "
+                "of which task.KEY=VALUE changes settings).",
                 Any,
             ),
             **RUNNING,
@@ -219,7 +220,9 @@ COMMANDS = {
             "artifact": Setting("The packed file of a speech model.", str, REQUIRED),
             "audio": Setting("The sound: wav, FLAC, SPH, Ogg or MP3.", str, REQUIRED),
             "task": Setting(
-                "Task of the packed file (default: that of the study that the file is in).", Any
+                "Task of the packed file (default: that of the study that the file is in, of "
+                "which task.KEY=VALUE changes settings).",
+                Any,
             ),
             **RUNNING,
         },

@@ -70,7 +70,10 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         if {"-h", "--help"} & set(arguments):
             print(page(command, arguments), end="")
             return 0
-        overrides = to_overrides(arguments, COMMANDS[command].renamed)
+        described = COMMANDS[command]
+        overrides = to_overrides(
+            arguments, described.renamed, stored_task="artifact" in described.settings
+        )
         sys.argv = [f"autoquant {command}", *overrides]
         _run_with_plugins(command)
     except BrokenPipeError:  # the reader of the output, such as head, has ended

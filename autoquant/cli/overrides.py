@@ -36,12 +36,18 @@ _ESCAPES = {ord(character): f"\\{character}" for character in "\\()[]{}:=, \t"}
 """Characters of an unquoted text that have a meaning in Hydra's grammar."""
 
 
-def to_overrides(arguments: Sequence[str], renamed: Mapping[str, str] | None = None) -> list[str]:
+def to_overrides(
+    arguments: Sequence[str],
+    renamed: Mapping[str, str] | None = None,
+    *,
+    stored_task: bool = False,
+) -> list[str]:
     """The arguments as Hydra's command line takes them.
 
     Args:
         arguments: of the command, without its name: ``key=value`` and options such as ``-m``.
         renamed: names of settings by those of earlier versions.
+        stored_task: whether settings of a task that is not named change those of a stored one.
     """
     sweeps = bool(MULTIRUN & set(arguments))
     names = renamed or {}
@@ -50,6 +56,8 @@ def to_overrides(arguments: Sequence[str], renamed: Mapping[str, str] | None = N
     for argument in arguments:
         overrides.append(_to_override(_with_name(argument, names), sweeps=sweeps))
         overrides += _without_steps(argument, keys)
+    if stored_task and "task" not in keys:
+        return [f"++{each}" if each.startswith("task.") else each for each in overrides]
     return overrides
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoquant.cli import output
 from autoquant.cli.configuration import filled, search_settings, sweep_settings, task_config
-from autoquant.errors import RunError, UserError
+from autoquant.errors import RunError, UserError, near
 from autoquant.task import check_split
 
 if TYPE_CHECKING:
@@ -220,6 +220,8 @@ def run_transcribe(config: DictConfig) -> None:
 def _task_of_file(config: DictConfig) -> Task:
     """The task that a packed file is run with: the one that is named, or that of its study.
 
+    Settings of a task that is not named change those of the study's.
+
     Args:
         config: has the artifact, the task and whether its code is trusted.
 
@@ -230,6 +232,13 @@ def _task_of_file(config: DictConfig) -> Task:
         raise UserError(f"artifact must be an existing packed file, got '{config.artifact}'")
     from autoquant.cli.task_builder import build_task, recorded_task, study_of_file
 
-    if config.task is None:
-        return build_task(recorded_task(study_of_file(config.artifact), trusted=config.trust))
-    return build_task(task_config(config))
+    given = {} if config.task is None else task_config(config)
+    if "_target_" in given:
+        return build_task(given)
+    study = study_of_file(config.artifact)
+    recorded = recorded_task(study, trusted=config.trust)
+    for name in given:
+        if name not in recorded:
+            requirement = f"settings must be those of the task of study '{study.path}'"
+            raise UserError(f"{requirement}, got 'task.{name}' (near: {near(name, recorded)})")
+    return build_task({**recorded, **given})

@@ -47,6 +47,16 @@ def test_a_packed_file_of_a_run_is_evaluated(place, swept):
         assert f"perplexity {each.test:.4f} on the test split" in scored.out, scored.err
 
 
+def test_settings_of_the_stored_task_may_be_changed(place, swept):
+    file = place / "swept/packed/w4-a8-x1-seed0.safetensors"
+    whole = run(place, "evaluate", f"artifact={file}", "split=probe", "task.probe_tokens=200")
+    other = run(place, "evaluate", f"artifact={file}", "split=probe", "task.probe_tokens=60")
+    assert whole.code == other.code == 0, other.err
+    assert whole.out != other.out
+    line = refused(run(place, "evaluate", f"artifact={file}", "task.probe_tokns=60"))
+    assert "got 'task.probe_tokns' (near: probe_tokens" in line
+
+
 def test_the_next_command_packs_the_best_run(place, swept):
     """As it is printed, typed: the file scores what the table says."""
     command = shlex.split(swept.out.splitlines()[-1].removeprefix("next:"))
