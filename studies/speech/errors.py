@@ -49,6 +49,11 @@ class RunErrors:
     characters: tuple[int, ...]
 
     @property
+    def seed(self) -> str:
+        """The end of its name."""
+        return self.name.removeprefix(self.group)
+
+    @property
     def rates(self) -> ErrorRates:
         """The errors of all utterances."""
         return ErrorRates(self.word_errors, self.words, self.character_errors, self.characters)

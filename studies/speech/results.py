@@ -64,7 +64,7 @@ def plans_table(folder: Path) -> str:
     baseline = groups.pop(FLOAT)
     rows = [_row("float", baseline, None)]
     for name, runs in groups.items():
-        difference = bootstrap_difference(pooled(runs), pooled(baseline))
+        difference = _difference(runs, baseline)
         budget = name.rsplit("-", 1)[-1]
         verdict = difference.verdict(TARGETS[budget]) if budget in TARGETS else "-"
         target = f"{TARGETS[budget]:+.1%}: {verdict}" if budget in TARGETS else "-"
@@ -83,10 +83,22 @@ def rivals_table(folder: Path) -> str:
     for name, runs in groups.items():
         for rival in RIVALS.get(name.rsplit("-", 1)[-1], ()):
             others = groups[rival]
-            difference = bootstrap_difference(pooled(runs), pooled(others))
+            difference = _difference(runs, others)
             sizes = f"{runs[0].size_share:.4f}x", f"{others[0].size_share:.4f}x"
             rows.append([name, sizes[0], rival, sizes[1], _points(difference)])
     return table_of(["plan", "true size", "rival", "true size", "WER of the plan minus"], rows)
+
+
+def _difference(runs: list[RunErrors], others: list[RunErrors]) -> RateDifference:
+    """The difference of two plans over the seeds that both have.
+
+    Args:
+        runs: of a plan.
+        others: of the one that it is compared with.
+    """
+    seeds = {run.seed for run in runs} & {run.seed for run in others}
+    both = ([run for run in each if run.seed in seeds] for each in (runs, others))
+    return bootstrap_difference(*map(pooled, both))
 
 
 def _float_runs(folder: Path) -> list[RunErrors]:
@@ -105,7 +117,7 @@ def _table(groups: Groups, baseline: list[RunErrors], paper: Mapping[str, str]) 
     rows = [[*_row("float", baseline, None), "-", "-"]]
     for name, value in paper.items():
         if name in groups:
-            difference = bootstrap_difference(pooled(groups[name]), pooled(baseline))
+            difference = _difference(groups[name], baseline)
             relative = difference.value / pooled(baseline).wer
             rows.append([*_row(name, groups[name], difference), f"{relative:+.1%}", value])
     return table_of(["plan", *HEAD, "relative", "the paper"], rows)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +20,9 @@ from autoquant.artifact.task_model import load_for_task
 from autoquant.tasks.speech.speech_task import SpeechTask
 from autoquant.training.weights import load_weights
 from studies.markdown import table_of
+
+CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""Objects that belong to no model."""
 
 
 @dataclass(frozen=True)
@@ -57,40 +63,36 @@ def running_memory(model: nn.Module, *inputs: Any) -> RunningMemory:
 
 
 def tensor_bytes(model: nn.Module) -> int:
-    """Bytes of the tensors that a model's modules hold, each storage once.
+    """Bytes of the tensors that a model holds, in whatever objects, each storage once.
 
     Args:
         model: float or packed.
     """
     storages: dict[int, int] = {}
-    for module in model.modules():
-        for tensor in _tensors(vars(module)):
-            storage = tensor.untyped_storage()
+    waiting: list[object] = [model]
+    seen = {id(model)}
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, Tensor):
+            storage = held.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
+        for inner in gc.get_referents(held):
+            if id(inner) not in seen and not isinstance(inner, CODE):
+                seen.add(id(inner))
+                waiting.append(inner)
     return sum(storages.values())
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensors inside containers; those of other modules are left out."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _tensors(inner)
-
-
 def memory_table(task: SpeechTask, weights: Path, files: Iterable[Path]) -> str:
-    """Memory of the float model and of packed files, while they recognise one utterance.
+    """Memory of the float model and of packed files, while they recognise a long utterance.
 
     Args:
         task: of the models.
         weights: of the float model.
         files: packed.
     """
-    frames, lengths = (each[:1] for each in task.example().inputs)
+    batch = max(islice(task.batches(0), task.steps_per_epoch()), key=lambda b: int(b.lengths[0]))
+    frames, lengths = batch.frames[:1, : int(batch.lengths[0])], batch.lengths[:1]
     model = task.build_model().eval()
     load_weights(model, weights)
     float_memory = running_memory(model, frames, lengths)
