@@ -41,6 +41,10 @@ LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 
 WIDTHS = "sweep.width=[1.0,1.25,1.5]"
 RECURRENT_ONLY = "rules={fc*: {activation_bits: 32}}"
 EIGHT_BIT_SCALES = ("quantizer.scale_bits=8", "quantizer.bias_bits=8")
+LONGER = (
+    *("final.epochs=40", "final.lr=1.5e-3", "final.schedule=cosine"),
+    *("final.distill=0", "final.scores=2", "sweep.save=true"),
+)
 KEPT = ("final.scores=0", "sweep.save=true")
 SEED_0 = "*-seed0.safetensors"
 RECIPE = (7, 3, 1.6)
@@ -89,6 +93,7 @@ def _studies(name: str) -> dict[str, list[Command]]:
     ]
     return {
         name: [[*alone, *floats, "final.steps=1"]],
+        f"{name}-long": [["sweep", f"study=runs/speech-{name}-long", *trained, *floats, *LONGER]],
         f"table3-{name}": [[*sweep, f"study={_folder('table3', name)}", *table3, WIDTHS]],
         f"table4-{name}": [[*sweep, f"study={_folder('table4', name)}", *table4]],
         f"search-{name}": [[*search, "rounds.orders=1", "rounds.full=false"]],
