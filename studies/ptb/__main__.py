@@ -111,12 +111,12 @@ def _front(cell: str) -> Command:
 
 
 def _targets(cell: str) -> Command:
-    """The plans of that search and the float model, two epochs with the float model as teacher."""
+    """The plans of that search, two epochs with the float model as the only teacher."""
     return _sweep(
         f"targets-{cell}",
         cell,
         f"model={cell}",
-        *(BANDS, *EIGHT_BIT_SCALES, "sweep.weight_bits=[32]", "sweep.activation_bits=[32]"),
+        *(BANDS, *EIGHT_BIT_SCALES, "sweep.weight_bits=[]"),
         *(f"sweep.plans=[studies/ptb-targets/search-{cell}]", "threads=1"),
         *("final.epochs=2", "final.scores=4", "final.keep=last", *TEACHER),
     )

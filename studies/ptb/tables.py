@@ -159,20 +159,12 @@ def table_of_plans(folder: Path) -> str:
 
 
 def table_of_targets(folder: Path) -> str:
-    """Plans beside the float model that was trained on in the same way, seed by seed."""
-    groups = _grouped(folder, lambda result: result.run.group)
-    floats = {result.run.seed: result for result in groups.pop("w32-a32-x1")}
-    share = next(iter(floats.values())).size_share
-    rows = [["float, trained on", f"{share:.4f}x", *_valid_and_test([*floats.values()]), "", ""]]
-    for name, results in groups.items():
-        pairs = [(result, floats[result.run.seed]) for result in results]
-        over = [
-            spread([100 * (a / b - 1) for a, b in values if a and b], 2, "+") + "%"
-            for values in (
-                [(one.valid, other.valid) for one, other in pairs],
-                [(one.test, other.test) for one, other in pairs],
-            )
-        ]
+    """Plans that learned the float model's predictions, beside that model."""
+    base, base_test = Study(folder).baseline(), _float_test(folder)
+    rows = [["float model", "1x", f"{base.score:.2f}", f"{base_test:.2f}", "", ""]]
+    for name, results in _grouped(folder, lambda result: result.run.group).items():
+        valid = [result.valid for result in results if result.valid is not None]
+        over = _over(mean(valid), base.score, 2), _over(mean(_test_scores(results)), base_test, 2)
         rows.append([name, f"{results[0].size_share:.4f}x", *_valid_and_test(results), *over])
     head = ["plan", "true size", "validation", "test", "validation over float", "test over float"]
     return table_of(head, rows)
