@@ -1,9 +1,9 @@
 """``python -m studies.speech STUDY [key=value ...]``: runs a study, or continues it.
 
 Each study is one command of autoquant or several, which are printed before they run. AN4's features
-must be in data/an4_mfcc, the corpus of spoken digits in runs/digit-strings (or: task.data_dir=DIR).
-``python -m studies.speech digit-strings`` makes that corpus from the recordings of the Free Spoken
-Digit Dataset in data/fsdd/recordings.zip (or: archive=FILE). ``sizes`` writes the tables of
+must be in data/an4_mfcc, the corpora of spoken digits in runs/ (or: task.data_dir=DIR).
+``python -m studies.speech digit-strings`` makes these from the recordings of the Free Spoken Digit
+Dataset in data/fsdd/recordings.zip (or: archive=FILE). ``sizes`` writes the tables of
 README.md that need no training, ``tables`` those of the studies that exist, after the errors of
 their packed files have been measured.
 """
@@ -23,7 +23,7 @@ from studies.speech.sizes import memory_table, size_table
 
 README = Path(__file__).parent / "README.md"
 TABLES = {"sizes": size_table, "memory": memory_table}
-CORPUS = Path("runs/digit-strings")
+CORPUS, OTHER_SPEAKERS = Path("runs/digit-strings"), Path("runs/digit-strings-speakers")
 SMALL = {"fc1": 256, "fc2": 256, "fc3": 512, "hidden": 256, "fc5": 256, "dropout": 0.2}
 DATA = {
     "an4": {
@@ -32,10 +32,11 @@ DATA = {
         **SMALL,
     },
     "digits": {"data_dir": str(CORPUS), "rate": 8000, "stride": 3, **SMALL},
+    "speakers": {"data_dir": str(OTHER_SPEAKERS), "rate": 8000, "stride": 3, **SMALL},
 }
 FLOAT_TRAINING = ("baseline.lr=2e-3", "baseline.scores=6")
-EPOCHS = {"an4": "baseline.epochs=60", "digits": "baseline.epochs=20"}
-SEEDS = {"an4": "sweep.seeds=[0,1,2]", "digits": "sweep.seeds=[0]"}
+EPOCHS = {"an4": 60, "digits": 20, "speakers": 20}
+SEEDS = {"an4": "[0,1,2]", "digits": "[0]", "speakers": "[0]"}
 BUDGETS = "[0.0625x,0.125x,0.25x]"
 LINEAR_ONLY = "rules={rnn*: {weight_bits: 32, activation_bits: 32, hidden_bits: 32}}"
 WIDTHS = "sweep.width=[1.0,1.25,1.5]"
@@ -62,7 +63,7 @@ def _studies(name: str) -> dict[str, list[Command]]:
     """
     data = ["task=speech", *(f"task.{key}={value}" for key, value in DATA[name].items())]
     trained = [*data, f"pretrained=runs/speech-{name}", "threads=1"]
-    sweep = ["sweep", *trained, *KEPT, SEEDS[name]]
+    sweep = ["sweep", *trained, *KEPT, f"sweep.seeds={SEEDS[name]}"]
     floats = ["sweep.weight_bits=[32]", "sweep.activation_bits=[32]"]
     table3 = [
         LINEAR_ONLY,
@@ -88,7 +89,7 @@ def _studies(name: str) -> dict[str, list[Command]]:
         f"study=runs/speech-{name}",
         *data,
         *FLOAT_TRAINING,
-        EPOCHS[name],
+        f"baseline.epochs={EPOCHS[name]}",
         "threads=1",
     ]
     return {
@@ -110,7 +111,7 @@ def _folder(study: str, name: str) -> Path:
     return Path("studies") / f"speech-{study}{'' if name == 'an4' else f'-{name}'}"
 
 
-STUDIES = {**_studies("an4"), **_studies("digits")}
+STUDIES = {name: study for corpus in DATA for name, study in _studies(corpus).items()}
 
 
 def write_tables(changes: list[str]) -> None:
@@ -151,7 +152,9 @@ def main() -> None:
         write_tables(changes)
     elif name == "digit-strings":
         given = dict(change.split("=", 1) for change in changes if "=" in change)
-        write_corpus(Path(given.get("archive", "data/fsdd/recordings.zip")), CORPUS)
+        archive = Path(given.get("archive", "data/fsdd/recordings.zip"))
+        write_corpus(archive, CORPUS)
+        write_corpus(archive, OTHER_SPEAKERS, by_speaker=True)
     elif name in STUDIES:
         for command, *settings in STUDIES[name]:
             if any(change.startswith("task.data_dir=") for change in changes):

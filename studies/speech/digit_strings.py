@@ -20,16 +20,24 @@ PASSES = {"train": 3, "valid": 2, "test": 2}
 """How often each recording is used."""
 
 
-def split_of(index: int) -> str:
-    """The split of a recording: the official test set, and the next five for validation.
+HELD_OUT = {"nicolas": "valid", "theo": "test"}
+"""Speakers of whom nothing is trained on, where splits are those of speakers."""
+
+
+def split_of(speaker: str, index: int, *, by_speaker: bool) -> str:
+    """The split of a recording: the official test set and the next five for validation.
 
     Args:
+        speaker: of the recording.
         index: of the recording, 0 to 49.
+        by_speaker: whether a split has speakers of its own instead.
     """
+    if by_speaker:
+        return HELD_OUT.get(speaker, "train")
     return "test" if index < 5 else "valid" if index < 10 else "train"
 
 
-def write_corpus(archive: Path, folder: Path) -> None:
+def write_corpus(archive: Path, folder: Path, *, by_speaker: bool = False) -> None:
     """Write a plain corpus: SPLIT/SPEAKER/NUMBER.wav beside NUMBER.txt.
 
     A string has recordings of one speaker and one split, and silence of 50 to 150 ms between them.
@@ -37,13 +45,14 @@ def write_corpus(archive: Path, folder: Path) -> None:
     Args:
         archive: recordings.zip of the dataset.
         folder: of the corpus; files that are there are written again.
+        by_speaker: whether a split has speakers of its own; else all six speak in all splits.
     """
     with ZipFile(archive) as recordings:
         groups: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name in sorted(recordings.namelist()):
             if name.endswith(".wav"):
                 _, speaker, index = Path(name).stem.split("_")
-                groups[split_of(int(index)), speaker].append(name)
+                groups[split_of(speaker, int(index), by_speaker=by_speaker), speaker].append(name)
         for (split, speaker), names in sorted(groups.items()):
             random_source = random.Random(f"{split} {speaker}")
             place = folder / split / speaker
