@@ -104,7 +104,8 @@ def test_an_error_that_cannot_be_sent() -> None:
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from pathlib import Path
 from tqdm import tqdm
 from autoquant.executors.job_runner import JobRunner
