@@ -8,10 +8,9 @@ two runs at a time.
 
 from __future__ import annotations
 
-import shlex
 import sys
 
-from autoquant.cli.main import main as autoquant
+from studies.commands import Command, run
 from studies.ptb.tables import write_all
 
 DATA = "task.data_dir=data/ptb"
@@ -35,9 +34,6 @@ TEN_EPOCHS = (  # instead of 100: with 1e-3, the step schedule and a dropout of 
     "task.dropout=0.3",
 )
 ADAM = ("baseline.optimizer=adamw", "baseline.lr=2e-3", "baseline.clip_norm=1.0")
-
-Command = list[str]
-"""A command of autoquant: its name and its settings, ``key=value``."""
 
 
 def _float_model(name: str, *settings: str) -> Command:
@@ -233,17 +229,12 @@ def main() -> None:
     if name not in STUDIES:
         print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
         sys.exit(0 if name in ("-h", "--help") else 2)
-    for command, *settings in STUDIES[name]:
-        if "task=stdlib" not in settings:
-            named = any(change.startswith("task.data_dir=") for change in changes)
-            settings = ["task=ptb", *([] if named else [DATA]), *settings]
-        arguments = [command, *settings, *changes]
-        print("autoquant", shlex.join(arguments), flush=True)
-        try:
-            autoquant(arguments)
-        except SystemExit as end:
-            if end.code:
-                raise
+    named = any(change.startswith("task.data_dir=") for change in changes)
+    ptb = ["task=ptb", *([] if named else [DATA])]
+    run(
+        [command, *([] if "task=stdlib" in settings else ptb), *settings, *changes]
+        for command, *settings in STUDIES[name]
+    )
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ their packed files have been measured.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
-from autoquant.cli.main import main as autoquant
 from autoquant.tasks.speech.speech_task import speech
+from studies.commands import Command, run
 from studies.markdown import write_between_marks
 from studies.speech import errors, results, running_memory
 from studies.speech.digit_strings import write_corpus
@@ -50,9 +49,6 @@ KEPT = ("final.scores=0", "sweep.save=true")
 SEED_0 = "*-seed0.safetensors"
 RECIPE = (7, 3, 1.6)
 """Equal bits of all weights that fit the budgets once layers 1, 2 and 5 are 1.25 times wider."""
-
-Command = list[str]
-"""A command of autoquant: its name and its settings, ``key=value``."""
 
 
 def _studies(name: str) -> dict[str, list[Command]]:
@@ -156,16 +152,12 @@ def main() -> None:
         write_corpus(archive, CORPUS)
         write_corpus(archive, OTHER_SPEAKERS, by_speaker=True)
     elif name in STUDIES:
-        for command, *settings in STUDIES[name]:
-            if any(change.startswith("task.data_dir=") for change in changes):
-                settings = [each for each in settings if not each.startswith("task.data_dir=")]
-            arguments = [command, *settings, *changes]
-            print("autoquant", shlex.join(arguments), flush=True)
-            try:
-                autoquant(arguments)
-            except SystemExit as end:
-                if end.code:
-                    raise
+        moved = any(change.startswith("task.data_dir=") for change in changes)
+        left_out = ("task.data_dir=",) if moved else ()
+        run(
+            [*(each for each in command if not each.startswith(left_out)), *changes]
+            for command in STUDIES[name]
+        )
     else:
         print(f"{__doc__}\nSTUDY is one of: {', '.join(STUDIES)}")
         sys.exit(0 if name in ("-h", "--help") else 2)

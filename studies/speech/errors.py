@@ -32,10 +32,7 @@ class RunErrors:
         size_share: bytes of the file over those of the float model.
         wer_test: word error rate of the test set alone.
         loss: CTC loss in nats a character, of the held-out speakers and the test set.
-        word_errors: of each utterance of the held-out speakers, then of the test set.
-        words: of each transcript.
-        character_errors: of each utterance.
-        characters: of each transcript.
+        rates: errors of each utterance of the held-out speakers, then of the test set.
     """
 
     name: str
@@ -43,20 +40,12 @@ class RunErrors:
     size_share: float
     wer_test: float
     loss: float
-    word_errors: tuple[int, ...]
-    words: tuple[int, ...]
-    character_errors: tuple[int, ...]
-    characters: tuple[int, ...]
+    rates: ErrorRates
 
     @property
     def seed(self) -> str:
         """The end of its name."""
         return self.name.removeprefix(self.group)
-
-    @property
-    def rates(self) -> ErrorRates:
-        """The errors of all utterances."""
-        return ErrorRates(self.word_errors, self.words, self.character_errors, self.characters)
 
 
 def measure(folder: Path, task: SpeechTask) -> None:
@@ -71,9 +60,8 @@ def measure(folder: Path, task: SpeechTask) -> None:
         run = result.run
         if result.state == "complete" and run.name not in {each.name for each in found}:
             found.append(_errors(study, result, task))
-            rows = (records.to_row(each) for each in found)
-            columns = [field.name for field in fields(RunErrors)]
-            write_text(folder / "errors.csv", records.to_csv(columns, rows))
+            rows = [records.to_row(each) for each in found]
+            write_text(folder / "errors.csv", records.to_csv([*rows[0]], rows))
             print(f"{run.name}: word error rate {found[-1].rates.wer:.2%}", flush=True)
 
 
@@ -104,11 +92,16 @@ def _errors(study: Study, result: SweepRunResult, task: SpeechTask) -> RunErrors
         size_share=result.size_share or 0.0,
         wer_test=test.wer,
         loss=loss,
-        word_errors=valid.word_errors + test.word_errors,
-        words=valid.words + test.words,
-        character_errors=valid.character_errors + test.character_errors,
-        characters=valid.characters + test.characters,
+        rates=ErrorRates(
+            **{each.name: _joined(valid, test, each.name) for each in fields(ErrorRates)}
+        ),
     )
+
+
+def _joined(valid: ErrorRates, test: ErrorRates, name: str) -> tuple[int, ...]:
+    """A count of each utterance of both splits."""
+    both: tuple[int, ...] = getattr(valid, name) + getattr(test, name)
+    return both
 
 
 class _Remembering(nn.Module):
@@ -153,4 +146,4 @@ def pooled(runs: list[RunErrors]) -> ErrorRates:
 
 def _summed(runs: list[RunErrors], name: str) -> Iterator[int]:
     """A count of each utterance, added up over the seeds."""
-    return (sum(values) for values in zip(*(getattr(run, name) for run in runs), strict=True))
+    return (sum(values) for values in zip(*(getattr(run.rates, name) for run in runs), strict=True))

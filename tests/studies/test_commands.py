@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from studies import commands
 from studies.ptb import __main__ as ptb
 from studies.speech import __main__ as speech
 from tests.cli.typed import ROOT
@@ -45,7 +46,7 @@ def test_the_first_command_that_fails_ends_a_study(monkeypatch: pytest.MonkeyPat
         ran.append(arguments[-1])
         sys.exit(next(codes))
 
-    monkeypatch.setattr(ptb, "autoquant", autoquant)
+    monkeypatch.setattr(commands, "autoquant", autoquant)
     monkeypatch.setattr(sys, "argv", ["ptb", "scratch", "device=cpu"])
     with pytest.raises(SystemExit) as ended:
         ptb.main()

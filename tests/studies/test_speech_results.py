@@ -11,6 +11,7 @@ from torch import nn
 
 import autoquant as aq
 from autoquant.study import records
+from autoquant.tasks.speech.error_rates import ErrorRates
 from studies.speech import results
 from studies.speech.errors import RunErrors, by_group, measure, pooled, read
 from studies.speech.running_memory import running_memory, tensor_bytes
@@ -24,7 +25,7 @@ def errors_of(name: str, seed: int, *word_errors: int) -> RunErrors:
     count = len(word_errors)
     characters = tuple(2 * each for each in word_errors)
     counts = word_errors, (10,) * count, characters, (50,) * count
-    return RunErrors(f"{name}-seed{seed}", name, 0.25, 0.1, 0.5, *counts)
+    return RunErrors(f"{name}-seed{seed}", name, 0.25, 0.1, 0.5, ErrorRates(*counts))
 
 
 def write(folder: Path, *found: RunErrors) -> Path:
@@ -47,7 +48,8 @@ def test_errors_of_seeds_are_added_up_by_utterance() -> None:
 def test_plans_stand_beside_the_float_model_and_their_rivals(tmp_path: Path) -> None:
     base = errors_of("w32-a32-x1", 0, 2, 1, 0, 1)
     good = errors_of("found-0.0625x", 0, 2, 1, 0, 1)
-    bad = replace(good, name="w2-a8-x1-seed0", group="w2-a8-x1", word_errors=(9, 8, 9, 8))
+    worse = replace(good.rates, word_errors=(9, 8, 9, 8))
+    bad = replace(good, name="w2-a8-x1-seed0", group="w2-a8-x1", rates=worse)
     rival = replace(bad, name="w1.6-a8-x1.25-seed0", group="w1.6-a8-x1.25")
     folder = write(tmp_path / "plans", base, good, bad, rival)
     head, _, float_row, found, uniform, _ = results.plans_table(folder).splitlines()
@@ -91,9 +93,9 @@ def test_errors_are_those_of_the_packed_files(tmp_path: Path) -> None:
         (errors,) = read(tmp_path / "study")
         (run,) = found.results
         assert errors.wer_test == run.test
-        valid = sum(errors.word_errors[:4]) / sum(errors.words[:4])
+        valid = sum(errors.rates.word_errors[:4]) / sum(errors.rates.words[:4])
         assert valid == pytest.approx(run.valid)
-        assert len(errors.words) == 7
+        assert len(errors.rates.words) == 7
 
 
 def test_memory_while_running() -> None:
