@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoquant.errors import UserError, shown
 from autoquant.task import task
+from autoquant.tasks.argument_checks import check_whole
 from autoquant.tasks.supervised import SupervisedTask
 from autoquant.tasks.task_file import task_file
 
@@ -109,9 +110,7 @@ def digits(
     """
     if model not in (*CELLS, "conv"):
         raise UserError(f"model must be one of gru, lstm, conv, got {shown(model)}")
-    for name, size in (("hidden", hidden), ("channels", channels), ("head", head)):
-        if type(size) is not int or size < 1:
-            raise UserError(f"{name} must be a whole number from 1 up, got {shown(size)}")
+    check_whole(1, hidden=hidden, channels=channels, head=head)
 
     def build() -> nn.Module:
         if model == "conv":

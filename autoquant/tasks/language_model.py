@@ -13,6 +13,7 @@ from autoquant.kernels import Cell
 from autoquant.layers.linear import IntegerLinear
 from autoquant.layers.recurrent import RecurrentLayer
 from autoquant.layers.stack import Recurrent
+from autoquant.tasks.argument_checks import check_flags, check_whole
 from autoquant.tasks.banded import BandedEmbedding, BandedLinear, check_bands
 from autoquant.tasks.initializers import INITIALIZERS, Initializer
 
@@ -71,8 +72,8 @@ class LanguageModel(nn.Module):
         _check_choice("cell", cell, CELLS)
         _check_choice("candidate", candidate, CANDIDATES)
         _check_choice("initializer", initializer, INITIALIZERS)
-        _check_sizes(1, embedding=embedding, hidden=hidden, layers=layers)
-        _check_sizes(0, projection=projection)
+        check_whole(1, embedding=embedding, hidden=hidden, layers=layers)
+        check_whole(0, projection=projection)
         _check_ranges(dropout, rectified, initial)
         self.rectified = rectified
         bands = check_bands(bands, vocabulary)
@@ -189,12 +190,6 @@ def _check_choice(name: str, value: object, allowed: Iterable[str]) -> None:
         raise UserError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
-def _check_sizes(least: int, **sizes: object) -> None:
-    for name, size in sizes.items():
-        if type(size) is not int or size < least:
-            raise UserError(f"{name} must be a whole number from {least} up, got {shown(size)}")
-
-
 def _check_ranges(dropout: object, rectified: object, initial: object) -> None:
     """Raise a UserError where one of these settings is out of its range.
 
@@ -205,7 +200,6 @@ def _check_ranges(dropout: object, rectified: object, initial: object) -> None:
     """
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:  # type: ignore[operator]
         raise UserError(f"dropout must be in [0, 1), got {shown(dropout)}")
-    if type(rectified) is not bool:
-        raise UserError(f"rectified must be true or false, got {shown(rectified)}")
+    check_flags(rectified=rectified)
     if type(initial) not in (int, float) or not 0 <= initial <= 1:  # type: ignore[operator]
         raise UserError(f"initial must be in [0, 1], got {shown(initial)}")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from autoquant.copies import copy_inputs
-from autoquant.errors import UserError, shown
 from autoquant.task import Example, Split
+from autoquant.tasks.argument_checks import check_whole
 from autoquant.tasks.data.batch import Unpacking, moved, samples_of
 from autoquant.tasks.data.source import BatchSource, Data, source_of
 from autoquant.tasks.model_source import device_of, dtype_of
@@ -47,9 +47,7 @@ class TaskData:
         checked = {"batch_size": batch_size, "probe": probe}
         if batches_per_epoch is not None:
             checked["batches_per_epoch"] = batches_per_epoch
-        for setting, value in checked.items():
-            if type(value) is not int or value < 1:
-                raise UserError(f"{setting} must be a whole number from 1 up, got {shown(value)}")
+        check_whole(1, **checked)
         labelled = unpacking.labelled and unpacking.function is None
         self._sources: dict[str, BatchSource] = {
             split: source_of(split, data, batch_size=batch_size, steps=steps, labelled=labelled)

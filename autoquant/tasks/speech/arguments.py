@@ -58,10 +58,3 @@ def path_of(name: str, value: object, kind: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise UserError(f"{name} must be the path of a {kind}, got {shown(value)}")
     return Path(value)
-
-
-def check_counts(**counts: Any) -> None:
-    """Raise a UserError where a count is no whole number from 1 up."""
-    for name, value in counts.items():
-        if type(value) is not int or value < 1:
-            raise UserError(f"{name} must be a whole number from 1 up, got {shown(value)}")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoquant.errors import UserError, shown
+from autoquant.tasks.argument_checks import check_whole
 from autoquant.tasks.speech.features import Features, Frames
 
 Matrix = npt.NDArray[np.float64]
@@ -39,10 +40,7 @@ class Augmentation:
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
                 raise UserError(f"{name} must be in [0, 1), got {shown(value)}")
-        for name in ("masks", "mask_frames"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise UserError(f"{name} must be a whole number from 0 up, got {shown(value)}")
+        check_whole(0, masks=self.masks, mask_frames=self.mask_frames)
 
     def vary(self, frames: Frames, features: Features, drawn: np.random.Generator) -> Frames:
         """Frames with another tempo and another voice, before they are normalized.

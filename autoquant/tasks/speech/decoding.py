@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from autoquant.errors import UserError, shown
+from autoquant.tasks.argument_checks import check_flags, check_whole
 from autoquant.tasks.speech.alphabet import BLANK, Alphabet
 from autoquant.tasks.speech.n_gram import NGramModel
 
@@ -171,12 +172,12 @@ class BeamSearch:
 
 def beam_search(
     alphabet: Alphabet,
-    beam: object,
+    beam: int,
     language_model: Path | None,
     alpha: object,
     beta: object,
     *,
-    closed: object,
+    closed: bool,
 ) -> BeamSearch | None:
     """The beam search of a task's settings; None: transcripts are found greedily.
 
@@ -191,14 +192,12 @@ def beam_search(
     Raises:
         UserError: a setting is not as described.
     """
-    if type(beam) is not int or beam < 0:
-        raise UserError(f"beam must be a whole number from 0 up, got {shown(beam)}")
+    check_whole(0, beam=beam)
     weights = {"alpha": alpha, "beta": beta}
     for name, value in weights.items():
         if type(value) not in (int, float) or not math.isfinite(cast(float, value)):
             raise UserError(f"{name} must be a finite number, got {shown(value)}")
-    if type(closed) is not bool:
-        raise UserError(f"closed_vocabulary must be true or false, got {shown(closed)}")
+    check_flags(closed_vocabulary=closed)
     if closed and language_model is None:
         raise UserError("closed_vocabulary must come with a language_model, got none")
     if not beam and language_model is None:

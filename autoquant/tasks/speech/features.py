@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoquant.errors import UserError, first_line, shown
+from autoquant.tasks.argument_checks import check_whole
 from autoquant.tasks.speech.requirements import need
 from autoquant.tasks.speech.sound import BrokenFile, Samples
 
@@ -45,10 +46,7 @@ class Features:
     def __post_init__(self) -> None:
         leasts = {"cepstra": 1, "rate": 1000, "context": 0, "stride": 1, "lifter": 0}
         for name, least in leasts.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                requirement = f"{name} must be a whole number from {least} up"
-                raise UserError(f"{requirement}, got {shown(value)}")
+            check_whole(least, **{name: getattr(self, name)})
         times = (self.step_ms, self.window_ms)
         numbers = all(type(each) in (int, float) for each in times)
         if not numbers or not 0 < self.step_ms <= self.window_ms < math.inf:

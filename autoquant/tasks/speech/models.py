@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from autoquant.errors import UserError, shown
+from autoquant.tasks.argument_checks import check_flags, check_whole
 
 CLIP = 20.0
 """Largest value of a rectified output (Hannun et al. 2014, section 2)."""
@@ -49,9 +50,9 @@ class DeepSpeech(nn.Module):
         bidirectional: bool = True,
     ) -> None:
         super().__init__()
-        _check_sizes(inputs=inputs, outputs=outputs, fc1=fc1, fc2=fc2, fc3=fc3)
-        _check_sizes(hidden=hidden, fc5=fc5)
-        _check_flag(bidirectional=bidirectional)
+        check_whole(1, inputs=inputs, outputs=outputs, fc1=fc1, fc2=fc2, fc3=fc3)
+        check_whole(1, hidden=hidden, fc5=fc5)
+        check_flags(bidirectional=bidirectional)
         self.fc1, self.fc2, self.fc3 = (
             nn.Linear(inputs, fc1),
             nn.Linear(fc1, fc2),
@@ -109,9 +110,9 @@ class DeepSpeech2(nn.Module):
         bidirectional: bool = True,
     ) -> None:
         super().__init__()
-        _check_sizes(inputs=inputs, outputs=outputs, channels=channels, kernel=kernel)
-        _check_sizes(hidden=hidden, layers=layers)
-        _check_flag(bidirectional=bidirectional)
+        check_whole(1, inputs=inputs, outputs=outputs, channels=channels, kernel=kernel)
+        check_whole(1, hidden=hidden, layers=layers)
+        check_flags(bidirectional=bidirectional)
         if kernel % 2 == 0:
             raise UserError(f"kernel must be an odd number, got {kernel}")
         self.conv1 = nn.Conv1d(inputs, channels, kernel, padding=kernel // 2)
@@ -171,20 +172,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "deep_speech": DeepSpeech,
     "deep_speech_2": DeepSpeech2,
 }
-
-
-def _check_sizes(**sizes: Any) -> None:
-    """Raise a UserError where a size is no whole number from 1 up."""
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise UserError(f"{name} must be a whole number from 1 up, got {shown(size)}")
-
-
-def _check_flag(**flags: Any) -> None:
-    """Raise a UserError where a flag is neither true nor false."""
-    for name, flag in flags.items():
-        if type(flag) is not bool:
-            raise UserError(f"{name} must be true or false, got {shown(flag)}")
 
 
 def _probability(value: Any) -> float:

@@ -16,9 +16,10 @@ from autoquant.errors import UserError, shown
 from autoquant.settings import Search
 from autoquant.task import Direction, Example, Split, Transcript
 from autoquant.task import task as named_task
+from autoquant.tasks.argument_checks import check_whole
 from autoquant.tasks.model_source import device_of
 from autoquant.tasks.speech.alphabet import BLANK, ENGLISH, Alphabet
-from autoquant.tasks.speech.arguments import check_counts, check_options, path_of, taken
+from autoquant.tasks.speech.arguments import check_options, path_of, taken
 from autoquant.tasks.speech.augmentation import Augmentation
 from autoquant.tasks.speech.corpora.corpus import SpeechSplit
 from autoquant.tasks.speech.decoding import BeamSearch, beam_search, greedy
@@ -67,15 +68,12 @@ class SpeechTask:
         if metric not in METRICS:
             raise UserError(f"metric must be one of {', '.join(METRICS)}, got {shown(metric)}")
         self.metric, self._data, self._build, self._beam = metric, data, build, beam
-        self._restored: Front | None = None
         if preferred is not None:
             self.preferred = preferred
 
     @property
     def front(self) -> Front:
         """What a recogniser needs beside its weights: restored, or that of the training split."""
-        if self._restored is not None:
-            return self._restored
         data = self._data
         return Front(data.alphabet, data.features, data.normalization)
 
@@ -97,8 +95,9 @@ class SpeechTask:
             UserError: they are damaged.
         """
         stored = assets.get(ASSET)
-        self._restored = None if stored is None else Front.decode(stored)
-        self._data.restore(self._restored)
+        self._data.restore(None if stored is None else Front.decode(stored))
+        if self._beam is not None:
+            self._beam = replace(self._beam, alphabet=self._data.alphabet)
 
     def checks(self, model: nn.Module) -> Iterator[tuple[str, Callable[[], Any]]]:
         """See ``SupportsChecks``: the splits must have utterances.
@@ -225,8 +224,7 @@ class SpeechTask:
         """
         logits, _ = model(frames.to(device_of(model)), lengths)
         if self._beam is not None:
-            beam = replace(self._beam, alphabet=self._data.alphabet)
-            return beam.decode(logits, lengths)
+            return self._beam.decode(logits, lengths)
         return greedy(logits, lengths, self._data.alphabet)
 
     @torch.no_grad()
@@ -333,7 +331,7 @@ def speech(
     """
     if model not in MODELS:
         raise UserError(f"model must be one of {', '.join(MODELS)}, got {shown(model)}")
-    check_counts(batch_size=batch_size, held_out=held_out, probe=probe)
+    check_whole(1, batch_size=batch_size, held_out=held_out, probe=probe)
     features = Features(**taken(options, Features))
     augmentation = Augmentation(**taken(options, Augmentation))
     letters = Alphabet(alphabet)
