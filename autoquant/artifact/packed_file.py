@@ -56,7 +56,7 @@ from autoquant.training.qat import share_magnitude
 
 NO_ASSETS: Mapping[str, bytes] = MappingProxyType({})
 
-__all__ = ["collect", "load", "read", "save", "to_bytes"]
+__all__ = ["collect", "load", "read", "save", "stored_layers", "to_bytes"]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -277,6 +277,25 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     check_inputs(restored, checks)
     mark_loaded(restored, tied)
     return restored.requires_grad_(False).eval()
+
+
+def stored_layers(path: str | Path, model: nn.Module) -> tuple[StoredLayer, ...]:
+    """The layers of a packed file with the codes and scales that it holds of them.
+
+    Args:
+        path: a file that ``save`` wrote.
+        model: a fresh float instance of the class that was packed; it is not changed.
+
+    Raises:
+        UserError: the file is missing, altered or of another model.
+    """
+    stored, tensors = read(path)
+    with in_file(path, OTHER_MODEL):
+        grown, _ = _grown(stored, describe(prepare(model), None))
+    return tuple(
+        StoredLayer(layer, stored.plan[layer.name], stored.scheme, tensors)
+        for layer in grown.layers
+    )
 
 
 def _grown(stored: Header, original: Network) -> tuple[Network, tuple[Entry, ...]]:

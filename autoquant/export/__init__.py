@@ -1,0 +1,1 @@
+"""A packed model for other runtimes: ONNX, plain C and torch's own program format."""
