@@ -1,0 +1,74 @@
+"""Activation quantizers as QuantizeLinear and DequantizeLinear.
+
+All codes are uint8: ONNX Runtime turns signed ones into unsigned ones on most processors, and its
+version 1.32 refuses some graphs when it does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autoquant.export.onnx.graph import GraphBuilder
+from autoquant.export.weights import Activation
+
+HALF_MAX = 65504.0
+"""The largest number in half precision."""
+
+
+def codes(graph: GraphBuilder, values: str, activation: Activation) -> str:
+    """The integer codes of an activation, uint8; values beyond the grid are clipped.
+
+    Args:
+        graph: gets the nodes.
+        values: name of the activation.
+        activation: of at most 8 bits.
+    """
+    grid, scale = activation.grid, np.float32(activation.scale)
+    whole = (grid.qmin, grid.qmax) in ((0, 255), (-128, 127))
+    if not whole:  # the type has more codes than the grid
+        low, high = (graph.constant(scale * np.float32(q), "limit") for q in (grid.qmin, grid.qmax))
+        values = graph.node("Clip", values, low, high)
+    return graph.node("QuantizeLinear", values, *_parameters(graph, activation))
+
+
+def decoded(graph: GraphBuilder, coded: str, activation: Activation) -> str:
+    """The values of codes.
+
+    Args:
+        graph: gets the nodes.
+        coded: what ``codes`` returned.
+        activation: the same as there.
+    """
+    return graph.node("DequantizeLinear", coded, *_parameters(graph, activation))
+
+
+def rounded(graph: GraphBuilder, values: str, activation: Activation | None) -> str:
+    """An activation as it is after its quantizer.
+
+    Args:
+        graph: gets the nodes.
+        values: name of the activation.
+        activation: how it is rounded, or None.
+    """
+    if activation is None:
+        return values
+    if activation.coded:
+        return decoded(graph, codes(graph, values, activation), activation)
+    low, high = (graph.constant(np.float32(sign * HALF_MAX), "limit") for sign in (-1, 1))
+    half = graph.node("Cast", graph.node("Clip", values, low, high), to=10)  # FLOAT16
+    return graph.node("Cast", half, to=1)  # FLOAT
+
+
+def zero_point(graph: GraphBuilder, activation: Activation) -> str:
+    """The unsigned code of zero.
+
+    Args:
+        graph: gets the constant.
+        activation: of at most 8 bits.
+    """
+    return graph.constant(np.uint8(128 if activation.grid.qmin < 0 else 0), "zero_point")
+
+
+def _parameters(graph: GraphBuilder, activation: Activation) -> tuple[str, str]:
+    scale = graph.constant(np.float32(activation.scale), "scale")
+    return scale, zero_point(graph, activation)

@@ -1,0 +1,274 @@
+"""From nodes that name layers to operators of ONNX with packed weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoquant.export.layers import LinearLayer, StackLayer, TableLayer
+from autoquant.export.markers import LINEAR, ROUNDING, STACK, TABLE
+from autoquant.export.onnx.activations import rounded
+from autoquant.export.onnx.graph import GraphBuilder
+from autoquant.export.onnx.levels import levels_of
+from autoquant.export.onnx.products import Product, product
+from autoquant.export.onnx.skeleton import DOMAIN, OPSET, skeleton
+from autoquant.export.onnx.stacks import StackGraph
+from autoquant.export.onnx.stored import Stored
+from autoquant.export.onnx.tables import lookup
+from autoquant.export.recording import PREFIX, TIME, Port, Recording
+from autoquant.export.weights import Activation, CodedWeight
+from autoquant.quantization.codes import Grid
+
+IR_VERSION = 10
+"""The first one with integers of 4 bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A complete ONNX model.
+
+    Attributes:
+        model: an ``onnx.ModelProto``.
+        stored: what it holds of each coded or float weight of a layer.
+    """
+
+    model: Any
+    stored: tuple[Stored, ...]
+
+
+def lower(recording: Recording, *, least: int = 4) -> Lowered:
+    """Build the ONNX model of a recording.
+
+    Args:
+        recording: of one step, or of sequences or batches of any size.
+        least: fewest bits of a weight's integers: 4, or 2 for a smaller file that runs slower.
+
+    Raises:
+        UserError: an operator of the model has no counterpart in ONNX.
+    """
+    model = skeleton(recording)
+    lowering = _Lowering(recording, model.graph, least)
+    lowering.run()
+    return Lowered(_finished(recording, model, lowering.graph), tuple(lowering.stored))
+
+
+class _Lowering:
+    """See ``lower``.
+
+    Args:
+        recording: what is exported.
+        graph: of the model, with nodes that name layers; changed in place.
+        least: as in ``lower``.
+    """
+
+    def __init__(self, recording: Recording, graph: Any, least: int) -> None:
+        self.recording = recording
+        self.proto = graph
+        self.least = least
+        self.graph = GraphBuilder(_names(graph))
+        self.stored: list[Stored] = []
+        self.single = not any(TIME in port.shape for port in recording.inputs) and _is_step(
+            recording
+        )
+
+    def run(self) -> None:
+        """Replace nodes and weights."""
+        self._weights()
+        for node in self.proto.node:
+            if node.domain != DOMAIN:
+                self.graph.nodes.append(node)
+                self.graph.domains.add(node.domain)
+                continue
+            with self.graph.scope(_attributes(node).get("name", "")):
+                outputs = self._layer(node, _attributes(node))
+            for own, name in zip(outputs, node.output, strict=False):
+                self.graph.node_to("Identity", [own], [name])
+
+    def _layer(self, node: Any, attributes: dict[str, Any]) -> list[str]:
+        """The outputs of what takes a node's place.
+
+        Args:
+            node: that names a layer, or a rounding.
+            attributes: of the node.
+        """
+        if node.op_type == ROUNDING:
+            grid = Grid(attributes["qmin"], attributes["qmax"], 0.0)
+            activation = Activation(attributes["bits"], attributes["scale"], grid)
+            return [rounded(self.graph, node.input[0], activation)]
+        layer = self.recording.source.layers[attributes["name"]]
+        if node.op_type == LINEAR:
+            assert isinstance(layer, LinearLayer)
+            job = Product(f"{layer.name}.weight", layer.weight, layer.bias, layer.inputs)
+            outputs, stored = product(self.graph, node.input[0], job, least=self.least)
+        elif node.op_type == TABLE:
+            assert isinstance(layer, TableLayer)
+            outputs, stored = lookup(self.graph, node.input[0], layer)
+        else:
+            assert node.op_type == STACK
+            assert isinstance(layer, StackLayer)
+            built = StackGraph(self.graph, layer, self.single, self.least)
+            outputs, last = built.run(node.input[0], [name for name in node.input[1:] if name])
+            self.stored += built.stored
+            return [outputs, *last]
+        self.stored.append(stored)
+        return [outputs]
+
+    def _weights(self) -> None:
+        """Replace the float weights of other layers by their codes."""
+        kept = []
+        for tensor in self.proto.initializer:
+            name = tensor.name.removeprefix(PREFIX)
+            weight = self.recording.source.weights.get(name)
+            if weight is None:
+                kept.append(tensor)
+            else:
+                self._decode(tensor.name, name, weight)
+        del self.proto.initializer[:]
+        self.proto.initializer.extend(kept)
+
+    def _decode(self, output: str, name: str, weight: CodedWeight) -> None:
+        """A weight that DequantizeLinear decodes.
+
+        Args:
+            output: name of the decoded weight.
+            name: of the weight in the model.
+            weight: its codes.
+        """
+        levels = levels_of(weight)
+        if levels.shift:
+            values = self.graph.constant(weight.values(), "weight")
+            self.graph.node_to("Identity", [values], [output])
+            self.stored.append(Stored(name, weight.bits, "float32", "none", weight.codes.size * 4))
+            return
+        with self.graph.scope(name):
+            coded = self.graph.integers(levels.integers, levels.bits, "codes")
+            scale = self.graph.constant(levels.scale, "scale")
+            self.graph.node_to("DequantizeLinear", [coded, scale], [output], axis=0)
+        size = -(-levels.integers.size * levels.bits // 8)
+        kind, reader = f"int{levels.bits}", "DequantizeLinear"
+        self.stored.append(Stored(name, weight.bits, kind, reader, size, levels.scale.nbytes))
+
+
+def _is_step(recording: Recording) -> bool:
+    """Whether every stack runs one time step."""
+    import torch
+
+    steps = [
+        node.args[0].meta["val"].shape[0]
+        for node in recording.program.graph.nodes
+        if node.target == torch.ops.autoquant_export.stack.default
+    ]
+    return all(str(step) == "1" for step in steps)
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    values = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+
+
+def _names(graph: Any) -> set[str]:
+    """All names that a graph uses."""
+    names = {tensor.name for tensor in (*graph.input, *graph.output, *graph.initializer)}
+    for node in graph.node:
+        names |= {node.name, *node.input, *node.output}
+    return names
+
+
+def _finished(recording: Recording, model: Any, graph: GraphBuilder) -> Any:
+    """The model with its new nodes, axes with names, and no traces of the translation.
+
+    Args:
+        recording: what is exported.
+        model: with the old nodes.
+        graph: the new ones.
+    """
+    from onnx import helper
+
+    proto = model.graph
+    initializers = [*proto.initializer, *graph.initializers]
+    used = {name for node in graph.nodes for name in _reads(node)}
+    ports = [*recording.inputs, *(state.port for state in recording.states)]
+    results = [*recording.outputs]
+    results += [Port(s.next_name, s.port.shape, s.port.dtype) for s in recording.states]
+    new = helper.make_graph(
+        _without_identities(graph.nodes, {port.name for port in results}),
+        "model",
+        [_value_info(port) for port in ports],
+        [_value_info(port) for port in results],
+        [tensor for tensor in initializers if tensor.name in used],
+    )
+    domains = sorted(graph.domains | {""})
+    versions = [helper.make_opsetid(domain, OPSET if not domain else 1) for domain in domains]
+    built = helper.make_model(
+        new, opset_imports=versions, ir_version=IR_VERSION, producer_name="autoquant"
+    )
+    built.functions.extend(model.functions)
+    return built
+
+
+def _reads(node: Any) -> list[str]:
+    """All names that a node reads, those of its subgraphs too."""
+    names = [*node.input]
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names += _reads(inner)
+    return names
+
+
+def _without_identities(nodes: list[Any], outputs: set[str]) -> list[Any]:
+    """Nodes without Identity, but where it gives an output of the graph its name.
+
+    Args:
+        nodes: in order; changed in place.
+        outputs: names of the graph's outputs.
+    """
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        _rename(node, renamed)
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    return _named(kept, outputs)
+
+
+def _named(nodes: list[Any], outputs: set[str]) -> list[Any]:
+    """Nodes whose results have the names of outputs, without an Identity that gives them.
+
+    Args:
+        nodes: in order; changed in place.
+        outputs: names of the graph's outputs.
+    """
+    made = {name for node in nodes for name in node.output} - outputs
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        source = node.input[0] if node.input else ""
+        if node.op_type == "Identity" and source in made and source not in renamed:
+            renamed[source] = node.output[0]
+        else:
+            kept.append(node)
+    for node in kept:
+        _rename(node, renamed)
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    return kept
+
+
+def _rename(node: Any, renamed: dict[str, str]) -> None:
+    for index, name in enumerate(node.input):
+        node.input[index] = renamed.get(name, name)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            _rename(inner, renamed)
+
+
+def _value_info(port: Port) -> Any:
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(str(port.dtype).removeprefix("torch.")))
+    return helper.make_tensor_value_info(port.name, kind, list(port.shape))
