@@ -26,8 +26,8 @@ class Levels:
         integers: int8, in the weight's shape.
         scale: float32, of each row, [rows].
         bits: that hold any of the integers: 2, 4 or 8.
-        shift: what is added to each integer, 0 or 1/2: 1/2 only where twice the code plus one does
-            not fit into 8 bits.
+        shift: what is added to each integer, 0 or 1/2: 1/2 where twice the code plus one does not
+            fit into 8 bits, or where 2 bits are wanted.
     """
 
     integers: NDArray[np.int8]
@@ -56,6 +56,8 @@ def levels_of(weight: CodedWeight, least: int = 4) -> Levels:
         return Levels(weight.codes, scale, _bits(low, high, least))
     if 2 * high + 1 > 127:
         return Levels(weight.codes, scale, 8, shift=0.5)
+    if least == 2 and high <= 1:
+        return Levels(weight.codes, scale, 2, shift=0.5)
     doubled = (2 * weight.codes.astype(np.int16) + 1).astype(np.int8)
     half = scale * np.float32(0.5)
     return Levels(doubled, half, _bits(2 * low + 1, 2 * high + 1, least))
@@ -72,6 +74,8 @@ def bits_in_onnx(bits: float, offset: float, least: int = 4) -> int:
     if bits == 1.6:
         return _bits(-1, 1, least)
     half = 1 << int(bits) - 1
+    if least == 2 and half <= 2:
+        return 2
     low, high = (1 - 2 * half, 2 * half - 1) if offset else (-half, half - 1)
     return 8 if high > 127 else _bits(low, high, least)
 

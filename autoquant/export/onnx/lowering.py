@@ -104,7 +104,7 @@ class _Lowering:
             outputs, stored = product(self.graph, node.input[0], job, least=self.least)
         elif node.op_type == TABLE:
             assert isinstance(layer, TableLayer)
-            outputs, stored = lookup(self.graph, node.input[0], layer)
+            outputs, stored = lookup(self.graph, node.input[0], layer, least=self.least)
         else:
             assert node.op_type == STACK
             assert isinstance(layer, StackLayer)

@@ -74,7 +74,7 @@ def product(
     coded = job.inputs is not None and job.inputs.coded
     if levels.bits == 8 and coded:
         return _integer(graph, values, job, weight, levels)
-    if levels.shift:
+    if levels.shift and levels.bits == 8:
         return _decoding(graph, job.rounded(graph, values), job, weight)
     return _nbits(graph, job.rounded(graph, values), job, weight, levels)
 
@@ -191,7 +191,13 @@ def _nbits(
         bias = None
         code_bytes += stored_bytes
         scale_bytes += stored_scales
-    exact = levels.integers.size * levels.bits // 8
+    if levels.shift:
+        half = graph.constant(levels.scale * np.float32(levels.shift), "half_scale")
+        axes = graph.constant([-1], "axes", np.int64)
+        sums = graph.node("ReduceSum", values, axes, keepdims=1)
+        total = graph.node("Add", total, graph.node("Mul", sums, half))
+        scale_bytes += levels.scale.nbytes
+    exact = -(-levels.integers.size * levels.bits // 8)
     operator = "MatMulNBits" if len(parts) == 1 else "2 x MatMulNBits"
     stored = Stored(
         job.name,

@@ -13,13 +13,16 @@ from autoquant.export.weights import CodedWeight, FloatWeight
 LEAST_BLOCK = 16
 
 
-def lookup(graph: GraphBuilder, indices: str, layer: TableLayer) -> tuple[str, Stored]:
+def lookup(
+    graph: GraphBuilder, indices: str, layer: TableLayer, *, least: int = 4
+) -> tuple[str, Stored]:
     """Look up rows.
 
     Args:
         graph: gets the nodes.
         indices: name of the indices [...].
         layer: the table.
+        least: fewest bits of its integers: 4, or 2 for a smaller file that runs slower.
 
     Returns:
         the name of the rows [..., units], and what was stored.
@@ -28,7 +31,7 @@ def lookup(graph: GraphBuilder, indices: str, layer: TableLayer) -> tuple[str, S
     if isinstance(table, FloatWeight):
         vectors, stored = _float(graph, indices, name, table)
     else:
-        vectors, stored = _coded(graph, indices, name, table)
+        vectors, stored = _coded(graph, indices, name, table, least)
     for row in layer.zero_rows:
         is_row = graph.node("Equal", indices, graph.constant(np.int64(row), "row"))
         is_row = graph.node("Unsqueeze", is_row, graph.constant([-1], "axes", np.int64))
@@ -52,7 +55,9 @@ def _float(graph: GraphBuilder, indices: str, name: str, table: FloatWeight) -> 
     return rows, Stored(name, table.bits, str(array.dtype), "Gather", array.nbytes)
 
 
-def _coded(graph: GraphBuilder, indices: str, name: str, table: CodedWeight) -> tuple[str, Stored]:
+def _coded(
+    graph: GraphBuilder, indices: str, name: str, table: CodedWeight, least: int
+) -> tuple[str, Stored]:
     """Rows of a packed table.
 
     Args:
@@ -60,19 +65,22 @@ def _coded(graph: GraphBuilder, indices: str, name: str, table: CodedWeight) -> 
         indices: name of the indices.
         name: of the weight.
         table: its codes.
+        least: as in ``lookup``.
     """
-    levels = levels_of(table)
+    levels = levels_of(table, least)
     units = table.shape[1]
-    if levels.shift or units % 2:
+    if (levels.bits == 8 and levels.shift) or units * levels.bits % 8:
         return _by_rows(graph, indices, name, table, levels)
     block = max(LEAST_BLOCK, 1 << (units - 1).bit_length())  # a row has one scale
-    if levels.bits == 8:
-        data = graph.constant(packed(levels.integers, 8), "weight")
-    else:
-        data = graph.integers(levels.integers, levels.bits, "weight")
-    scale = graph.constant(levels.scale[:, None], "scale")
+    data = graph.constant(packed(levels.integers, levels.bits), "weight")
+    inputs = [data, indices, graph.constant(levels.scale[:, None], "scale")]
+    if levels.bits == 2:
+        inputs.append(graph.constant(np.full((len(levels.scale), 1), 2, np.uint8), "zero_points"))
     options = {"bits": levels.bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
-    rows = graph.node("GatherBlockQuantized", data, indices, scale, domain=CONTRIB, **options)
+    rows = graph.node("GatherBlockQuantized", *inputs, domain=CONTRIB, **options)
+    if levels.shift:
+        half = graph.constant(levels.scale[:, None] * np.float32(levels.shift), "half_scale")
+        rows = graph.node("Add", rows, graph.node("Gather", half, indices, axis=0))
     size = levels.integers.size * levels.bits // 8
     kind = f"int{levels.bits}"
     return rows, Stored(name, table.bits, kind, "GatherBlockQuantized", size, levels.scale.nbytes)

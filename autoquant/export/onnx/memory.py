@@ -1,0 +1,93 @@
+"""Memory of an ONNX model in ONNX Runtime, measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoquant.errors import RunError
+
+_PROGRAM = """
+import json, sys
+import numpy as np
+import onnxruntime as ort
+
+def status(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
+
+path, feed = sys.argv[1:]
+feeds = dict(np.load(feed))
+options = ort.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+options.log_severity_level = 3
+empty = ort.InferenceSession(bytes.fromhex(sys.stdin.read()), options)
+before = status("VmRSS")
+session = ort.InferenceSession(path, options)
+for _ in range(3):
+    session.run(None, feeds)
+print(json.dumps([before, status("VmRSS"), status("VmHWM")]))
+"""
+
+
+@dataclass(frozen=True)
+class SessionMemory:
+    """Bytes of a process with a session.
+
+    Attributes:
+        empty: before the model was loaded, with the session of an empty model.
+        resident: after the model ran.
+        peak: the most until then.
+    """
+
+    empty: int
+    resident: int
+    peak: int
+
+
+def session_memory(path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> SessionMemory | None:
+    """Load and run a model in a new process with one thread.
+
+    Args:
+        path: of the model.
+        feeds: its inputs, by name.
+
+    Returns:
+        None on systems that do not tell (only Linux does).
+
+    Raises:
+        RunError: the process failed.
+    """
+    if not Path("/proc/self/status").exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "feeds.npz"
+        np.savez(inputs, **feeds)  # type: ignore[arg-type]
+        command = [sys.executable, "-c", _PROGRAM, str(path), str(inputs)]
+        done = subprocess.run(command, input=_empty().hex(), capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RunError(f"the exported model failed in ONNX Runtime: {lines[-1]}")
+    return SessionMemory(*json.loads(done.stdout))
+
+
+def _empty() -> bytes:
+    """A model that returns its input."""
+    from onnx import helper
+
+    entry, exit_ = (helper.make_tensor_value_info(name, 1, [1]) for name in ("x", "y"))
+    node = helper.make_node("Identity", ["x"], ["y"])
+    graph = helper.make_graph([node], "empty", [entry], [exit_])
+    domain = helper.make_opsetid("", 21)
+    data: bytes = helper.make_model(
+        graph, opset_imports=[domain], ir_version=10
+    ).SerializeToString()
+    return data
