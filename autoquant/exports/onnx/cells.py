@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoquant.export.layers import Direction, RecurrentLayerValues
-from autoquant.export.onnx.activations import rounded
-from autoquant.export.onnx.graph import GraphBuilder
-from autoquant.export.onnx.products import Product, product
-from autoquant.export.onnx.stored import Stored
+from autoquant.exports.layers import Direction, RecurrentLayerValues
+from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.graph import GraphBuilder
+from autoquant.exports.onnx.products import Product, product
+from autoquant.exports.onnx.stored import Stored
 from autoquant.kernels import Cell
 
 LAST = -1

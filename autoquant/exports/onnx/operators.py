@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.export.layers import Direction, RecurrentLayerValues
-from autoquant.export.onnx.graph import GraphBuilder
-from autoquant.export.onnx.levels import Levels, levels_of
-from autoquant.export.onnx.stored import Stored
-from autoquant.export.weights import FloatWeight, Weight
+from autoquant.exports.layers import Direction, RecurrentLayerValues
+from autoquant.exports.onnx.graph import GraphBuilder
+from autoquant.exports.onnx.levels import Levels, levels_of
+from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.weights import FloatWeight, Weight
 from autoquant.kernels import Cell
 from autoquant.layers.recurrent import SUFFIXES
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from autoquant.export.layers import LinearLayer, StackLayer, TableLayer
-from autoquant.export.markers import LINEAR, ROUNDING, STACK, TABLE
-from autoquant.export.onnx.activations import rounded
-from autoquant.export.onnx.graph import GraphBuilder
-from autoquant.export.onnx.levels import levels_of
-from autoquant.export.onnx.products import Product, product
-from autoquant.export.onnx.skeleton import DOMAIN, OPSET, skeleton
-from autoquant.export.onnx.stacks import StackGraph
-from autoquant.export.onnx.stored import Stored
-from autoquant.export.onnx.tables import lookup
-from autoquant.export.recording import PREFIX, TIME, Port, Recording
-from autoquant.export.weights import Activation, CodedWeight
+from autoquant.exports.layers import LinearLayer, StackLayer, TableLayer
+from autoquant.exports.markers import LINEAR, ROUNDING, STACK, TABLE
+from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.graph import GraphBuilder
+from autoquant.exports.onnx.levels import levels_of
+from autoquant.exports.onnx.products import Product, product
+from autoquant.exports.onnx.skeleton import DOMAIN, OPSET, skeleton
+from autoquant.exports.onnx.stacks import StackGraph
+from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.onnx.tables import lookup
+from autoquant.exports.recording import PREFIX, TIME, Port, Recording
+from autoquant.exports.weights import Activation, CodedWeight
 from autoquant.quantization.codes import Grid
 
 IR_VERSION = 10

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from autoquant.artifact.load_layers import StoredLayer
-from autoquant.export.weights import Activation, Floats, Weight, weight_of
+from autoquant.exports.weights import Activation, Floats, Weight, weight_of
 from autoquant.kernels import Cell
 from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.export.weights import CodedWeight, Floats
+from autoquant.exports.weights import CodedWeight, Floats
 
 WIDTHS = (2, 4, 8)
 """Bits of the integers that ONNX Runtime stores."""

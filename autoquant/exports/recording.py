@@ -15,10 +15,10 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_inputs, copy_model
 from autoquant.errors import UserError, first_line
-from autoquant.export import probe
-from autoquant.export.layers import Layer, StackLayer
-from autoquant.export.markers import StackCalls, mark
-from autoquant.export.weights import CodedWeight
+from autoquant.exports import probe
+from autoquant.exports.layers import Layer, StackLayer
+from autoquant.exports.markers import StackCalls, mark
+from autoquant.exports.weights import CodedWeight
 from autoquant.task import Example
 
 BATCH, TIME = "batch", "time"

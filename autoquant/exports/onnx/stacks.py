@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from autoquant.export.layers import RecurrentLayerValues, StackLayer
-from autoquant.export.onnx.activations import rounded
-from autoquant.export.onnx.cells import CellStep
-from autoquant.export.onnx.graph import GraphBuilder
-from autoquant.export.onnx.operators import recurrent_operator, suits_operator
-from autoquant.export.onnx.stored import Stored
+from autoquant.exports.layers import RecurrentLayerValues, StackLayer
+from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.cells import CellStep
+from autoquant.exports.onnx.graph import GraphBuilder
+from autoquant.exports.onnx.operators import recurrent_operator, suits_operator
+from autoquant.exports.onnx.stored import Stored
 from autoquant.layers.recurrent import SUFFIXES
 
 FLOAT = 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoquant.export.layers import TableLayer
-from autoquant.export.onnx.graph import CONTRIB, GraphBuilder
-from autoquant.export.onnx.levels import Levels, levels_of, packed
-from autoquant.export.onnx.stored import Stored
-from autoquant.export.weights import CodedWeight, FloatWeight
+from autoquant.exports.layers import TableLayer
+from autoquant.exports.onnx.graph import CONTRIB, GraphBuilder
+from autoquant.exports.onnx.levels import Levels, levels_of, packed
+from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.weights import CodedWeight, FloatWeight
 
 LEAST_BLOCK = 16
 

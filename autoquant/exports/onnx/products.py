@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.export.onnx.activations import codes, decoded, rounded, zero_point
-from autoquant.export.onnx.graph import CONTRIB, GraphBuilder
-from autoquant.export.onnx.levels import Levels, levels_of, packed
-from autoquant.export.onnx.stored import Stored
-from autoquant.export.weights import Activation, CodedWeight, Floats, FloatWeight, Weight
+from autoquant.exports.onnx.activations import codes, decoded, rounded, zero_point
+from autoquant.exports.onnx.graph import CONTRIB, GraphBuilder
+from autoquant.exports.onnx.levels import Levels, levels_of, packed
+from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.weights import Activation, CodedWeight, Floats, FloatWeight, Weight
 
 BLOCKS = (16, 32, 64, 128, 256)
 """Sizes of the blocks of a row that share a scale."""

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from autoquant.errors import UserError, first_line
-from autoquant.export.markers import LINEAR, ROUNDING, STACK, TABLE
-from autoquant.export.onnx.requirements import require
-from autoquant.export.recording import Recording
+from autoquant.exports.markers import LINEAR, ROUNDING, STACK, TABLE
+from autoquant.exports.onnx.requirements import require
+from autoquant.exports.recording import Recording
 
 DOMAIN = "autoquant"
 """Of the nodes that stand for layers."""

@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 from autoquant.artifact.load_layers import StoredLayer
 from autoquant.artifact.packed_file import load, stored_layers
 from autoquant.errors import UserError
-from autoquant.export import probe
-from autoquant.export.layers import (
+from autoquant.exports import probe
+from autoquant.exports.layers import (
     Layer,
     StackLayer,
     TableLayer,
@@ -21,8 +21,8 @@ from autoquant.export.layers import (
     recurrent_layer,
     weights_of,
 )
-from autoquant.export.recording import Source
-from autoquant.export.weights import CodedWeight
+from autoquant.exports.recording import Source
+from autoquant.exports.weights import CodedWeight
 from autoquant.layers.stack import Recurrent
 from autoquant.runtime import PackedEmbedding, PackedLinear
 from autoquant.task import Example

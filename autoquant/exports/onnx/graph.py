@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoquant.export.onnx.requirements import require
+from autoquant.exports.onnx.requirements import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
-from autoquant.export.layers import Layer, LinearLayer, StackLayer, TableLayer
-from autoquant.export.weights import Activation
+from autoquant.exports.layers import Layer, LinearLayer, StackLayer, TableLayer
+from autoquant.exports.weights import Activation
 from autoquant.kernels import State
 from autoquant.layers.stack import Recurrent
 from autoquant.quantization.activation_quantizer import ActivationQuantizer

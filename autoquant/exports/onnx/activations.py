@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoquant.export.onnx.graph import GraphBuilder
-from autoquant.export.weights import Activation
+from autoquant.exports.onnx.graph import GraphBuilder
+from autoquant.exports.weights import Activation
 
 HALF_MAX = 65504.0
 """The largest number in half precision."""
