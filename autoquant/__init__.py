@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autoquant.budget import Budget
     from autoquant.commands.apply import Applied, apply
     from autoquant.commands.evaluate import evaluate
+    from autoquant.commands.export import Exported, export
     from autoquant.commands.report import report
     from autoquant.commands.search import SearchResult, search
     from autoquant.commands.solve import Solution, solve
@@ -44,6 +45,7 @@ _HOMES = {
     "budget": ("Budget",),
     "commands.apply": ("Applied", "apply"),
     "commands.evaluate": ("evaluate",),
+    "commands.export": ("Exported", "export"),
     "commands.report": ("report",),
     "commands.search": ("SearchResult", "search"),
     "commands.solve": ("Solution", "solve"),
@@ -69,6 +71,7 @@ __all__ = [
     "Budget",
     "Compute",
     "Example",
+    "Exported",
     "LayerChoice",
     "Limits",
     "Outcome",
@@ -97,6 +100,7 @@ __all__ = [
     "cross_entropy",
     "dequantized",
     "evaluate",
+    "export",
     "layer_kind",
     "load",
     "profile",

@@ -24,6 +24,19 @@ def load_for_task(path: str | Path, task: Task, device: str) -> nn.Module:
     Raises:
         UserError: the file is missing, damaged or of another model than the task's.
     """
+    return packed_file.load(path, float_model_of(path, task)).to(resolve_device(device))
+
+
+def float_model_of(path: str | Path, task: Task) -> nn.Module:
+    """The float model that was packed; the task first gets what is stored beside the packed one.
+
+    Args:
+        path: of the packed file.
+        task: gives the model.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     if isinstance(task, SupportsAssets):
         task.restore_assets(assets(path))
-    return packed_file.load(path, build_float_model(task)).to(resolve_device(device))
+    return build_float_model(task)

@@ -213,6 +213,40 @@ COMMANDS = {
         },
         takes_search=True,
     ),
+    "export": Command(
+        "Write a packed file in a format that other runtimes load, and compare the two.",
+        runners.run_export,
+        {
+            "artifact": Setting("The packed file.", str, REQUIRED),
+            "format": Setting(
+                "onnx (for ONNX Runtime; a recurrent model gets a graph of single steps too), c "
+                "(plain C99), torch (torch.export) or qonnx (default onnx).",
+                str,
+                "onnx",
+            ),
+            "output": Setting(
+                "Folder that the files are written to (default: that of the packed file).",
+                str | None,
+            ),
+            "prefer": Setting(
+                "speed, or size: a smaller file that may run slower (default speed).", str, "speed"
+            ),
+            "split": Setting(
+                "test, valid, probe or none: what is scored in the target and from the packed file "
+                "(default test).",
+                str,
+                "test",
+            ),
+            "task": Setting(
+                "Task of the packed file (default: that of the study that the file is in, of "
+                "which task.KEY=VALUE changes settings).",
+                Any,
+            ),
+            "model": RUNNING["model"],
+            "trust": TRUST,
+        },
+        takes_search=True,
+    ),
     "transcribe": Command(
         "Print the words of a sound.",
         runners.run_transcribe,

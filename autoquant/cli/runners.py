@@ -197,6 +197,21 @@ def run_evaluate(config: DictConfig) -> None:
     print(f"{task.metric} {score:.4f} on {scored}, {size} bytes")
 
 
+def run_export(config: DictConfig) -> None:
+    """Export a packed file, print sizes, scores and differences.
+
+    Args:
+        config: composed for the command.
+    """
+    config = filled(config)
+    task = _task_of_file(config)
+    from autoquant.commands.export import export
+
+    split = None if config.split == "none" else config.split
+    options = {key: config[key] for key in ("format", "output", "prefer")}
+    print(export(config.artifact, task, split=split, **options))
+
+
 def run_transcribe(config: DictConfig) -> None:
     """Print the words of a sound; how it was converted goes to stderr.
 

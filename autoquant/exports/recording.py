@@ -23,6 +23,8 @@ from autoquant.task import Example
 
 BATCH, TIME = "batch", "time"
 """Names of the axes that may have any size."""
+NOTHING = ""
+"""In place of the name of an output that is None."""
 PREFIX = "model."
 """Of the names of parameters in a recorded program."""
 _SEQUENCE_AXES = 3
@@ -99,7 +101,8 @@ class Recording:
         inputs: of the model.
         states: of its recurrent stacks.
         outputs: of the model, without those that are states.
-        leaves: for each tensor of what the model returns, the name of the output or state.
+        leaves: for each part of what the model returns, the name of the output or state; an empty
+            one for None.
         structure: of what the model returns.
     """
 
@@ -176,10 +179,9 @@ def _axes(tensor: Tensor, count: int, first: int = 0) -> dict[int, Any]:
         count: how many leading axes, at most.
         first: the first of them: a state has its batch second.
     """
-    if first:
-        return {first: Dim.AUTO} if count else {}
     count = count if tensor.ndim <= _SEQUENCE_AXES else min(count, 1)
-    return dict.fromkeys(range(min(count, tensor.ndim)), Dim.AUTO)
+    axes = [first] * bool(count) if first else range(min(count, tensor.ndim))
+    return {axis: Dim.AUTO for axis in axes if tensor.shape[axis] > 1}
 
 
 def _initial_states(source: Source, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -258,6 +260,9 @@ class _Recorded(nn.Module):
         outputs: list[Tensor] = []
         seen.kept = []
         for leaf in returned:
+            if leaf is None:
+                seen.kept.append(NOTHING)
+                continue
             if not isinstance(leaf, Tensor):
                 raise UserError(
                     f"a model must return tensors to be exported, got a {type(leaf).__name__}"
@@ -270,7 +275,7 @@ class _Recorded(nn.Module):
         kept = [name for name in missing if name in seen.kept]
         outputs += [last[name] for name in kept]  # its state goes in as an input of the model
         first = len(outputs) - len(kept)
-        seen.kept = [first + kept.index(k) if k in kept else k for k in seen.kept]
+        seen.kept = [first + kept.index(str(k)) if k in kept else k for k in seen.kept]
         return outputs, [last[f"{name}_next"] for name in seen.states]
 
     def _give(self, states: Sequence[Tensor]) -> None:

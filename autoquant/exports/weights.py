@@ -106,7 +106,7 @@ class Activation:
             return None
         if quantizer.bits > 8:
             return cls(quantizer.bits, 1.0, Grid(0, 0, 0.0))
-        return cls(quantizer.bits, float(quantizer.scale()), quantizer.grid)
+        return cls(quantizer.bits, float(quantizer.scale().detach()), quantizer.grid)
 
 
 def weight_of(stored: StoredLayer, parameter: ParameterSpec) -> Weight:

@@ -8,7 +8,7 @@ from autoquant.exports.layers import Direction, RecurrentLayerValues
 from autoquant.exports.onnx.activations import rounded
 from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.products import Product, product
-from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.stored import Stored
 from autoquant.kernels import Cell
 
 LAST = -1

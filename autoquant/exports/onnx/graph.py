@@ -36,6 +36,7 @@ class GraphBuilder:
         self._taken = set(taken)
         self._known: dict[bytes, str] = {}
         self._scope = ""
+        self._counts: dict[str, int] = {}
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.domains: set[str] = set()
@@ -64,16 +65,16 @@ class GraphBuilder:
             self.nodes = before
 
     def unique(self, label: str) -> str:
-        """A new name.
+        """A new name: that of the layer and a label, or a short one.
 
         Args:
-            label: what it ends with.
+            label: what it ends with; empty for a short name.
         """
-        base = f"{self._scope}.{label}" if self._scope else label
-        name, number = base, 1
-        while name in self._taken:
-            number += 1
-            name = f"{base}_{number}"
+        base = f"{self._scope}.{label}" if self._scope and label else label
+        name = base
+        while not name or name in self._taken:
+            self._counts[base] = number = self._counts.get(base, 1) + 1
+            name = f"{base}_{number}" if base else f"t{number - 1}"
         self._taken.add(name)
         return name
 
@@ -106,7 +107,7 @@ class GraphBuilder:
         Returns:
             the names of its outputs.
         """
-        names = [self.unique(kind) for _ in range(outputs)]
+        names = [self.unique("") for _ in range(outputs)]
         self.node_to(kind, inputs, names, domain=domain, **more)
         return names
 
@@ -129,7 +130,7 @@ class GraphBuilder:
             more: attributes.
         """
         helper = self._onnx.helper
-        node = helper.make_node(kind, inputs, outputs, name=f"{outputs[0]}_node", domain=domain)
+        node = helper.make_node(kind, inputs, outputs, domain=domain)
         node.attribute.extend(helper.make_attribute(key, value) for key, value in more.items())
         self.nodes.append(node)
         self.domains.add(domain)

@@ -15,9 +15,9 @@ from autoquant.exports.onnx.levels import levels_of
 from autoquant.exports.onnx.products import Product, product
 from autoquant.exports.onnx.skeleton import DOMAIN, OPSET, skeleton
 from autoquant.exports.onnx.stacks import StackGraph
-from autoquant.exports.onnx.stored import Stored
 from autoquant.exports.onnx.tables import lookup
 from autoquant.exports.recording import PREFIX, TIME, Port, Recording
+from autoquant.exports.stored import Stored
 from autoquant.exports.weights import Activation, CodedWeight
 from autoquant.quantization.codes import Grid
 
@@ -78,6 +78,7 @@ class _Lowering:
         self._weights()
         for node in self.proto.node:
             if node.domain != DOMAIN:
+                _strip(node)
                 self.graph.nodes.append(node)
                 self.graph.domains.add(node.domain)
                 continue
@@ -161,6 +162,16 @@ def _is_step(recording: Recording) -> bool:
         if node.target == torch.ops.autoquant_export.stack.default
     ]
     return all(str(step) == "1" for step in steps)
+
+
+def _strip(node: Any) -> None:
+    """Take from a node its name and where it came from, which takes most of its bytes."""
+    node.ClearField("name")
+    node.ClearField("doc_string")
+    node.ClearField("metadata_props")
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            _strip(inner)
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autoquant.exports.layers import Direction, RecurrentLayerValues
 from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.levels import Levels, levels_of
-from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.stored import Stored
 from autoquant.exports.weights import FloatWeight, Weight
 from autoquant.kernels import Cell
 from autoquant.layers.recurrent import SUFFIXES

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from autoquant.exports.onnx.activations import codes, decoded, rounded, zero_point
 from autoquant.exports.onnx.graph import CONTRIB, GraphBuilder
 from autoquant.exports.onnx.levels import Levels, levels_of, packed
-from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.stored import Stored
 from autoquant.exports.weights import Activation, CodedWeight, Floats, FloatWeight, Weight
 
 BLOCKS = (16, 32, 64, 128, 256)
 """Sizes of the blocks of a row that share a scale."""
+FAST = 4
+"""Fewest bits of a weight's integers where speed is preferred."""
 SPLIT_ABOVE = 0.1
 """Share of padding above which the columns are split into two products."""
 
@@ -74,7 +76,7 @@ def product(
     coded = job.inputs is not None and job.inputs.coded
     if levels.bits == 8 and coded:
         return _integer(graph, values, job, weight, levels)
-    if levels.shift and levels.bits == 8:
+    if levels.bits == 8 and (levels.shift or least == FAST):
         return _decoding(graph, job.rounded(graph, values), job, weight)
     return _nbits(graph, job.rounded(graph, values), job, weight, levels)
 
@@ -143,22 +145,24 @@ def _integer(
 def _decoding(
     graph: GraphBuilder, values: str, job: Product, weight: CodedWeight
 ) -> tuple[str, Stored]:
-    """A product with a weight that is decoded in every run: no operator holds its integers.
+    """A product with a weight of 8 bits that is decoded: once, where the session is made.
+
+    MatMulNBits decodes such a weight in every run, which takes fifty times as long.
 
     Args:
         graph: gets the nodes.
         values: name of x, rounded.
         job: bias.
-        weight: of a midrise grid of 8 bits.
+        weight: the weight.
     """
-    scale = graph.constant(weight.rows_scale, "scale")
-    matrix = graph.node(
-        "Cast", graph.constant(np.ascontiguousarray(weight.codes.T), "weight"), to=1
-    )
-    matrix = graph.node("Add", matrix, graph.constant(np.float32(weight.grid.offset), "offset"))
-    outputs = graph.node("MatMul", values, graph.node("Mul", matrix, scale))
-    size = weight.codes.size
-    stored = Stored(job.name, weight.bits, "int8", "Cast + MatMul", size, 4 * weight.shape[0])
+    codes_ = graph.constant(np.ascontiguousarray(weight.codes.T), "weight")
+    matrix = graph.node("Cast", codes_, to=1)
+    if weight.grid.offset:
+        matrix = graph.node("Add", matrix, graph.constant(np.float32(weight.grid.offset), "offset"))
+    sums = graph.node("MatMul", values, matrix)
+    outputs = graph.node("Mul", sums, graph.constant(weight.rows_scale, "scale"))
+    size, operator = weight.codes.size, "MatMul, float in memory"
+    stored = Stored(job.name, weight.bits, "int8", operator, size, 4 * weight.shape[0])
     return _with_bias(graph, outputs, job.bias), stored
 
 

@@ -12,7 +12,7 @@ from autoquant.exports.onnx.activations import rounded
 from autoquant.exports.onnx.cells import CellStep
 from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.operators import recurrent_operator, suits_operator
-from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.stored import Stored
 from autoquant.layers.recurrent import SUFFIXES
 
 FLOAT = 1

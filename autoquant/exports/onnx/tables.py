@@ -7,7 +7,7 @@ import numpy as np
 from autoquant.exports.layers import TableLayer
 from autoquant.exports.onnx.graph import CONTRIB, GraphBuilder
 from autoquant.exports.onnx.levels import Levels, levels_of, packed
-from autoquant.exports.onnx.stored import Stored
+from autoquant.exports.stored import Stored
 from autoquant.exports.weights import CodedWeight, FloatWeight
 
 LEAST_BLOCK = 16

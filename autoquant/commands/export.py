@@ -1,0 +1,257 @@
+"""Export: a packed file in a format that other runtimes load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autoquant.artifact.reading import read
+from autoquant.artifact.task_model import float_model_of
+from autoquant.errors import UserError, near, shown
+from autoquant.exports.comparison import Comparison, compare
+from autoquant.exports.source import open_source
+from autoquant.exports.stored import Stored
+from autoquant.exports.target_model import target_model
+from autoquant.exports.written import FORMAT_NAMES, FORMATS, PREFERENCES, Request, Written
+from autoquant.files import make_folder
+from autoquant.table import Column, Table, Tabular
+from autoquant.task import Example, Split, Task, check_order, check_split
+from autoquant.training.scoring import score
+
+LABELS = (Column("", "left"), Column("", "left"))
+_MODULES = {"onnx": "onnx.files", "qonnx": "qonnx", "c": "c.files", "torch": "torch_program"}
+"""Where the formats are that autoquant has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The score of the packed file and of the export.
+
+    Attributes:
+        metric: name of the score.
+        split: that was scored.
+        packed: of the packed file.
+        exported: of the export, in its runtime.
+    """
+
+    metric: str
+    split: str
+    packed: float
+    exported: float
+
+
+@dataclass(frozen=True, eq=False)
+class Exported(Tabular):
+    """An export; prints as a table.
+
+    Attributes:
+        format: its name.
+        artifact: the packed file.
+        files: that were written, the model's main file first.
+        packed_bytes: of the packed file.
+        bytes: of the exported model.
+        difference: of the outputs on the example.
+        scores: on a split; None where nothing was scored.
+        written: what the format told.
+    """
+
+    format: str
+    artifact: Path
+    files: tuple[Path, ...]
+    packed_bytes: int
+    bytes: int
+    difference: Comparison
+    scores: Scores | None
+    written: Written
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Sizes and scores, the weights, and what stayed in float."""
+        stored = self.written.stored
+        tables = [Table(f"{self.artifact} as {self.format}", LABELS, tuple(self._rows()))]
+        if stored:
+            tables.append(_weights(stored))
+        if self.written.floats:
+            heads = Column("in float", "left"), Column("reason", "left")
+            tables.append(Table("weights in float", heads, self.written.floats))
+        return tuple(tables)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("packed file", _bytes(self.packed_bytes))]
+        rows += [(str(path), _bytes(path.stat().st_size)) for path in self.files]
+        rows += [*self.written.memory]
+        if self.scores is not None:
+            rows.append((f"{self.scores.metric} of the packed file", f"{self.scores.packed:.6g}"))
+            where = f"{self.scores.metric} in the target"
+            rows.append((where, f"{self.scores.exported:.6g} ({self.scores.split} split)"))
+        rows.append(("difference", str(self.difference)))
+        return rows + [("note", note) for note in self.written.notes]
+
+
+def _bytes(count: int) -> str:
+    return f"{count:,} bytes"
+
+
+def _weights(stored: tuple[Stored, ...]) -> Table:
+    """A row for each weight: its bits and what takes them in the export."""
+    heads = ("weight", "bits", "stored as", "read by", "codes", "scales", "padding")
+    columns = tuple(
+        Column(head, "left" if head in ("weight", "stored as", "read by") else "right")
+        for head in heads
+    )
+    rows = tuple(
+        (
+            each.name,
+            f"{each.bits:g}",
+            each.kind,
+            each.operator,
+            f"{each.code_bytes:,}",
+            f"{each.scale_bytes:,}",
+            f"{each.padding:,}",
+        )
+        for each in stored
+    )
+    return Table("weights, in bytes", columns, rows)
+
+
+def export(
+    artifact: str | Path,
+    task: Task | nn.Module,
+    *,
+    format: str = "onnx",
+    output: str | Path | None = None,
+    example: Any = None,
+    split: Split | None = "test",
+    prefer: str = "speed",
+) -> Exported:
+    """Write a packed file in a format that another runtime loads, and compare the two.
+
+    Formats: ``onnx`` (NAME.onnx, and NAME.step.onnx of a recurrent model), ``c`` (NAME.c and
+    NAME.h, plain C99), ``torch`` (NAME.pt2, a program of torch.export) and ``qonnx``
+    (NAME.qonnx.onnx, any number of bits). NAME is that of the packed file.
+
+    Args:
+        artifact: path of the packed file.
+        task: gives the float model that was packed, an example input and the score; or a fresh
+            float instance of the model, where nothing is to be scored.
+        format: onnx, c, torch or qonnx, or a name that ``@export_format`` registered.
+        output: folder of the files; None for the folder of the packed file.
+        example: what a model that is given instead of a task is called with: a tensor, a tuple of
+            positional arguments, or an ``Example``.
+        split: "test", "valid" or "probe": which split is scored in the target and from the packed
+            file; None for no scores.
+        prefer: "speed", or "size": a smaller file that may run slower.
+
+    Returns:
+        the files, sizes, scores and differences; prints as tables.
+
+    Raises:
+        UserError: the file is missing or damaged, or of another model; there is no such format;
+            the model cannot be exported, with the reason; or a library is missing.
+        RunError: the exported model does not run, or a file cannot be written.
+    """
+    check_order("export", artifact, task)
+    _check(artifact, format, split, prefer)
+    model, example = _model_and_example(artifact, task, example)
+    path = Path(artifact)
+    folder = path.parent if output is None else Path(output)
+    source = open_source(path, model, example)
+    make_folder(folder)
+    request = Request(source, folder, path.stem, prefer, _metadata(path))
+    written = _format(format)(request)
+    return Exported(
+        format,
+        path,
+        written.files,
+        path.stat().st_size,
+        written.bytes,
+        compare(written.recording, written.runner),
+        _scores(written, task, split),
+        written,
+    )
+
+
+def _check(artifact: object, format: str, split: str | None, prefer: str) -> None:
+    """Raise a UserError for settings that are not allowed.
+
+    Args:
+        artifact: as in ``export``, like all that follow.
+        format: name of the format.
+        split: to be scored, or None.
+        prefer: speed or size.
+    """
+    if isinstance(artifact, str | Path) and not Path(artifact).is_file():
+        raise UserError(f"artifact must be an existing packed file, got '{artifact}'")
+    names = [*_MODULES, *(name for name in FORMAT_NAMES if name not in _MODULES)]
+    if format not in names:
+        allowed = ", ".join(names)
+        close = near(str(format), names)
+        raise UserError(f"format must be one of {allowed}, got {shown(format)} (near: {close})")
+    if prefer not in PREFERENCES:
+        raise UserError(f"prefer must be speed or size, got {shown(prefer)}")
+    if split is not None:
+        check_split(split)
+
+
+def _format(name: str) -> Any:
+    """What writes a format.
+
+    Args:
+        name: of the format.
+    """
+    if name in _MODULES:
+        import_module(f"autoquant.exports.{_MODULES[name]}")
+    return FORMATS[name]
+
+
+def _model_and_example(
+    artifact: str | Path, task: object, example: Any
+) -> tuple[nn.Module, Example]:
+    """The float model that was packed, and what it is called with.
+
+    Args:
+        artifact: the packed file.
+        task: as in ``export``.
+        example: as there.
+
+    Raises:
+        UserError: one is missing.
+    """
+    if isinstance(task, nn.Module):
+        if example is None:
+            raise UserError("example must be given with a model, got None")
+        inputs = example if isinstance(example, tuple) else (example,)
+        return task, example if isinstance(example, Example) else Example(inputs, 1)
+    if not isinstance(task, Task):
+        raise UserError(f"task must be an autoquant.Task or a torch module, got {shown(task)}")
+    return float_model_of(artifact, task), task.example()
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Texts that describe the model in formats that hold such."""
+    header, _ = read(path)
+    return {
+        "autoquant_version": version("autoquant"),
+        "autoquant_plan": header.plan.to_yaml(),
+        "autoquant_artifact": path.name,
+    }
+
+
+def _scores(written: Written, task: object, split: Split | None) -> Scores | None:
+    """The scores of the packed file and of the export.
+
+    Args:
+        written: the export.
+        task: as in ``export``.
+        split: as there.
+    """
+    if split is None or not isinstance(task, Task):
+        return None
+    packed = score(written.recording.source.model, task, split)
+    exported = score(target_model(written.recording, written.runner), task, split)
+    return Scores(task.metric, split, packed, exported)

@@ -1,0 +1,128 @@
+"""The format onnx: a graph of sequences or batches, and one of single steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoquant.errors import RunError, UserError, first_line
+from autoquant.exports.onnx.lowering import Lowered, lower
+from autoquant.exports.onnx.memory import session_memory
+from autoquant.exports.onnx.requirements import require
+from autoquant.exports.onnx.session import Session
+from autoquant.exports.recording import BATCH, Recording, record
+from autoquant.exports.steps import NoSteps, step_source
+from autoquant.exports.written import Arrays, Request, Written, export_format, floats_of
+from autoquant.files import write_bytes
+
+LEAST = {"speed": 4, "size": 2}
+"""Fewest bits of a weight's integers, by what is preferred."""
+DIFFERENCE = 1e-2
+"""Largest difference from the loaded model, relative to its largest output, that a rounding may
+make; more than that is a failed export."""
+
+
+@export_format("onnx")
+def write_onnx(request: Request) -> Written:
+    """See ``Format.__call__``: NAME.onnx, and NAME.step.onnx of a recurrent model."""
+    require()
+    least = LEAST[request.prefer]
+    recording = record(request.source)
+    whole = lower(recording, least=least)
+    path = request.folder / f"{request.name}.onnx"
+    notes = [f"batch and time of any size: {', '.join(recording.dynamic) or 'no'}"]
+    files, step = [_saved(path, whole, request.metadata)], None
+    try:
+        step = record(step_source(recording))
+        step_path = request.folder / f"{request.name}.step.onnx"
+        files.append(_saved(step_path, lower(step, least=least), request.metadata))
+    except NoSteps as reason:
+        if request.source.stacks:
+            notes.append(f"no graph of single steps: {reason}")
+    fastest = files[-1]
+    return Written(
+        tuple(files),
+        fastest.stat().st_size,
+        recording,
+        _opened(path),
+        whole.stored,
+        _memory(fastest, step or recording),
+        floats_of(request.source),
+        tuple(notes),
+    )
+
+
+def _saved(path: Path, lowered: Lowered, metadata: Mapping[str, str]) -> Path:
+    """Check and write a model.
+
+    Args:
+        path: of the file.
+        lowered: the model.
+        metadata: texts that it gets.
+    """
+    from onnx import checker
+
+    for key, value in metadata.items():
+        entry = lowered.model.metadata_props.add()
+        entry.key, entry.value = key, value
+    try:
+        checker.check_model(lowered.model)
+    except checker.ValidationError as error:
+        raise RunError(f"the exported graph must be valid, got {first_line(error)}") from error
+    write_bytes(path, lowered.model.SerializeToString())
+    return path
+
+
+def _opened(path: Path) -> Session:
+    try:
+        return Session(path)
+    except Exception as error:
+        raise UserError(f"'{path}' must load in ONNX Runtime, got {first_line(error)}") from error
+
+
+def _memory(path: Path, recording: Recording) -> tuple[tuple[str, str], ...]:
+    """Memory of a session, as labels and values.
+
+    Args:
+        path: of the model.
+        recording: of it.
+    """
+    measured = session_memory(path, example_feeds(recording, batch=1))
+    if measured is None:
+        return ()
+    mega = {
+        "empty session": measured.empty,
+        "resident with the model": measured.resident,
+        "peak": measured.peak,
+    }
+    return tuple((label, f"{count / 1e6:.1f} MB") for label, count in mega.items())
+
+
+def example_feeds(recording: Recording, batch: int | None = None) -> Arrays:
+    """The example's inputs, and initial states.
+
+    Args:
+        recording: of the model.
+        batch: how many sequences or rows; None for those of the example.
+    """
+    feeds: dict[str, Any] = {}
+    example = recording.source.example
+    from torch import Tensor
+    from torch.utils import _pytree as pytree
+
+    leaves = pytree.tree_leaves((example.inputs, {**example.keywords}))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    rows = 1
+    for port, tensor in zip(recording.inputs, tensors, strict=True):
+        if BATCH in port.shape:
+            axis = port.shape.index(BATCH)
+            tensor = tensor if batch is None else tensor.narrow(axis, 0, batch)
+            rows = tensor.shape[axis]
+        feeds[port.name] = np.ascontiguousarray(tensor.numpy())
+    for state in recording.states:
+        shape = [rows if size == BATCH else int(size) for size in state.port.shape]
+        feeds[state.port.name] = np.full(shape, state.initial, np.float32)
+    return feeds
