@@ -24,7 +24,7 @@ from autoquant.task import Example, Split, Task, check_order, check_split
 from autoquant.training.scoring import score
 
 LABELS = (Column("", "left"), Column("", "left"))
-_MODULES = {"onnx": "onnx.files", "qonnx": "qonnx", "c": "c.files", "torch": "torch_program"}
+_MODULES = {"onnx": "onnx.files", "qonnx": "onnx.qonnx", "c": "c.files", "torch": "torch_program"}
 """Where the formats are that autoquant has."""
 
 

@@ -111,10 +111,12 @@ class StateArgument:
     Attributes:
         name: of the argument.
         stacks: names of the stacks that read it, in the order of its parts.
+        returned: what the model returned in its place.
     """
 
     name: str
     stacks: tuple[str, ...]
+    returned: Any
 
 
 def state_argument(model: nn.Module, example: Example, seen: Pass) -> StateArgument | None:
@@ -136,7 +138,7 @@ def state_argument(model: nn.Module, example: Example, seen: Pass) -> StateArgum
                 continue
             leaves = pytree.tree_leaves(part)
             if _same(leaves, [leaf for stack in stacks for leaf in again.calls[stack].given]):
-                return StateArgument(name, tuple(stacks))
+                return StateArgument(name, tuple(stacks), part)
     return None
 
 

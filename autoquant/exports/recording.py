@@ -165,23 +165,35 @@ def _record(source: Source, axes: int) -> Recording:
         program = torch.export.export(
             recorded,
             (tensors, states),
-            dynamic_shapes=([_axes(t, axes) for t in tensors], [_axes(s, axes, 1) for s in states]),
+            dynamic_shapes=(
+                [dynamic_axes(tensor, axes) for tensor in tensors],
+                [_batch_axis(state, axes) for state in states],
+            ),
             strict=False,
         )
     return _described(source, recorded, program, len(tensors))
 
 
-def _axes(tensor: Tensor, count: int, first: int = 0) -> dict[int, Any]:
+def dynamic_axes(value: Any, count: int) -> dict[int, Any] | None:
     """Which axes of an input may have any size.
 
     Args:
-        tensor: the input.
+        value: the input.
         count: how many leading axes, at most.
-        first: the first of them: a state has its batch second.
+
+    Returns:
+        None for what is no tensor.
     """
-    count = count if tensor.ndim <= _SEQUENCE_AXES else min(count, 1)
-    axes = [first] * bool(count) if first else range(min(count, tensor.ndim))
-    return {axis: Dim.AUTO for axis in axes if tensor.shape[axis] > 1}
+    if not isinstance(value, Tensor):
+        return None
+    count = count if value.ndim <= _SEQUENCE_AXES else min(count, 1)
+    axes = range(min(count, value.ndim))
+    return {axis: Dim.AUTO for axis in axes if value.shape[axis] > 1}
+
+
+def _batch_axis(state: Tensor, count: int) -> dict[int, Any]:
+    """The same for a state, whose batch is its second axis."""
+    return {1: Dim.AUTO} if count and state.shape[1] > 1 else {}
 
 
 def _initial_states(source: Source, tensors: Sequence[Tensor]) -> list[Tensor]:

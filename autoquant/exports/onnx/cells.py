@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from autoquant.exports.layers import Direction, RecurrentLayerValues
-from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.dialect import Dialect
 from autoquant.exports.onnx.graph import GraphBuilder
-from autoquant.exports.onnx.products import Product, product
+from autoquant.exports.onnx.products import Product
 from autoquant.exports.stored import Stored
 from autoquant.kernels import Cell
 
@@ -22,7 +22,7 @@ class CellStep:
         layer: the layer.
         direction: its weights.
         suffix: of the names of the direction's weights.
-        least: fewest bits of a weight's integers.
+        dialect: the operators to use.
 
     Attributes:
         stored: what the step stores of its weights.
@@ -34,13 +34,13 @@ class CellStep:
         layer: RecurrentLayerValues,
         direction: Direction,
         suffix: str,
-        least: int,
+        dialect: Dialect,
     ) -> None:
         self.cell = cell
         self.layer = layer
         self.direction = direction
         self.suffix = suffix
-        self.least = least
+        self.dialect = dialect
         self.stored: list[Stored] = []
 
     def project(self, graph: GraphBuilder, inputs: str) -> str:
@@ -78,10 +78,10 @@ class CellStep:
         else:
             sums = graph.node("Add", projected, recurrent)
             h, rest = graph.node("Tanh" if self.cell.kind == "rnn_tanh" else "Relu", sums), []
-        return [rounded(graph, h, self.layer.hidden), *rest]
+        return [self.dialect.rounded(graph, h, self.layer.hidden), *rest]
 
     def _product(self, graph: GraphBuilder, values: str, job: Product) -> str:
-        outputs, stored = product(graph, values, job, least=self.least)
+        outputs, stored = self.dialect.product(graph, values, job)
         self.stored.append(stored)
         return outputs
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoquant.errors import RunError, UserError, first_line
+from autoquant.exports.onnx.dialect import RuntimeDialect
 from autoquant.exports.onnx.lowering import Lowered, lower
 from autoquant.exports.onnx.memory import session_memory
 from autoquant.exports.onnx.requirements import require
@@ -20,25 +21,22 @@ from autoquant.files import write_bytes
 
 LEAST = {"speed": 4, "size": 2}
 """Fewest bits of a weight's integers, by what is preferred."""
-DIFFERENCE = 1e-2
-"""Largest difference from the loaded model, relative to its largest output, that a rounding may
-make; more than that is a failed export."""
 
 
 @export_format("onnx")
 def write_onnx(request: Request) -> Written:
     """See ``Format.__call__``: NAME.onnx, and NAME.step.onnx of a recurrent model."""
     require()
-    least = LEAST[request.prefer]
+    dialect = RuntimeDialect(LEAST[request.prefer])
     recording = record(request.source)
-    whole = lower(recording, least=least)
+    whole = lower(recording, dialect)
     path = request.folder / f"{request.name}.onnx"
     notes = [f"batch and time of any size: {', '.join(recording.dynamic) or 'no'}"]
     files, step = [_saved(path, whole, request.metadata)], None
     try:
         step = record(step_source(recording))
         step_path = request.folder / f"{request.name}.step.onnx"
-        files.append(_saved(step_path, lower(step, least=least), request.metadata))
+        files.append(_saved(step_path, lower(step, dialect), request.metadata))
     except NoSteps as reason:
         if request.source.stacks:
             notes.append(f"no graph of single steps: {reason}")

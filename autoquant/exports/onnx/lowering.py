@@ -9,16 +9,14 @@ import numpy as np
 
 from autoquant.exports.layers import LinearLayer, StackLayer, TableLayer
 from autoquant.exports.markers import LINEAR, ROUNDING, STACK, TABLE
-from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.dialect import Dialect
 from autoquant.exports.onnx.graph import GraphBuilder
-from autoquant.exports.onnx.levels import levels_of
-from autoquant.exports.onnx.products import Product, product
+from autoquant.exports.onnx.products import Product
 from autoquant.exports.onnx.skeleton import DOMAIN, OPSET, skeleton
 from autoquant.exports.onnx.stacks import StackGraph
-from autoquant.exports.onnx.tables import lookup
 from autoquant.exports.recording import PREFIX, TIME, Port, Recording
 from autoquant.exports.stored import Stored
-from autoquant.exports.weights import Activation, CodedWeight
+from autoquant.exports.weights import Activation
 from autoquant.quantization.codes import Grid
 
 IR_VERSION = 10
@@ -38,18 +36,18 @@ class Lowered:
     stored: tuple[Stored, ...]
 
 
-def lower(recording: Recording, *, least: int = 4) -> Lowered:
+def lower(recording: Recording, dialect: Dialect) -> Lowered:
     """Build the ONNX model of a recording.
 
     Args:
         recording: of one step, or of sequences or batches of any size.
-        least: fewest bits of a weight's integers: 4, or 2 for a smaller file that runs slower.
+        dialect: the operators to use.
 
     Raises:
         UserError: an operator of the model has no counterpart in ONNX.
     """
     model = skeleton(recording)
-    lowering = _Lowering(recording, model.graph, least)
+    lowering = _Lowering(recording, model.graph, dialect)
     lowering.run()
     return Lowered(_finished(recording, model, lowering.graph), tuple(lowering.stored))
 
@@ -60,13 +58,13 @@ class _Lowering:
     Args:
         recording: what is exported.
         graph: of the model, with nodes that name layers; changed in place.
-        least: as in ``lower``.
+        dialect: the operators to use.
     """
 
-    def __init__(self, recording: Recording, graph: Any, least: int) -> None:
+    def __init__(self, recording: Recording, graph: Any, dialect: Dialect) -> None:
         self.recording = recording
         self.proto = graph
-        self.least = least
+        self.dialect = dialect
         self.graph = GraphBuilder(_names(graph))
         self.stored: list[Stored] = []
         self.single = not any(TIME in port.shape for port in recording.inputs) and _is_step(
@@ -97,19 +95,19 @@ class _Lowering:
         if node.op_type == ROUNDING:
             grid = Grid(attributes["qmin"], attributes["qmax"], 0.0)
             activation = Activation(attributes["bits"], attributes["scale"], grid)
-            return [rounded(self.graph, node.input[0], activation)]
+            return [self.dialect.rounded(self.graph, node.input[0], activation)]
         layer = self.recording.source.layers[attributes["name"]]
         if node.op_type == LINEAR:
             assert isinstance(layer, LinearLayer)
             job = Product(f"{layer.name}.weight", layer.weight, layer.bias, layer.inputs)
-            outputs, stored = product(self.graph, node.input[0], job, least=self.least)
+            outputs, stored = self.dialect.product(self.graph, node.input[0], job)
         elif node.op_type == TABLE:
             assert isinstance(layer, TableLayer)
-            outputs, stored = lookup(self.graph, node.input[0], layer, least=self.least)
+            outputs, stored = self.dialect.lookup(self.graph, node.input[0], layer)
         else:
             assert node.op_type == STACK
             assert isinstance(layer, StackLayer)
-            built = StackGraph(self.graph, layer, self.single, self.least)
+            built = StackGraph(self.graph, layer, self.single, self.dialect)
             outputs, last = built.run(node.input[0], [name for name in node.input[1:] if name])
             self.stored += built.stored
             return [outputs, *last]
@@ -125,31 +123,9 @@ class _Lowering:
             if weight is None:
                 kept.append(tensor)
             else:
-                self._decode(tensor.name, name, weight)
+                self.stored.append(self.dialect.weight(self.graph, tensor.name, name, weight))
         del self.proto.initializer[:]
         self.proto.initializer.extend(kept)
-
-    def _decode(self, output: str, name: str, weight: CodedWeight) -> None:
-        """A weight that DequantizeLinear decodes.
-
-        Args:
-            output: name of the decoded weight.
-            name: of the weight in the model.
-            weight: its codes.
-        """
-        levels = levels_of(weight)
-        if levels.shift:
-            values = self.graph.constant(weight.values(), "weight")
-            self.graph.node_to("Identity", [values], [output])
-            self.stored.append(Stored(name, weight.bits, "float32", "none", weight.codes.size * 4))
-            return
-        with self.graph.scope(name):
-            coded = self.graph.integers(levels.integers, levels.bits, "codes")
-            scale = self.graph.constant(levels.scale, "scale")
-            self.graph.node_to("DequantizeLinear", [coded, scale], [output], axis=0)
-        size = -(-levels.integers.size * levels.bits // 8)
-        kind, reader = f"int{levels.bits}", "DequantizeLinear"
-        self.stored.append(Stored(name, weight.bits, kind, reader, size, levels.scale.nbytes))
 
 
 def _is_step(recording: Recording) -> bool:

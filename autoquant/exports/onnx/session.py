@@ -13,18 +13,19 @@ class Session:
     """An ONNX model in ONNX Runtime on the CPU.
 
     Args:
-        path: of the model.
+        model: path of the model, or its bytes.
         threads: that one operator may use.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 1) -> None:
         (runtime,) = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors alone
+        given = model if isinstance(model, bytes) else str(model)
         providers = ["CPUExecutionProvider"]
-        self.session: Any = runtime.InferenceSession(str(path), options, providers=providers)
+        self.session: Any = runtime.InferenceSession(given, options, providers=providers)
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, feeds: Arrays) -> Arrays:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from autoquant.exports.layers import RecurrentLayerValues, StackLayer
-from autoquant.exports.onnx.activations import rounded
 from autoquant.exports.onnx.cells import CellStep
+from autoquant.exports.onnx.dialect import Dialect
 from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.operators import recurrent_operator, suits_operator
 from autoquant.exports.stored import Stored
@@ -27,14 +27,14 @@ class StackGraph:
         graph: gets the nodes.
         stack: its layers.
         single: whether there is one time step.
-        least: fewest bits of a weight's integers.
+        dialect: the operators to use.
         stored: what was stored.
     """
 
     graph: GraphBuilder
     stack: StackLayer
     single: bool
-    least: int
+    dialect: Dialect
     stored: list[Stored] = field(default_factory=list)
 
     def run(self, inputs: str, state: list[str]) -> tuple[str, list[str]]:
@@ -107,8 +107,8 @@ class StackGraph:
             inputs: name of [T, B, I]; [B, I] where there is one step.
             states: of each direction, its parts [B, width].
         """
-        if not self.single and suits_operator(self.stack.cell, layer):
-            values = rounded(self.graph, inputs, layer.inputs)
+        if self.dialect.operator and not self.single and suits_operator(self.stack.cell, layer):
+            values = self.dialect.rounded(self.graph, inputs, layer.inputs)
             outputs, ends, stored = recurrent_operator(
                 self.graph, self.stack.cell, layer, values, states
             )
@@ -116,7 +116,7 @@ class StackGraph:
             return outputs, ends
         sides, ends = [], []
         for index, (direction, state) in enumerate(zip(layer.directions, states, strict=True)):
-            step = CellStep(self.stack.cell, layer, direction, SUFFIXES[index], self.least)
+            step = CellStep(self.stack.cell, layer, direction, SUFFIXES[index], self.dialect)
             run = self._once if self.single else self._scan
             outputs, end = run(step, inputs, state, reverse=index == 1)
             self.stored += step.stored
@@ -137,7 +137,7 @@ class StackGraph:
         """
         graph = self.graph
         projected = step.project(graph, inputs)
-        h = rounded(graph, state[0], step.layer.hidden)
+        h = self.dialect.rounded(graph, state[0], step.layer.hidden)
         end = step.step(graph, projected, [h, *state[1:]])
         return end[0], end
 
@@ -154,7 +154,7 @@ class StackGraph:
         """
         graph = self.graph
         projected = step.project(graph, inputs)
-        h = rounded(graph, state[0], step.layer.hidden)
+        h = self.dialect.rounded(graph, state[0], step.layer.hidden)
         before = [graph.unique("state") for _ in state]
         now = graph.unique("projected")
         with graph.body() as nodes:

@@ -1,0 +1,121 @@
+"""The format torch: a program of torch.export whose quantized layers are autoquant's operators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from autoquant.copies import copy_inputs
+from autoquant.errors import UserError, first_line
+from autoquant.exports import probe
+from autoquant.exports.recording import Recording, Source, dynamic_axes, record
+from autoquant.exports.written import Arrays, Request, Written, export_format, floats_of
+from autoquant.files import replacing
+from autoquant.task import Example
+
+
+@export_format("torch")
+def write_torch(request: Request) -> Written:
+    """See ``Format.__call__``: NAME.pt2, for ``torch.export.load``."""
+    recording = record(request.source)
+    program = _program(request.source)
+    path = request.folder / f"{request.name}.pt2"
+    with replacing(path) as temporary:
+        torch.export.save(program, str(temporary), extra_files=dict(request.metadata))
+    loaded = torch.export.load(str(path))
+    return Written(
+        (path,),
+        path.stat().st_size,
+        recording,
+        _Runner(recording, loaded.module()),
+        (),
+        floats=floats_of(request.source),
+        notes=(
+            "whoever loads it must import autoquant first, on a machine with vectors of the same "
+            "length",
+        ),
+    )
+
+
+def _program(source: Source) -> ExportedProgram:
+    """A model as a program; a state that user code hands back is one of its arguments.
+
+    Args:
+        source: the loaded model.
+
+    Raises:
+        UserError: torch.export cannot record it.
+    """
+    example, failure = _with_state(source), None
+    inputs, keywords = copy_inputs((example.inputs, {**example.keywords}), None)
+    for axes in (2, 1, 0):
+        shapes = [
+            pytree.tree_map(lambda leaf, axes=axes: dynamic_axes(leaf, axes), each)
+            for each in (inputs, keywords)
+        ]
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                return torch.export.export(
+                    source.model, inputs, keywords, dynamic_shapes=_joined(source, *shapes)
+                )
+        except Exception as error:
+            failure = failure or error
+    assert failure is not None
+    reason = first_line(failure)
+    raise UserError(f"a model must be one that torch.export records, got {reason}") from failure
+
+
+def _joined(source: Source, inputs: Any, keywords: Mapping[str, Any]) -> Any:
+    """Dynamic axes by the names of arguments."""
+    import inspect
+
+    names = [*inspect.signature(source.model.forward).parameters]
+    return {**dict(zip(names, inputs, strict=False)), **keywords}
+
+
+def _with_state(source: Source) -> Example:
+    """The example, with the state that the model returns as an argument, where it takes one."""
+    seen = probe.run(source.model, source.example)
+    argument = probe.state_argument(source.model, source.example, seen)
+    if argument is None:
+        return source.example
+    keywords = {**source.example.keywords, argument.name: argument.returned}
+    return source.example._replace(keywords=keywords)
+
+
+@dataclass(frozen=True, eq=False)
+class _Runner:
+    """Runs a program; see ``Runner``.
+
+    Attributes:
+        recording: names inputs, states and outputs.
+        module: of the program.
+    """
+
+    recording: Recording
+    module: nn.Module
+
+    def __call__(self, feeds: Arrays) -> Arrays:
+        """See ``Runner.__call__``."""
+        example = _with_state(self.recording.source)
+        leaves, structure = pytree.tree_flatten((example.inputs, {**example.keywords}))
+        rest = iter(torch.from_numpy(np.array(values)) for values in feeds.values())
+        values = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        inputs, keywords = pytree.tree_unflatten(values, structure)
+        with torch.no_grad():
+            returned = pytree.tree_leaves(self.module(*inputs, **keywords))
+        return dict(zip(self.recording.leaves, map(_array, returned), strict=True))
+
+
+def _array(leaf: Any) -> NDArray[Any]:
+    return leaf.numpy() if isinstance(leaf, Tensor) else np.zeros(0)
