@@ -86,7 +86,8 @@ class Lowering:
         if name_of(user) != "convolution" or self.coded_weight(user.args[1]) is None:
             return False
         rounded, *others = arguments(user)
-        return rounded not in others and int(arguments(rounded)[4]) <= 8
+        _, _, low, high, bits = arguments(rounded)
+        return rounded not in others and bits <= 8 and high - low < 256
 
     @property
     def layer(self) -> str:

@@ -43,6 +43,8 @@ class Product:
         if not isinstance(self.weight, CodedWeight):
             return f"its weight has {self.weight.bits} bits"
         bits = 32 if self.inputs is None else self.inputs.bits
+        if bits <= 8:
+            return "its inputs are not clipped"
         return f"its inputs have {bits} bits"
 
     @property
@@ -171,7 +173,7 @@ def rounding(
     if activation is None:
         prepare = "prepare_rounded" if copied else "prepare_nothing"
         fields = [".round = round_not", f".prepare = {prepare}"]
-    elif not activation.coded:
+    elif activation.bits > 8:
         fields = [".round = round_to_half", ".prepare = prepare_rounded"]
     else:
         grid = activation.grid
