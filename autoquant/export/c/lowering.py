@@ -224,6 +224,7 @@ class Lowering:
         spread = [broadcast(view, out.shape) for view in inputs]
         loop = Loop.over([out, *spread], range(len(out.shape)), "ijklmnpq")
         target, *cells = loop.cells([out, *spread])
+        out.buffer.over = _over(out, inputs)
         self.emit(loop.text(f"{target} = {expression.format(*cells)};"), out, *inputs)
 
     def reduce(
@@ -262,6 +263,22 @@ class Lowering:
             ]
         )
         self.emit(outer.text(body), out, *inputs)
+
+
+def _over(out: View, inputs: Sequence[View]) -> Buffer | None:
+    """The buffer of an input that a result may be written over, or None.
+
+    Args:
+        out: the result, each entry of which is computed from the same entries of the inputs.
+        inputs: that are read.
+    """
+    for view in inputs:
+        buffer = view.buffer
+        alike = [v for v in inputs if v.buffer is buffer]
+        whole = all(v.contiguous and v.size == buffer.size == out.size for v in alike)
+        if buffer.kind == out.buffer.kind and whole and out.size == out.buffer.size:
+            return buffer
+    return None
 
 
 def broadcast(view: View, shape: Sequence[int]) -> View:

@@ -27,6 +27,7 @@ class Buffer:
         first: the statement that writes it first; -1 before there is one.
         last: the statement that reads it last.
         offset: in its part of the workspace.
+        over: the buffer that it may be written over, entry by entry, if nothing reads that any more.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Buffer:
     first: int = -1
     last: int = -1
     offset: int = 0
+    over: Buffer | None = None
 
     @property
     def bytes(self) -> int:
@@ -142,16 +144,36 @@ def place(buffers: Sequence[Buffer]) -> Workspace:
     Args:
         buffers: with their first and last statements; those that are placed get an offset.
     """
-    workspace = Workspace()
+    workspace, roots = Workspace(), _merged(buffers)
     for kind in BYTES:
         done: list[Buffer] = []
-        mine = [b for b in buffers if b.placed and b.kind == kind and b.size]
-        for buffer in sorted(mine, key=lambda b: (-b.size, b.first)):
+        mine = {root for root in roots.values() if root.kind == kind and root.size}
+        for buffer in sorted(mine, key=lambda b: (-b.size, b.first, b.name)):
             buffer.offset = _free(buffer, done)
             done.append(buffer)
         if done:
             workspace.sizes[kind] = max(b.offset + b.size for b in done)
+    for buffer, root in roots.items():
+        buffer.offset = root.offset
     return workspace
+
+
+def _merged(buffers: Sequence[Buffer]) -> dict[Buffer, Buffer]:
+    """For each buffer of the workspace the one in whose place it lies: itself, or what it is over.
+
+    Args:
+        buffers: in the order of their statements; one that is written over lives on.
+    """
+    roots: dict[Buffer, Buffer] = {}
+    for buffer in buffers:
+        if not buffer.placed or buffer.first < 0:
+            continue
+        roots[buffer] = buffer
+        root = roots.get(buffer.over) if buffer.over is not None else None
+        if root is not None and root.last == buffer.first:
+            roots[buffer] = root
+            root.last = buffer.last
+    return roots
 
 
 def _free(buffer: Buffer, others: Sequence[Buffer]) -> int:

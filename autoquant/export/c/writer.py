@@ -197,6 +197,10 @@ def _value(lowering: Lowering, node: Node) -> Value:
 
 
 def _computed(lowering: Lowering, node: Node) -> Value:
+    """A constant, which torch computes; see ``_value``."""
+    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        raise refused(node, "its result is random")
+
     def known(argument: Node) -> Any:
         return lowering.values[argument]
 
