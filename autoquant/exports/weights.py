@@ -17,6 +17,8 @@ from autoquant.quantization.codes import Grid
 from autoquant.quantization.formats import Codes
 
 Floats = NDArray[np.float32]
+UNCLIPPED = Grid(-(1 << 22), 1 << 22, 0.0)
+"""The grid of an activation that is rounded and not clipped, as in Bit-RNN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,8 @@ class Activation:
     Attributes:
         bits: 1 to 8: codes; 16: half precision.
         scale: of the codes; 1 in half precision.
-        grid: the codes; values beyond it are clipped. [0, 0] in half precision.
+        grid: the codes; values beyond it are clipped. [0, 0] in half precision. UNCLIPPED, which no
+            value leaves, where the scheme does not clip.
     """
 
     bits: int
@@ -92,8 +95,8 @@ class Activation:
 
     @property
     def coded(self) -> bool:
-        """Whether its values are codes."""
-        return self.bits <= 8
+        """Whether its values are codes of eight bits."""
+        return self.bits <= 8 and self.grid != UNCLIPPED
 
     @classmethod
     def of(cls, quantizer: ActivationQuantizer | None) -> Activation | None:
@@ -106,7 +109,9 @@ class Activation:
             return None
         if quantizer.bits > 8:
             return cls(quantizer.bits, 1.0, Grid(0, 0, 0.0))
-        return cls(quantizer.bits, float(quantizer.scale().detach()), quantizer.grid)
+        spec = quantizer.spec()
+        grid = quantizer.grid if spec is None or spec.clip else UNCLIPPED
+        return cls(quantizer.bits, float(quantizer.scale().detach()), grid)
 
 
 def weight_of(stored: StoredLayer, parameter: ParameterSpec) -> Weight:

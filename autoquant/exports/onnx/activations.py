@@ -54,9 +54,23 @@ def rounded(graph: GraphBuilder, values: str, activation: Activation | None) -> 
         return values
     if activation.coded:
         return decoded(graph, codes(graph, values, activation), activation)
+    if activation.bits <= 8:
+        return _unclipped(graph, values, activation)
     low, high = (graph.constant(np.float32(sign * HALF_MAX), "limit") for sign in (-1, 1))
     half = graph.node("Cast", graph.node("Clip", values, low, high), to=10)  # FLOAT16
     return graph.node("Cast", half, to=1)  # FLOAT
+
+
+def _unclipped(graph: GraphBuilder, values: str, activation: Activation) -> str:
+    """Multiples of a scale, as many as there are.
+
+    Args:
+        graph: gets the nodes.
+        values: name of the activation.
+        activation: whose scheme does not clip.
+    """
+    scale = graph.constant(np.float32(activation.scale), "scale")
+    return graph.node("Mul", graph.node("Round", graph.node("Div", values, scale)), scale)
 
 
 def zero_point(graph: GraphBuilder, activation: Activation) -> str:

@@ -1,4 +1,5 @@
-/* exp, sigmoid and tanh of vectors, to about two units in the last place; NaN stays NaN. */
+/* exp, sigmoid and tanh of vectors, to about two units in the last place; NaN stays NaN. An exported
+ * C program has the same functions, of single numbers: see autoquant/exports/c/library.py. */
 #ifndef FUNCTIONS_H
 #define FUNCTIONS_H
 
@@ -16,7 +17,7 @@ INLINE vf exponential(vf x) {
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * (r * r) + r + 1.0f;
-    return y * (vf)((to_int(n) + 127) << 23);
+    return y * as_float((to_int(n) + 127) << 23);
 }
 
 INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
@@ -25,7 +26,7 @@ INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
 INLINE vf hyperbolic(vf x) {
     vf a = absolute(x);
     vf far = 1.0f - 2.0f / (1.0f + exponential(a + a));
-    far = (vf)((vi)far | ((vi)x & (int32_t)0x80000000));
+    far = as_float(as_int(far) | (as_int(x) & (int32_t)0x80000000));
     vf z = x * x;
     vf y = splat(-5.70498872745e-3f);
     y = y * z + 2.06390887954e-2f;

@@ -29,6 +29,8 @@ INLINE vf splat(float x) { return x - (vf){0}; }
 INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
 INLINE vf to_float(vi x) { return __builtin_convertvector(x, vf); }
 INLINE vi to_int(vf x) { return __builtin_convertvector(x, vi); }
+INLINE vf as_float(vi x) { return (vf)x; } /* the same bits */
+INLINE vi as_int(vf x) { return (vi)x; }
 
 INLINE vf load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
 INLINE vi load_int(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
