@@ -55,7 +55,7 @@ class Exported(Tabular):
         files: that were written, the model's main file first.
         packed_bytes: of the packed file.
         bytes: of the exported model.
-        difference: of the outputs on the example.
+        difference: of the outputs on the example; None where the export cannot be run here.
         scores: on a split; None where nothing was scored.
         written: what the format told.
     """
@@ -65,7 +65,7 @@ class Exported(Tabular):
     files: tuple[Path, ...]
     packed_bytes: int
     bytes: int
-    difference: Comparison
+    difference: Comparison | None
     scores: Scores | None
     written: Written
 
@@ -79,7 +79,7 @@ class Exported(Tabular):
         if self.written.floats:
             heads = Column("in float", "left"), Column("reason", "left")
             tables.append(Table("weights in float", heads, self.written.floats))
-        return tuple(tables)
+        return (*tables, *self.written.tables)
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("packed file", _bytes(self.packed_bytes))]
@@ -89,7 +89,8 @@ class Exported(Tabular):
             rows.append((f"{self.scores.metric} of the packed file", f"{self.scores.packed:.6g}"))
             where = f"{self.scores.metric} in the target"
             rows.append((where, f"{self.scores.exported:.6g} ({self.scores.split} split)"))
-        rows.append(("difference", str(self.difference)))
+        if self.difference is not None:
+            rows.append(("difference", str(self.difference)))
         return rows + [("note", note) for note in self.written.notes]
 
 
@@ -170,7 +171,7 @@ def export(
         written.files,
         path.stat().st_size,
         written.bytes,
-        compare(written.recording, written.runner),
+        None if written.runner is None else compare(written.recording, written.runner),
         _scores(written, task, split),
         written,
     )
@@ -250,7 +251,7 @@ def _scores(written: Written, task: object, split: Split | None) -> Scores | Non
         task: as in ``export``.
         split: as there.
     """
-    if split is None or not isinstance(task, Task):
+    if split is None or written.runner is None or not isinstance(task, Task):
         return None
     packed = score(written.recording.source.model, task, split)
     exported = score(target_model(written.recording, written.runner), task, split)

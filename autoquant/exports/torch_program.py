@@ -37,7 +37,6 @@ def write_torch(request: Request) -> Written:
         path.stat().st_size,
         recording,
         _Runner(recording, loaded.module()),
-        (),
         floats=floats_of(request.source),
         notes=(
             "whoever loads it must import autoquant first, on a machine with vectors of the same "

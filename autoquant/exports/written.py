@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from autoquant.exports.recording import Recording, Source
 from autoquant.exports.stored import Stored
 from autoquant.plugins import ExtensionNames
+from autoquant.table import Table
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by the names of ports."""
@@ -56,21 +57,23 @@ class Written:
         files: that were written, the model's main file first.
         bytes: of the model in this format.
         recording: that the runner's names and sizes are those of.
-        runner: runs the files.
+        runner: runs the files; None where they cannot be run here, which a note then says.
         stored: what they hold of each weight.
         memory: labels and values, such as ("resident", "17.2 MB").
         floats: what stayed in float, with the reason.
         notes: more that the user must know, a line each.
+        tables: more that is printed.
     """
 
     files: tuple[Path, ...]
     bytes: int
     recording: Recording
-    runner: Runner
-    stored: tuple[Stored, ...]
+    runner: Runner | None
+    stored: tuple[Stored, ...] = ()
     memory: tuple[tuple[str, str], ...] = ()
     floats: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 class Format(Protocol):
