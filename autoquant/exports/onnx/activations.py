@@ -23,6 +23,11 @@ def codes(graph: GraphBuilder, values: str, activation: Activation) -> str:
         values: name of the activation.
         activation: of at most 8 bits.
     """
+    known, coded = graph.coded.get(values, (None, ""))
+    if (
+        known == activation
+    ):  # rounding twice is once; ONNX Runtime's simplification of it is not exact
+        return coded
     grid, scale = activation.grid, np.float32(activation.scale)
     whole = (grid.qmin, grid.qmax) in ((0, 255), (-128, 127))
     if not whole:  # the type has more codes than the grid
@@ -39,7 +44,9 @@ def decoded(graph: GraphBuilder, coded: str, activation: Activation) -> str:
         coded: what ``codes`` returned.
         activation: the same as there.
     """
-    return graph.node("DequantizeLinear", coded, *_parameters(graph, activation))
+    values = graph.node("DequantizeLinear", coded, *_parameters(graph, activation))
+    graph.coded[values] = activation, coded
+    return values
 
 
 def rounded(graph: GraphBuilder, values: str, activation: Activation | None) -> str:
@@ -50,7 +57,7 @@ def rounded(graph: GraphBuilder, values: str, activation: Activation | None) -> 
         values: name of the activation.
         activation: how it is rounded, or None.
     """
-    if activation is None:
+    if activation is None or graph.coded.get(values, (None,))[0] == activation:
         return values
     if activation.coded:
         return decoded(graph, codes(graph, values, activation), activation)
@@ -59,6 +66,27 @@ def rounded(graph: GraphBuilder, values: str, activation: Activation | None) -> 
     low, high = (graph.constant(np.float32(sign * HALF_MAX), "limit") for sign in (-1, 1))
     half = graph.node("Cast", graph.node("Clip", values, low, high), to=10)  # FLOAT16
     return graph.node("Cast", half, to=1)  # FLOAT
+
+
+def rounded_state(graph: GraphBuilder, values: str, activation: Activation | None) -> str:
+    """A hidden state as it is after its quantizer.
+
+    ONNX Runtime makes one rounding of two that follow one another, although their scales differ,
+    and moves them through other operators for that. A hidden state may meet another quantizer: a
+    Max that changes nothing keeps the two apart.
+
+    Args:
+        graph: gets the nodes.
+        values: name of the state.
+        activation: how it is rounded, or None.
+    """
+    result = rounded(graph, values, activation)
+    if activation is None or not activation.coded or result == values:
+        return result
+    lowest = np.float32(activation.grid.qmin) * np.float32(activation.scale)
+    apart = graph.node("Max", result, graph.constant(lowest, "lowest"))
+    graph.coded[apart] = graph.coded[result]
+    return apart
 
 
 def _unclipped(graph: GraphBuilder, values: str, activation: Activation) -> str:

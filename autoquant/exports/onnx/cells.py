@@ -78,7 +78,7 @@ class CellStep:
         else:
             sums = graph.node("Add", projected, recurrent)
             h, rest = graph.node("Tanh" if self.cell.kind == "rnn_tanh" else "Relu", sums), []
-        return [self.dialect.rounded(graph, h, self.layer.hidden), *rest]
+        return [self.dialect.state(graph, h, self.layer.hidden), *rest]
 
     def _product(self, graph: GraphBuilder, values: str, job: Product) -> str:
         outputs, stored = self.dialect.product(graph, values, job)

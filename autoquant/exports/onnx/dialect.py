@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autoquant.exports.layers import TableLayer
-from autoquant.exports.onnx.activations import rounded
+from autoquant.exports.onnx.activations import rounded, rounded_state
 from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.levels import levels_of
 from autoquant.exports.onnx.products import Product, product
@@ -29,6 +29,16 @@ class Dialect(Protocol):
         Args:
             graph: gets the nodes.
             values: name of the activation.
+            activation: how it is rounded, or None.
+        """
+        ...
+
+    def state(self, graph: GraphBuilder, values: str, activation: Activation | None) -> str:
+        """A hidden state as it is after its quantizer; other quantizers may follow.
+
+        Args:
+            graph: gets the nodes.
+            values: name of the state.
             activation: how it is rounded, or None.
         """
         ...
@@ -85,6 +95,10 @@ class RuntimeDialect:
     def rounded(self, graph: GraphBuilder, values: str, activation: Activation | None) -> str:
         """See ``Dialect.rounded``."""
         return rounded(graph, values, activation)
+
+    def state(self, graph: GraphBuilder, values: str, activation: Activation | None) -> str:
+        """See ``Dialect.state``."""
+        return rounded_state(graph, values, activation)
 
     def product(self, graph: GraphBuilder, values: str, job: Product) -> tuple[str, Stored]:
         """See ``Dialect.product``."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoquant.exports.onnx.requirements import require
+from autoquant.exports.weights import Activation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ class GraphBuilder:
         nodes: first to last.
         initializers: constant tensors.
         domains: of the operators that were used.
+        coded: for values that come from codes, how they were rounded and the name of the codes.
     """
 
     def __init__(self, taken: set[str]) -> None:
@@ -40,6 +42,7 @@ class GraphBuilder:
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.domains: set[str] = set()
+        self.coded: dict[str, tuple[Activation, str]] = {}
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -134,6 +137,17 @@ class GraphBuilder:
         node.attribute.extend(helper.make_attribute(key, value) for key, value in more.items())
         self.nodes.append(node)
         self.domains.add(domain)
+
+    def alias(self, name: str, values: str) -> None:
+        """Add another name for values.
+
+        Args:
+            name: the new name.
+            values: their name.
+        """
+        self.node_to("Identity", [values], [name])
+        if values in self.coded:
+            self.coded[name] = self.coded[values]
 
     def constant(self, values: Any, label: str, dtype: Any = None) -> str:
         """A constant tensor.

@@ -19,6 +19,8 @@ from autoquant.exports.stored import Stored
 from autoquant.exports.weights import Activation
 from autoquant.quantization.codes import Grid
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators of layers whose input has a quantizer."""
 IR_VERSION = 10
 """The first one with integers of 4 bits."""
 
@@ -83,7 +85,7 @@ class _Lowering:
             with self.graph.scope(_attributes(node).get("name", "")):
                 outputs = self._layer(node, _attributes(node))
             for own, name in zip(outputs, node.output, strict=False):
-                self.graph.node_to("Identity", [own], [name])
+                self.graph.alias(name, own)
 
     def _layer(self, node: Any, attributes: dict[str, Any]) -> list[str]:
         """The outputs of what takes a node's place.
@@ -95,7 +97,8 @@ class _Lowering:
         if node.op_type == ROUNDING:
             grid = Grid(attributes["qmin"], attributes["qmax"], 0.0)
             activation = Activation(attributes["bits"], attributes["scale"], grid)
-            return [self.dialect.rounded(self.graph, node.input[0], activation)]
+            round_ = self.dialect.rounded if self._is_input(node) else self.dialect.state
+            return [round_(self.graph, node.input[0], activation)]
         layer = self.recording.source.layers[attributes["name"]]
         if node.op_type == LINEAR:
             assert isinstance(layer, LinearLayer)
@@ -113,6 +116,12 @@ class _Lowering:
             return [outputs, *last]
         self.stored.append(stored)
         return [outputs]
+
+    def _is_input(self, node: Any) -> bool:
+        """Whether only products read what a node rounds: it is a layer's input."""
+        name = node.output[0]
+        readers = [each for each in self.proto.node if name in each.input]
+        return all(reader.op_type in PRODUCTS for reader in readers)
 
     def _weights(self) -> None:
         """Replace the float weights of other layers by their codes."""

@@ -83,6 +83,10 @@ class QonnxDialect(Dialect):
         scale = np.array(activation.scale, np.float32)
         return self._quant(graph, values, scale, activation.grid, activation.bits)
 
+    def state(self, graph: GraphBuilder, values: str, activation: Activation | None) -> str:
+        """See ``Dialect.state``."""
+        return self.rounded(graph, values, activation)
+
     def product(self, graph: GraphBuilder, values: str, job: Product) -> tuple[str, Stored]:
         """See ``Dialect.product``."""
         matrix, stored = self._floats(graph, job.name, job.weight)

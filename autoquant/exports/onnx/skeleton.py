@@ -62,7 +62,10 @@ def skeleton(recording: Recording) -> Any:
 
 
 def _optimized(model: Any) -> Any:
-    """The model without what the translation leaves over: identities, computed constants.
+    """The model without what the translation leaves over: computed constants.
+
+    No nodes are fused: a batch norm would change the weight of a convolution, whose codes are
+    known.
 
     Args:
         model: an intermediate representation of onnxscript.
@@ -70,7 +73,8 @@ def _optimized(model: Any) -> Any:
     from onnxscript import ir, optimizer
 
     with _quiet():
-        optimizer.optimize(model, onnx_shape_inference=False)
+        optimizer.fold_constants(model, onnx_shape_inference=False)
+        optimizer.remove_unused_nodes(model)
     return ir.to_proto(model)
 
 

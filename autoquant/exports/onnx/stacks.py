@@ -137,7 +137,7 @@ class StackGraph:
         """
         graph = self.graph
         projected = step.project(graph, inputs)
-        h = self.dialect.rounded(graph, state[0], step.layer.hidden)
+        h = self.dialect.state(graph, state[0], step.layer.hidden)
         end = step.step(graph, projected, [h, *state[1:]])
         return end[0], end
 
@@ -154,7 +154,7 @@ class StackGraph:
         """
         graph = self.graph
         projected = step.project(graph, inputs)
-        h = self.dialect.rounded(graph, state[0], step.layer.hidden)
+        h = self.dialect.state(graph, state[0], step.layer.hidden)
         before = [graph.unique("state") for _ in state]
         now = graph.unique("projected")
         with graph.body() as nodes:
