@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from autoquant.errors import UserError, first_line
 from autoquant.exports import probe
 from autoquant.exports.recording import Recording, Source, dynamic_axes, record
 from autoquant.exports.written import Arrays, Request, Written, export_format, floats_of
-from autoquant.files import replacing
+from autoquant.files import write_bytes
 from autoquant.task import Example
 
 
@@ -29,8 +31,9 @@ def write_torch(request: Request) -> Written:
     recording = record(request.source)
     program = _program(request.source)
     path = request.folder / f"{request.name}.pt2"
-    with replacing(path) as temporary:
-        torch.export.save(program, str(temporary), extra_files=dict(request.metadata))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files=dict(request.metadata))
+    write_bytes(path, buffer.getvalue())
     loaded = torch.export.load(str(path))
     return Written(
         (path,),
@@ -76,8 +79,6 @@ def _program(source: Source) -> ExportedProgram:
 
 def _joined(source: Source, inputs: Any, keywords: Mapping[str, Any]) -> Any:
     """Dynamic axes by the names of arguments."""
-    import inspect
-
     names = [*inspect.signature(source.model.forward).parameters]
     return {**dict(zip(names, inputs, strict=False)), **keywords}
 

@@ -273,7 +273,14 @@ def split_columns(columns: int, bits: int) -> list[tuple[int, int, int]]:
         if first and first < columns:
             parts = [(0, first), (first, columns)]
             options.append([(a, b, _best_block(b - a, bits)) for a, b in parts])
-    return min(options, key=lambda parts: sum(_bytes(b - a, block, bits) for a, b, block in parts))
+
+    def cost(parts: list[tuple[int, int, int]]) -> tuple[int, int]:
+        return (
+            sum(_bytes(b - a, block, bits) for a, b, block in parts),
+            sum(_padding(b - a, block) for a, b, block in parts),
+        )
+
+    return min(options, key=cost)
 
 
 def _best_block(columns: int, bits: int) -> int:
