@@ -172,8 +172,9 @@ def _about(signature: Signature) -> list[str]:
     state = ["&state"] if signature.states else []
     call = ", ".join([*state, "&work", *arguments])
     lines = ["Nothing is allocated, and no variable is global: the caller owns all memory. Inputs"]
-    lines += ["and outputs must not overlap. Tensors are dense, their last axis first in memory."]
-    lines += ["Inputs that are NaN give outputs that mean nothing.", "", "Example:", ""]
+    lines += ["and outputs must not overlap. Tensors are dense and in row-major order: entry [i, j] of"]
+    lines += ["[m, n] has index i * n + j. Inputs that are NaN give outputs that mean nothing. Calls with"]
+    lines += ["different states and workspaces may run at the same time.", "", "Example:", ""]
     lines += [f'    #include "{name}.h"', "", f"    static {name}_workspace work;"]
     lines += [f"    static {name}_state state;"] * bool(signature.states)
     for a in (*signature.inputs, *signature.outputs):

@@ -181,4 +181,4 @@ def rounding(
         fields = [".round = round_to_codes", f".prepare = {prepare}"]
         fields += [f".scale = {literal(activation.scale)}"]
         fields += [f".low = {grid.qmin}", f".high = {grid.qmax}"]
-    return data.structure("rounding", "rounding_1", "    " + ", ".join(fields))
+    return data.structure("rounding", "data_rounding", "    " + ", ".join(fields))

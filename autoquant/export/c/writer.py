@@ -95,10 +95,10 @@ def _signature(recording: Recording, name: str) -> Signature:
         recording: that is lowered.
         name: of the program.
     """
-    names, members = Names(*reserved()), Names()
+    names = Names(*reserved())
     inputs = [_argument(names, port) for port in recording.inputs]
     outputs = [_argument(names, port) for port in recording.outputs]
-    states = [_argument(members, state.port) for state in recording.states]
+    states = [_argument(names, state.port) for state in recording.states]
     initial = [state.initial for state in recording.states]
     return Signature(name, tuple(inputs), tuple(outputs), tuple(states), tuple(initial))
 

@@ -1,0 +1,84 @@
+"""Convolutions in C compute what aq.load computes, with integers where they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.export.c.exported import TOLERANCE, choice_of, exported, source_of, whole_difference
+from tests.runtime.pairs import noise
+
+
+class Image(nn.Module):
+    """Convolutions of several kinds; the last one is wide enough for sums of many codes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(2, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.b = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+        self.c = nn.Conv2d(8, 6, (3, 1), padding=(2, 0), dilation=(2, 1), groups=2)
+        self.after = nn.BatchNorm2d(6)
+        self.d = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.a(x)))
+        x = nn.functional.max_pool2d(torch.relu(self.b(x)), 2)
+        x = self.after(torch.tanh(self.c(x)))
+        return self.d(x.mean((2, 3)))
+
+
+class Sound(nn.Module):
+    """Convolutions along time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv1d(3, 6, 5, stride=2, padding=3)
+        self.b = nn.Conv1d(6, 6, 3, groups=6, dilation=2)
+        self.c = nn.Conv1d(6, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.relu(self.b(torch.relu(self.a(x))))).amax(2)
+
+
+SHAPES = {"image": (Image, (3, 2, 9, 8)), "sound": (Sound, (3, 3, 30))}
+
+
+def normed(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model whose normalizations have statistics that are no zeros and ones."""
+    model = build()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.3, 0.3)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+            nn.init.uniform_(module.weight, -1, 1)
+            nn.init.uniform_(module.bias, -1, 1)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("bits", "act"),
+    [(4, 8), (2, 8), (3, 16), (16, 8), *(
+        pytest.param(bits, act, marks=pytest.mark.slow)
+        for bits in (1, 1.6, 5, 6, 7, 8, 32) for act in (4, 8, 16, 32)
+    )],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [*SHAPES])
+def test_convolutions(kind: str, bits: float, act: int, tmp_path: Path) -> None:
+    build, shape = SHAPES[kind]
+    source = source_of(tmp_path, partial(normed, build), noise(*shape), choice_of(bits, act))
+    made = exported(source, tmp_path)
+    assert whole_difference(made, noise(*shape, seed=2)) < TOLERANCE
+    assert ("convolve_floats" in made.program.source.read_text()) == (bits > 8 or act > 8)
+
+
+def test_a_normalization_is_folded(tmp_path: Path) -> None:
+    source = source_of(tmp_path, partial(normed, Image), noise(3, 2, 9, 8))
+    made = exported(source, tmp_path)
+    operations = [layer.operation for layer in made.program.layers]
+    assert operations.count("batch_norm") == 1  # of the one that a tanh keeps from its convolution
