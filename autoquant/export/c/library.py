@@ -40,11 +40,7 @@ def needed(text: str) -> str:
     Args:
         text: C source.
     """
-    paragraphs = _paragraphs()
-    owners: dict[str, list[int]] = {}
-    for index, paragraph in enumerate(paragraphs):
-        for name in _names(paragraph):
-            owners.setdefault(name, []).append(index)
+    paragraphs, owners = _paragraphs(), _owners()
     kept: set[int] = set()
     readers: dict[str, str] = {}
     waiting = [text]
@@ -59,9 +55,19 @@ def needed(text: str) -> str:
     return "\n".join([*(paragraphs[index] for index in sorted(kept)), *readers.values()])
 
 
+@cache
+def _owners() -> dict[str, list[int]]:
+    """The paragraphs that define each name."""
+    owners: dict[str, list[int]] = {}
+    for index, paragraph in enumerate(_paragraphs()):
+        for name in _names(paragraph):
+            owners.setdefault(name, []).append(index)
+    return owners
+
+
 def reserved() -> frozenset[str]:
     """Names that the definitions use, which a program must not give to anything else."""
-    return frozenset(name for text in _paragraphs() for name in _names(text)) | {"state", "work"}
+    return frozenset(_owners()) | {"state", "work"}
 
 
 def _names(paragraph: str) -> list[str]:

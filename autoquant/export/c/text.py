@@ -171,10 +171,11 @@ def _about(signature: Signature) -> list[str]:
     arguments = [a.name for a in (*signature.inputs, *signature.outputs)]
     state = ["&state"] if signature.states else []
     call = ", ".join([*state, "&work", *arguments])
-    lines = ["Nothing is allocated, and no variable is global: the caller owns all memory. Inputs"]
-    lines += ["and outputs must not overlap. Tensors are dense and in row-major order: entry [i, j] of"]
-    lines += ["[m, n] has index i * n + j. Inputs that are NaN give outputs that mean nothing. Calls with"]
-    lines += ["different states and workspaces may run at the same time.", "", "Example:", ""]
+    lines = ["Nothing is allocated, and no variable is global: the caller owns all memory, and"]
+    lines += ["calls with different states and workspaces may run at the same time. Inputs and"]
+    lines += ["outputs must not overlap. Tensors are dense and in row-major order: entry [i, j] of"]
+    lines += ["[m, n] has index i * n + j. Inputs that are NaN give outputs that mean nothing."]
+    lines += ["", "Example:", ""]
     lines += [f'    #include "{name}.h"', "", f"    static {name}_workspace work;"]
     lines += [f"    static {name}_state state;"] * bool(signature.states)
     for a in (*signature.inputs, *signature.outputs):

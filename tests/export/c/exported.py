@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -43,6 +44,14 @@ class Exported:
     recording: Recording
     program: CProgram
     module: CModule
+
+
+def mostly_slow(every: Iterable[Any], *few: Any) -> list[Any]:
+    """Parameters of a test, of which all but a few are marked slow."""
+    marks = pytest.mark.slow
+    rest = [one for one in every if one not in few]
+    slow = [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=marks) for one in rest]
+    return [*few, *slow]
 
 
 def choice_of(bits: float = 4, act: int = 8, hidden: int = 8) -> LayerChoice:

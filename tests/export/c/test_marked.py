@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from autoquant.export.layers import LinearLayer
 from autoquant.settings import Scheme
+from autoquant.tasks.language_model import LanguageModel
 from tests.export.c.exported import (
     TOLERANCE,
     choice_of,
     difference,
     exported,
+    mostly_slow,
     source_of,
     step_difference,
     whole_difference,
@@ -25,21 +27,14 @@ from tests.export.c.exported import (
 from tests.runtime.pairs import ACTIVATION_BITS, CHOSEN_BITS, SCHEMES, noise
 from tests.toys import Stack
 
-FEW = ((1, 8), (1.6, 8), (3, 4), (16, 8), (5, 32))
-"""Bits of weights and activations that every run of the tests covers."""
 MANY = [(bits, act) for bits in (*CHOSEN_BITS, 16, 32) for act in ACTIVATION_BITS]
-
-
-def pairs_of_bits() -> list[Any]:
-    rest = [pytest.param(*both, marks=pytest.mark.slow) for both in MANY if both not in FEW]
-    return [*FEW, *rest]
 
 
 def linear() -> nn.Module:
     return nn.Sequential(nn.Linear(21, 13), nn.ReLU(), nn.Linear(13, 5, bias=False))
 
 
-@pytest.mark.parametrize(("bits", "act"), pairs_of_bits())
+@pytest.mark.parametrize(("bits", "act"), mostly_slow(MANY, (1.6, 8), (3, 4), (5, 32)))
 def test_linear_layers(bits: float, act: int, tmp_path: Path) -> None:
     source = source_of(tmp_path, linear, noise(6, 21), choice_of(bits, act))
     made = exported(source, tmp_path)
@@ -47,7 +42,7 @@ def test_linear_layers(bits: float, act: int, tmp_path: Path) -> None:
     assert bool(made.program.floats) == (bits > 8 or act > 8)
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES])
+@pytest.mark.parametrize("scheme", mostly_slow(SCHEMES, "midrise", "bit-rnn"))
 def test_linear_layers_of_schemes(scheme: str, tmp_path: Path) -> None:
     source = source_of(tmp_path, linear, noise(6, 21), choice_of(2), SCHEMES[scheme])
     assert whole_difference(exported(source, tmp_path), noise(6, 21, seed=2)) < TOLERANCE
@@ -82,7 +77,7 @@ class Words(nn.Module):
         return self.out(vectors) + vectors.sum(-1, keepdim=True)
 
 
-@pytest.mark.parametrize("bits", [3, 16])
+@pytest.mark.parametrize("bits", mostly_slow([16], 3))
 def test_tables(bits: int, tmp_path: Path) -> None:
     words = torch.randint(0, 9, (2, 8), generator=torch.Generator().manual_seed(0))
     words[:, 0] = 0
@@ -105,51 +100,48 @@ BOTH: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("cell", [*CELLS])
+@pytest.mark.parametrize("cell", mostly_slow(CELLS, "two gru without biases", "projection"))
 def test_recurrent_steps(cell: str, tmp_path: Path) -> None:
     source = source_of(tmp_path, partial(Stack, **CELLS[cell]), noise(5, 2, 5))
     made = exported(source, tmp_path, steps=True)
     assert step_difference(made, noise(9, 3, 5, seed=2)) < TOLERANCE
 
 
-@pytest.mark.parametrize("cell", [*BOTH])
+@pytest.mark.parametrize("cell", mostly_slow(BOTH, "projection"))
 def test_both_directions(cell: str, tmp_path: Path) -> None:
     source = source_of(tmp_path, partial(Stack, **BOTH[cell]), noise(5, 2, 5))
     made = exported(source, tmp_path)
     assert whole_difference(made, noise(5, 3, 5, seed=2), axis=1) < TOLERANCE
 
 
-WIDTHS = [(2, 8, 8), (4, 8, 16), (4, 16, 4), (16, 8, 8), (3, 32, 32)]
-WIDER = [
-    (bits, act, hidden)
-    for bits in (*CHOSEN_BITS, 16)
+WIDTHS = [
+    (cell, bits, act, hidden)
+    for cell in ("lstm", "gru")
+    for bits in (1, 1.6, 2, 3, 4, 8, 16)
     for act in (4, 8, 16, 32)
-    for hidden in (2, 8, 16, 32)
-    if (bits, act, hidden) not in WIDTHS
+    for hidden in (4, 8, 16, 32)
 ]
+FEW = ("gru", 2, 8, 8), ("lstm", 4, 16, 4), ("lstm", 3, 32, 32)
 
 
-@pytest.mark.parametrize(
-    ("bits", "act", "hidden"),
-    [*WIDTHS, *(pytest.param(*three, marks=pytest.mark.slow) for three in WIDER)],
-)
-@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("cell", "bits", "act", "hidden"), mostly_slow(WIDTHS, *FEW))
 def test_recurrent_bits(cell: str, bits: float, act: int, hidden: int, tmp_path: Path) -> None:
     build, choice = partial(Stack, **CELLS[cell]), choice_of(bits, act, hidden)
     made = exported(source_of(tmp_path, build, noise(5, 2, 5), choice), tmp_path, steps=True)
     assert step_difference(made, noise(9, 3, 5, seed=2)) < TOLERANCE
 
 
-def test_a_cell_of_sigmoids(tmp_path: Path) -> None:
-    """Bit-RNN's, whose initial state is no zero and whose activations are not clipped."""
-    scheme = Scheme.bit_rnn(candidate="sigmoid") if _has_candidate() else Scheme.bit_rnn()
-    source = source_of(tmp_path, partial(Stack, **CELLS["lstm"]), noise(5, 2, 5), scheme=scheme)
+@pytest.mark.parametrize("bits", mostly_slow([1, 3, 8], 2))
+def test_cells_of_sigmoids(bits: int, tmp_path: Path) -> None:
+    """Bit-RNN's: their initial state is no zero, and activations are not clipped."""
+    build = partial(
+        LanguageModel, 9, 6, 7, 2, 0.0, "lstm", candidate="sigmoid", rectified=True, initial=0.5
+    )
+    words = torch.randint(0, 9, (5, 2), generator=torch.Generator().manual_seed(0))
+    source = source_of(tmp_path, build, words, choice_of(bits, bits, bits), Scheme.bit_rnn())
     made = exported(source, tmp_path, steps=True)
-    assert step_difference(made, noise(9, 3, 5, seed=2)) < TOLERANCE
-
-
-def _has_candidate() -> bool:
-    return "candidate" in Scheme.__dataclass_fields__
+    assert step_difference(made, words) < TOLERANCE
+    assert "lstm_sigmoid_step" in made.program.source.read_text()
 
 
 def test_states_go_in_and_come_out(tmp_path: Path) -> None:
