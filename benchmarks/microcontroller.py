@@ -135,16 +135,20 @@ def table(results: list[Result]) -> Table:
     notes = (
         "flash: code and constants of the model in bytes, without libraries",
         "RAM: state and workspace in bytes, without stack, inputs and outputs",
-        "instructions: of a time step, with the floating-point unit; the share is that of 100 steps",
-        "a second with one cycle for each instruction, which is less than a Cortex-M4 needs",
+        "instructions: of a time step, with the floating-point unit; the share is of 100 steps a",
+        "second with one cycle for each instruction, which is less than a Cortex-M4 needs",
     )
     columns = (Column("model", "left"), *map(Column, headings))
     return Table("C programs on an emulated Cortex-M4", columns, tuple(rows), notes)
 
 
+def _bits(text: str) -> float:
+    return float(text) if "." in text else int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.microcontroller")
-    parser.add_argument("--bits", type=float, nargs="+", default=[4, 2])
+    parser.add_argument("--bits", type=_bits, nargs="+", default=[4, 2])
     bits = parser.parse_args().bits
     if missing():
         raise SystemExit(f"these must be installed, got none of them: {', '.join(missing())}")

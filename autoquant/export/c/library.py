@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 FILES = (
     HERE / "scalar.h",
     Path(native.__file__).parent / "functions.h",  # the formulas of sigmoid and tanh, once
+    HERE / "pairs.h",
     HERE / "rounding.h",
     HERE / "products.h",
     HERE / "recurrence.h",
@@ -26,7 +27,7 @@ FILES = (
     HERE / "normalization.h",
 )
 _DEFINED = re.compile(
-    r"^#define (\w+)|^typedef .*?(\w+);$|^struct (\w+) {|^} (\w+);"
+    r"^ *#define (\w+)|^typedef .*?(\w+);$|^struct (\w+) {|^} (\w+);"
     r"|^(?:static|INLINE) [^(=;]*?(\w+)\(",
     re.MULTILINE,
 )
@@ -52,6 +53,7 @@ def needed(text: str) -> str:
                     waiting.append(paragraphs[index])
             if word not in readers and (function := code_rows.reader(word)):
                 readers[word] = function
+                waiting.append(function)
     return "\n".join([*(paragraphs[index] for index in sorted(kept)), *readers.values()])
 
 
