@@ -13,7 +13,7 @@ from autoquant.export.c.literals import literal
 from autoquant.export.c.lowering import Cost, Lowering, Value, arguments, lowers
 from autoquant.export.c.memory import View
 from autoquant.export.c.places import refused
-from autoquant.export.c.weights import Product, is_coded, matrix, rounding
+from autoquant.export.c.weights import Product, matrix, rounding
 from autoquant.export.layers import (
     Direction,
     LinearLayer,
@@ -334,6 +334,3 @@ def _direction(
     fields["hidden"] = f"&{rounding(data, products['recurrent'][0], copied=True)}"
     fields |= {"units": str(part.units), "cells": str(part.cells)}
     return ",\n".join(f"        .{key} = {value}" for key, value in fields.items())
-
-
-__all__ = ["codes_of", "is_coded", "note_floats"]

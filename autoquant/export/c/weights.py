@@ -96,7 +96,15 @@ def _verb(use: str) -> str:
 
 
 def _coded(data: Data, name: str, layer: str, product: Product, use: str) -> dict[str, str]:
-    """Fields of a weight with codes; see ``matrix``."""
+    """Fields of a weight with codes.
+
+    Args:
+        data: see ``matrix``.
+        name: as there.
+        layer: as there.
+        product: as there.
+        use: as there.
+    """
     weight = product.weight
     assert isinstance(weight, CodedWeight)
     codes, row_bytes = code_rows.packed_rows(weight.codes, weight.grid.qmin, weight.bits)

@@ -18,8 +18,10 @@ from autoquant.errors import UserError
 from autoquant.export.c import write_c
 from autoquant.export.recording import Source, record
 from autoquant.task import Example
-from tests.export.c.exported import Exported, exported, floats_of, source_of
+from tests.export.c.exported import Exported, choice_of, exported, floats_of, source_of
+from tests.export.c.test_convolutions import SHAPES as CONVOLUTIONS
 from tests.runtime.pairs import noise
+from tests.toys import Stack
 
 FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -166,3 +168,54 @@ def test_a_batch_of_one(tmp_path: Path) -> None:
     source = source_of(tmp_path, Spotter, noise(3, 6, 5))
     with pytest.raises(UserError, match=r"stack.default in rnn .*: the batch must be 1, got 3"):
         write_c(record(source, dynamic=False), tmp_path)
+
+
+ANY_MAIN = """#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void) {{
+    model_workspace *work = malloc(sizeof *work);
+    float *x = malloc(sizeof(float) * {inputs}), *output = malloc(sizeof(float) * {outputs});
+    if (!work || !x || !output || fread(x, sizeof(float), {inputs}, stdin) != {inputs}) return 1;
+    model_run(work, x, output);
+    fwrite(output, sizeof(float), {outputs}, stdout);
+    free(work), free(x), free(output);
+    return 0;
+}}
+"""
+WHOLE = {
+    "image": (*CONVOLUTIONS["image"], 0),
+    "sound": (*CONVOLUTIONS["sound"], 0),
+    "linear": (partial(nn.Linear, 11, 5), (2, 11), 0),
+    "projection": (
+        partial(Stack, cell="LSTM", layers=3, bidirectional=True, projection=3), (5, 2, 5), 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cc", COMPILERS)
+@pytest.mark.parametrize("bits", [1.6, 1, 3, 5, 7, 8, 16])
+@pytest.mark.parametrize("kind", [*WHOLE])
+def test_sanitizers(kind: str, bits: float, cc: str, tmp_path: Path) -> None:
+    """Layers of all bits in blocks of memory that are not a byte too large."""
+    build, shape, axis = WHOLE[kind]
+    made = exported(source_of(tmp_path, build, noise(*shape), choice_of(bits)), tmp_path)
+    one = noise(*shape, seed=2).narrow(axis, 0, 1)
+    program, (outputs, _) = made.program, made.module.run([one.numpy()])
+    main = ANY_MAIN.format(inputs=one.numel(), outputs=outputs[0].size)
+    if program.states:
+        main = main.replace(
+            "    model_run(", "    static model_state state;\n    model_run(&state, "
+        )
+    (tmp_path / "main.c").write_text(main)
+    files = [tmp_path / "main.c", program.source, f"-I{program.header.parent}"]
+    command = [cc, *FLAGS, *SANITIZED, *files, "-lm", "-o", tmp_path / "main"]
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    ran_it = subprocess.run([tmp_path / "main"], input=one.numpy().tobytes(), capture_output=True)
+    assert ran_it.returncode == 0, ran_it.stderr.decode()
+    given = np.frombuffer(ran_it.stdout, np.float32)
+    np.testing.assert_allclose(given, outputs[0].reshape(-1), 1e-6, 1e-6)
