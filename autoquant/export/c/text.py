@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoquant.export.c.library import needed
 from autoquant.export.c.literals import literal
 from autoquant.export.c.lowering import Lowering
 from autoquant.export.c.memory import PARTS, Workspace, product
+from autoquant.export.weights import Floats
 
 HEADER = """/* A quantized model in C99, written by autoquant.
  *
@@ -93,14 +96,14 @@ class Signature:
         inputs: of the model.
         outputs: of the model.
         states: of recurrent stacks.
-        initial: the value that each state starts with.
+        initial: the values that each state starts with.
     """
 
     name: str
     inputs: tuple[Argument, ...]
     outputs: tuple[Argument, ...]
     states: tuple[Argument, ...]
-    initial: tuple[float, ...]
+    initial: tuple[Floats, ...]
 
     @property
     def upper(self) -> str:
@@ -287,10 +290,14 @@ def _declarations(lowering: Lowering) -> list[str]:
 
 
 def _reset(signature: Signature) -> str:
+    """The function that starts a sequence: a loop for each run of equal values."""
     lines = [f"{signature.declaration('reset')} {{"]
-    for a, value in zip(signature.states, signature.initial, strict=True):
-        text = literal(float(value))
-        lines.append(f"    for (int32_t i = 0; i < {a.size}; i++) state->{a.name}[i] = {text};")
+    for argument, values in zip(signature.states, signature.initial, strict=True):
+        flat = values.reshape(-1)
+        ends = [*np.flatnonzero(np.diff(flat)) + 1, flat.size]
+        for first, end in zip([0, *ends], ends, strict=False):
+            cell = f"state->{argument.name}[i] = {literal(flat[first])};"
+            lines.append(f"    for (int32_t i = {first}; i < {end}; i++) {cell}")
     return "\n".join([*lines, "}", "", ""])
 
 

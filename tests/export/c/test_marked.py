@@ -131,7 +131,7 @@ def test_recurrent_bits(cell: str, bits: float, act: int, hidden: int, tmp_path:
     assert step_difference(made, noise(9, 3, 5, seed=2)) < TOLERANCE
 
 
-@pytest.mark.parametrize("bits", mostly_slow([3, 4, 8], 2))
+@pytest.mark.parametrize("bits", mostly_slow([2, 3, 8], 4))
 def test_cells_of_sigmoids(bits: int, tmp_path: Path) -> None:
     """Bit-RNN's: their initial state is no zero, and activations are not clipped."""
     build = partial(
