@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoquant.artifact.load_layers import StoredLayer
 from autoquant.exports.weights import Activation, Floats, Weight, weight_of
 from autoquant.kernels import Cell
-from autoquant.layers.recurrent import PROJECTION, SUFFIXES, RecurrentLayer
+from autoquant.layers.recurrent import PROJECTION, ROUND_HALF_UP, SUFFIXES, RecurrentLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,34 @@ class StackLayer:
             part: 0 for h, 1 for c.
         """
         return layer.cells if part else layer.units
+
+    def initial_state(self, part: int) -> Floats:
+        """A part of the state that a sequence starts with, [L*D, W]: zeros behind narrower layers.
+
+        See ``RecurrentLayer.initial_state``: c is rounded as h is; h is rounded in a step.
+
+        Args:
+            part: 0 for h, 1 for c.
+        """
+        values = np.zeros((len(self.layers) * self.directions, self.widths[part]), np.float32)
+        for index, layer in enumerate(self.layers):
+            rows = slice(index * self.directions, (index + 1) * self.directions)
+            values[rows, : self.width(layer, part)] = self._initial(layer, part)
+        return values
+
+    def _initial(self, layer: RecurrentLayerValues, part: int) -> np.float32:
+        """The initial value of a part of one layer's state."""
+        hidden = layer.hidden
+        if self.initial == 0 or hidden is None:
+            return np.float32(self.initial)
+        value = np.float32(self.initial * ROUND_HALF_UP)
+        if part == 0:
+            return value
+        if hidden.bits > 8:
+            return np.float32(np.float16(value))
+        scale = np.float32(hidden.scale)
+        code = np.clip(np.rint(value / scale), hidden.grid.qmin, hidden.grid.qmax)
+        return np.float32(code * scale)
 
 
 Layer = LinearLayer | TableLayer | StackLayer

@@ -83,6 +83,49 @@ def _code(index: int, bits: int) -> str:
     return f"({text})" if shift + bits == 8 else f"({text} & {(1 << bits) - 1})"
 
 
+def interleaved(bits: Bits) -> bool:
+    """Whether inputs lie as ``place_of`` says: two codes of a row then multiply at a time on Arm.
+
+    Args:
+        bits: of the row.
+    """
+    return bits != TERNARY and bits <= 4
+
+
+PLACES = (0, 1, 4, 5, 2, 3, 6, 7)
+"""Where the inputs of a group lie that are interleaved; see ``place_of`` in rounding.h."""
+_HALVES = {
+    1: "w[0] | (uint32_t)w[0] << 12",
+    2: "(w[0] | w[1] << 8) | (uint32_t)(w[0] | w[1] << 8) << 8",
+    3: "w[0] | (w[1] & 15) << 8 | (uint32_t)(w[1] >> 4 | w[2] << 4) << 16",
+    4: "w[0] | w[1] << 8 | w[2] << 16 | (uint32_t)w[3] << 24",
+}
+"""The first four codes of a group from bit 0 on, and the others from bit 16 on; bits between have
+no meaning."""
+
+
+def _arm_step(bits: int, inputs: str) -> str:
+    """A group of codes on Arm processors that multiply two pairs of 16 bits at a time.
+
+    Args:
+        bits: 1 to 4.
+        inputs: "int8" or "uint8".
+    """
+    mask = (1 << bits) - 1
+    pairs = [f"codes & 0x{mask:04x}{mask:04x}"]
+    pairs += [f"codes >> {bits * i} & 0x{mask:04x}{mask:04x}" for i in range(1, 4)]
+    parts = [f"even_{inputs}(a)", f"odd_{inputs}(a)", f"even_{inputs}(b)", f"odd_{inputs}(b)"]
+    sums = "".join(
+        f"        sum = add_two(sum, {part}, {pair});\n"
+        for part, pair in zip(parts, pairs, strict=True)
+    )
+    return (
+        f"        const uint32_t codes = {_HALVES[bits]};\n"
+        "        const uint32_t a = four_bytes(x), b = four_bytes(x + 4);\n"
+        f"{sums}"
+    )
+
+
 _THIRDS = """        const int32_t a = *w++, b = a * 171 >> 9, c = b * 171 >> 9, d = c * 171 >> 9;
         const int32_t e = d * 171 >> 9; /* x * 171 >> 9 is x / 3 up to 255 */
 """
@@ -99,16 +142,27 @@ def _dot(name: str, bits: str, inputs: str) -> str:
     """
     head = f"static int32_t {name}(const uint8_t *w, const void *inputs, int32_t n) {{\n"
     head += f"    const {inputs}_t *x = inputs;\n    int32_t sum = 0;\n"
+    step, body = 5, _THIRDS
     if bits == "ternary":
-        terms = [f"x[{i}] * ({digit})" for i, digit in enumerate(_DIGITS)]
-        step, before, after = 5, _THIRDS, ""
+        body += _sums([f"x[{i}] * ({digit})" for i, digit in enumerate(_DIGITS)])
     else:
-        terms = [f"x[{i}] * {_code(i, int(bits))}" for i in range(GROUP)]
-        step, before, after = GROUP, "", f"        w += {bits};\n"
-    pairs = [" + ".join(terms[i : i + 2]) for i in range(0, len(terms), 2)]
-    sums = "".join(f"        sum += {pair};\n" for pair in pairs)
-    loop = f"    for (; n > 0; n -= {step}, x += {step}) {{\n{before}{sums}{after}    }}\n"
+        step, body = GROUP, _group(int(bits), inputs) + f"        w += {bits};\n"
+    loop = f"    for (; n > 0; n -= {step}, x += {step}) {{\n{body}    }}\n"
     return f"{head}{loop}    return sum;\n}}\n"
+
+
+def _group(bits: int, inputs: str) -> str:
+    """The products of a group of codes; see ``_dot``."""
+    places = PLACES if interleaved(bits) else range(GROUP)
+    portable = _sums([f"x[{place}] * {_code(i, bits)}" for i, place in enumerate(places)])
+    if not interleaved(bits):
+        return portable
+    return f"#ifdef HAS_PAIRS\n{_arm_step(bits, inputs)}#else\n{portable}#endif\n"
+
+
+def _sums(terms: list[str]) -> str:
+    pairs = [" + ".join(terms[i : i + 2]) for i in range(0, len(terms), 2)]
+    return "".join(f"        sum += {pair};\n" for pair in pairs)
 
 
 def _unpack(name: str, bits: str) -> str:

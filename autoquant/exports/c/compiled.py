@@ -74,9 +74,13 @@ class CModule:
 
     def initial(self) -> Arrays:
         """The states that a sequence starts with."""
-        return [
-            np.full(_shape(state.port), state.initial, np.float32) for state in self.program.states
-        ]
+        shapes = [_shape(state.port) for state in self.program.states]
+        state = np.zeros(sum(map(product, shapes)), np.float32)
+        if shapes:
+            getattr(self.library, f"{self.program.name}_reset")(_pointer(state))
+        ends = np.cumsum([product(shape) for shape in shapes])[:-1]
+        parts = np.split(state, ends) if shapes else []
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def run(self, inputs: Sequence[Any], states: Sequence[Any] = ()) -> tuple[Arrays, Arrays]:
         """One pass.

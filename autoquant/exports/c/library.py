@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 FILES = (
     HERE / "scalar.h",
     Path(native.__file__).parent / "functions.h",  # the formulas of sigmoid and tanh, once
+    HERE / "pairs.h",
     HERE / "rounding.h",
     HERE / "products.h",
     HERE / "recurrence.h",
@@ -26,7 +27,7 @@ FILES = (
     HERE / "normalization.h",
 )
 _DEFINED = re.compile(
-    r"^#define (\w+)|^typedef .*?(\w+);$|^struct (\w+) {|^} (\w+);"
+    r"^ *#define (\w+)|^typedef .*?(\w+);$|^struct (\w+) {|^} (\w+);"
     r"|^(?:static|INLINE) [^(=;]*?(\w+)\(",
     re.MULTILINE,
 )
@@ -40,11 +41,7 @@ def needed(text: str) -> str:
     Args:
         text: C source.
     """
-    paragraphs = _paragraphs()
-    owners: dict[str, list[int]] = {}
-    for index, paragraph in enumerate(paragraphs):
-        for name in _names(paragraph):
-            owners.setdefault(name, []).append(index)
+    paragraphs, owners = _paragraphs(), _owners()
     kept: set[int] = set()
     readers: dict[str, str] = {}
     waiting = [text]
@@ -56,12 +53,23 @@ def needed(text: str) -> str:
                     waiting.append(paragraphs[index])
             if word not in readers and (function := code_rows.reader(word)):
                 readers[word] = function
+                waiting.append(function)
     return "\n".join([*(paragraphs[index] for index in sorted(kept)), *readers.values()])
+
+
+@cache
+def _owners() -> dict[str, list[int]]:
+    """The paragraphs that define each name."""
+    owners: dict[str, list[int]] = {}
+    for index, paragraph in enumerate(_paragraphs()):
+        for name in _names(paragraph):
+            owners.setdefault(name, []).append(index)
+    return owners
 
 
 def reserved() -> frozenset[str]:
     """Names that the definitions use, which a program must not give to anything else."""
-    return frozenset(name for text in _paragraphs() for name in _names(text)) | {"state", "work"}
+    return frozenset(_owners()) | {"state", "work"}
 
 
 def _names(paragraph: str) -> list[str]:

@@ -13,7 +13,7 @@ from autoquant.exports.c.literals import literal
 from autoquant.exports.c.lowering import Cost, Lowering, Value, arguments, lowers
 from autoquant.exports.c.memory import View
 from autoquant.exports.c.places import refused
-from autoquant.exports.c.weights import Product, is_coded, matrix, rounding
+from autoquant.exports.c.weights import Product, matrix, rounding
 from autoquant.exports.layers import (
     Direction,
     LinearLayer,
@@ -22,7 +22,7 @@ from autoquant.exports.layers import (
     TableLayer,
 )
 from autoquant.exports.markers import LINEAR, ROUNDING, STACK, TABLE
-from autoquant.exports.weights import Activation, Weight
+from autoquant.exports.weights import Weight
 
 STEPS = {
     ("lstm", "tanh"): "lstm_step",
@@ -110,7 +110,7 @@ def _linear(lowering: Lowering, node: Node) -> Value:
     note_floats(lowering, layer.name, product)
     cost = lowering.cost("linear", bits_text(layer.weight), layer.name)
     w = matrix(lowering.data, f"data_{layer.name}", layer.name, product, layer.bias)
-    r = rounding(lowering.data, layer.inputs, coded=product.coded)
+    r = rounding(lowering.data, product)
     room, out = Room(), lowering.result(cost)
     room.add(product)
     values, codes = room.views(lowering, cost)
@@ -330,12 +330,7 @@ def _direction(
     if direction.candidate_bias is not None:
         bias = direction.candidate_bias
         fields["candidate_bias"] = data.array(f"{name}_candidate_bias", bias, layer.name)
-    coded = {key: product.coded for key, (product, _) in products.items()}
-    hidden: Activation | None = part.hidden
-    fields["inputs"] = f"&{rounding(data, part.inputs, coded=coded['input'])}"
-    fields["hidden"] = f"&{rounding(data, hidden, coded=coded['recurrent'], copied=True)}"
+    fields["inputs"] = f"&{rounding(data, products['input'][0])}"
+    fields["hidden"] = f"&{rounding(data, products['recurrent'][0], copied=True)}"
     fields |= {"units": str(part.units), "cells": str(part.cells)}
     return ",\n".join(f"        .{key} = {value}" for key, value in fields.items())
-
-
-__all__ = ["codes_of", "is_coded", "note_floats"]

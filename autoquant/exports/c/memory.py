@@ -27,7 +27,7 @@ class Buffer:
         first: the statement that writes it first; -1 before there is one.
         last: the statement that reads it last.
         offset: in its part of the workspace.
-        over: the buffer that it may be written over, entry by entry, if nothing reads that any more.
+        over: the buffer that it may be written over, entry by entry, if nothing reads that later.
     """
 
     kind: Kind

@@ -29,15 +29,19 @@ def identifier(text: str) -> str:
     return f"{name}_" if name in KEYWORDS else name
 
 
+_VARIABLES = re.compile(r"[a-fi-nqprt]|v\d+|at|steps")
+"""Names of variables in the text of a pass."""
+
+
 class Names:
-    """Identifiers of one scope, all different.
+    """Identifiers of one scope, all different even in capitals.
 
     Args:
         taken: identifiers that are in use.
     """
 
     def __init__(self, *taken: str) -> None:
-        self._taken = set(taken)
+        self._taken = {name.lower() for name in taken}
 
     def new(self, text: str) -> str:
         """An identifier that resembles a text and was not given out before.
@@ -45,9 +49,10 @@ class Names:
         Args:
             text: any.
         """
-        base = name = identifier(text)
+        base = identifier(text)
+        name = base = f"{base}_" if _VARIABLES.fullmatch(base) else base
         number = 2
-        while name in self._taken:
+        while name.lower() in self._taken:
             name, number = f"{base}_{number}", number + 1
-        self._taken.add(name)
+        self._taken.add(name.lower())
         return name

@@ -22,6 +22,13 @@ from autoquant.exports.c.places import refused
 
 
 def _axes(node: Node, shape: Sequence[int], position: int = 1) -> list[int]:
+    """The axes that an operation names, or all.
+
+    Args:
+        node: the operation.
+        shape: of its input.
+        position: of the argument that names them.
+    """
     given: Any = arguments(node)[position] if len(arguments(node)) > position else None
     if given is None or given == []:
         return [*range(len(shape))]

@@ -61,6 +61,25 @@ static int32_t encode(const float *x, int32_t n, float scale, int32_t low, int32
     return sum;
 }
 
+/* Where input k of an interleaved row lies: of each eight in the order 0 1 4 5 2 3 6 7. */
+INLINE int32_t place_of(int32_t k) { return (k & ~6) | (k & 2) << 1 | (k & 4) >> 1; }
+
+/* Codes for weights of up to four bits; see dot_4_int8 and its like. */
+static operand prepare_interleaved(const rounding *r, const float *x, int32_t n, float *values,
+                                   int8_t *codes) {
+    operand made = {NULL, codes, 0, NULL};
+    uint8_t *to = (uint8_t *)codes;
+    (void)values;
+    memset(to + (n & ~7), 0, 7);
+    if (n & 7) to[(n & ~7) + 7] = 0;
+    for (int32_t k = 0; k < n; k++) {
+        const int32_t code = (int32_t)level_of(x[k], r->scale, r->low, r->high);
+        made.sum += code;
+        to[place_of(k)] = (uint8_t)code;
+    }
+    return made;
+}
+
 static operand prepare_codes(const rounding *r, const float *x, int32_t n, float *values,
                              int8_t *codes) {
     operand made = {NULL, codes, 0, NULL};

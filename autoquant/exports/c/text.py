@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoquant.exports.c.library import needed
 from autoquant.exports.c.literals import literal
 from autoquant.exports.c.lowering import Lowering
 from autoquant.exports.c.memory import PARTS, Workspace, product
+from autoquant.exports.weights import Floats
 
 HEADER = """/* A quantized model in C99, written by autoquant.
  *
@@ -93,14 +96,14 @@ class Signature:
         inputs: of the model.
         outputs: of the model.
         states: of recurrent stacks.
-        initial: the value that each state starts with.
+        initial: the values that each state starts with.
     """
 
     name: str
     inputs: tuple[Argument, ...]
     outputs: tuple[Argument, ...]
     states: tuple[Argument, ...]
-    initial: tuple[float, ...]
+    initial: tuple[Floats, ...]
 
     @property
     def upper(self) -> str:
@@ -171,9 +174,11 @@ def _about(signature: Signature) -> list[str]:
     arguments = [a.name for a in (*signature.inputs, *signature.outputs)]
     state = ["&state"] if signature.states else []
     call = ", ".join([*state, "&work", *arguments])
-    lines = ["Nothing is allocated, and no variable is global: the caller owns all memory. Inputs"]
-    lines += ["and outputs must not overlap. Tensors are dense, their last axis first in memory."]
-    lines += ["Inputs that are NaN give outputs that mean nothing.", "", "Example:", ""]
+    lines = ["Nothing is allocated, and no variable is global: the caller owns all memory, and"]
+    lines += ["calls with different states and workspaces may run at the same time. Inputs and"]
+    lines += ["outputs must not overlap. Tensors are dense and in row-major order: entry [i, j] of"]
+    lines += ["[m, n] has index i * n + j. Inputs that are NaN give outputs that mean nothing."]
+    lines += ["", "Example:", ""]
     lines += [f'    #include "{name}.h"', "", f"    static {name}_workspace work;"]
     lines += [f"    static {name}_state state;"] * bool(signature.states)
     for a in (*signature.inputs, *signature.outputs):
@@ -285,10 +290,14 @@ def _declarations(lowering: Lowering) -> list[str]:
 
 
 def _reset(signature: Signature) -> str:
+    """The function that starts a sequence: a loop for each run of equal values."""
     lines = [f"{signature.declaration('reset')} {{"]
-    for a, value in zip(signature.states, signature.initial, strict=True):
-        text = literal(float(value))
-        lines.append(f"    for (int32_t i = 0; i < {a.size}; i++) state->{a.name}[i] = {text};")
+    for argument, values in zip(signature.states, signature.initial, strict=True):
+        flat = values.reshape(-1)
+        ends = [*np.flatnonzero(np.diff(flat)) + 1, flat.size]
+        for first, end in zip([0, *ends], ends, strict=False):
+            cell = f"state->{argument.name}[i] = {literal(flat[first])};"
+            lines.append(f"    for (int32_t i = {first}; i < {end}; i++) {cell}")
     return "\n".join([*lines, "}", "", ""])
 
 

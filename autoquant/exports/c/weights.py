@@ -96,7 +96,15 @@ def _verb(use: str) -> str:
 
 
 def _coded(data: Data, name: str, layer: str, product: Product, use: str) -> dict[str, str]:
-    """Fields of a weight with codes; see ``matrix``."""
+    """Fields of a weight with codes.
+
+    Args:
+        data: see ``matrix``.
+        name: as there.
+        layer: as there.
+        product: as there.
+        use: as there.
+    """
     weight = product.weight
     assert isinstance(weight, CodedWeight)
     codes, row_bytes = code_rows.packed_rows(weight.codes, weight.grid.qmin, weight.bits)
@@ -159,17 +167,15 @@ def stored_floats(weight: FloatWeight) -> tuple[NDArray[Any], str]:
     return weight.array, "floats"
 
 
-def rounding(
-    data: Data, activation: Activation | None, *, coded: bool, copied: bool = False
-) -> str:
-    """Name of the structure of a rounding.
+def rounding(data: Data, product: Product, *, copied: bool = False) -> str:
+    """Name of the structure of how the inputs of a product are rounded.
 
     Args:
         data: gets it.
-        activation: the rounding, or None.
-        coded: whether its codes are multiplied with codes.
-        copied: whether its values must be copied even where they are not rounded.
+        product: whose inputs they are.
+        copied: whether values must be copied even where they are not rounded.
     """
+    activation = product.inputs
     if activation is None:
         prepare = "prepare_rounded" if copied else "prepare_nothing"
         fields = [".round = round_not", f".prepare = {prepare}"]
@@ -177,8 +183,11 @@ def rounding(
         fields = [".round = round_to_half", ".prepare = prepare_rounded"]
     else:
         grid = activation.grid
-        prepare = "prepare_codes" if coded else "prepare_rounded"
+        prepare = "prepare_rounded"
+        if product.coded:
+            parallel = code_rows.interleaved(product.weight.bits)
+            prepare = "prepare_interleaved" if parallel else "prepare_codes"
         fields = [".round = round_to_codes", f".prepare = {prepare}"]
         fields += [f".scale = {literal(activation.scale)}"]
         fields += [f".low = {grid.qmin}", f".high = {grid.qmax}"]
-    return data.structure("rounding", "rounding_1", "    " + ", ".join(fields))
+    return data.structure("rounding", "data_rounding", "    " + ", ".join(fields))

@@ -21,7 +21,9 @@ from autoquant.exports.c.names import Names, identifier
 from autoquant.exports.c.places import refused
 from autoquant.exports.c.program import CProgram, LayerMemory
 from autoquant.exports.c.text import Argument, Signature, header_text, source_text
-from autoquant.exports.recording import PREFIX, Port, Recording
+from autoquant.exports.layers import StackLayer
+from autoquant.exports.recording import PREFIX, Port, Recording, StatePort
+from autoquant.exports.weights import Floats
 
 __all__ = ["write_c"]
 _REGISTERED = (convolutions, elementwise, marked, reductions, shapes)
@@ -95,12 +97,18 @@ def _signature(recording: Recording, name: str) -> Signature:
         recording: that is lowered.
         name: of the program.
     """
-    names, members = Names(*reserved()), Names()
+    names = Names(*reserved())
     inputs = [_argument(names, port) for port in recording.inputs]
     outputs = [_argument(names, port) for port in recording.outputs]
-    states = [_argument(members, state.port) for state in recording.states]
-    initial = [state.initial for state in recording.states]
+    states = [_argument(names, state.port) for state in recording.states]
+    initial = [_initial(recording, state) for state in recording.states]
     return Signature(name, tuple(inputs), tuple(outputs), tuple(states), tuple(initial))
+
+
+def _initial(recording: Recording, state: StatePort) -> Floats:
+    stack = recording.source.layers[state.stack]
+    assert isinstance(stack, StackLayer)
+    return stack.initial_state(stack.parts.index(state.part))
 
 
 def _argument(names: Names, port: Port) -> Argument:
