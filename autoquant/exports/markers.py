@@ -35,10 +35,24 @@ def _define(schema: str, shapes: Callable[..., Any]) -> None:
 
 
 def _linear(inputs: Tensor, name: str, units: int) -> Tensor:
+    """Outputs of a linear layer.
+
+    Args:
+        inputs: [..., in].
+        name: of the layer.
+        units: of the output.
+    """
     return inputs.new_empty(*inputs.shape[:-1], units)
 
 
 def _table(indices: Tensor, name: str, units: int) -> Tensor:
+    """Rows of a table.
+
+    Args:
+        indices: [...].
+        name: of the layer.
+        units: of a row.
+    """
     return torch.empty(*indices.shape, units, device=indices.device)
 
 
@@ -59,6 +73,15 @@ def _stack(
 
 
 def _rounding(inputs: Tensor, scale: float, qmin: int, qmax: int, bits: int) -> Tensor:
+    """A rounded activation; see ``Activation``.
+
+    Args:
+        inputs: of any shape.
+        scale: of the codes.
+        qmin: the smallest code.
+        qmax: the largest code.
+        bits: of the activation.
+    """
     return torch.empty_like(inputs)
 
 
@@ -110,6 +133,13 @@ def mark(model: nn.Module, layers: Mapping[str, Layer], calls: StackCalls) -> No
 
 
 def _call_linear(layer: LinearLayer, input: Tensor, units: Tensor | None = None) -> Tensor:
+    """A linear layer's forward; see ``IntegerLinear.forward``.
+
+    Args:
+        layer: its values.
+        input: see there.
+        units: see there.
+    """
     _check_features(layer.name, input, layer.weight.shape[1])
     outputs: Tensor = torch.ops.autoquant_export.linear(input, layer.name, layer.weight.shape[0])
     return outputs if units is None else outputs[..., units]
@@ -196,9 +226,8 @@ def _run(
         parts = parts if batched else tuple(part.unsqueeze(1) for part in parts)
         state = layout.join(layout.split(parts))
     if state is None:
-        directions = len(layer.layers) * layer.directions
-        shape = directions, rows.shape[1]
-        state = tuple(rows.new_full((*shape, width), layer.initial) for width in layer.widths)
+        initial = (torch.from_numpy(layer.initial_state(k)) for k in range(len(layer.parts)))
+        state = tuple(part[:, None].expand(-1, rows.shape[1], -1) for part in initial)
     for part in state:
         if part.shape[1] != rows.shape[1]:  # recorded, this makes one size of the two
             raise UserError(f"the state of {layer.name} must have the batch of its inputs")

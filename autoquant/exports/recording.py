@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -18,7 +19,7 @@ from autoquant.errors import UserError, first_line
 from autoquant.exports import probe
 from autoquant.exports.layers import Layer, StackLayer
 from autoquant.exports.markers import StackCalls, mark
-from autoquant.exports.weights import CodedWeight
+from autoquant.exports.weights import CodedWeight, Floats
 from autoquant.task import Example
 
 BATCH, TIME = "batch", "time"
@@ -46,7 +47,7 @@ class Port:
     dtype: torch.dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StatePort:
     """A part of a recurrent stack's state, which goes in and comes out.
 
@@ -54,13 +55,21 @@ class StatePort:
         stack: name of the stack.
         part: "h" or "c".
         port: of the state that goes in; the name of the one that comes out ends with ``_next``.
-        initial: the value of a state that a sequence starts with.
+        initial: what a sequence starts with, [L*D, W].
     """
 
     stack: str
     part: str
     port: Port
-    initial: float
+    initial: Floats
+
+    def start(self, batch: int) -> Floats:
+        """What sequences start with, [L*D, B, W].
+
+        Args:
+            batch: how many there are.
+        """
+        return np.repeat(self.initial[:, None], batch, 1)
 
     @property
     def next_name(self) -> str:
@@ -203,8 +212,8 @@ def _initial_states(source: Source, tensors: Sequence[Tensor]) -> list[Tensor]:
     for stack in source.stacks:
         call = seen.calls.get(stack.name)
         if call is not None and not call.given:
-            lead = len(stack.layers) * stack.directions, call.batch
-            states += [torch.full((*lead, width), stack.initial) for width in stack.widths]
+            parts = [stack.initial_state(part) for part in range(len(stack.parts))]
+            states += [torch.from_numpy(part)[:, None].repeat(1, call.batch, 1) for part in parts]
     return states
 
 
@@ -332,11 +341,12 @@ def _described(
         for name, value in zip(_output_names(recorded, count), exits[:count], strict=True)
     ]
     leaves = tuple(outputs[k].name if isinstance(k, int) else k for k in recorded.seen.kept)
-    initial = {stack.name: stack.initial for stack in source.stacks}
+    stacks = {stack.name: stack for stack in source.stacks}
     states = []
     for port in ports[inputs:]:
         stack, _, part = port.name.rpartition(".")
-        states.append(StatePort(stack, part, port, initial[stack]))
+        initial = stacks[stack].initial_state(stacks[stack].parts.index(part))
+        states.append(StatePort(stack, part, port, initial))
     return Recording(
         source,
         program,

@@ -109,6 +109,13 @@ def _repeated(model: nn.Module, example: Example) -> Example:
 
 
 def _doubled(model: nn.Module, example: Example, axis: int) -> Example:
+    """The same along one axis.
+
+    Args:
+        model: that was loaded.
+        example: what it is called with.
+        axis: 0 or 1.
+    """
     trees = example.inputs, {**example.keywords}
     tensors = [leaf for leaf in pytree.tree_leaves(trees) if isinstance(leaf, Tensor)]
     fits = [tensor for tensor in tensors if axis < tensor.ndim and (not axis or tensor.ndim < 4)]

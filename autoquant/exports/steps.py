@@ -103,6 +103,14 @@ def _steps(
 
 
 def _at(example: Example, names: list[str], axes: Mapping[str, int], step: int) -> Example:
+    """One time step of an example.
+
+    Args:
+        example: of a sequence.
+        names: of its tensors.
+        axes: of time, by the names of inputs.
+        step: its number.
+    """
     rest = iter(names)
 
     def one(value: Any) -> Any:
@@ -155,6 +163,15 @@ def _give(
 
 
 def _keep(states: dict[str, Any], name: str, module: nn.Module, args: Any, output: Any) -> None:
+    """A forward hook of a stack.
+
+    Args:
+        states: of all stacks.
+        name: of the stack.
+        module: the stack.
+        args: of its forward.
+        output: that it returned.
+    """
     states[name] = output[1]
 
 

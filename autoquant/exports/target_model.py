@@ -85,14 +85,7 @@ def _states(
         handed: what it was given, or None.
     """
     batch = batch_of(recording, feeds)
-    states = {
-        each.port.name: np.full(
-            [batch if size == BATCH else int(size) for size in each.port.shape],
-            each.initial,
-            np.float32,
-        )
-        for each in recording.states
-    }
+    states = {each.port.name: each.start(batch) for each in recording.states}
     if state is None or handed is None:
         return states
     parts = [leaf.detach().numpy() for leaf in pytree.tree_leaves(handed)]

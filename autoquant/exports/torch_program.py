@@ -78,7 +78,13 @@ def _program(source: Source) -> ExportedProgram:
 
 
 def _joined(source: Source, inputs: Any, keywords: Mapping[str, Any]) -> Any:
-    """Dynamic axes by the names of arguments."""
+    """Dynamic axes by the names of arguments.
+
+    Args:
+        source: the loaded model.
+        inputs: axes of the positional arguments.
+        keywords: axes of the others.
+    """
     names = [*inspect.signature(source.model.forward).parameters]
     return {**dict(zip(names, inputs, strict=False)), **keywords}
 

@@ -21,9 +21,7 @@ from autoquant.exports.c.names import Names, identifier
 from autoquant.exports.c.places import refused
 from autoquant.exports.c.program import CProgram, LayerMemory
 from autoquant.exports.c.text import Argument, Signature, header_text, source_text
-from autoquant.exports.layers import StackLayer
-from autoquant.exports.recording import PREFIX, Port, Recording, StatePort
-from autoquant.exports.weights import Floats
+from autoquant.exports.recording import PREFIX, Port, Recording
 
 __all__ = ["write_c"]
 _REGISTERED = (convolutions, elementwise, marked, reductions, shapes)
@@ -101,14 +99,8 @@ def _signature(recording: Recording, name: str) -> Signature:
     inputs = [_argument(names, port) for port in recording.inputs]
     outputs = [_argument(names, port) for port in recording.outputs]
     states = [_argument(names, state.port) for state in recording.states]
-    initial = [_initial(recording, state) for state in recording.states]
+    initial = [state.initial for state in recording.states]
     return Signature(name, tuple(inputs), tuple(outputs), tuple(states), tuple(initial))
-
-
-def _initial(recording: Recording, state: StatePort) -> Floats:
-    stack = recording.source.layers[state.stack]
-    assert isinstance(stack, StackLayer)
-    return stack.initial_state(stack.parts.index(state.part))
 
 
 def _argument(names: Names, port: Port) -> Argument:

@@ -81,6 +81,13 @@ class CellStep:
         return [self.dialect.state(graph, h, self.layer.hidden), *rest]
 
     def _product(self, graph: GraphBuilder, values: str, job: Product) -> str:
+        """A product, whose weight is noted in ``stored``.
+
+        Args:
+            graph: gets the nodes.
+            values: name of x.
+            job: weight, bias and rounding.
+        """
         outputs, stored = self.dialect.product(graph, values, job)
         self.stored.append(stored)
         return outputs

@@ -31,7 +31,10 @@ def write_onnx(request: Request) -> Written:
     recording = record(request.source)
     whole = lower(recording, dialect)
     path = request.folder / f"{request.name}.onnx"
-    notes = [f"batch and time of any size: {', '.join(recording.dynamic) or 'no'}"]
+    notes = [
+        *_starts(recording),
+        f"batch and time of any size: {', '.join(recording.dynamic) or 'no'}",
+    ]
     files, step = [_saved(path, whole, request.metadata)], None
     try:
         step = record(step_source(recording))
@@ -51,6 +54,15 @@ def write_onnx(request: Request) -> Written:
         floats_of(request.source),
         tuple(notes),
     )
+
+
+def _starts(recording: Recording) -> list[str]:
+    """Notes on states that do not start from zeros."""
+    return [
+        f"{state.port.name} starts from {np.unique(state.initial)}"
+        for state in recording.states
+        if state.initial.any()
+    ]
 
 
 def _saved(path: Path, lowered: Lowered, metadata: Mapping[str, str]) -> Path:
@@ -121,6 +133,5 @@ def example_feeds(recording: Recording, batch: int | None = None) -> Arrays:
             rows = tensor.shape[axis]
         feeds[port.name] = np.ascontiguousarray(tensor.numpy())
     for state in recording.states:
-        shape = [rows if size == BATCH else int(size) for size in state.port.shape]
-        feeds[state.port.name] = np.full(shape, state.initial, np.float32)
+        feeds[state.port.name] = state.start(rows)
     return feeds

@@ -81,7 +81,13 @@ def bits_in_onnx(bits: float, offset: float, least: int = 4) -> int:
 
 
 def _bits(low: int, high: int, least: int) -> int:
-    """The smallest width of WIDTHS that holds integers from ``low`` to ``high``."""
+    """The smallest width of WIDTHS that holds some integers.
+
+    Args:
+        low: the smallest of them.
+        high: the largest.
+        least: the smallest width that is allowed.
+    """
     return next(
         width
         for width in WIDTHS

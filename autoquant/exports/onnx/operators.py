@@ -85,6 +85,13 @@ def recurrent_operator(
 
 
 def _row(graph: GraphBuilder, part: str, index: int) -> str:
+    """One direction's part of a state.
+
+    Args:
+        graph: gets the node.
+        part: name of [D, B, H].
+        index: of the direction.
+    """
     return graph.node("Gather", part, graph.constant(np.int64(index), "row"), axis=0)
 
 

@@ -105,6 +105,13 @@ def _float(
 
 
 def _with_bias(graph: GraphBuilder, values: str, bias: Floats | None) -> str:
+    """Values with a bias added.
+
+    Args:
+        graph: gets the nodes.
+        values: their name.
+        bias: [out], or None.
+    """
     return values if bias is None else graph.node("Add", values, graph.constant(bias, "bias"))
 
 
@@ -292,6 +299,12 @@ def _padding(columns: int, block: int) -> int:
 
 
 def _bytes(columns: int, block: int, bits: int) -> int:
-    """Bytes of a row: its integers, padded, and its scales."""
+    """Bytes of a row: its integers, padded, and its scales.
+
+    Args:
+        columns: of the weight.
+        block: columns that share a scale.
+        bits: of an integer.
+    """
     blocks = -(-columns // block)
     return blocks * (block * bits // 8 + 4)

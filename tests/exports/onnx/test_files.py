@@ -158,7 +158,7 @@ def test_the_table_has_measured_memory(exports: Exports) -> None:
     text = str(exports("language gru", 4, 8)[1])
     for part in (
         "packed file",
-        "model.step.onnx",
+        "packed.step.onnx",
         "resident",
         "difference",
         "GatherBlockQuantized",
