@@ -83,7 +83,7 @@ def entries(network: Network, plan: Plan, scheme: Scheme) -> tuple[Entry, ...]:
         scheme: how numbers become codes.
     """
     listed = [
-        *_uncovered_entries(network),
+        *uncovered_entries(network),
         *_all_layer_entries(network, plan, scheme),
         *(entry for norm in network.norms for entry in norm_entries(norm, scheme)),
     ]
@@ -100,7 +100,12 @@ def uncovered(network: Network) -> tuple[UnquantizedTensor, ...]:
     return tuple(tensor for tensor in network.unquantized if tensor.name not in counters)
 
 
-def _uncovered_entries(network: Network) -> list[Entry]:
+def uncovered_entries(network: Network) -> list[Entry]:
+    """The entries of tensors that belong to no layer.
+
+    Args:
+        network: at any widths.
+    """
     return [Entry(t.name, DTYPES[t.dtype][0], t.shape) for t in uncovered(network)]
 
 
@@ -261,7 +266,7 @@ def breakdown(
         _header_bytes(_ByIdentity(network), scheme, tuple(assets.items())),
         sum(layer_bytes(layer, plan[layer.name], scheme) for layer in grown.layers),
         _norm_bytes(grown, scheme),
-        sum(entry.bytes for entry in _uncovered_entries(grown)),
+        sum(entry.bytes for entry in uncovered_entries(grown)),
         sum(assets.values()),
     )
 
@@ -286,7 +291,7 @@ def bytes_outside_layers(network: Network, resized: Network, scheme: Scheme) -> 
         resized: the same at the plan's widths.
         scheme: how numbers become codes.
     """
-    uncovered_bytes = sum(entry.bytes for entry in _uncovered_entries(resized))
+    uncovered_bytes = sum(entry.bytes for entry in uncovered_entries(resized))
     header_bytes = _header_bytes(_ByIdentity(network), scheme, ())
     return header_bytes + _norm_bytes(resized, scheme) + uncovered_bytes
 

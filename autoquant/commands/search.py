@@ -19,6 +19,7 @@ from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.budget import readable
 from autoquant.costs.latency_table import LATENCIES
+from autoquant.costs.target import for_target
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
@@ -76,6 +77,7 @@ class SearchResult(Tabular):
         figures: files of the figures, where they were drawn.
         seconds: wall-clock seconds of this call by phase.
         bound: the largest accepted loss, where the smallest such plan was looked for.
+        target: the runtime whose files the sizes are of; None for packed files.
     """
 
     study: Study
@@ -86,6 +88,7 @@ class SearchResult(Tabular):
     figures: tuple[Path, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     bound: float | None = None
+    target: str | None = None
 
     @property
     def best(self) -> Outcome | None:
@@ -107,7 +110,10 @@ class SearchResult(Tabular):
         )
         figures = (f"Pareto plot: {path}" for path in self.figures if path.name == "pareto.png")
         notes = (*tables[0].notes, f"study: {self.study.path}", *figures)
-        return replace(tables[0], notes=notes), *tables[1:], *plan
+        title = tables[0].title
+        if self.target is not None:
+            title = title.replace("packed file", f"file for target={self.target}")
+        return replace(tables[0], title=title, notes=notes), *tables[1:], *plan
 
 
 @random_state_kept()
@@ -147,7 +153,7 @@ def search(
     """
     check_task(task)
     place = Study.at(study)
-    settings = with_threads(settings_for(task, settings), place)
+    settings = for_target(with_threads(settings_for(task, settings), place))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
@@ -326,7 +332,13 @@ class _Running:
         write_files(self.folder, outcomes, record, self.budgets, bound)
         selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
         return SearchResult(
-            self.folder, self.record, self.budgets, outcomes, selections, bound=bound
+            self.folder,
+            self.record,
+            self.budgets,
+            outcomes,
+            selections,
+            bound=bound,
+            target=settings.target,
         )
 
     def _sensitivity(self) -> Sensitivity | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from autoquant.budget import Budget, setting_of
 from autoquant.costs.cost import Cost, cost_named
+from autoquant.costs.target import size_in_target
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
@@ -173,10 +174,9 @@ def limits_of(settings: Search, network: Network, *, float_bytes: int, parameter
     plan, limits = Plan.uniform(network.names, LayerChoice()), []
     for budget in (Budget.parse(settings.budgets[0]), *settings.limits.budgets):
         is_size = budget.cost == "size"
-        cost = cost_named(budget.cost)
+        cost = size_in_target(settings) if is_size else cost_named(budget.cost)
         float_cost = float_bytes if is_size else cost.of(network, plan, settings.quantizer)
-        limit = limit_of(
-            budget, network, settings.quantizer, float_cost=float_cost, parameters=parameters
-        )
-        limits.append(limit)
+        value = budget.value(float_cost=float_cost, parameters=parameters)
+        scheme = settings.quantizer
+        limits.append(Limit(cost, value, network, scheme, float_cost, str(budget)))
     return LimitSet(tuple(limits))

@@ -23,9 +23,12 @@ from autoquant.exports.layers import (
 )
 from autoquant.exports.recording import Source
 from autoquant.exports.weights import CodedWeight
+from autoquant.layers.linear import IntegerLinear
+from autoquant.layers.registry import runs_as
 from autoquant.layers.stack import Recurrent
 from autoquant.runtime import PackedEmbedding, PackedLinear
 from autoquant.task import Example
+from autoquant.training.activations import quantizes_input
 
 
 def open_source(path: str | Path, model: nn.Module, example: Example) -> Source:
@@ -63,11 +66,13 @@ def _layers(
         if isinstance(module, Recurrent):
             layers[name] = _stack(name, module, stored)
             covered |= {layer.name for layer in layers[name].layers}  # type: ignore[union-attr]
-        elif name in stored and isinstance(module, PackedLinear):
+        elif name in stored and _is(module, PackedLinear, IntegerLinear, nn.Linear):
             layers[name] = linear_layer(stored[name])
-        elif name in stored and isinstance(module, PackedEmbedding):
-            zero = tuple(row for row, is_zero in module.table.zero_rows.items() if is_zero)
-            layers[name] = TableLayer(name, weights_of(stored[name])["weight"], zero)
+        elif name in stored and _is(module, PackedEmbedding, nn.Embedding):
+            table = getattr(module, "table", None)
+            zero = {} if table is None else table.zero_rows
+            rows = tuple(row for row, is_zero in zero.items() if is_zero)
+            layers[name] = TableLayer(name, weights_of(stored[name])["weight"], rows)
     covered |= {*layers}
     rest = {
         layer.spec.full_name(name): weight
@@ -77,6 +82,18 @@ def _layers(
         if isinstance(weight, CodedWeight) and name in ("weight",)
     }
     return layers, rest
+
+
+def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a module computes what one of some classes does: it has no forward of its own.
+
+    Args:
+        module: of the loaded model.
+        kinds: the classes.
+    """
+    if quantizes_input(module):
+        return any(type(module).forward is kind.forward for kind in kinds)
+    return any(isinstance(module, kind) and runs_as(module, kind) for kind in kinds)
 
 
 def _stack(name: str, module: Recurrent, stored: Mapping[str, StoredLayer]) -> StackLayer:

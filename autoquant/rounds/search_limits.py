@@ -6,7 +6,6 @@ from autoquant.analysis.model_info import SearchInfo
 from autoquant.artifact.manifest import breakdown
 from autoquant.budget import Budget
 from autoquant.costs.limit import LimitSet, limits_of
-from autoquant.costs.size import size
 from autoquant.errors import UserError
 from autoquant.samplers.size_targets import SizeTargets
 from autoquant.settings import Search
@@ -50,7 +49,8 @@ def search_limits(info: SearchInfo, settings: Search) -> LimitSet:
         )
         plan = info.space.plan(info.space.smallest)
         parts = breakdown(info.network, plan, settings.quantizer)
-        check_reachable(info.space, limits, {"size": f" ({parts}; {info.profile.coverage})"})
+        details = f" ({parts}; {info.profile.coverage})" if settings.target is None else ""
+        check_reachable(info.space, limits, {"size": details})
     return limits
 
 
@@ -74,5 +74,5 @@ def target_sizes(info: SearchInfo, settings: Search, limits: LimitSet) -> SizeTa
         limits: of the search.
     """
     smallest = info.space.plan(info.space.smallest)
-    least = int(size.of(info.network, smallest, settings.quantizer))
+    least = int(limits.budget.of(smallest))
     return SizeTargets(budget_bytes(info, settings), least, settings.rounds.spread)

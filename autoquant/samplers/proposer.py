@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.samplers import BaseSampler
 
-from autoquant.costs.size import size
+from autoquant.costs.target import size_in_target
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.samplers.ranges import ranges_of
@@ -64,8 +64,8 @@ class Proposer:
         return plan, {"size_bytes": self._size(plan), "choices": readable}
 
     def _size(self, plan: Plan) -> int:
-        """Bytes of a plan's packed file."""
-        return int(size.of(self.network, plan, self.settings.quantizer))
+        """Bytes of a plan's packed file, or of the file for its target."""
+        return int(size_in_target(self.settings).of(self.network, plan, self.settings.quantizer))
 
 
 def _readable(field: str, value: float) -> str:

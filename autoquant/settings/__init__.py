@@ -7,7 +7,7 @@ torch, so that ``--help`` answers at once.
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import constructed, require
 from autoquant.settings.codec import RENAMED, from_dict, given_values, plain_value
-from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES
+from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES, TARGET_NAMES
 from autoquant.settings.limits import Limits
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
 from autoquant.settings.rounds_settings import Rounds
@@ -26,6 +26,7 @@ __all__ = [
     "RULE_FIELDS",
     "SAMPLERS",
     "SCALES",
+    "TARGET_NAMES",
     "Limits",
     "Rounds",
     "Rules",

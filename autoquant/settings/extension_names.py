@@ -10,5 +10,7 @@ GRIDS = ExtensionNames(["auto", "midrise", "midtread"])
 """Values of ``quantizer.grid``; see autoquant.quantization.formats, which adds names of formats."""
 KERNELS = ExtensionNames(["auto", "native", "torch", "reference"])
 """Values of ``kernel``; see autoquant.kernels.recurrent.registry, which adds names of engines."""
+TARGET_NAMES = ExtensionNames(["onnxruntime", "c"])
+"""Names of targets; see autoquant.costs.target, which adds to them."""
 SAMPLERS = ExtensionNames(["program", "tpe", "gp", "nsga2", "random"])
 """Names of samplers; see autoquant.samplers.registry, which adds to them."""

@@ -17,7 +17,7 @@ from autoquant.settings.checks import (
     checked_weights,
     require,
 )
-from autoquant.settings.extension_names import KERNELS, SAMPLERS
+from autoquant.settings.extension_names import KERNELS, SAMPLERS, TARGET_NAMES
 from autoquant.settings.limits import Limits
 from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
@@ -39,6 +39,9 @@ class Search(Settings):
             plan.yaml is that of the largest.
         trials: Plans that are proposed, at most; a search stops earlier where nothing can be
             gained.
+        target: Runtime that the plan is for: onnxruntime or c. Its bits alone are chosen, and the
+            budget limits the file that export writes for it. None: the packed file. A target of
+            your own: see autoquant.costs.target.
         loss: Instead of the best plan within the budget find the smallest one that loses no more
             than this against the float model: a share of its score, as in 1%, or a number in the
             metric's unit, as in 0.5. The budget is then the largest size that is considered. Empty:
@@ -90,6 +93,7 @@ class Search(Settings):
 
     budget: str | tuple[str, ...] = "0.15x"
     trials: int = 16
+    target: str | None = None
     loss: str = ""
     score: float | None = None
     seed: int = 0
@@ -146,6 +150,8 @@ class Search(Settings):
         object.__setattr__(self, "rules", checked_rules(self.rules))
         requirement = f"kernel must be one of {', '.join(KERNELS)}, or an import path"
         require(KERNELS.allows(self.kernel), requirement, self.kernel)
+        requirement = f"target must be one of {', '.join(TARGET_NAMES)}"
+        require(self.target is None or self.target in TARGET_NAMES, requirement, self.target)
         requirement = f"sampler must be one of {', '.join(SAMPLERS)}, or an import path"
         require(SAMPLERS.allows(self.sampler), requirement, self.sampler)
 

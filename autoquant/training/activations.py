@@ -79,9 +79,18 @@ def detach_activation_quantizers(module: nn.Module) -> None:
     for name in (INPUT_QUANTIZER, HIDDEN_QUANTIZER):
         if isinstance(module._modules.get(name), ActivationQuantizer):
             delattr(module, name)
-    forward = vars(module).get("forward")
-    if isinstance(forward, partial) and forward.func is _forward_quantized:
+    if quantizes_input(module):
         del module.forward
+
+
+def quantizes_input(module: nn.Module) -> bool:
+    """Whether a layer's forward is its class's behind a quantizer that was attached.
+
+    Args:
+        module: of any kind.
+    """
+    forward = vars(module).get("forward")
+    return isinstance(forward, partial) and forward.func is _forward_quantized
 
 
 def _forward_quantized(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

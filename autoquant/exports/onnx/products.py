@@ -290,6 +290,18 @@ def split_columns(columns: int, bits: int) -> list[tuple[int, int, int]]:
     return min(options, key=cost)
 
 
+def row_bytes(columns: int, bits: int) -> int:
+    """Bytes of a row of a weight: its integers, padded, and its scales.
+
+    Args:
+        columns: of the weight.
+        bits: of an integer, 2 or 4.
+    """
+    return sum(
+        _bytes(end - first, block, bits) for first, end, block in split_columns(columns, bits)
+    )
+
+
 def _best_block(columns: int, bits: int) -> int:
     return min(BLOCKS, key=lambda block: (_bytes(columns, block, bits), -block))
 
