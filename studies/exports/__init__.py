@@ -1,0 +1,1 @@
+"""Exports of five models, scored in their targets."""
