@@ -46,7 +46,7 @@ from autoquant.training.threads import threads_set, with_threads
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
-    {"budget", "loss", "score", "trials", "sampler", "fill", "references"}
+    {"budget", "loss", "score", "trials", "sampler", "fill", "references", "target"}
     | {"qat", "rounds", "limits"}
 )
 """Settings of a search that have no effect on a sweep, and may change between two calls."""

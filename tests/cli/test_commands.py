@@ -110,6 +110,14 @@ def test_evaluate_prints_the_score_that_apply_stored(place, packed, split):
     assert ran == (0, f"perplexity {stored:.4f} on the {split} split, {size} bytes\n", "")
 
 
+def test_export_prints_both_scores(place, packed):
+    arguments = [f"artifact={packed.relative_to(place)}", "format=c", "output=exported"]
+    ran = run(place, "export", *arguments, "split=valid")
+    assert "perplexity in the target" in ran.out
+    assert {path.name for path in (place / "exported").iterdir()} == {"model.c", "model.h"}
+    assert "format must be one of" in refused(run(place, "export", *arguments[::2], "format=onx"))
+
+
 def test_evaluate_outside_the_study_takes_the_task_that_is_given(place, packed, tmp_path):
     shutil.copy(packed, tmp_path / "model.safetensors")
     artifact = f"artifact={tmp_path / 'model.safetensors'}"

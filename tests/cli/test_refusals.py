@@ -171,6 +171,13 @@ def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
         (["apply", "study=done", "trial=0", "device=x", "lr=1"], "that torch has here (auto, cpu"),
         (["evaluate"], "artifact must be given"),
         (["evaluate", "artifact=no"], "artifact must be an existing packed file, got 'no'"),
+        (["export"], "artifact must be given"),
+        (["export", "artifact=no"], "artifact must be an existing packed file, got 'no'"),
+        (
+            ["export", "artifact=done/baseline.safetensors"],
+            "must be a file that autoquant pack",
+        ),
+        (["search", "target=tflite"], "target must be one of onnxruntime, c, got 'tflite'"),
         (["evaluate", "artifact=done/plan.yaml", "split=train"], "split must be one of probe, "),
         (["evaluate", "artifact=done/baseline.safetensors"], "must be a file that autoquant pack"),
     ],
@@ -233,5 +240,5 @@ def test_a_damaged_study_is_refused(place, searched, name, text, arguments, line
 def test_unknown_commands(place):
     line = refused(run(place, "serach"))
     assert line.startswith(
-        "command must be one of profile, search, sweep, report, solve, apply, evaluate, transcribe"
+        "command must be one of profile, search, sweep, report, solve, apply, evaluate, "
     )
