@@ -78,19 +78,19 @@ class RecurrentCell(RecurrentLayer):
             raise UserError(f"inputs of a cell must be [B, {self.input_size}], got {shape}")
         rows = input if input.ndim == 2 else input.unsqueeze(0)
         state = self._state(rows, hx)
-        _, (last,) = super().forward(rows, [len(rows)], [state])
+        _, (last,) = super().forward(rows, [rows.shape[0]], [state])
         if input.ndim == 1:
             last = tuple(part.squeeze(0) for part in last)
         return last if self.cell.kind == "lstm" else last[0]
 
     def _state(self, rows: Tensor, hx: Any) -> State:
         if hx is None:
-            return self.initial_state(len(rows), rows)
+            return self.initial_state(rows.shape[0], rows)
         parts = hx if self.cell.kind == "lstm" else (hx,)
         parts = tuple(part if part.ndim == 2 else part.unsqueeze(0) for part in parts)
         for part in parts:
-            if len(part) != len(rows) or part.shape[1] not in (self.units, self.original_size):
-                wanted, came = [len(rows), self.units], list(part.shape)
+            if part.shape[0] != rows.shape[0] or part.shape[1] not in (self.units, self.original_size):
+                wanted, came = [rows.shape[0], self.units], list(part.shape)
                 raise UserError(f"the state of a cell must be {wanted}, got {came}")
         return tuple(widen_state(part, self) for part in parts)
 

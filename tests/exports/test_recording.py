@@ -116,3 +116,8 @@ def test_refused(tmp_path: Path, model: Any, message: str) -> None:
     made = pair(tmp_path, model, LayerChoice(4, 8, 1.0, 4, 8), frames)
     with pytest.raises(UserError, match=message):
         record(open_source(made.path, made.build(), Example((frames,), 1)))
+
+
+def test_a_loop_over_cells_takes_any_batch(tmp_path: Path) -> None:
+    recording = record(packed(tmp_path, "cell loop").source())
+    assert recording.inputs[0].shape == (BATCH, 6, 13)

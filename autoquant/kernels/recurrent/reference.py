@@ -25,7 +25,7 @@ def recur(recurrence: Recurrence) -> tuple[Tensor, State]:
     state = (hidden, *state[1:])
     outputs = []
     for projected_step in torch.split(projected, list(recurrence.sizes)):
-        before = tuple(part[: len(projected_step)] for part in state)
+        before = tuple(part[: projected_step.shape[0]] for part in state)
         hidden, *rest = step(recurrence.cell, projected_step, weights, before, quantize)
         hidden = hidden if quantize is None else quantize(hidden)
         state = tuple(map(_with_first_rows, state, (hidden, *rest)))
@@ -35,4 +35,4 @@ def recur(recurrence: Recurrence) -> tuple[Tensor, State]:
 
 def _with_first_rows(rows: Tensor, first: Tensor) -> Tensor:
     """``rows`` with the first ones replaced by ``first``."""
-    return first if len(first) == len(rows) else torch.cat([first, rows[len(first) :]])
+    return first if first.shape[0] == rows.shape[0] else torch.cat([first, rows[first.shape[0] :]])
