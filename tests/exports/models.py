@@ -81,7 +81,7 @@ class CellLoop(nn.Module):
         self.cell, self.head = nn.GRUCell(13, 16), nn.Linear(16, 4)
 
     def forward(self, frames: Tensor) -> Tensor:
-        state = frames.new_zeros(len(frames), 16)
+        state = frames.new_zeros(frames.shape[0], 16)
         for frame in frames.unbind(1):
             state = self.cell(frame, state)
         return self.head(state)
