@@ -13,9 +13,9 @@ from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
 from autoquant.kernels.recurrent.cell import GATES
 from autoquant.quantization.native.matrix import Matrix, MatrixLayout
+from autoquant.quantization.native.operator import define
 from autoquant.runtime.activation import Activation
 from autoquant.runtime.layer_operands import Held, LayerOperands, stack_of
-from autoquant.runtime.operator import define
 from autoquant.runtime.weight import ScaledMatrix
 
 NUMBERS = len(MatrixLayout._fields)
