@@ -72,6 +72,13 @@ def _fake_quantize(
 
 
 def _suits_c(values: Tensor, scale: Tensor, clip: bool) -> bool:
+    """Whether the compiled kernels may compute.
+
+    Args:
+        values: as in ``fake_quantize``, like all that follow.
+        scale: broadcasts against ``values``.
+        clip: whether codes are clipped to the grid.
+    """
     return clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
 
 
@@ -93,6 +100,13 @@ def _compute(
 
 
 def _shapes(values: Tensor, scale: Tensor, *numbers: float) -> Tensor:
+    """An empty result.
+
+    Args:
+        values: as in ``_compute``, like all that follow.
+        scale: of the values.
+        numbers: the other arguments.
+    """
     return torch.empty_like(values)
 
 

@@ -2,8 +2,8 @@
 
 A packed layer calls C directly where nothing is recorded, which is faster. Under torch.compile,
 export, jit.trace and the like it calls an operator of the same function, whose arguments are
-tensors and numbers. Whoever runs the recorded model must have imported autoquant, on a machine with vectors of
-the same length.
+tensors and numbers. Whoever runs the recorded model must have imported autoquant.runtime, on a
+machine with vectors of the same length.
 """
 
 from __future__ import annotations
