@@ -42,10 +42,26 @@ def write_torch(request: Request) -> Written:
         _Runner(recording, loaded.module()),
         floats=floats_of(request.source),
         notes=(
-            "whoever loads it must import autoquant first, on a machine with vectors of the same "
-            "length",
+            "whoever loads it must import autoquant.runtime first, on a machine with vectors of "
+            "the same length",
+            *_fixed_sizes(program),
         ),
     )
+
+
+def _fixed_sizes(program: ExportedProgram) -> list[str]:
+    """A line that names the sizes of the inputs, where none of them may be another one.
+
+    Args:
+        program: of the model.
+    """
+    signature, nodes = program.graph_signature, {n.name: n for n in program.graph.nodes}
+    inputs = {name: nodes[name].meta.get("val") for name in signature.user_inputs if name in nodes}
+    shapes = {name: value.shape for name, value in inputs.items() if isinstance(value, Tensor)}
+    if not all(str(size).isdigit() for shape in shapes.values() for size in shape):
+        return []  # one is a symbol
+    listed = ", ".join(f"{name} {[*shape]}" for name, shape in shapes.items())
+    return [f"the sizes of its inputs are fixed: {listed}"]
 
 
 def _program(source: Source) -> ExportedProgram:

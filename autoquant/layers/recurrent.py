@@ -5,13 +5,13 @@ torch's two biases of a gate are one here: they are only added. The GRU's candid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoquant.kernels import Cell, Recurrence, State, Weights, recur
+from autoquant.kernels import Cell, Quantize, Recurrence, State, Weights, recur
 from autoquant.layers.packed_sequence import reverse_sequences
 from autoquant.layers.registry import layer_kind
 from autoquant.layers.spec import Axis, LayerSpec, ParameterSpec
@@ -138,18 +138,13 @@ class RecurrentLayer(nn.Module):
         Args:
             suffix: of the direction's parameters: one of SUFFIXES.
         """
-        if self.cell.resets_first:
-            parts = (
-                [getattr(self, name + suffix, None) for name in pair]
-                for pair in RESETS_FIRST_PARAMETERS
-            )
-            return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in parts))  # type: ignore[arg-type]
-        names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
         given = self.given if self.training else {}
-        own = (name + suffix for name in names)
-        return Weights(
-            *(given[name] if name in given else getattr(self, name, None) for name in own)  # type: ignore[arg-type]
-        )
+
+        def parameter(name: str) -> Tensor | None:
+            own = name + suffix
+            return given[own] if own in given else getattr(self, own, None)
+
+        return weights_of(self.cell, parameter)
 
     def forward(
         self, inputs: Tensor, sizes: Sequence[int], states: list[State]
@@ -164,14 +159,52 @@ class RecurrentLayer(nn.Module):
         Returns:
             [N, D*W], and the state of each direction and sequence after its own last time step.
         """
-        outputs, last = [], []
-        for suffix, state in zip(SUFFIXES, states, strict=False):
-            rows = reverse_sequences(inputs, sizes) if suffix else inputs
-            weights, quantize = self.weights(suffix), self.hidden_quantizer
-            hidden, end = recur(Recurrence(self.cell, rows, sizes, weights, state, quantize))
-            outputs.append(reverse_sequences(hidden, sizes) if suffix else hidden)
-            last.append(end)
-        return (torch.cat(outputs, -1) if self.bidirectional else outputs[0]), last
+        weights = (self.weights(suffix) for suffix in SUFFIXES[: self.directions])
+        return run_directions(self.cell, inputs, sizes, weights, states, self.hidden_quantizer)
+
+
+def weights_of(cell: Cell, parameter: Callable[[str], Tensor | None]) -> Weights:
+    """The weights of one direction from a layer's parameters.
+
+    Args:
+        cell: of the layer.
+        parameter: a parameter by its name in the first direction, or None where there is none.
+    """
+    if cell.resets_first:
+        pairs = [[parameter(name) for name in pair] for pair in RESETS_FIRST_PARAMETERS]
+        return Weights(*(None if pair[0] is None else torch.cat(pair) for pair in pairs))  # type: ignore[arg-type]
+    names = ("weight_ih", "weight_hh", "bias", "bias_hn", PROJECTION)
+    return Weights(*map(parameter, names))  # type: ignore[arg-type]
+
+
+def run_directions(
+    cell: Cell,
+    inputs: Tensor,
+    sizes: Sequence[int],
+    weights: Iterable[Weights],
+    states: Sequence[State],
+    quantize: Quantize | None,
+) -> tuple[Tensor, list[State]]:
+    """Run one layer over time, one direction after the other.
+
+    Args:
+        cell: of the layer.
+        inputs: as in ``RecurrentLayer.forward``.
+        sizes: as in ``RecurrentLayer.forward``.
+        weights: of each direction; read when the direction is run.
+        states: the initial state of each direction.
+        quantize: applied to each hidden state, or None.
+
+    Returns:
+        See ``RecurrentLayer.forward``.
+    """
+    outputs, last = [], []
+    for i, (each, state) in enumerate(zip(weights, states, strict=True)):
+        rows = reverse_sequences(inputs, sizes) if i else inputs
+        hidden, end = recur(Recurrence(cell, rows, sizes, each, state, quantize))
+        outputs.append(reverse_sequences(hidden, sizes) if i else hidden)
+        last.append(end)
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)), last
 
 
 @torch.no_grad()

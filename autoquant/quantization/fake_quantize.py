@@ -18,12 +18,17 @@ from autoquant.plan import Bits
 from autoquant.quantization.codes import Grid, QuantParams, attach_quant_params, decode, encode
 from autoquant.quantization.formats import CodedFormat, RoundedFormat, format_of_bits
 from autoquant.quantization.native import pointwise
-from autoquant.quantization.native.tracing import is_differentiated, is_traced, untraced
+from autoquant.quantization.native.operator import EVERY_DEVICE, define
+from autoquant.quantization.native.tracing import (
+    is_compiled_inference,
+    is_differentiated,
+    is_traced,
+    untraced,
+)
 from autoquant.quantization.scale_rules import SMALLEST_SCALE, StoredScale, rule_named
 from autoquant.settings import Scheme
 
 
-@untraced
 def fake_quantize(
     values: Tensor, scale: Tensor, grid: Grid, *, clip: bool = True, masked: bool = True
 ) -> Tensor:
@@ -38,12 +43,80 @@ def fake_quantize(
             and its quantization parameters are attached.
         masked: whether the gradient of clipped values is zero; no effect without ``clip``.
     """
-    in_c = clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
+    if is_compiled_inference(values, scale):
+        numbers = grid.qmin, grid.qmax, grid.offset, clip
+        result: Tensor = torch.ops.autoquant.fake_quantize(values, scale, *numbers)
+        return result
+    return _fake_quantize(values, scale, grid, clip=clip, masked=masked)
+
+
+@untraced
+def _fake_quantize(
+    values: Tensor, scale: Tensor, grid: Grid, *, clip: bool, masked: bool
+) -> Tensor:
+    """See ``fake_quantize``.
+
+    Args:
+        values: as there, like all that follow.
+        scale: broadcasts against ``values``.
+        grid: the codes.
+        clip: whether codes are clipped to the grid.
+        masked: whether the gradient of clipped values is zero.
+    """
+    in_c = _suits_c(values, scale, clip)
     if is_differentiated(values, scale):
         result: Tensor = _FakeQuantize.apply(values, scale, grid, clip, masked, in_c)  # type: ignore[no-untyped-call]
     else:
         result = _quantized(values, scale, grid, clip, in_c)
     return attach_quant_params(result, QuantParams(scale.detach(), grid)) if clip else result
+
+
+def _suits_c(values: Tensor, scale: Tensor, clip: bool) -> bool:
+    """Whether the compiled kernels may compute.
+
+    Args:
+        values: as in ``fake_quantize``, like all that follow.
+        scale: broadcasts against ``values``.
+        clip: whether codes are clipped to the grid.
+    """
+    return clip and pointwise.has_row_scales(values, scale) and pointwise.suits(values, scale)
+
+
+def _compute(
+    values: Tensor, scale: Tensor, qmin: int, qmax: int, offset: float, clip: bool
+) -> Tensor:
+    """The operator's function: as ``fake_quantize``, without gradients.
+
+    Args:
+        values: as there.
+        scale: as there.
+        qmin: of the grid.
+        qmax: of the grid.
+        offset: of the grid.
+        clip: whether codes are clipped to the grid.
+    """
+    grid = Grid(qmin, qmax, offset)
+    return _quantized(values, scale, grid, clip, _suits_c(values, scale, clip))
+
+
+def _shapes(values: Tensor, scale: Tensor, *numbers: float) -> Tensor:
+    """An empty result.
+
+    Args:
+        values: as in ``_compute``, like all that follow.
+        scale: of the values.
+        numbers: the other arguments.
+    """
+    return torch.empty_like(values)
+
+
+define(
+    "fake_quantize(Tensor values, Tensor scale, int qmin, int qmax, float offset, bool clip) "
+    "-> Tensor",
+    _compute,
+    _shapes,
+    EVERY_DEVICE,
+)
 
 
 def _quantized(values: Tensor, scale: Tensor, grid: Grid, clip: bool, in_c: bool) -> Tensor:

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from autoquant.errors import UserError
 from autoquant.quantization import log_scales
-from autoquant.quantization.native.tracing import is_differentiated, untraced
+from autoquant.quantization.native.operator import EVERY_DEVICE, define
+from autoquant.quantization.native.tracing import (
+    is_compiled_inference,
+    is_differentiated,
+    untraced,
+)
 
 FLOAT_TYPES = {16: torch.float16, 32: torch.float32}
 """Types of parameters and activations by their bits, where these are more than 8."""
@@ -57,11 +62,10 @@ def straight_through(values: Tensor, rounding: Rounding) -> Tensor:
     return result
 
 
-@untraced
 def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES) -> Tensor:
     """Values as they are after storage in a narrower float type, in their own dtype.
 
-    torch's compilers do not see it: they leave out a narrowing that is undone at once.
+    torch's compilers do not see what it does: they leave out a narrowing that is undone at once.
 
     Args:
         values: float, any shape. Magnitudes beyond the type's range become its largest number.
@@ -73,12 +77,32 @@ def cast(values: Tensor, bits: int, types: dict[int, torch.dtype] = FLOAT_TYPES)
     """
     if types[bits].itemsize >= values.dtype.itemsize:
         return values
-    return straight_through(values, partial(_narrow_and_back, dtype=types[bits]))
+    if is_compiled_inference(values):
+        result: Tensor = torch.ops.autoquant.narrow_and_back(values, types[bits])
+        return result
+    return _cast(values, types[bits])
+
+
+@untraced
+def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return straight_through(values, partial(_narrow_and_back, dtype=dtype))
 
 
 def _narrow_and_back(values: Tensor, dtype: torch.dtype) -> Tensor:
     limit = torch.finfo(dtype).max
     return values.clamp(-limit, limit).to(dtype).to(values.dtype)
+
+
+def _empty_like(values: Tensor, *arguments: object) -> Tensor:
+    return torch.empty_like(values)
+
+
+define(
+    "narrow_and_back(Tensor values, ScalarType dtype) -> Tensor",
+    _narrow_and_back,
+    _empty_like,
+    EVERY_DEVICE,
+)
 
 
 def stored_scale(count: int, bits: int) -> tuple[torch.dtype, tuple[int, ...]]:

@@ -1,20 +1,22 @@
-"""The weights of a packed recurrent layer, and how its activations become codes."""
+"""The weights of a packed recurrent layer, and how its activations are quantized."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from autoquant.kernels import Cell, Recurrence, State, Weights, recur
-from autoquant.layers.packed_sequence import reverse_sequences
-from autoquant.quantization.activation_quantizer import ActivationQuantizer
-from autoquant.runtime.activation import ActivationCodes
+from autoquant.kernels import Cell, State, Weights
+from autoquant.layers.recurrent import PROJECTION, run_directions, weights_of
+from autoquant.runtime.activation import Activation
 from autoquant.runtime.direction import Direction, PackedWeights
 from autoquant.runtime.stack_call import StackCall
-from autoquant.settings import Scheme
+from autoquant.runtime.weight import ScaledMatrix
+
+Held = ScaledMatrix | Tensor
+"""A parameter: packed, or float."""
 
 
 class LayerOperands(NamedTuple):
@@ -22,81 +24,106 @@ class LayerOperands(NamedTuple):
 
     Attributes:
         cell: of the layer.
-        directions: weights of one direction, or of both.
-        inputs: codes of the inputs.
-        hidden: codes of the hidden state.
+        directions: parameters of one direction, or of both, by their names in the first.
+        inputs: how the inputs are quantized.
+        hidden: how the hidden state is.
     """
 
     cell: Cell
-    directions: tuple[PackedWeights, ...]
-    inputs: ActivationCodes
-    hidden: ActivationCodes
+    directions: tuple[Mapping[str, Held], ...]
+    inputs: Activation
+    hidden: Activation
 
     @property
-    def units(self) -> int:
-        """Width of one direction."""
-        return self.directions[0].recurrent.columns
+    def state_widths(self) -> tuple[int, ...]:
+        """Widths of the parts of a state: h, and an LSTM's c."""
+        rows, units = shape_of(self.directions[0]["weight_hh"])
+        return (units, rows // self.cell.gates) if self.cell.kind == "lstm" else (units,)
 
-    def call(self) -> StackCall:
-        """The layer as the kernels take it."""
-        inputs, hidden = self.inputs.params(), self.hidden.params()
-        directions = [Direction(self.cell, each, inputs, hidden) for each in self.directions]
-        return StackCall(directions, len(directions))
+    def call(self) -> StackCall | None:
+        """The layer as the kernels take it; None where its products cannot run on integers."""
+        inputs = self.inputs.codes(shape_of(self.directions[0]["weight_ih"])[1])
+        hidden = self.hidden.codes(self.state_widths[0])
+        weights = [_packed_weights(self.cell, each) for each in self.directions]
+        if inputs is None or hidden is None:
+            return None
+        directions = [
+            Direction(self.cell, each, inputs.params(), hidden.params())
+            for each in weights
+            if each is not None
+        ]
+        return StackCall(directions, len(directions)) if len(directions) == len(weights) else None
 
     def run(
         self, inputs: Tensor, sizes: Sequence[int], states: Sequence[State]
     ) -> tuple[Tensor, list[State]]:
-        """Run over time, on integers unless a number is NaN.
+        """Run over time: on integers where they do and no number is NaN, else on decoded weights.
 
         Args:
             inputs: [N, I], float32 on the CPU, contiguous.
             sizes: how many sequences are active at each time step.
-            states: the initial state of each direction, each part [B, units].
+            states: the initial state of each direction, each part [B, W] or, for c, [B, H].
 
         Returns:
-            [N, D*units], and the last state of each direction.
+            [N, D*W], and the last state of each direction.
         """
-        initial = tuple(torch.stack(part) for part in zip(*states, strict=True))
-        if inputs.numel():
-            result = self.call()(inputs, len(sizes), sizes[0], initial, sizes)
+        call = self.call() if inputs.numel() else None
+        if call is not None:
+            initial = tuple(torch.stack(part) for part in zip(*states, strict=True))
+            result = call(inputs, len(sizes), sizes[0], initial, sizes)
             if result is not None:
                 return result[0], [*zip(*result[1], strict=True)]
-        return self._run_decoded(self.inputs.quantize(inputs), sizes, states)
+        quantizer, quantize = self.inputs.quantizer(), self.hidden.quantizer()
+        rows = inputs if quantizer is None else quantizer(inputs)
+        weights = map(self._decoded, self.directions)
+        return run_directions(self.cell, rows, sizes, weights, states, quantize)
 
-    def _run_decoded(
-        self, inputs: Tensor, sizes: Sequence[int], states: Sequence[State]
-    ) -> tuple[Tensor, list[State]]:
-        """See ``run``; with decoded weights.
+    def _decoded(self, parameters: Mapping[str, Held]) -> Weights:
+        """The weights of one direction."""
 
-        Args:
-            inputs: quantized.
-            sizes: as in ``run``.
-            states: as in ``run``.
-        """
-        outputs, last, quantize = [], [], _quantizer(self.hidden)
-        for i, (packed, state) in enumerate(zip(self.directions, states, strict=True)):
-            rows = reverse_sequences(inputs, sizes) if i else inputs
-            weights = Weights(
-                packed.input.values(), packed.recurrent.values(), packed.bias, packed.candidate_bias
-            )
-            hidden, end = recur(Recurrence(self.cell, rows, sizes, weights, state, quantize))
-            outputs.append(reverse_sequences(hidden, sizes) if i else hidden)
-            last.append(end)
-        return torch.cat(outputs, -1), last
+        def values(name: str) -> Tensor | None:
+            held = parameters.get(name)
+            return held.values() if isinstance(held, ScaledMatrix) else held
+
+        return weights_of(self.cell, values)
 
 
-def _quantizer(codes: ActivationCodes) -> ActivationQuantizer:
-    bits = (codes.grid.qmax - codes.grid.qmin).bit_length()
-    quantizer = ActivationQuantizer(bits, Scheme()).requires_grad_(False)
-    quantizer.restore(float(codes.log_scale), codes.grid.qmin)
-    return quantizer
+def shape_of(parameter: Held) -> tuple[int, int]:
+    """Rows and columns of a parameter with two axes.
+
+    Args:
+        parameter: packed, or float.
+    """
+    if isinstance(parameter, ScaledMatrix):
+        return parameter.rows, parameter.columns
+    rows, columns = parameter.shape
+    return rows, columns
 
 
-def stack_of(layers: Sequence[LayerOperands]) -> StackCall:
-    """All layers in one call.
+def _packed_weights(cell: Cell, parameters: Mapping[str, Held]) -> PackedWeights | None:
+    """The weights of one direction; None where the kernels cannot read them.
+
+    Args:
+        cell: of the layer.
+        parameters: of the direction.
+    """
+    inputs, recurrent = parameters["weight_ih"], parameters["weight_hh"]
+    if cell.resets_first or PROJECTION in parameters:
+        return None
+    if not isinstance(inputs, ScaledMatrix) or not isinstance(recurrent, ScaledMatrix):
+        return None
+    biases = (parameters.get(name) for name in ("bias", "bias_hn"))
+    return PackedWeights(inputs, recurrent, *biases)  # type: ignore[arg-type]
+
+
+def stack_of(layers: Sequence[LayerOperands]) -> StackCall | None:
+    """All layers in one call; None where the products of one cannot run on integers.
 
     Args:
         layers: first to last.
     """
-    directions = [direction for layer in layers for direction in layer.call().directions]
+    calls = [call for call in (layer.call() for layer in layers) if call is not None]
+    if len(calls) < len(layers):
+        return None
+    directions = [direction for call in calls for direction in call.directions]
     return StackCall(directions, len(layers[0].directions))

@@ -10,7 +10,6 @@ from torch import Tensor
 from autoquant.backend import current
 from autoquant.errors import UserError
 from autoquant.kernels.integer_linear import (
-    MAX_COLUMNS,
     WORTH_A_THREAD,
     IntegerLinearJob,
     integer_product,
@@ -21,7 +20,7 @@ from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.codes import QuantParams
 from autoquant.quantization.native.matrix import Pointer
 from autoquant.quantization.native.tracing import is_differentiated
-from autoquant.runtime.activation import ActivationCodes
+from autoquant.runtime.activation import Activation, ActivationCodes
 from autoquant.runtime.weight import ScaledMatrix
 
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling  # bound once, as in native/tracing.py
@@ -140,10 +139,9 @@ def input_codes(quantizer: ActivationQuantizer | None, columns: int) -> Activati
     Returns:
         None where the activation has no codes that the kernels can use.
     """
-    spec = None if quantizer is None else quantizer.spec()
-    if quantizer is None or spec is None or not spec.clip or columns >= MAX_COLUMNS:
+    if quantizer is None or quantizer.spec() is None:
         return None
-    return ActivationCodes(quantizer.log_scale, spec.grid)
+    return Activation.of(quantizer).codes(columns)
 
 
 def kernels_suit(*tensors: Tensor) -> bool:

@@ -10,9 +10,9 @@ from torch import Tensor
 from autoquant.errors import UserError
 from autoquant.kernels import linear
 from autoquant.quantization.native.matrix import Matrix, MatrixLayout
+from autoquant.quantization.native.operator import define
 from autoquant.runtime.activation import ActivationCodes
 from autoquant.runtime.linear_call import LinearCall
-from autoquant.runtime.operator import define
 from autoquant.runtime.weight import ScaledMatrix
 
 

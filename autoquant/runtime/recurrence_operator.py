@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from autoquant.errors import UserError
 from autoquant.kernels import Cell, State
+from autoquant.kernels.recurrent.cell import GATES
 from autoquant.quantization.native.matrix import Matrix, MatrixLayout
-from autoquant.runtime.activation import ActivationCodes
-from autoquant.runtime.direction import PackedWeights
-from autoquant.runtime.layer_operands import LayerOperands, stack_of
-from autoquant.runtime.operator import define
+from autoquant.quantization.native.operator import define
+from autoquant.runtime.activation import Activation
+from autoquant.runtime.layer_operands import Held, LayerOperands, stack_of
 from autoquant.runtime.weight import ScaledMatrix
 
 NUMBERS = len(MatrixLayout._fields)
@@ -28,26 +28,23 @@ class StackArguments(NamedTuple):
         kind: of the cell.
         candidate: of the cell.
         directions: of each layer, 1 or 2.
-        codes: for each direction of each layer, of the input and of the recurrent weight.
-        sums: likewise.
-        scales: likewise.
-        layouts: likewise, MatrixLayout's numbers one after the other.
-        biases: for each direction the bias and the bias of a GRU's candidate; an empty tensor where
+        names: of the parameters of a direction, joined by commas.
+        tensors: of each parameter of each direction of each layer: codes, sums and scale of a
+            packed one, the values of another.
+        layouts: likewise, MatrixLayout's numbers one after the other; see ``_float_layout``.
+        log_scales: for each layer, of its inputs and of its hidden state; an empty tensor where
             there is none, since torch.jit takes no list with absent ones.
-        log_scales: for each layer, of its inputs and of its hidden state.
-        bounds: likewise, the smallest and the largest code.
+        activations: likewise, Activation's numbers one after the other.
     """
 
     kind: str
     candidate: str
     directions: int
-    codes: list[Tensor]
-    sums: list[Tensor]
-    scales: list[Tensor]
+    names: str
+    tensors: list[Tensor]
     layouts: list[int]
-    biases: list[Tensor]
     log_scales: list[Tensor]
-    bounds: list[int]
+    activations: list[int]
 
     @classmethod
     def of(cls, layers: Sequence[LayerOperands]) -> StackArguments:
@@ -56,39 +53,71 @@ class StackArguments(NamedTuple):
         Args:
             layers: first to last.
         """
-        cell = layers[0].cell
-        directions = [direction for layer in layers for direction in layer.directions]
-        weights = [weight for each in directions for weight in (each.input, each.recurrent)]
-        biases = [bias for each in directions for bias in (each.bias, each.candidate_bias)]
-        activations = [codes for layer in layers for codes in (layer.inputs, layer.hidden)]
-        absent = weights[0].scale.new_empty(0)
+        first = layers[0]
+        parameters = [
+            held for layer in layers for each in layer.directions for held in each.values()
+        ]
+        activations = [each for layer in layers for each in (layer.inputs, layer.hidden)]
+        tensors = [tensor for held in parameters for tensor in _tensors(held)]
+        absent = tensors[0].new_empty(0)
         return cls(
-            cell.kind,
-            cell.candidate,
-            len(layers[0].directions),
-            [weight.matrix.codes for weight in weights],
-            [weight.matrix.sums for weight in weights],
-            [weight.scale for weight in weights],
-            [number for weight in weights for number in weight.matrix.layout],
-            [absent if bias is None else bias for bias in biases],
-            [codes.log_scale for codes in activations],
-            [bound for codes in activations for bound in codes.bounds],
+            first.cell.kind,
+            first.cell.candidate,
+            len(first.directions),
+            ",".join(first.directions[0]),
+            tensors,
+            [number for held in parameters for number in _layout(held)],
+            [absent if each.log_scale is None else each.log_scale for each in activations],
+            [number for each in activations for number in each.numbers],
         )
+
+    @property
+    def matrix_layouts(self) -> list[MatrixLayout]:
+        """The layout of each parameter of each direction of each layer."""
+        return [MatrixLayout(*numbers) for numbers in _parts(self.layouts, NUMBERS)]
 
     @property
     def layers(self) -> list[LayerOperands]:
         """The inverse of ``of``."""
         cell: Any = Cell(self.kind, self.candidate)  # type: ignore[arg-type]
-        layouts = [MatrixLayout(*numbers) for numbers in _parts(self.layouts, NUMBERS)]
-        matrices = map(Matrix.of, layouts, self.codes, self.sums)
-        weights = [ScaledMatrix(*each) for each in zip(matrices, self.scales, strict=True)]
-        biases = [bias if bias.numel() else None for bias in self.biases]
-        pairs = zip(_parts(weights, 2), _parts(biases, 2), strict=True)
-        directions = [PackedWeights(*pair, *added) for pair, added in pairs]
-        bounds = zip(self.log_scales, _parts(self.bounds, 2), strict=True)
-        activations = [ActivationCodes.of(*each) for each in bounds]
+        tensors, names = iter(self.tensors), self.names.split(",")
+        held = [_held(layout, tensors) for layout in self.matrix_layouts]
+        directions = [dict(zip(names, each, strict=True)) for each in _parts(held, len(names))]
+        numbers = _parts(self.activations, len(self.activations) // len(self.log_scales))
+        activations = [
+            Activation(log_scale if log_scale.numel() else None, (*each,))
+            for log_scale, each in zip(self.log_scales, numbers, strict=True)
+        ]
         layers = zip(_parts(directions, self.directions), _parts(activations, 2), strict=True)
-        return [LayerOperands(cell, tuple(each), *codes) for each, codes in layers]
+        return [LayerOperands(cell, tuple(each), *both) for each, both in layers]
+
+
+def _tensors(held: Held) -> list[Tensor]:
+    if isinstance(held, ScaledMatrix):
+        return [held.matrix.codes, held.matrix.sums, held.scale]
+    return [held]
+
+
+def _layout(held: Held) -> MatrixLayout:
+    return held.matrix.layout if isinstance(held, ScaledMatrix) else _float_layout(held)
+
+
+def _float_layout(values: Tensor) -> MatrixLayout:
+    """What stands for the layout of a float parameter: rows, columns, and codes of no bits."""
+    rows, columns = (*values.shape, 1)[:2]
+    return MatrixLayout(rows, columns, *[0] * (NUMBERS - 2))
+
+
+def _held(layout: MatrixLayout, tensors: Iterator[Tensor]) -> Held:
+    """The next parameter.
+
+    Args:
+        layout: of the parameter.
+        tensors: of all that are left; its own are taken.
+    """
+    if not layout.bits:
+        return next(tensors)
+    return ScaledMatrix(Matrix.of(layout, next(tensors), next(tensors)), next(tensors))
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -106,8 +135,8 @@ def packed_recurrence(
     Args:
         inputs: [T, B, I]; [N, I] where there are batch sizes. Float32 on the CPU.
         batch_sizes: int64, how many sequences are active at each time step, or None.
-        initial: (h,) or (h, c), each [L*D, B, W] with the width of the widest layer; nothing for
-            zeros, only without batch sizes.
+        initial: (h,) or (h, c), each [L*D, B, W] with the part's width in the widest layer; nothing
+            for zeros, only without batch sizes.
         layers: first to last.
 
     Returns:
@@ -135,15 +164,15 @@ def _compute(
     layers = StackArguments(*stack).layers
     sizes = _sizes(inputs, batch_sizes)
     rows = inputs.flatten(0, -2).contiguous()
-    width = max(layer.units for layer in layers)
-    shape = sum(len(layer.directions) for layer in layers), sizes[0], width
-    parts = [h0, c0] if layers[0].cell.kind == "lstm" else [h0]
-    state = tuple(_checked(part, shape, inputs) for part in parts)
-    call, result = stack_of(layers), None
-    if rows.numel():
-        result = call(rows, len(sizes), sizes[0], state, sizes)
+    lead = sum(len(layer.directions) for layer in layers), sizes[0]
+    widths = map(max, zip(*(layer.state_widths for layer in layers), strict=True))
+    parts = zip((h0, c0), widths, strict=False)
+    state = tuple(_checked(part, (*lead, width), inputs) for part, width in parts)
+    call = stack_of(layers) if rows.numel() else None
+    result = None if call is None else call(rows, len(sizes), sizes[0], state, sizes)
     outputs, last = _run_layers(rows, sizes, state, layers) if result is None else result
-    return outputs.view(*inputs.shape[:-1], -1), last[0], (*last, inputs.new_empty(0))[1]
+    outputs = outputs.view(*inputs.shape[:-1], outputs.shape[-1])
+    return outputs, last[0], (*last, inputs.new_empty(0))[1]
 
 
 def _sizes(inputs: Tensor, batch_sizes: Tensor | None) -> list[int]:
@@ -186,7 +215,7 @@ def _checked(part: Tensor | None, shape: tuple[int, ...], inputs: Tensor) -> Ten
 def _run_layers(
     rows: Tensor, sizes: list[int], state: State, layers: Iterable[LayerOperands]
 ) -> tuple[Tensor, State]:
-    """One layer after the other: those with a NaN run on decoded weights.
+    """One layer after the other; see ``LayerOperands.run``.
 
     Args:
         rows: inputs [N, I].
@@ -194,15 +223,22 @@ def _run_layers(
         state: the initial one.
         layers: first to last.
     """
-    first, width, last = 0, state[0].shape[2], []
+    first, last = 0, []
     for layer in layers:
-        end = first + len(layer.directions)
-        states = [tuple(part[i, :, : layer.units] for part in state) for i in range(first, end)]
+        end, widths = first + len(layer.directions), layer.state_widths
+        states = [
+            tuple(part[i, :, :width] for part, width in zip(state, widths, strict=True))
+            for i in range(first, end)
+        ]
         rows, after = layer.run(rows, sizes, states)
-        padding = 0, width - layer.units
-        last += [tuple(F.pad(part, padding) for part in parts) for parts in after]
+        last += [tuple(map(_padded, parts, state)) for parts in after]
         first = end
     return rows, tuple(torch.stack(part) for part in zip(*last, strict=True))
+
+
+def _padded(part: Tensor, like: Tensor) -> Tensor:
+    """A part of a state with zeros up to the width of another."""
+    return F.pad(part, (0, like.shape[-1] - part.shape[-1]))
 
 
 def _shapes(
@@ -219,19 +255,21 @@ def _shapes(
     """
     arguments = StackArguments(*stack)
     batch = inputs.shape[1] if h0 is None else h0.shape[1]
-    layouts = [MatrixLayout(*numbers) for numbers in _parts(arguments.layouts, NUMBERS)]
-    units = [layout.columns for layout in layouts[1::2]]
+    names = arguments.names.split(",")
+    recurrent = arguments.matrix_layouts[names.index("weight_hh") :: len(names)]
+    units = [layout.columns for layout in recurrent]
     outputs = inputs.new_empty(*inputs.shape[:-1], arguments.directions * units[-1])
-    state = inputs.new_empty(len(units), batch, max(units))
-    has_cell_state = arguments.kind == "lstm"
-    return outputs, state, torch.empty_like(state) if has_cell_state else inputs.new_empty(0)
+    h = inputs.new_empty(len(units), batch, max(units))
+    if arguments.kind != "lstm":
+        return outputs, h, inputs.new_empty(0)
+    cells = [layout.rows // GATES["lstm"] for layout in recurrent]
+    return outputs, h, inputs.new_empty(len(units), batch, max(cells))
 
 
 define(
     "packed_recurrence(Tensor inputs, Tensor? batch_sizes, Tensor? h0, Tensor? c0, str kind, "
-    "str candidate, int directions, Tensor[] codes, Tensor[] sums, Tensor[] scales, "
-    "int[] layouts, Tensor[] biases, Tensor[] log_scales, int[] bounds) "
-    "-> (Tensor, Tensor, Tensor)",
+    "str candidate, int directions, str names, Tensor[] tensors, int[] layouts, "
+    "Tensor[] log_scales, int[] activations) -> (Tensor, Tensor, Tensor)",
     _compute,
     _shapes,
 )

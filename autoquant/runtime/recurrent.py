@@ -13,14 +13,14 @@ from autoquant.kernels import State
 from autoquant.layers.recurrent import SUFFIXES, RecurrentLayer, parameters_of
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
 from autoquant.quantization.native import is_traced
+from autoquant.runtime.activation import Activation
 from autoquant.runtime.caching import CachingModule
-from autoquant.runtime.direction import PackedWeights
-from autoquant.runtime.layer_operands import LayerOperands
-from autoquant.runtime.linear_call import input_codes, kernels_suit
+from autoquant.runtime.layer_operands import Held, LayerOperands
+from autoquant.runtime.linear_call import kernels_suit
 from autoquant.runtime.recurrence_operator import packed_recurrence
 from autoquant.runtime.registry import Parameters, Quantizers, packed_form
 from autoquant.runtime.stack_call import StackCall
-from autoquant.runtime.weight import PackedWeight, ScaledMatrix
+from autoquant.runtime.weight import PackedWeight
 
 
 class PackedRecurrentLayer(CachingModule, RecurrentLayer):
@@ -60,6 +60,9 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
         self.input_quantizer = input_quantizer
         self.hidden_quantizer = hidden_quantizer
         self.given = {}
+        self._names = tuple(
+            p.name for p in parameters_of(layer) if not p.name.endswith(SUFFIXES[1])
+        )
         self.packed = nn.ModuleDict()
         for name, parameter in parameters.items():
             if isinstance(parameter, PackedWeight):
@@ -124,33 +127,25 @@ class PackedRecurrentLayer(CachingModule, RecurrentLayer):
         return self._cached[0]
 
     def operands(self) -> LayerOperands | None:
-        """What the kernels compute with; None where they cannot run the layer."""
-        if self.proj_size or self.cell.resets_first:
+        """What it computes with; None where a quantizer observes."""
+        quantizers = self.input_quantizer, self.hidden_quantizer
+        if any(q is not None and q.observed is not None for q in quantizers):
             return None
-        inputs = input_codes(self.input_quantizer, self.input_size)
-        hidden = input_codes(self.hidden_quantizer, self.hidden_size)
-        suffixes = SUFFIXES[: self.directions]
-        directions = [*filter(None, (self._weights(suffix) for suffix in suffixes))]
-        if inputs is None or hidden is None or len(directions) < len(suffixes):
-            return None
-        return LayerOperands(self.cell, tuple(directions), inputs, hidden)
+        directions = tuple(
+            {name: self._held(name + suffix) for name in self._names}
+            for suffix in SUFFIXES[: self.directions]
+        )
+        return LayerOperands(self.cell, directions, *map(Activation.of, quantizers))
 
-    def _weights(self, suffix: str) -> PackedWeights | None:
-        """The weights of one direction; None where the kernels cannot read both.
+    def _held(self, name: str) -> Held:
+        """A parameter; packed where the kernels can read it.
 
         Args:
-            suffix: of the direction's parameters: one of SUFFIXES.
+            name: with the suffix of its direction.
         """
-        inputs = self._weight("weight_ih" + suffix)
-        recurrent = self._weight("weight_hh" + suffix)
-        if inputs is None or recurrent is None:
-            return None
-        biases = (getattr(self, name + suffix, None) for name in ("bias", "bias_hn"))
-        return PackedWeights(inputs, recurrent, *biases)
-
-    def _weight(self, name: str) -> ScaledMatrix | None:
         packed = self.packed[name] if name in self.packed else None  # noqa: SIM401 (it has no get)
-        return packed.scaled_matrix if isinstance(packed, PackedWeight) else None
+        matrix = packed.scaled_matrix if isinstance(packed, PackedWeight) else None
+        return getattr(self, name) if matrix is None else matrix
 
 
 def _check(layer: RecurrentLayer, parameters: Parameters) -> None:

@@ -120,9 +120,8 @@ class PackedRecurrent(CachingModule, Recurrent):
         batch = int(sizes[0]) if order is None else order.shape[0]
         parts = self._initial_state(hx, batch, rows)
         if not parts:
-            shape = sum(len(layer.directions) for layer in layers), batch
-            width = max(layer.units for layer in layers)
-            parts = tuple(rows.new_zeros(*shape, width) for _ in range(1 + self._lstm))
+            layout = self._layout()
+            parts = layout.join(layout.initial_states(batch, rows))
         if rows.shape[-1] != self.layers[0].input_size or not kernels_suit(rows, *parts):
             return None
         parts = parts if hx is None else reordered(parts, order)
@@ -147,7 +146,7 @@ class PackedRecurrent(CachingModule, Recurrent):
 
     def _operands(self) -> list[LayerOperands] | None:
         """What the operator gets of all layers; None where one must be called itself."""
-        if self.dropout and self.training:
+        if self.training and (self.dropout or any(layer.given for layer in self.layers)):
             return None
         layers = [layer.operands() if _is_packed(layer) else None for layer in self.layers]
         return None if None in layers else layers  # type: ignore[return-value]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
-from autoquant.runtime.operator import define
+from autoquant.quantization.native.operator import define
 
 
 def with_fixed_sizes(inputs: Tensor | PackedSequence) -> Tensor | PackedSequence:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from ast import literal_eval
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,23 @@ PREDICTIONS = {  # what the last line begins with, and whether a prediction can 
     "forecaster": ("next", lambda waves: len(waves[0]) == 4 and max(map(abs, waves[0])) < 2),
     "dict_batches": ("class", lambda classes: classes[0] in range(3)),
     "fine_tuned": ("kinds", lambda kinds: sum(map(int.__eq__, kinds[0], [0, 1] * 3)) >= 5),
+    "executorch_program": ("compared", lambda found: found[0][0] < 1e-4 and found[0][1] < 0.5),
 }
 EACH = pytest.mark.parametrize("name", PREDICTIONS)
-SLOW = ("forecaster", "dict_batches")
+SLOW = ("forecaster", "dict_batches", "executorch_program")
+NEEDS = {"executorch_program": "executorch"}  # packages that only one program uses
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    package = NEEDS.get(name)
+    absent = package is not None and find_spec(package) is None
+    marks = [pytest.mark.skip(reason=f"{package} is not installed")] if absent else []
+    return [*marks, pytest.mark.slow] if name in SLOW else marks
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in PREDICTIONS],
+    [pytest.param(n, marks=_marks(n)) for n in PREDICTIONS],
 )
 def test_a_program_runs(name: str, tmp_path: Path) -> None:
     script = str(FOLDER / f"{name}.py")

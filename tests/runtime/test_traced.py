@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice
+from autoquant.settings import Scheme
+from autoquant.tasks.language_model import LanguageModel
 from tests.quantization.native.machine import NEEDS_KERNELS
 from tests.runtime.pairs import Pair, assert_equal, flat, noise, pair
 
@@ -26,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 Inputs = tuple[Tensor, ...]
 Way = Callable[[nn.Module, Inputs], nn.Module]
 W4A8, W4A32, W4A16 = LayerChoice(4, 8), LayerChoice(4, 32), LayerChoice(4, 16)
+W16A8 = LayerChoice(16, 8)
 
 
 class Tagger(nn.Module):
@@ -227,7 +232,60 @@ def test_shapes_without_numbers(model: str, pairs: Any) -> None:
 @pytest.mark.parametrize("model", ["linear", "tagger", "lengths"])
 @pytest.mark.parametrize("choice", [W4A32, W4A16], ids=["a32", "a16"])
 def test_traced_with_float_activations(choice: LayerChoice, model: str, pairs: Any) -> None:
-    same(through_jit, pairs(model, choice), MODELS[model][1])
+    """Also on inputs of another shape: no time step is recorded."""
+    same(through_jit, pairs(model, choice), *MODELS[model][1:])
+
+
+@pytest.mark.parametrize("model", ["streaming", "unbatched"])
+@pytest.mark.parametrize("choice", [W4A16, W16A8], ids=["a16", "w16"])
+def test_exported_with_any_sizes(choice: LayerChoice, model: str, pairs: Any) -> None:
+    def way(module: nn.Module, inputs: Inputs) -> nn.Module:
+        axes = [{0: Dim.AUTO}, {1: Dim.AUTO}, {1: Dim.AUTO}][: len(inputs)]
+        axes[0] |= {1: Dim.AUTO} if inputs[0].ndim == 3 else {}
+        return torch.export.export(module, inputs, dynamic_shapes=axes).module()
+
+    first, second = MODELS[model][1:]
+    same(way, pairs(model, choice), second, first)
+
+
+CELLS: dict[str, tuple[Callable[[], nn.Module], LayerChoice, Scheme, dict[str, float]]] = {
+    "projection": (lambda: nn.LSTM(5, 9, 2, proj_size=4), W4A8, Scheme(), {}),
+    "two projections": (
+        lambda: nn.LSTM(5, 9, 2, proj_size=4, bidirectional=True),
+        LayerChoice(4, 16, 1.0, 3, 4),
+        Scheme(),
+        {"l0": 1.5},
+    ),
+    "relu": (lambda: nn.RNN(5, 9, nonlinearity="relu", bias=False), W16A8, Scheme(), {}),
+    "widened": (lambda: nn.GRU(5, 9, 3), LayerChoice(4, 8, 1.0, 4, 16), Scheme(), {"l1": 1.5}),
+    "not clipped": (lambda: nn.GRU(5, 9), W4A8, Scheme(activation_clip=False), {}),
+    "a cell of sigmoids": (
+        lambda: sigmoid_model("lstm"),
+        LayerChoice(2, 4),
+        Scheme.bit_rnn(),
+        {},
+    ),
+    "resets first": (lambda: sigmoid_model("gru"), LayerChoice(2, 4), Scheme.bit_rnn(), {}),
+}
+
+
+def sigmoid_model(cell: str) -> nn.Module:
+    return LanguageModel(17, 5, 9, 2, 0.0, cell, candidate="sigmoid", initial=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_traced_cells(name: str, tmp_path: Path) -> None:
+    build, choice, scheme, widths = CELLS[name]
+    is_torch = isinstance(build(), nn.RNNBase)
+    batches = (
+        [(noise(4, 3, 5),), (noise(6, 2, 5),)] if is_torch else [(words(4, 3),), (words(6, 2),)]
+    )
+    both = pair(tmp_path, build, choice, batches[0][0], scheme, **widths)
+    same(through_jit, both, *batches)
+    with torch.no_grad():
+        recorded = make_fx(both.loaded)(*batches[0])
+    names = [str(node.target) for node in recorded.graph.nodes]
+    assert names.count("autoquant.packed_recurrence.default") == 1
 
 
 @pytest.mark.parametrize("model", ["linear", "streaming", "lengths"])
@@ -265,7 +323,7 @@ def test_no_weight_is_decoded(pairs: Any, undecoded: None) -> None:
 def test_a_traced_loop_refuses_other_sizes(pairs: Any) -> None:
     """As many rows in another order would give numbers without a meaning."""
     both = pairs("tagger", W4A32)
-    with torch.no_grad():
+    with torch.no_grad(), computing(Compute("reference")):
         traced = torch.jit.trace(both.loaded, (words(3, 7),), check_trace=False)
         with pytest.raises(RuntimeError, match=r"traced with, \[3, 7, 5\], got \[7, 3, 5\]"):
             traced(words(7, 3))
@@ -297,12 +355,12 @@ def test_other_weights_for_each_item_are_refused(pairs: Any) -> None:
     operator = torch.ops.autoquant.packed_recurrence
     codes, numbers = torch.stack([matrix.codes] * 2), [*matrix.layout] * 2
 
-    scale, sums = [linear.packed.scale] * 2, [matrix.sums] * 2
     logs = [linear.input_quantizer.log_scale] * 2
-    inputs = noise(2, 3, 37), None, None, None, "lstm", "tanh", 1
+    inputs = noise(2, 3, 37), None, None, None, "lstm", "tanh", 1, "weight_ih,weight_hh"
 
     def run(each: Tensor) -> Any:
-        return operator(*inputs, [each] * 2, sums, scale, numbers, [], logs, [0, 1, 0, 1])
+        tensors = [each, matrix.sums, linear.packed.scale] * 2
+        return operator(*inputs, tensors, numbers, logs, [8, 0, 1, 8, 0, 1])
 
     with pytest.raises(UserError, match="must not have an axis of packed weights"):
         torch.vmap(run)(codes)

@@ -3,7 +3,7 @@
 torch.compile, torch.export, torch.jit.trace, make_fx, FakeTensorMode and torch.func pass tensors
 through Python code to see its operations. They do not see what C code does with an address: they
 would record memory that nothing has written, or reorder what a structure keeps alive. So code that
-calls C asks ``is_traced`` and then calls an operator of torch instead (see runtime/operators.py) or
+calls C asks ``is_traced`` and then calls an operator of torch instead (see operator.py) or
 computes with torch alone, and what torch.compile must not even look into is ``untraced``.
 """
 
@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # bound once: these are asked before every call of a kernel
 _is_grad_enabled = torch.is_grad_enabled
 _is_compiling = torch.compiler.is_compiling
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 _jit_state = torch._C._get_tracing_state
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_level = torch._C._functorch.maybe_current_level
@@ -68,6 +69,15 @@ def is_differentiated(*tensors: Tensor) -> bool:
             if tensor.requires_grad:
                 return True
     return False
+
+
+def is_compiled_inference(*tensors: Tensor) -> bool:
+    """Whether torch.compile records operations, and autograd does not follow them.
+
+    Args:
+        tensors: operands.
+    """
+    return _is_dynamo_compiling() and not is_differentiated(*tensors)
 
 
 def untraced(function: F) -> F:

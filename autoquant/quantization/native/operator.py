@@ -1,9 +1,9 @@
-"""Torch operators of the packed layers, ``torch.ops.autoquant``: what a recorded model calls.
+"""Torch operators, ``torch.ops.autoquant``: what a recorded model calls.
 
-A module calls C directly where nothing is recorded, which is faster. Under torch.compile, export,
-jit.trace and the like it calls an operator of the same function, whose arguments are tensors and
-numbers. Whoever runs the recorded model must have imported autoquant, on a machine with vectors of
-the same length.
+A packed layer calls C directly where nothing is recorded, which is faster. Under torch.compile,
+export, jit.trace and the like it calls an operator of the same function, whose arguments are
+tensors and numbers. Whoever runs the recorded model must have imported autoquant.runtime, on a
+machine with vectors of the same length.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ from torch import Tensor
 
 from autoquant.errors import UserError
 
+EVERY_DEVICE = "CompositeExplicitAutograd"
+"""The key of a function that consists of torch's operations."""
 _LIBRARY: Any = torch.library.Library("autoquant", "DEF")  # type: ignore[no-untyped-call]
 
 
-def define(schema: str, compute: Callable[..., Any], shapes: Callable[..., Any]) -> None:
-    """Register an operator for float32 numbers on the CPU, without gradients.
+def define(
+    schema: str, compute: Callable[..., Any], shapes: Callable[..., Any], key: str = "CPU"
+) -> None:
+    """Register an operator without gradients.
 
     Args:
         schema: its name, arguments and results, as torch.library takes them.
         compute: the function.
         shapes: the same for tensors without values: it returns empty tensors of the right shape.
+        key: torch's dispatch key of the function.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, torch.no_grad()(compute), "CPU")
+    _LIBRARY.impl(name, torch.no_grad()(compute), key)
     full_name = f"autoquant::{name}"
     torch.library.register_fake(full_name, shapes, lib=_LIBRARY)
     operator = getattr(torch.ops.autoquant, name)
