@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +78,8 @@ class Encoder(nn.Module):
         self.words, self.places = nn.Embedding(1000, 64), nn.Embedding(32, 64)
         layer = nn.TransformerEncoderLayer(64, 4, 256, batch_first=True, activation="gelu")
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        for matrix in (p for p in self.encoder.parameters() if p.ndim > 1):
+            nn.init.xavier_uniform_(matrix)  # else both layers begin with the same weights
         self.head = nn.Linear(64, 5)
 
     def forward(self, words: Tensor) -> Tensor:
@@ -123,11 +126,12 @@ class Exported:
     Args:
         name: a key of MODELS.
         bits: of weights; inputs of layers and hidden states have 8.
-        folder: for the files.
+        folder: gets a folder for the files.
     """
 
     def __init__(self, name: str, bits: int, folder: Path) -> None:
-        self.name, self.bits, self.folder = name, bits, folder
+        self.name, self.bits = name, bits
+        self.folder = folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-w{bits}"
         self.model = MODELS[name]
 
     @cached_property
@@ -144,7 +148,8 @@ class Exported:
     def source(self) -> Source:
         """The loaded model."""
         choice = LayerChoice(self.bits, 8, 1.0, self.bits, 8)
-        path = self.folder / f"w{self.bits}.safetensors"
+        path = self.folder / "packed.safetensors"
+        self.folder.mkdir()
         QuantizedModule(self.module, choice, Scheme(), self.inputs).pack(path)
         return open_source(path, self.model.build(), Example((self.inputs,), 1))
 
@@ -166,7 +171,7 @@ class Exported:
     def program(self) -> CProgram:
         """The C program, of a batch of one."""
         single = narrowed(self.recording.source, axes_named(self.recording, "batch"))
-        return write_c(record(single, dynamic=False), self.folder, f"model_w{self.bits}")
+        return write_c(record(single, dynamic=False), self.folder, "model")
 
     def exact_bytes(self) -> int:
         """Codes at their own bits, and a scale of four bytes for each row."""

@@ -27,6 +27,8 @@ BITS = (2, 4, 8)
 STREAMING = ("LSTM 300, 10,000 words", "LSTM 128, 4,000 words", "GRU 2 x 128, 40 features")
 WHOLE = ("convolutions", "transformer encoder")
 IN_MEMORY = ("LSTM 300, 10,000 words", "LSTM 2048, 2,000 words")
+ROUNDS = 7
+"""At most, so that all cases take less than five minutes."""
 MEGA = 1e6
 
 # Largest relative errors: an export against the packed file, and int8 against float.
@@ -34,14 +36,15 @@ SAME, INT8 = 0.02, 0.1
 
 
 def cases() -> Iterator[Measurable]:
-    for name in (*STREAMING, *WHOLE):
-        for bits in BITS:
-            with tempfile.TemporaryDirectory() as folder:
-                yield _speed(Exported(name, bits, Path(folder)))
-    for name in IN_MEMORY:
-        yield MemoryCase(name)
-    yield BytesCase()
-    yield from onnx_products.cases(GROUP)
+    with tempfile.TemporaryDirectory() as folder:
+        names = dict.fromkeys((*STREAMING, *WHOLE, *IN_MEMORY))
+        subjects = {name: [Exported(name, bits, Path(folder)) for bits in BITS] for name in names}
+        for name in (*STREAMING, *WHOLE):
+            yield from map(_speed, subjects[name])
+        yield BytesCase(tuple(each for name in (*STREAMING, *WHOLE) for each in subjects[name]))
+        for name in IN_MEMORY:
+            yield MemoryCase(tuple(subjects[name]))
+        yield from onnx_products.cases(GROUP)
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -51,14 +54,13 @@ def _speed(exported: Exported) -> Case:
     what = f"{STEPS} streaming steps" if exported.model.recurrent else "a whole pass"
     label = f"{exported.name}, w{exported.bits}"
     title = f"{label}: time of {what}, batch 1"
-    return Case(GROUP, title, label, tuple(_variants(exported)))
+    return Case(GROUP, title, label, tuple(_variants(exported)), max_rounds=ROUNDS)
 
 
 def _variants(exported: Exported) -> Iterator[Variant]:
     check = close_to(lambda: loaded_call(exported)(), SAME)
     yield Variant("autoquant.load", lambda: loaded_call(exported))
-    preferences = ("speed", "size") if exported.bits == 2 else ("speed",)
-    for prefer in preferences:
+    for prefer in _preferences(exported):
         yield Variant(f"ONNX, prefer {prefer}", partial(_onnx, exported, prefer), check)
     c = _Compiled(exported)
     for flags in COMPILERS:
@@ -117,7 +119,8 @@ def _int8(exported: Exported, name: str, change: Callable[[nn.Module], nn.Module
     if not exported.model.recurrent:
         return onnx_call(exported, onnx_steps.int8(module, (inputs,), path))
     arguments = inputs[:, :1].contiguous(), *onnx_steps.start(exported.module.rnn)
-    return onnx_call(exported, onnx_steps.int8(onnx_steps.Step(module), arguments, path))
+    step = onnx_steps.Step(module).eval()
+    return onnx_call(exported, onnx_steps.int8(step, arguments, path))
 
 
 def _with_products(module: nn.Module) -> nn.Module:
@@ -134,51 +137,58 @@ class MemoryCase:
     """The step graphs of a model, each in a process of its own; Linux only.
 
     Attributes:
-        model: a key of ``exported.MODELS``.
+        subjects: the model with several bits.
         group: of cases that ``--only`` selects.
     """
 
-    model: str
+    subjects: tuple[Exported, ...]
     group: str = GROUP
 
     @property
     def title(self) -> str:
-        return f"{self.model}: memory in ONNX Runtime beyond an empty session; MB"
+        return f"{self.subjects[0].name}: memory in ONNX Runtime beyond an empty session; MB"
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(_label(bits, prefer) for bits, prefer in _GRAPHS)
+        return tuple(_label(*graph) for graph in _graphs(self.subjects))
 
     def measure(self, options: Options) -> CaseResult:
         """Write and load each graph."""
         measurements: list[Measurement] = []
-        with tempfile.TemporaryDirectory() as folder:
-            for bits, prefer in _GRAPHS:
-                exported = Exported(self.model, bits, Path(folder))
-                measurements += _memory(exported, prefer, Path(folder))
-        notes = ("each in a process of its own with one thread, once", TRIMMED)
+        for exported, prefer in _graphs(self.subjects):
+            measurements += _memory(exported, prefer)
+        notes = (
+            "each in a process of its own with one thread, once",
+            "resident: after three steps; trimmed: the same with malloc_trim(0) after loading",
+            "code: of resident and trimmed, pages of ONNX Runtime's library that an empty session "
+            "has not read; processes share them",
+        )
         return CaseResult(self.group, self.title, self.title, tuple(measurements), notes)
 
 
-_GRAPHS = ((2, "speed"), (2, "size"), (4, "speed"), (8, "speed"))
-TRIMMED = (
-    "resident: after three steps; trimmed: the same where malloc_trim(0) was called once loaded"
-)
+def _graphs(subjects: tuple[Exported, ...]) -> Iterator[tuple[Exported, str]]:
+    """Each model with each preference that makes another graph of it."""
+    for exported in subjects:
+        for prefer in _preferences(exported):
+            yield exported, prefer
 
 
-def _label(bits: int, prefer: str) -> str:
-    return f"w{bits}, prefer {prefer}"
+def _preferences(exported: Exported) -> tuple[str, ...]:
+    return ("speed", "size") if exported.bits == 2 else ("speed",)
 
 
-def _memory(exported: Exported, prefer: str, folder: Path) -> Iterator[Measurement]:
+def _label(exported: Exported, prefer: str) -> str:
+    return f"w{exported.bits}, prefer {prefer}"
+
+
+def _memory(exported: Exported, prefer: str) -> Iterator[Measurement]:
     """Megabytes of file and process.
 
     Args:
         exported: the model.
         prefer: speed or size.
-        folder: for the file.
     """
-    path = folder / "step.onnx"
+    path = exported.folder / "step.onnx"
     path.write_bytes(exported.lowered(prefer).model.SerializeToString())
     file = path.stat().st_size
     measured = session_memory(path, example_feeds(exported.recording, batch=1))
@@ -188,8 +198,9 @@ def _memory(exported: Exported, prefer: str, folder: Path) -> Iterator[Measureme
         "trimmed": measured.trimmed - measured.empty,
         "resident": measured.resident - measured.empty,
         "peak": measured.peak - measured.empty,
+        "code": measured.code,
     }
-    label = _label(exported.bits, prefer)
+    label = _label(exported, prefer)
     yield Measurement(label, "trimmed over file", beyond["trimmed"] / file)
     yield Measurement(label, "resident over file", beyond["resident"] / file)
     yield Measurement(label, "file", file / MEGA)
@@ -205,27 +216,24 @@ class BytesCase:
     """Exported bytes against the codes and scales in them.
 
     Attributes:
+        subjects: models with several bits.
         group: of cases that ``--only`` selects.
         title: what is measured, in full.
     """
 
+    subjects: tuple[Exported, ...]
     group: str = GROUP
     title: str = "bytes of exports over their codes and scales; KB"
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(
-            f"{name}, {_label(*graph)}" for name in (*STREAMING, *WHOLE) for graph in _GRAPHS
-        )
+        return tuple(f"{e.name}, {_label(e, prefer)}" for e, prefer in _graphs(self.subjects))
 
     def measure(self, options: Options) -> CaseResult:
         """Lower each model."""
         measurements: list[Measurement] = []
-        for name in (*STREAMING, *WHOLE):
-            with tempfile.TemporaryDirectory() as folder:
-                subjects = {bits: Exported(name, bits, Path(folder)) for bits in BITS}
-                for bits, prefer in _GRAPHS:
-                    measurements += _bytes(subjects[bits], prefer)
+        for exported, prefer in _graphs(self.subjects):
+            measurements += _bytes(exported, prefer)
         notes = (
             "codes and scales: as ONNX stores them, without padding",
             "C over codes: its constants over codes at their own bits and a float scale for a row",
@@ -244,7 +252,7 @@ def _bytes(exported: Exported, prefer: str) -> Iterator[Measurement]:
     file = lowered.model.ByteSize()
     padding = sum(each.padding for each in lowered.stored)
     needed = sum(each.bytes for each in lowered.stored) - padding
-    label = f"{exported.name}, {_label(exported.bits, prefer)}"
+    label = f"{exported.name}, {_label(exported, prefer)}"
     yield Measurement(label, "ONNX over codes and scales", file / needed)
     yield Measurement(label, "ONNX", file / 1e3)
     yield Measurement(label, "codes and scales", needed / 1e3)

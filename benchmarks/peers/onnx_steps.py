@@ -79,8 +79,9 @@ def int8(module: nn.Module, arguments: tuple[Tensor, ...], path: Path) -> Path:
 
     floats = path.with_suffix(".float.onnx")
     with _quiet(), torch.no_grad():
-        # The older exporter keeps the weights of an LSTM constants, which alone are quantized.
-        torch.onnx.export(module, arguments, floats, dynamo=len(arguments) == 1)
+        # The older exporter makes the weights of an LSTM constants; only such are quantized.
+        whole = len(arguments) == 1
+        torch.onnx.export(module, arguments, floats, dynamo=whole, verbose=False)
         quantize_dynamic(floats, path, weight_type=QuantType.QInt8)
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     if not kinds & QUANTIZED:

@@ -31,13 +31,14 @@ options.intra_op_num_threads = options.inter_op_num_threads = 1
 options.log_severity_level = 3
 empty = ort.InferenceSession(bytes.fromhex(sys.stdin.read()), options)
 empty.run(None, {"x": np.zeros(1, np.float32)})
-before = status("VmRSS")
+before, files = status("VmRSS"), status("RssFile")
 session = ort.InferenceSession(path, options)
 if trim == "trim":
     getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)
 for _ in range(3):
     session.run(None, feeds)
-print(json.dumps([before, status("VmRSS"), status("VmHWM")]))
+code = status("RssFile") - files
+print(json.dumps([before, status("VmRSS"), status("VmHWM"), code]))
 """
 
 
@@ -51,12 +52,14 @@ class SessionMemory:
         peak: the most until then.
         trimmed: after the model ran in a session that gave back what loading had freed, see
             ``session.give_back``.
+        code: of the growth, pages of the library's file, which processes share.
     """
 
     empty: int
     resident: int
     peak: int
     trimmed: int
+    code: int
 
 
 def session_memory(path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> SessionMemory | None:
@@ -77,13 +80,13 @@ def session_memory(path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> Sess
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "feeds.npz"
         np.savez(inputs, **feeds)  # type: ignore[arg-type]
-        empty, resident, peak = _measured(path, inputs, "keep")
-        empty_again, trimmed, _ = _measured(path, inputs, "trim")
-    return SessionMemory(empty, resident, peak, trimmed - empty_again + empty)
+        empty, resident, peak, code = _measured(path, inputs, "keep")
+        empty_again, trimmed, _, _ = _measured(path, inputs, "trim")
+    return SessionMemory(empty, resident, peak, trimmed - empty_again + empty, code)
 
 
-def _measured(path: Path, inputs: Path, trim: str) -> tuple[int, int, int]:
-    """Bytes before the model was loaded, after it ran, and the most.
+def _measured(path: Path, inputs: Path, trim: str) -> tuple[int, int, int, int]:
+    """Bytes before the model was loaded, after it ran, the most, and growth that is code.
 
     Args:
         path: of the model.
@@ -95,8 +98,8 @@ def _measured(path: Path, inputs: Path, trim: str) -> tuple[int, int, int]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise RunError(f"the exported model failed in ONNX Runtime: {lines[-1]}")
-    before, after, most = json.loads(done.stdout)
-    return before, after, most
+    before, after, most, code = json.loads(done.stdout)
+    return before, after, most, code
 
 
 def _empty() -> bytes:
