@@ -19,6 +19,8 @@ from benchmarks.checks import close_to
 
 SHAPES = ((1200, 300, 64), (2048, 2048, 256))
 """Rows and columns of a weight, and columns of a block, which share a scale."""
+TWO_BITS_BLOCK = 128
+"""The largest block for which ONNX Runtime has a fast product in 2 bits, at accuracy level 4."""
 BITS, LEVELS = (4, 2, 8), (0, 4)
 INPUT_SCALE, WEIGHT_SCALE = 0.02, 0.01
 FLOAT_TYPE, OPSET, IR_VERSION = 1, 21, 10
@@ -45,6 +47,11 @@ def _variants(rows: int, columns: int, block: int) -> Iterator[Variant]:
             check = close_to(partial(_expected, weight), ROUNDED if level else EXACT)
             name = f"MatMulNBits, {bits} bits, accuracy level {level}"
             yield Variant(name, partial(_nbits, weight, bits, block, level), check)
+    if block > TWO_BITS_BLOCK:
+        weight = partial(_weight, rows, columns, 2)
+        check = close_to(partial(_expected, weight), ROUNDED)
+        name = f"MatMulNBits, 2 bits, accuracy level 4, blocks of {TWO_BITS_BLOCK}"
+        yield Variant(name, partial(_nbits, weight, 2, TWO_BITS_BLOCK, 4), check)
     weight = partial(_weight, rows, columns, 8)
     check = close_to(partial(_expected, weight), EXACT)
     yield Variant("MatMulInteger, 8 bits", partial(_integer, weight), check)
