@@ -2,9 +2,10 @@
 
 ONNX Runtime copies each weight into the order in which it is read and frees the original; glibc
 keeps what is freed, which is as much as the largest weight, or more. ``malloc_trim(0)`` after
-loading gives it back; so does the variable ``MALLOC_TRIM_THRESHOLD_=65536``, which also acts on
-sessions that other programs make. Steps take as long as before. The option
-``session.disable_prepacking`` saves these copies too, but then each run decodes the weights.
+loading gives it back, and steps take as long as before. So does the variable
+``MALLOC_TRIM_THRESHOLD_=65536`` in programs that cannot call it, but then graphs with weights of 2
+bits, which each run decodes, may take twice as long. ``session.disable_prepacking`` saves
+these copies too, but then each run decodes weights of 4 bits as well.
 """
 
 from __future__ import annotations
