@@ -15,11 +15,21 @@ from typing import Any
 
 import torch
 
-from benchmarks import inference, language_model, machine, memory, recurrent, stability, table
+from benchmarks import (
+    exports,
+    inference,
+    language_model,
+    machine,
+    memory,
+    recurrent,
+    stability,
+    table,
+)
 from benchmarks.case import Measurable, Options
 
 GROUPS: dict[str, ModuleType] = {
-    module.GROUP: module for module in (recurrent, language_model, inference, stability, memory)
+    module.GROUP: module
+    for module in (recurrent, language_model, inference, stability, memory, exports)
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import kernels
 
-PACKAGES = ("torch", "numpy", "autoquant", "brevitas", "onnx", "onnxruntime")
+PACKAGES = ("torch", "numpy", "autoquant", "brevitas", "onnx", "onnxruntime", "onnxscript")
 INSTRUCTIONS = (
     *("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "bf16", "i8mm", "sve", "sve2"),

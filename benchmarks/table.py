@@ -152,9 +152,10 @@ def report(facts: Sequence[str], results: Sequence[CaseResult], title: str) -> s
         members = [result for result in results if result.group == group]
         parts.append(f"## {group}")
         timed = [result for result in members if result.measurements]
-        if len(timed) > 1:
-            quantity = timed[0].measurements[0].quantity
-            parts += [f"In short: {quantity}, medians.", markdown(summary(timed))]
+        for quantity in _unique(result.measurements[0].quantity for result in timed):
+            alike = [result for result in timed if result.measurements[0].quantity == quantity]
+            if len(alike) > 1:
+                parts += [f"In short: {quantity}, medians.", markdown(summary(alike))]
         parts += [section(result, markdown, "### ") for result in members]
     return "\n\n".join(parts) + "\n"
 

@@ -26,12 +26,15 @@ FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 Arrays = list[NDArray[Any]]
 
 
-def compiled(program: CProgram, folder: Path | None = None) -> CModule:
+def compiled(
+    program: CProgram, folder: Path | None = None, flags: Sequence[str] = FLAGS
+) -> CModule:
     """Compile a program with the compiler that the variable CC names, else with ``cc``.
 
     Args:
         program: that was written.
         folder: for the library; None for a temporary one.
+        flags: arguments of the compiler.
 
     Raises:
         UserError: there is no compiler, or it fails.
@@ -46,7 +49,7 @@ def compiled(program: CProgram, folder: Path | None = None) -> CModule:
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"{program.name}.so"
     ran = subprocess.run(
-        [*command, *FLAGS, str(program.source), "-o", str(library), "-lm"],
+        [*command, *flags, str(program.source), "-o", str(library), "-lm"],
         capture_output=True,
         text=True,
         check=False,

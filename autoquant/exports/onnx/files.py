@@ -106,6 +106,7 @@ def _memory(path: Path, recording: Recording) -> tuple[tuple[str, str], ...]:
     mega = {
         "empty session": measured.empty,
         "resident with the model": measured.resident,
+        "the same after malloc_trim": measured.trimmed,
         "peak": measured.peak,
     }
     return tuple((label, f"{count / 1e6:.1f} MB") for label, count in mega.items())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autoquant.errors import RunError
 
 _PROGRAM = """
-import json, sys
+import ctypes, json, sys
 import numpy as np
 import onnxruntime as ort
 
@@ -24,18 +24,21 @@ def status(field):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
-path, feed = sys.argv[1:]
+path, feed, trim = sys.argv[1:]
 feeds = dict(np.load(feed))
 options = ort.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 options.log_severity_level = 3
 empty = ort.InferenceSession(bytes.fromhex(sys.stdin.read()), options)
 empty.run(None, {"x": np.zeros(1, np.float32)})
-before = status("VmRSS")
+before, files = status("VmRSS"), status("RssFile")
 session = ort.InferenceSession(path, options)
+if trim == "trim":
+    getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)
 for _ in range(3):
     session.run(None, feeds)
-print(json.dumps([before, status("VmRSS"), status("VmHWM")]))
+code = status("RssFile") - files
+print(json.dumps([before, status("VmRSS"), status("VmHWM"), code]))
 """
 
 
@@ -47,11 +50,16 @@ class SessionMemory:
         empty: before the model was loaded, with the session of an empty model.
         resident: after the model ran.
         peak: the most until then.
+        trimmed: after the model ran in a session that gave back what loading had freed, see
+            ``session.give_back``.
+        code: of the growth, pages of the library's file, which processes share.
     """
 
     empty: int
     resident: int
     peak: int
+    trimmed: int
+    code: int
 
 
 def session_memory(path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> SessionMemory | None:
@@ -72,12 +80,26 @@ def session_memory(path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> Sess
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "feeds.npz"
         np.savez(inputs, **feeds)  # type: ignore[arg-type]
-        command = [sys.executable, "-c", _PROGRAM, str(path), str(inputs)]
-        done = subprocess.run(command, input=_empty().hex(), capture_output=True, text=True)
+        empty, resident, peak, code = _measured(path, inputs, "keep")
+        empty_again, trimmed, _, _ = _measured(path, inputs, "trim")
+    return SessionMemory(empty, resident, peak, trimmed - empty_again + empty, code)
+
+
+def _measured(path: Path, inputs: Path, trim: str) -> tuple[int, int, int, int]:
+    """Bytes before the model was loaded, after it ran, the most, and growth that is code.
+
+    Args:
+        path: of the model.
+        inputs: file of its inputs.
+        trim: "trim" gives back what loading has freed; "keep" does not.
+    """
+    command = [sys.executable, "-c", _PROGRAM, str(path), str(inputs), trim]
+    done = subprocess.run(command, input=_empty().hex(), capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise RunError(f"the exported model failed in ONNX Runtime: {lines[-1]}")
-    return SessionMemory(*json.loads(done.stdout))
+    before, after, most, code = json.loads(done.stdout)
+    return before, after, most, code
 
 
 def _empty() -> bytes:

@@ -1,9 +1,10 @@
 """Products with a weight, whose integers stay packed in memory.
 
-Measured in ONNX Runtime 1.32 at batch 1 (``python -m benchmarks export``): MatMulNBits in 4 bits is
-fast with float activations; in 8 and in 2 bits it decodes the whole weight in every run, unless
-``accuracy_level`` 4 rounds the activations a second time. MatMulInteger in 8 bits is fast and
-exact where the activations are codes already.
+Measured in ONNX Runtime 1.32 at batch 1 (``python -m benchmarks --only exports --match product``):
+MatMulNBits in 4 bits is fast with float activations; in 8 and in 2 bits it decodes the whole weight
+in every run, unless ``accuracy_level`` 4 rounds the activations a second time (in 2 bits only with
+blocks of 32 to 128). MatMulInteger in 8 bits is fast and exact where the activations are codes
+already.
 """
 
 from __future__ import annotations
