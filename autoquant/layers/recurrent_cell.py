@@ -89,7 +89,10 @@ class RecurrentCell(RecurrentLayer):
         parts = hx if self.cell.kind == "lstm" else (hx,)
         parts = tuple(part if part.ndim == 2 else part.unsqueeze(0) for part in parts)
         for part in parts:
-            if part.shape[0] != rows.shape[0] or part.shape[1] not in (self.units, self.original_size):
+            if part.shape[0] != rows.shape[0] or part.shape[1] not in (
+                self.units,
+                self.original_size,
+            ):
                 wanted, came = [rows.shape[0], self.units], list(part.shape)
                 raise UserError(f"the state of a cell must be {wanted}, got {came}")
         return tuple(widen_state(part, self) for part in parts)
