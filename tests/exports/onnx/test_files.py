@@ -63,7 +63,13 @@ def operators(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("both ways", "mean")))
+        for name in BUILDS
+    ],
+)
 def test_models(exports: Exports, name: str) -> None:
     _, result = exports(name)
     assert result.difference.largest < EXACT
@@ -74,12 +80,12 @@ def test_models(exports: Exports, name: str) -> None:
     ("weights", "activations", "hidden", "scheme"),
     [
         (1.6, 4, 5, None),
-        (2, 7, 8, Scheme(granularity="tensor")),
+        pytest.param(2, 7, 8, Scheme(granularity="tensor"), marks=pytest.mark.slow),
         (3, 16, 16, None),
-        (6, 8, 8, Scheme(grid="midrise")),
+        pytest.param(6, 8, 8, Scheme(grid="midrise"), marks=pytest.mark.slow),
         (8, 8, 4, Scheme(grid="midrise")),
-        (5, 32, 32, None),
-        (16, 8, 8, None),
+        pytest.param(5, 32, 32, None, marks=pytest.mark.slow),
+        pytest.param(16, 8, 8, None, marks=pytest.mark.slow),
     ],
 )
 def test_bits(

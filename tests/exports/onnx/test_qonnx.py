@@ -15,7 +15,11 @@ pytest.importorskip("onnxruntime")
 
 @pytest.mark.parametrize(
     ("name", "weights", "grid"),
-    [("convolutions", 3, "midrise"), ("encoder", 1.6, "auto"), ("spotter", 7, "midtread")],
+    [
+        ("convolutions", 3, "midrise"),
+        pytest.param("encoder", 1.6, "auto", marks=pytest.mark.slow),
+        ("spotter", 7, "midtread"),
+    ],
 )
 def test_any_bits_are_exact(tmp_path: Path, name: str, weights: Bits, grid: str) -> None:
     made = packed(tmp_path, name, weights, scheme=Scheme(grid=grid))
