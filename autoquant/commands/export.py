@@ -19,6 +19,7 @@ from autoquant.exports.stored import Stored
 from autoquant.exports.target_model import target_model
 from autoquant.exports.written import FORMAT_NAMES, FORMATS, PREFERENCES, Request, Written
 from autoquant.files import make_folder
+from autoquant.plan import LayerChoice
 from autoquant.table import Column, Table, Tabular
 from autoquant.task import Example, Split, Task, check_order, check_split
 from autoquant.training.scoring import score
@@ -238,9 +239,17 @@ def _metadata(path: Path) -> dict[str, str]:
     header, _ = read(path)
     return {
         "autoquant_version": version("autoquant"),
-        "autoquant_plan": header.plan.to_yaml(),
+        "autoquant_plan": "; ".join(_choice(*each) for each in header.plan.choices.items()),
         "autoquant_artifact": path.name,
     }
+
+
+def _choice(name: str, choice: LayerChoice) -> str:
+    """The choice of a layer in short: ``rnn.l0 w4 r5 a8 h8 x1.5``."""
+    bits = {"w": choice.weight_bits, "r": choice.recurrent_bits}
+    bits |= {"a": choice.activation_bits, "h": choice.hidden_bits}
+    parts = [f"{letter}{count:g}" for letter, count in bits.items() if count is not None]
+    return " ".join([name, *parts, f"x{choice.width:g}"])
 
 
 def _scores(written: Written, task: object, split: Split | None) -> Scores | None:

@@ -12,12 +12,16 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import cpu_name
-from studies.families import coverage, scaling
+from studies.families import coverage, exports, scaling
 from studies.markdown import write_between_marks
 
-OTHERS = ("torchvision", "timm", "transformers")
+OTHERS = ("torchvision", "timm", "transformers", "onnxruntime")
 README = Path(__file__).parent / "README.md"
-PARTS: dict[str, Callable[[], str]] = {"coverage": coverage.table, "scaling": scaling.table}
+PARTS: dict[str, Callable[[], str]] = {
+    "coverage": coverage.table,
+    "scaling": scaling.table,
+    "exports": exports.table,
+}
 
 
 def main() -> None:

@@ -53,7 +53,11 @@ def exported(family: Family, path: Path, model: nn.Module, format: str) -> str:
     difference = result.difference
     if difference is None:
         return "written"
-    return f"{difference.largest:.0e}" if difference.largest <= EXACT else f"**{difference}**"
+    return (
+        f"{difference.largest:.0e}"
+        if difference.largest <= EXACT
+        else f"**{difference.largest:.0e}**"
+    )
 
 
 def table() -> str:
@@ -71,5 +75,4 @@ def table() -> str:
                 continue
             results = [exported(family, path, model, each) for each in FORMATS]
         rows.append([family.name, *results])
-        print("\t".join(rows[-1]), flush=True)
     return table_of(["family", *FORMATS], rows)

@@ -21,7 +21,7 @@ from autoquant.exports.c.memory import product
 from autoquant.exports.c.program import CProgram
 from autoquant.exports.recording import Port
 
-FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Arguments of the compiler; no products and sums are joined."""
 Arrays = list[NDArray[Any]]
 

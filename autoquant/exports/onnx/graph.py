@@ -154,10 +154,12 @@ class GraphBuilder:
 
         Args:
             values: numbers.
-            label: what its name ends with.
+            label: what its name ends with, after that of the layer; the name of a single number is
+                short, since it takes more bytes than the number.
             dtype: numpy's; that of the values by default.
         """
         array = np.ascontiguousarray(np.asarray(values, dtype)).reshape(np.shape(values))
+        label = label if array.size > 1 else ""
         return self._store(self._onnx.numpy_helper.from_array(array, ""), label)
 
     def integers(self, integers: NDArray[np.int8], bits: int, label: str) -> str:
