@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from autoquant.exports.comparison import Comparison, compare
 from autoquant.exports.source import open_source
 from autoquant.exports.stored import Stored
 from autoquant.exports.target_model import target_model
+from autoquant.exports.timing import PassTime, pass_time
 from autoquant.exports.written import FORMAT_NAMES, FORMATS, PREFERENCES, Request, Written
 from autoquant.files import make_folder
 from autoquant.plan import LayerChoice
@@ -56,6 +58,7 @@ class Exported(Tabular):
         files: that were written, the model's main file first.
         packed_bytes: of the packed file.
         bytes: of the exported model.
+        times: of a pass on the example and, where the format has one, of a time step; by label.
         difference: of the outputs on the example; None where the export cannot be run here.
         scores: on a split; None where nothing was scored.
         written: what the format told.
@@ -66,6 +69,7 @@ class Exported(Tabular):
     files: tuple[Path, ...]
     packed_bytes: int
     bytes: int
+    times: tuple[tuple[str, PassTime], ...]
     difference: Comparison | None
     scores: Scores | None
     written: Written
@@ -85,7 +89,7 @@ class Exported(Tabular):
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("packed file", _bytes(self.packed_bytes))]
         rows += [(str(path), _bytes(path.stat().st_size)) for path in self.files]
-        rows += [*self.written.memory]
+        rows += [*self.written.memory, *((label, str(time)) for label, time in self.times)]
         if self.scores is not None:
             rows.append((f"{self.scores.metric} of the packed file", f"{self.scores.packed:.6g}"))
             where = f"{self.scores.metric} in the target"
@@ -172,6 +176,7 @@ def export(
         written.files,
         path.stat().st_size,
         written.bytes,
+        tuple(_times(written)),
         None if written.runner is None else compare(written.recording, written.runner),
         _scores(written, task, split),
         written,
@@ -232,6 +237,15 @@ def _model_and_example(
     if not isinstance(task, Task):
         raise UserError(f"task must be an autoquant.Task or a torch module, got {shown(task)}")
     return float_model_of(artifact, task), task.example()
+
+
+def _times(written: Written) -> Iterator[tuple[str, PassTime]]:
+    """Times of an export, by label."""
+    if written.runner is not None:
+        label = "time of a pass, batch 1, 1 thread"
+        yield label, pass_time(written.recording, written.runner)
+    if written.step is not None:
+        yield "time of a step", pass_time(*written.step)
 
 
 def _metadata(path: Path) -> dict[str, str]:

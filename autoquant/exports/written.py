@@ -59,6 +59,7 @@ class Written:
         recording: that the runner's names and sizes are those of.
         runner: runs the files; None where they cannot be run here, which a note then says.
         stored: what they hold of each weight.
+        step: recording and runner of a single time step, where the format has one.
         memory: labels and values, such as ("resident", "17.2 MB").
         floats: what stayed in float, with the reason.
         notes: more that the user must know, a line each.
@@ -74,6 +75,7 @@ class Written:
     floats: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    step: tuple[Recording, Runner] | None = None
 
 
 class Format(Protocol):

@@ -60,6 +60,7 @@ def write_plain_c(request: Request) -> Written:
         memory=tuple(memory),
         notes=tuple(notes),
         tables=program.tables,
+        step=(single, runner) if steps and runner is not None else None,
     )
 
 

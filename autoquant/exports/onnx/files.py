@@ -53,6 +53,7 @@ def write_onnx(request: Request) -> Written:
         _memory(fastest, step or recording),
         floats_of(request.source),
         tuple(notes),
+        step=None if step is None else (step, _opened(fastest)),
     )
 
 
