@@ -17,10 +17,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from autoquant.errors import UserError
 from autoquant.exports.layers import Layer, LinearLayer, StackLayer, TableLayer
-from autoquant.exports.weights import Activation
+from autoquant.exports.weights import Activation, Weight
 from autoquant.kernels import State
 from autoquant.layers.stack import Recurrent
 from autoquant.quantization.activation_quantizer import ActivationQuantizer
+from autoquant.runtime import PackedEmbedding, PackedLinear
 
 _LIBRARY: Any = torch.library.Library("autoquant_export", "DEF")  # type: ignore[no-untyped-call]
 
@@ -119,8 +120,10 @@ def mark(model: nn.Module, layers: Mapping[str, Layer], calls: StackCalls) -> No
     for name, layer in layers.items():
         module = modules[name]
         if isinstance(layer, LinearLayer):
+            _give_weight(module, layer.weight)
             module.forward = partial(_call_linear, layer)
         elif isinstance(layer, TableLayer):
+            _give_weight(module, layer.table)
             module.forward = partial(_call_table, layer)
         else:
             assert isinstance(module, Recurrent)
@@ -130,6 +133,20 @@ def mark(model: nn.Module, layers: Mapping[str, Layer], calls: StackCalls) -> No
             activation = Activation.of(module)
             assert activation is not None
             vars(module)["forward"] = partial(_call_rounding, activation)
+
+
+def _give_weight(module: nn.Module, weight: Weight) -> None:
+    """Let user code that reads a packed layer's weight find a parameter, not a decoding.
+
+    Args:
+        module: the layer; changed in place where it is packed.
+        weight: of the layer.
+    """
+    plain = {PackedLinear: nn.Linear, PackedEmbedding: nn.Embedding}.get(type(module))
+    if plain is not None:
+        module.__class__ = plain
+        values = torch.from_numpy(weight.values())
+        module._parameters["weight"] = nn.Parameter(values, requires_grad=False)
 
 
 def _call_linear(layer: LinearLayer, input: Tensor, units: Tensor | None = None) -> Tensor:

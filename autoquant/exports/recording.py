@@ -84,7 +84,8 @@ class Source:
     Attributes:
         model: that ``aq.load`` returned, on the CPU.
         layers: that are recorded as one operator, by name.
-        weights: coded parameters of other layers, by their names in the model.
+        weights: coded parameters by their names in the model, for operators that read them as they
+            are: convolutions, and user code that reads a layer's weight.
         example: what the model is called with.
     """
 

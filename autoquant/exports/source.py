@@ -54,7 +54,7 @@ def open_source(path: str | Path, model: nn.Module, example: Example) -> Source:
 def _layers(
     model: nn.Module, stored: Mapping[str, StoredLayer]
 ) -> tuple[dict[str, Layer], dict[str, CodedWeight]]:
-    """Layers that are recorded as one operator, and the coded weights of all others.
+    """Layers that are recorded as one operator, and coded weights that user code or others read.
 
     Args:
         model: that was loaded.
@@ -73,7 +73,6 @@ def _layers(
             zero = {} if table is None else table.zero_rows
             rows = tuple(row for row, is_zero in zero.items() if is_zero)
             layers[name] = TableLayer(name, weights_of(stored[name])["weight"], rows)
-    covered |= {*layers}
     rest = {
         layer.spec.full_name(name): weight
         for layer in stored.values()

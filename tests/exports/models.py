@@ -87,6 +87,17 @@ class CellLoop(nn.Module):
         return self.head(state)
 
 
+class Tied(nn.Module):
+    """Words [B, T] to scores of all words, by the table that they were looked up in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.mix = nn.Embedding(50, 24), nn.Linear(24, 24)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return F.linear(torch.tanh(self.mix(self.table(words))), self.table.weight)
+
+
 def words(*shape: int) -> Tensor:
     return torch.randint(0, 50, shape, generator=torch.Generator().manual_seed(2))
 
@@ -99,6 +110,7 @@ BUILDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "mean": (MeanSpotter, lambda: noise(3, 9, 13)),
     "convolutions": (Convolutions, lambda: noise(2, 1, 12, 12)),
     "encoder": (Encoder, lambda: words(2, 6)),
+    "weight that is read": (Tied, lambda: words(2, 6)),
     "cell loop": (CellLoop, lambda: noise(3, 6, 13)),
 }
 

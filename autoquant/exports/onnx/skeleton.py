@@ -85,7 +85,12 @@ def _quiet() -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        hidden = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(hidden),
+            contextlib.redirect_stderr(hidden),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
