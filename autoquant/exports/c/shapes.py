@@ -30,6 +30,17 @@ def _view(lowering: Lowering, node: Node) -> Value:
     return made
 
 
+@lowers("as_strided")
+def _strided(lowering: Lowering, node: Node) -> Value:
+    """Entries by their places in memory, where these are the same in torch and in C."""
+    values, sizes, strides, *offset = arguments(node)
+    if not values.meta["val"].is_contiguous():
+        raise refused(node, "its input is not contiguous")
+    source = lowering.contiguous(lowering.view(values))
+    first = source.offset + int(next(iter(offset), 0) or 0)
+    return View(source.buffer, tuple(map(int, sizes)), tuple(map(int, strides)), first)
+
+
 @lowers("clone", "contiguous")
 def _clone(lowering: Lowering, node: Node) -> Value:
     """Values never change once they are written, so that none needs a copy."""
