@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoquant.artifact.reading import read
 from autoquant.artifact.task_model import float_model_of
-from autoquant.errors import UserError, near, shown
+from autoquant.errors import UserError, first_line, near, shown
 from autoquant.exports.comparison import Comparison, compare
 from autoquant.exports.source import open_source
 from autoquant.exports.stored import Stored
@@ -162,14 +162,18 @@ def export(
         RunError: the exported model does not run, or a file cannot be written.
     """
     check_order("export", artifact, task)
-    _check(artifact, format, split, prefer)
+    _check(artifact, output, format, split, prefer)
     model, example = _model_and_example(artifact, task, example)
     path = Path(artifact)
     folder = path.parent if output is None else Path(output)
     source = open_source(path, model, example)
     make_folder(folder)
     request = Request(source, folder, path.stem, prefer, _metadata(path))
-    written = _format(format)(request)
+    try:
+        written = _format(format)(request)
+    except SyntaxError as error:  # torch.fx writes the names of layers into a program
+        requirement = "layers must not have names that are keywords of Python to be exported"
+        raise UserError(f"{requirement}, got {first_line(error)}") from error
     return Exported(
         format,
         path,
@@ -183,16 +187,23 @@ def export(
     )
 
 
-def _check(artifact: object, format: str, split: str | None, prefer: str) -> None:
+def _check(artifact: object, output: object, format: str, split: str | None, prefer: str) -> None:
     """Raise a UserError for settings that are not allowed.
 
     Args:
         artifact: as in ``export``, like all that follow.
+        output: folder of the files, or None.
         format: name of the format.
         split: to be scored, or None.
         prefer: speed or size.
     """
-    if isinstance(artifact, str | Path) and not Path(artifact).is_file():
+    if not isinstance(artifact, str | Path):
+        raise UserError(f"artifact must be the path of a packed file, got {shown(artifact)}")
+    if not isinstance(output, str | Path | None):
+        raise UserError(f"output must be the path of a folder, got {shown(output)}")
+    if output is not None and Path(output).exists() and not Path(output).is_dir():
+        raise UserError(f"output must be a folder, got the file '{output}'")
+    if not Path(artifact).is_file():
         raise UserError(f"artifact must be an existing packed file, got '{artifact}'")
     names = [*_MODULES, *(name for name in FORMAT_NAMES if name not in _MODULES)]
     if format not in names:
@@ -232,6 +243,9 @@ def _model_and_example(
     if isinstance(task, nn.Module):
         if example is None:
             raise UserError("example must be given with a model, got None")
+        if not isinstance(example, Tensor | tuple):
+            requirement = "example must be a tensor, a tuple of arguments or an aq.Example"
+            raise UserError(f"{requirement}, got {shown(example)}")
         inputs = example if isinstance(example, tuple) else (example,)
         return task, example if isinstance(example, Example) else Example(inputs, 1)
     if not isinstance(task, Task):

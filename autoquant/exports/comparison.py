@@ -39,8 +39,10 @@ class Comparison:
         text = f"{self.largest:.1e} of the largest output"
         if not self.of:
             return text
-        most = f"at most {self.code_difference:.0f}" if self.codes else "none"
-        return f"{text}; hidden codes: {self.codes} of {self.of} differ ({most})"
+        if not self.codes:
+            return f"{text}; all {self.of} hidden codes are equal"
+        most = f"by {self.code_difference:.0f} at most"
+        return f"{text}; {self.codes} of {self.of} hidden codes differ, {most}"
 
 
 def compare(recording: Recording, runner: Runner) -> Comparison:

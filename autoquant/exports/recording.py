@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,7 +148,8 @@ def record(source: Source, *, dynamic: bool = True) -> Recording:
     failure: Exception | None = None
     for axes in attempts:
         try:
-            return _record(source, axes)
+            with _without_logs():
+                return _record(source, axes)
         except UserError:
             raise
         except Exception as error:
@@ -155,6 +158,17 @@ def record(source: Source, *, dynamic: bool = True) -> Recording:
     name = type(source.model).__name__
     reason = first_line(failure)
     raise UserError(f"a model must be one that torch.export records, got {name}: {reason}")
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep torch from logging what an attempt to record a model meets."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _record(source: Source, axes: int) -> Recording:
@@ -337,8 +351,9 @@ def _described(
     ]
     assert recorded.seen.structure is not None
     count = len(exits) - len(recorded.seen.states)
+    taken = {port.name for port in ports} | {f"{name}_next" for name in recorded.seen.states}
     outputs = [
-        _port(name, value, names)
+        _port(_free(name, taken), value, names)
         for name, value in zip(_output_names(recorded, count), exits[:count], strict=True)
     ]
     leaves = tuple(outputs[k].name if isinstance(k, int) else k for k in recorded.seen.kept)
@@ -357,6 +372,14 @@ def _described(
         leaves,
         recorded.seen.structure,
     )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that no other tensor of the model's interface has."""
+    while name in taken:
+        name += "_out"
+    taken.add(name)
+    return name
 
 
 def _axis_names(program: ExportedProgram, entries: Sequence[Any], inputs: int) -> dict[str, str]:

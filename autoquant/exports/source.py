@@ -45,10 +45,20 @@ def open_source(path: str | Path, model: nn.Module, example: Example) -> Source:
             or it has a recurrent cell that no other runtime computes.
     """
     loaded = load(path, model)
+    _check_float32(loaded)
     stored = {layer.spec.name: layer for layer in stored_layers(path, model)}
     layers, rest = _layers(loaded, stored)
     probe.run(loaded, example)
     return Source(loaded, layers, rest, _repeated(loaded, example))
+
+
+def _check_float32(model: nn.Module) -> None:
+    """Raise a UserError for a model in another precision than float32."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise UserError(
+                f"a model must be in torch.float32 to be exported, got {parameter.dtype} in {name}"
+            )
 
 
 def _layers(

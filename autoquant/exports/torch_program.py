@@ -32,7 +32,13 @@ def write_torch(request: Request) -> Written:
     program = _program(request.source)
     path = request.folder / f"{request.name}.pt2"
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files=dict(request.metadata))
+    try:
+        torch.export.save(program, buffer, extra_files=dict(request.metadata))
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(
+            f"a model must be one that torch.export.save writes, got {reason}"
+        ) from error
     write_bytes(path, buffer.getvalue())
     loaded = torch.export.load(str(path))
     return Written(
@@ -45,8 +51,16 @@ def write_torch(request: Request) -> Written:
             "whoever loads it must import autoquant.runtime first, on a machine with vectors of "
             "the same length",
             *_fixed_sizes(program),
+            *_state_note(request.source),
         ),
     )
+
+
+def _state_note(source: Source) -> list[str]:
+    """A line on the argument that takes a state, where the model has one."""
+    model, example = source.model, source.example
+    found = probe.state_argument(model, example, probe.run(model, example))
+    return [] if found is None else [f"it is called with {found.name}=STATE, at first of zeros"]
 
 
 def _fixed_sizes(program: ExportedProgram) -> list[str]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from autoquant.exports import written
 from autoquant.exports.onnx import files
 from autoquant.exports.recording import record
 from autoquant.exports.written import Request, Written, export_format
+from autoquant.plan import LayerChoice
 from tests.exports.models import Packed, packed
+from tests.runtime.pairs import noise, pair
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,8 @@ def export(made: Packed, **options: Any) -> aq.Exported:
         ({"prefer": "fast"}, "prefer must be speed or size, got 'fast'"),
         ({"split": "train"}, "split must be"),
         ({"example": None}, "example must be given with a model, got None"),
+        ({"output": 3}, "output must be the path of a folder, got 3"),
+        ({"example": [1]}, "example must be a tensor, a tuple of arguments or an aq.Example"),
         ({"example": torch.zeros(2, 3)}, "the model must run on its example, got"),
     ],
 )
@@ -41,7 +46,7 @@ def test_refused_before_anything_is_written(
 ) -> None:
     folder = tmp_path / "new"
     with pytest.raises(aq.UserError, match=message):
-        export(made, output=folder, **options)
+        export(made, **{"output": folder, **options})
     assert not folder.exists()
 
 
@@ -134,7 +139,7 @@ def test_without_a_compiler_the_program_is_written(
     result = export(made, format="c", output=tmp_path)
     assert result.difference is None
     assert [path.name for path in result.files] == ["packed.c", "packed.h"]
-    assert "there is no C compiler" in str(result)
+    assert "there is no C compiler 'no-such-compiler'" in str(result)
 
 
 def test_without_the_libraries_one_line_says_so(
@@ -142,6 +147,54 @@ def test_without_the_libraries_one_line_says_so(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(
-        aq.UserError, match=r"format=onnx needs .* \(pip install 'autoquant\[onnx\]'"
+        aq.UserError, match=r"exports to ONNX need .* \(pip install 'autoquant\[onnx\]'"
     ):
         export(made)
+
+
+class Result(NamedTuple):
+    output: torch.Tensor
+    codes: torch.Tensor
+
+
+class Named(nn.Module):
+    """An argument and outputs that have the names of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, output: torch.Tensor) -> Result:
+        return Result(self.linear(output), output.sum(1))
+
+
+@pytest.mark.parametrize("format", ["onnx", "c"])
+def test_names_that_are_taken(tmp_path: Path, format: str) -> None:
+    made = pair(tmp_path, Named, LayerChoice(8, 8), values := noise(3, 4))
+    result = aq.export(made.path, made.build(), format=format, example=values)
+    assert result.difference is not None
+    assert result.difference.largest < 1e-5
+
+
+def test_outputs_that_torch_cannot_write(tmp_path: Path) -> None:
+    made = pair(tmp_path, Named, LayerChoice(8, 8), values := noise(3, 4))
+    with pytest.raises(aq.UserError, match=r"must be one that torch.export.save writes, got"):
+        aq.export(made.path, made.build(), format="torch", example=values)
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+
+
+@pytest.mark.parametrize("format", ["onnx", "c", "torch"])
+def test_a_layer_with_the_name_of_a_keyword(tmp_path: Path, format: str) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(OrderedDict({"class": nn.Linear(4, 4)}))
+
+    made = pair(tmp_path, build, LayerChoice(8, 8), values := noise(3, 4))
+    with pytest.raises(aq.UserError, match="must"):
+        aq.export(made.path, made.build(), format=format, example=values)
+
+
+def test_another_precision_is_refused(tmp_path: Path) -> None:
+    made = pair(tmp_path, lambda: nn.Linear(4, 4), LayerChoice(8, 8), noise(3, 4))
+    with pytest.raises(aq.UserError, match=r"must be in torch.float32 to be exported, got"):
+        aq.export(made.path, made.build().double(), example=noise(3, 4).double())
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]

@@ -87,6 +87,17 @@ class CellLoop(nn.Module):
         return self.head(state)
 
 
+class ConvolutionFirst(nn.Module):
+    """Frames [B, 6, T] to classes: whatever follows the convolution reads it with its bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv1d(6, 16, 3, padding=1), nn.Linear(16, 4)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.head(self.first(frames).transpose(1, 2))
+
+
 class Tied(nn.Module):
     """Words [B, T] to scores of all words, by the table that they were looked up in."""
 
@@ -110,6 +121,7 @@ BUILDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "mean": (MeanSpotter, lambda: noise(3, 9, 13)),
     "convolutions": (Convolutions, lambda: noise(2, 1, 12, 12)),
     "encoder": (Encoder, lambda: words(2, 6)),
+    "convolution first": (ConvolutionFirst, lambda: noise(3, 6, 9)),
     "weight that is read": (Tied, lambda: words(2, 6)),
     "cell loop": (CellLoop, lambda: noise(3, 6, 13)),
 }

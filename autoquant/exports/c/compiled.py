@@ -55,7 +55,9 @@ def compiled(
         check=False,
     )
     if ran.returncode:
-        first = next(iter(ran.stderr.strip().splitlines()), "no message")
+        lines = ran.stderr.strip().splitlines()
+        errors = [line for line in lines if "error" in line]
+        first = next(iter([*errors, *lines]), f"exit code {ran.returncode}")
         raise UserError(f"{command[0]} must compile {program.source.name}, got: {first}")
     loaded = ctypes.CDLL(str(library))
     return CModule(program, loaded, temporary)

@@ -51,7 +51,8 @@ def write_plain_c(request: Request) -> Written:
     if _has_compiler():
         runner = _Runner(whole, compiled(program), steps)
     else:
-        notes.append("not compiled, compared or scored: there is no C compiler (CC names one)")
+        command = environ.get("CC", "cc")
+        notes.append(f"not compiled, compared or scored: there is no C compiler '{command}' (CC)")
     return Written(
         (program.source, program.header),
         program.flash,

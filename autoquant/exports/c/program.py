@@ -73,7 +73,8 @@ class CProgram(Tabular):
             for layer in self.layers
         ]
         total = ("in all", "", "", f"{self.flash}", f"{self.ram}")
-        notes = [f"{name} multiplies floats: {reason}" for name, reason in self.floats]
+        notes = ["RAM of layers overlaps: 'in all' is what the program needs"]
+        notes += [f"{name} multiplies floats: {reason}" for name, reason in self.floats]
         title = f"{self.source.name}: bytes of constants (flash) and of variables (RAM)"
         columns = (*headings, Column("flash"), Column("RAM"))
         return (Table(title, columns, (*rows, total), tuple(notes)),)

@@ -29,31 +29,30 @@ def write_onnx(request: Request) -> Written:
     require()
     dialect = RuntimeDialect(LEAST[request.prefer])
     recording = record(request.source)
+    notes = [*_starts(recording), f"sizes that are free: {', '.join(recording.dynamic) or 'none'}"]
     whole = lower(recording, dialect)
-    path = request.folder / f"{request.name}.onnx"
-    notes = [
-        *_starts(recording),
-        f"batch and time of any size: {', '.join(recording.dynamic) or 'no'}",
-    ]
-    files, step = [_saved(path, whole, request.metadata)], None
+    models = {f"{request.name}.onnx": (recording, _bytes(whole, request.metadata))}
     try:
-        step = record(step_source(recording))
-        step_path = request.folder / f"{request.name}.step.onnx"
-        files.append(_saved(step_path, lower(step, dialect), request.metadata))
+        single = record(step_source(recording))
+        content = _bytes(lower(single, dialect), request.metadata)
+        models[f"{request.name}.step.onnx"] = single, content
     except NoSteps as reason:
         if request.source.stacks:
             notes.append(f"no graph of single steps: {reason}")
-    fastest = files[-1]
+    sessions = [(each, _opened(content)) for each, content in models.values()]
+    for name, (_, content) in models.items():  # once all of them load
+        write_bytes(request.folder / name, content)
+    files = tuple(request.folder / name for name in models)
     return Written(
-        tuple(files),
-        fastest.stat().st_size,
+        files,
+        files[-1].stat().st_size,
         recording,
-        _opened(path),
+        sessions[0][1],
         whole.stored,
-        _memory(fastest, step or recording),
+        _memory(files[-1], sessions[-1][0]),
         floats_of(request.source),
         tuple(notes),
-        step=None if step is None else (step, _opened(fastest)),
+        step=sessions[1] if len(sessions) > 1 else None,
     )
 
 
@@ -66,11 +65,10 @@ def _starts(recording: Recording) -> list[str]:
     ]
 
 
-def _saved(path: Path, lowered: Lowered, metadata: Mapping[str, str]) -> Path:
-    """Check and write a model.
+def _bytes(lowered: Lowered, metadata: Mapping[str, str]) -> bytes:
+    """A checked model, as a file has it.
 
     Args:
-        path: of the file.
         lowered: the model.
         metadata: texts that it gets.
     """
@@ -83,15 +81,15 @@ def _saved(path: Path, lowered: Lowered, metadata: Mapping[str, str]) -> Path:
         checker.check_model(lowered.model)
     except checker.ValidationError as error:
         raise RunError(f"the exported graph must be valid, got {first_line(error)}") from error
-    write_bytes(path, lowered.model.SerializeToString())
-    return path
+    content: bytes = lowered.model.SerializeToString()
+    return content
 
 
-def _opened(path: Path) -> Session:
+def _opened(content: bytes) -> Session:
     try:
-        return Session(path)
+        return Session(content)
     except Exception as error:
-        raise UserError(f"'{path}' must load in ONNX Runtime, got {first_line(error)}") from error
+        raise UserError(f"the graph must load in ONNX Runtime, got {first_line(error)}") from error
 
 
 def _memory(path: Path, recording: Recording) -> tuple[tuple[str, str], ...]:

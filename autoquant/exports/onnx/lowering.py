@@ -21,6 +21,7 @@ from autoquant.quantization.codes import Grid
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators of layers whose input has a quantizer."""
+CONVOLUTIONS = ("Conv", "ConvTranspose")
 IR_VERSION = 10
 """The first one with integers of 4 bits."""
 
@@ -69,6 +70,8 @@ class _Lowering:
         self.dialect = dialect
         self.graph = GraphBuilder(_names(graph))
         self.stored: list[Stored] = []
+        self.decoded: set[str] = set()
+        self.floats: dict[str, Any] = {}
         self.single = not any(TIME in port.shape for port in recording.inputs) and _is_step(
             recording
         )
@@ -79,6 +82,9 @@ class _Lowering:
         for node in self.proto.node:
             if node.domain != DOMAIN:
                 _strip(node)
+                if node.op_type in CONVOLUTIONS and node.input[1] in self.decoded:
+                    self._with_bias_apart(node)
+                    continue
                 self.graph.nodes.append(node)
                 self.graph.domains.add(node.domain)
                 continue
@@ -117,6 +123,25 @@ class _Lowering:
         self.stored.append(stored)
         return [outputs]
 
+    def _with_bias_apart(self, node: Any) -> None:
+        """Add a convolution and, behind it, its bias.
+
+        ONNX Runtime would round a bias inside of it to multiples of the scales' product.
+
+        Args:
+            node: a convolution of a coded weight.
+        """
+        bias, output = [*node.input, ""][2], node.output[0]
+        values = self.floats.get(bias)
+        self.graph.nodes.append(node)
+        if values is None:
+            return
+        axes = len(next(each.ints for each in node.attribute if each.name == "kernel_shape"))
+        shaped = self.graph.constant(values.reshape(-1, *[1] * axes), f"{bias}.shaped")
+        del node.input[2:]
+        node.output[0] = self.graph.unique("")
+        self.graph.node_to("Add", [node.output[0], shaped], [output])
+
     def _is_input(self, node: Any) -> bool:
         """Whether only products read what a node rounds: it is a layer's input."""
         name = node.output[0]
@@ -125,13 +150,21 @@ class _Lowering:
 
     def _weights(self) -> None:
         """Replace the float weights of other layers by their codes."""
+        from onnx import numpy_helper
+
         kept = []
+        self.floats = {
+            tensor.name: numpy_helper.to_array(tensor)
+            for tensor in self.proto.initializer
+            if tensor.name.endswith("bias")
+        }
         for tensor in self.proto.initializer:
             name = tensor.name.removeprefix(PREFIX)
             weight = self.recording.source.weights.get(name)
             if weight is None:
                 kept.append(tensor)
             else:
+                self.decoded.add(tensor.name)
                 self.stored.append(self.dialect.weight(self.graph, tensor.name, name, weight))
         del self.proto.initializer[:]
         self.proto.initializer.extend(kept)

@@ -25,7 +25,7 @@ def require(*names: str) -> list[Any]:
             modules.append(import_module(name))
         except ImportError as error:
             raise UserError(
-                f"format=onnx needs {', '.join(NEEDED)} (pip install 'autoquant[onnx]'), "
+                f"exports to ONNX need {', '.join(NEEDED)} (pip install 'autoquant[onnx]'), "
                 f"got no {name}: {error}"
             ) from error
     return modules
