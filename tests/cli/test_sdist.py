@@ -59,7 +59,7 @@ def test_what_is_installed_from_it_is_whole(sdist: Path, tmp_path: Path) -> None
     wheel = build_wheel(sdist, tmp_path)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert files_of("autoquant", "*.py", "py.typed") <= names
-    headers = files_of("autoquant/export", "*.h")  # an exported C program is made of them
+    headers = files_of("autoquant/exports", "*.h")  # an exported C program is made of them
     assert headers
     assert {*headers, "autoquant/quantization/native/functions.h"} <= names
     assert {f"autoquant/{name}" for name in files_of("conf", "*.py", "*.yaml")} <= names
