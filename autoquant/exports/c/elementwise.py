@@ -120,7 +120,7 @@ def entries(
         convert = as_floats and view.buffer.kind != "float"
         cells.append(f"(float){{{len(inputs)}}}" if convert else f"{{{len(inputs)}}}")
         inputs.append(view)
-    name = name_of(node).partition(".")[0]
+    name = name_of(node).removeprefix("autoquant_export.").partition(".")[0]
     out = lowering.result(lowering.cost(name))
     lowering.each(out, inputs, expression.format(*cells))
     return out
