@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,16 @@ class Source:
     weights: Mapping[str, CodedWeight]
     example: Example
 
+    @cached_property
+    def seen(self) -> probe.Pass:
+        """A pass on the example."""
+        return probe.run(self.model, self.example)
+
+    @cached_property
+    def state_argument(self) -> probe.StateArgument | None:
+        """The argument that takes a state which the model returns, where it has one."""
+        return probe.state_argument(self.model, self.example, self.seen)
+
     @property
     def stacks(self) -> tuple[StackLayer, ...]:
         """The recurrent stacks."""
@@ -183,7 +194,7 @@ def _record(source: Source, axes: int) -> Recording:
     mark(model, source.layers, calls)
     recorded = _Recorded(model, example, source.stacks, calls)
     tensors = recorded.example_tensors()
-    states = _initial_states(source, tensors)
+    states = _initial_states(source)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -220,12 +231,11 @@ def _batch_axis(state: Tensor, count: int) -> dict[int, Any]:
     return {1: Dim.AUTO} if count and state.shape[1] > 1 else {}
 
 
-def _initial_states(source: Source, tensors: Sequence[Tensor]) -> list[Tensor]:
+def _initial_states(source: Source) -> list[Tensor]:
     """The states of all stacks that user code gives none, in order."""
-    seen = probe.run(source.model, source.example)
     states = []
     for stack in source.stacks:
-        call = seen.calls.get(stack.name)
+        call = source.seen.calls.get(stack.name)
         if call is not None and not call.given:
             parts = [stack.initial_state(part) for part in range(len(stack.parts))]
             states += [torch.from_numpy(part)[:, None].repeat(1, call.batch, 1) for part in parts]

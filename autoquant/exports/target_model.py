@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
-from autoquant.exports import probe
 from autoquant.exports.probe import StateArgument
 from autoquant.exports.recording import BATCH, Recording
 from autoquant.exports.written import Runner
@@ -28,11 +27,9 @@ def target_model(recording: Recording, runner: Runner) -> nn.Module:
         runner: runs it.
     """
     source = recording.source
-    seen = probe.run(source.model, source.example)
-    state = probe.state_argument(source.model, source.example, seen)
     model = copy_model(source.model)
     signature = inspect.signature(model.forward)
-    vars(model)["forward"] = partial(_forward, recording, runner, state, signature)
+    vars(model)["forward"] = partial(_forward, recording, runner, source.state_argument, signature)
     return model
 
 

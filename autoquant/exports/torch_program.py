@@ -18,7 +18,6 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_inputs
 from autoquant.errors import UserError, first_line
-from autoquant.exports import probe
 from autoquant.exports.recording import Recording, Source, dynamic_axes, record
 from autoquant.exports.written import Arrays, Request, Written, export_format, floats_of
 from autoquant.files import write_bytes
@@ -41,11 +40,13 @@ def write_torch(request: Request) -> Written:
         ) from error
     write_bytes(path, buffer.getvalue())
     loaded = torch.export.load(str(path))
+    example = _with_state(request.source)
+    inputs, keywords = example.inputs, {**example.keywords}
     return Written(
         (path,),
         path.stat().st_size,
         recording,
-        _Runner(recording, loaded.module()),
+        _Runner(recording, loaded.module(), *pytree.tree_flatten((inputs, keywords))),
         floats=floats_of(request.source),
         notes=(
             "whoever loads it must import autoquant.runtime first, on a machine with vectors of "
@@ -58,8 +59,7 @@ def write_torch(request: Request) -> Written:
 
 def _state_note(source: Source) -> list[str]:
     """A line on the argument that takes a state, where the model has one."""
-    model, example = source.model, source.example
-    found = probe.state_argument(model, example, probe.run(model, example))
+    found = source.state_argument
     return [] if found is None else [f"it is called with {found.name}=STATE, at first of zeros"]
 
 
@@ -121,8 +121,7 @@ def _joined(source: Source, inputs: Any, keywords: Mapping[str, Any]) -> Any:
 
 def _with_state(source: Source) -> Example:
     """The example, with the state that the model returns as an argument, where it takes one."""
-    seen = probe.run(source.model, source.example)
-    argument = probe.state_argument(source.model, source.example, seen)
+    argument = source.state_argument
     if argument is None:
         return source.example
     keywords = {**source.example.keywords, argument.name: argument.returned}
@@ -136,18 +135,20 @@ class _Runner:
     Attributes:
         recording: names inputs, states and outputs.
         module: of the program.
+        leaves: of the example that it was recorded with.
+        structure: of these.
     """
 
     recording: Recording
     module: nn.Module
+    leaves: list[Any]
+    structure: pytree.TreeSpec
 
     def __call__(self, feeds: Arrays) -> Arrays:
         """See ``Runner.__call__``."""
-        example = _with_state(self.recording.source)
-        leaves, structure = pytree.tree_flatten((example.inputs, {**example.keywords}))
         rest = iter(torch.from_numpy(np.array(values)) for values in feeds.values())
-        values = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        inputs, keywords = pytree.tree_unflatten(values, structure)
+        values = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
+        inputs, keywords = pytree.tree_unflatten(values, self.structure)
         with torch.no_grad():
             returned = pytree.tree_leaves(self.module(*inputs, **keywords))
         return dict(zip(self.recording.leaves, map(_array, returned), strict=True))
