@@ -7,18 +7,15 @@ by an upper bound, so that a file is never larger than its count.
 from __future__ import annotations
 
 from autoquant.artifact import manifest
-from autoquant.costs.cost import Cost, LayerCost
-from autoquant.costs.target import TARGETS, Target
+from autoquant.costs.target import FLOAT, TARGETS, Target, size_cost
 from autoquant.exports.onnx.levels import bits_in_onnx
 from autoquant.exports.onnx.products import row_bytes
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec, ParameterSpec
-from autoquant.plan import WEIGHT_FIELDS, LayerChoice
+from autoquant.plan import LayerChoice
 from autoquant.quantization.codes import Grid
 from autoquant.settings import Scheme
 
-FLOAT = 4
-"""Bytes of a float32."""
 GRAPH, LAYER, DIRECTION, NORM = 1500, 480, 1350, 280
 """Bytes of nodes and metadata at most: of a graph, a layer, each direction of a recurrent layer
 beside that, and a norm."""
@@ -81,8 +78,7 @@ def outside(network: Network, resized: Network, scheme: Scheme) -> int:
     return GRAPH + norms + sum(entry.bytes for entry in manifest.uncovered_entries(resized))
 
 
-_LAYERS = LayerCost(layer_bytes, "sum", outside)
-SIZE = Cost("size", "bytes", frozenset((*WEIGHT_FIELDS, "width")), _LAYERS.of, _LAYERS)
+SIZE = size_cost(layer_bytes, outside)
 """Bytes of the ONNX file of a plan, at most."""
 
 ONNXRUNTIME = TARGETS.add(

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 
 from autoquant.artifact import manifest
-from autoquant.costs.cost import Cost, LayerCost
-from autoquant.costs.target import TARGETS, Target
+from autoquant.costs.target import FLOAT, TARGETS, Target, size_cost
 from autoquant.exports.c.code_rows import PADDING
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec, ParameterSpec
-from autoquant.plan import TERNARY, WEIGHT_FIELDS, LayerChoice
+from autoquant.plan import TERNARY, LayerChoice
 from autoquant.quantization.bitpacking import packed_bytes
 from autoquant.settings import Scheme
-
-FLOAT = 4
-"""Bytes of a float32."""
 
 
 def layer_bytes(network: Network, layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> int:
@@ -60,8 +56,7 @@ def outside(network: Network, resized: Network, scheme: Scheme) -> int:
     return norms + sum(entry.bytes for entry in manifest.uncovered_entries(resized))
 
 
-_LAYERS = LayerCost(layer_bytes, "sum", outside)
-SIZE = Cost("size", "bytes", frozenset((*WEIGHT_FIELDS, "width")), _LAYERS.of, _LAYERS)
+SIZE = size_cost(layer_bytes, outside)
 """Bytes of the constants of a plan's C program, at most: equal arrays are stored once."""
 
 PLAIN_C = TARGETS.add(

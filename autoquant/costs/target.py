@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autoquant.costs.cost import Cost
+from autoquant.costs.cost import Constant, Cost, LayerCost, LayerFunction
 from autoquant.costs.size import size
 from autoquant.errors import UserError, shown
-from autoquant.plan import Bits
+from autoquant.plan import WEIGHT_FIELDS, Bits
 from autoquant.settings import TARGET_NAMES, Search
 
 FLOATS = (16, 32)
 """Bits that every target has."""
+FLOAT = 4
+"""Bytes of a float32."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,17 @@ class _Targets(dict[str, Target]):
 
 TARGETS = _Targets()
 """All targets, by their names."""
+
+
+def size_cost(of_layer: LayerFunction, outside: Constant) -> Cost:
+    """The cost "size" of a target.
+
+    Args:
+        of_layer: bytes of a layer.
+        outside: bytes of everything else.
+    """
+    layers = LayerCost(of_layer, "sum", outside)
+    return Cost("size", "bytes", frozenset((*WEIGHT_FIELDS, "width")), layers.of, layers)
 
 
 def size_in_target(settings: Search) -> Cost:

@@ -20,6 +20,7 @@ from autoquant.exports.onnx.lowering import lower
 from autoquant.exports.onnx.products import Product
 from autoquant.exports.onnx.requirements import require
 from autoquant.exports.onnx.session import Session
+from autoquant.exports.onnx.tables import with_zero_rows
 from autoquant.exports.recording import record
 from autoquant.exports.stored import Stored
 from autoquant.exports.weights import Activation, CodedWeight, Weight
@@ -101,11 +102,7 @@ class QonnxDialect(Dialect):
         """See ``Dialect.lookup``."""
         table, stored = self._floats(graph, f"{layer.name}.weight", layer.table)
         rows = graph.node("Gather", table, indices, axis=0)
-        for row in layer.zero_rows:
-            is_row = graph.node("Equal", indices, graph.constant(np.int64(row), "row"))
-            is_row = graph.node("Unsqueeze", is_row, graph.constant([-1], "axes", np.int64))
-            rows = graph.node("Where", is_row, graph.constant(np.float32(0), "zero"), rows)
-        return rows, stored
+        return with_zero_rows(graph, indices, rows, layer), stored
 
     def weight(self, graph: GraphBuilder, output: str, name: str, weight: CodedWeight) -> Stored:
         """See ``Dialect.weight``."""

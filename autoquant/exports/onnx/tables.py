@@ -32,11 +32,23 @@ def lookup(
         vectors, stored = _float(graph, indices, name, table)
     else:
         vectors, stored = _coded(graph, indices, name, table, least)
+    return with_zero_rows(graph, indices, vectors, layer), stored
+
+
+def with_zero_rows(graph: GraphBuilder, indices: str, vectors: str, layer: TableLayer) -> str:
+    """Vectors, zeros in place of the rows for padding.
+
+    Args:
+        graph: gets the nodes.
+        indices: name of the indices [...].
+        vectors: name of what was looked up, [..., units].
+        layer: the table.
+    """
     for row in layer.zero_rows:
         is_row = graph.node("Equal", indices, graph.constant(np.int64(row), "row"))
         is_row = graph.node("Unsqueeze", is_row, graph.constant([-1], "axes", np.int64))
         vectors = graph.node("Where", is_row, graph.constant(np.float32(0), "zero"), vectors)
-    return vectors, stored
+    return vectors
 
 
 def _float(graph: GraphBuilder, indices: str, name: str, table: FloatWeight) -> tuple[str, Stored]:
