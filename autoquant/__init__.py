@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autoquant.distribution import NAME
+
 if TYPE_CHECKING:
     from autoquant.analysis.model_info import profile
     from autoquant.analysis.profile import Profile
@@ -65,7 +67,7 @@ _HOMES = {
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
-__version__ = version("autoquant")
+__version__ = version(NAME)
 __all__ = [
     "Applied",
     "Budget",

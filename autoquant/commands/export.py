@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autoquant.artifact.reading import read
 from autoquant.artifact.task_model import float_model_of
+from autoquant.distribution import NAME
 from autoquant.errors import UserError, first_line, near, shown
 from autoquant.exports.comparison import Comparison, compare
 from autoquant.exports.source import open_source
@@ -266,7 +267,7 @@ def _metadata(path: Path) -> dict[str, str]:
     """Texts that describe the model in formats that hold such."""
     header, _ = read(path)
     return {
-        "autoquant_version": version("autoquant"),
+        "autoquant_version": version(NAME),
         "autoquant_plan": "; ".join(_choice(*each) for each in header.plan.choices.items()),
         "autoquant_artifact": path.name,
     }

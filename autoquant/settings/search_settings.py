@@ -72,7 +72,7 @@ class Search(Settings):
             whether anything can be gained, and whether the training suits.
         tensorboard: Write losses, learning rates and probe scores of each training, and the score
             and size of each trial, into the study's folder tensorboard, with one TensorBoard run
-            for each training; it needs pip install 'autoquant[tensorboard]'.
+            for each training; it needs pip install 'autoquant-torch[tensorboard]'.
         pretrained: Weights of the float model, instead of training it: a file of safetensors or of
             torch.save, another study; from Python also a module or a state_dict.
         baseline: How the float model is trained; see help(autoquant.Training).

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from autoquant.distribution import extra_command
 from autoquant.errors import UserError, shown
 from autoquant.task import task
 from autoquant.tasks.argument_checks import check_whole
@@ -136,8 +137,7 @@ def _read() -> tuple[Tensor, Tensor]:
     """Images [1797, 8, 8] in [0, 1] and their digits, in an order that never changes."""
     if find_spec("sklearn") is None:
         raise UserError(
-            "task=digits must have scikit-learn installed (pip install 'autoquant[digits]'), "
-            "got none"
+            f"task=digits must have scikit-learn installed ({extra_command('digits')}), got none"
         )
     from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 

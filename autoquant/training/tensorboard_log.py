@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoquant.distribution import extra_command
 from autoquant.errors import UserError
 from autoquant.files import writing
 from autoquant.study.outcome import Outcome
@@ -36,8 +37,8 @@ def check_tensorboard(wanted: bool) -> None:
     """
     if wanted and find_spec("tensorboard") is None:
         raise UserError(
-            "tensorboard=true must have tensorboard installed (pip install "
-            "'autoquant[tensorboard]'), got none"
+            "tensorboard=true must have tensorboard installed "
+            f"({extra_command('tensorboard')}), got none"
         )
 
 

@@ -165,5 +165,5 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         check_tensorboard(True)
     assert str(raised.value) == (
         "tensorboard=true must have tensorboard installed "
-        "(pip install 'autoquant[tensorboard]'), got none"
+        "(pip install 'autoquant-torch[tensorboard]'), got none"
     )

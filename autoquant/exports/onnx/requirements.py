@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from autoquant.distribution import extra_command
 from autoquant.errors import UserError
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -25,7 +26,7 @@ def require(*names: str) -> list[Any]:
             modules.append(import_module(name))
         except ImportError as error:
             raise UserError(
-                f"exports to ONNX need {', '.join(NEEDED)} (pip install 'autoquant[onnx]'), "
+                f"exports to ONNX need {', '.join(NEEDED)} ({extra_command('onnx')}), "
                 f"got no {name}: {error}"
             ) from error
     return modules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from autoquant.distribution import extra_command
 from autoquant.errors import UserError
 
 PACKAGES = {"jiwer": "jiwer", "kaldi_native_fbank": "kaldi-native-fbank", "soundfile": "soundfile"}
@@ -22,5 +23,5 @@ def need(module: str) -> None:
     if find_spec(module) is None:
         raise UserError(
             f"the speech task must have {PACKAGES[module]} installed "
-            "(pip install 'autoquant[speech]'), got none"
+            f"({extra_command('speech')}), got none"
         )
