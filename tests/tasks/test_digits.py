@@ -65,6 +65,8 @@ def test_what_is_refused(options: dict[str, Any], line: str) -> None:
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoquant.tasks.digits.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"scikit-learn installed \(pip install 'autoquant\[digits"):
+    with pytest.raises(
+        UserError, match=r"scikit-learn installed \(pip install 'autoquant-torch\[digits"
+    ):
         digits()
     assert util.find_spec("sklearn") is not None
