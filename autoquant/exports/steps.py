@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_inputs
 from autoquant.errors import UserError
-from autoquant.exports.recording import TIME, Recording, Source, axes_named, narrowed
+from autoquant.exports.ports import TIME
+from autoquant.exports.recording import Recording, Source, axes_named, narrowed
 from autoquant.layers.stack import Recurrent
 from autoquant.task import Example
 

@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
+from autoquant.exports.ports import BATCH
 from autoquant.exports.probe import StateArgument
-from autoquant.exports.recording import BATCH, Recording
+from autoquant.exports.recording import Recording
 from autoquant.exports.written import Runner
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from autoquant.copies import copy_inputs
-from autoquant.exports.recording import BATCH, Recording, axes_named, narrowed
+from autoquant.exports.ports import BATCH
+from autoquant.exports.recording import Recording, axes_named, narrowed
 from autoquant.exports.written import Runner
 
 ROUNDS, SECONDS = 7, 0.01

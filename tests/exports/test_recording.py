@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from autoquant.errors import UserError
 from autoquant.exports import probe
-from autoquant.exports.recording import BATCH, TIME, axes_named, narrowed, record
+from autoquant.exports.ports import BATCH, TIME
+from autoquant.exports.recording import axes_named, narrowed, record
 from autoquant.exports.source import open_source
 from autoquant.exports.steps import NoSteps, step_source
 from autoquant.plan import LayerChoice

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from autoquant.errors import UserError
 from autoquant.exports.c.memory import product
 from autoquant.exports.c.program import CProgram
-from autoquant.exports.recording import Port
+from autoquant.exports.ports import Port
 
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Arguments of the compiler; no products and sums are joined."""

@@ -16,15 +16,8 @@ from autoquant.errors import UserError
 from autoquant.exports.c.compiled import CModule, compiled
 from autoquant.exports.c.names import identifier
 from autoquant.exports.c.writer import write_c
-from autoquant.exports.recording import (
-    BATCH,
-    TIME,
-    Port,
-    Recording,
-    axes_named,
-    narrowed,
-    record,
-)
+from autoquant.exports.ports import BATCH, TIME, Port
+from autoquant.exports.recording import Recording, axes_named, narrowed, record
 from autoquant.exports.steps import NoSteps, step_source
 from autoquant.exports.target_model import batch_of
 from autoquant.exports.written import Arrays, Request, Written, export_format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoquant.exports.recording import Port, StatePort
+from autoquant.exports.ports import Port, StatePort
 from autoquant.table import Column, Table, Tabular
 
 

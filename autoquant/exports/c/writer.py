@@ -21,7 +21,8 @@ from autoquant.exports.c.names import Names, identifier
 from autoquant.exports.c.places import refused
 from autoquant.exports.c.program import CProgram, LayerMemory
 from autoquant.exports.c.text import Argument, Signature, header_text, source_text
-from autoquant.exports.recording import PREFIX, Port, Recording
+from autoquant.exports.ports import Port
+from autoquant.exports.recording import PREFIX, Recording
 
 __all__ = ["write_c"]
 _REGISTERED = (convolutions, elementwise, marked, reductions, shapes)

@@ -14,7 +14,8 @@ from autoquant.exports.onnx.lowering import Lowered, lower
 from autoquant.exports.onnx.memory import session_memory
 from autoquant.exports.onnx.requirements import require
 from autoquant.exports.onnx.session import Session
-from autoquant.exports.recording import BATCH, Recording, record
+from autoquant.exports.ports import BATCH
+from autoquant.exports.recording import Recording, record
 from autoquant.exports.steps import NoSteps, step_source
 from autoquant.exports.written import Arrays, Request, Written, export_format, floats_of
 from autoquant.files import write_bytes

@@ -14,7 +14,8 @@ from autoquant.exports.onnx.graph import GraphBuilder
 from autoquant.exports.onnx.products import Product
 from autoquant.exports.onnx.skeleton import DOMAIN, OPSET, skeleton
 from autoquant.exports.onnx.stacks import StackGraph
-from autoquant.exports.recording import PREFIX, TIME, Port, Recording
+from autoquant.exports.ports import TIME, Port
+from autoquant.exports.recording import PREFIX, Recording
 from autoquant.exports.stored import Stored
 from autoquant.exports.weights import Activation
 from autoquant.quantization.codes import Grid
