@@ -374,7 +374,9 @@ class _Written:
         bound = loss_bound(running.point.settings, record)
         write_files(running.folder, outcomes, record, running.budgets, bound)
         outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
-        rows = search_rows(outcomes, record)
+        selections = (select(outcomes, b, record.direction, bound) for b in running.budgets)
+        chosen = [each.chosen for each in selections if each is not None]
+        rows = search_rows(outcomes, record, chosen)
         line = trial_line(outcome, outcomes, record, running.times.tally())
         line = "" if outcome.state in ("complete", "pruned") else line  # no training has ended
         running.reporting.progress.show(rows, line)

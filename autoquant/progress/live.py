@@ -18,8 +18,8 @@ from autoquant.progress.base import Clock, ShownProgress, printable_lines
 from autoquant.progress.live_view import LiveView, table_of
 from autoquant.progress.trial_row import TrialRow
 
-REFRESHES = 4
-"""Times that the display is drawn each second."""
+REFRESHES = 2
+"""Times that the display is drawn each second: each takes some milliseconds from the training."""
 
 
 class LiveProgress(ShownProgress):

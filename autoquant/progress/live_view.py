@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from autoquant.progress.bar import Bar
+from autoquant.progress.bar import Bar, plural, readable_rate, readable_seconds
 from autoquant.progress.base import printable_lines
 from autoquant.progress.trial_row import TrialRow
 
@@ -69,8 +69,9 @@ class LiveView:
                 yield from line
                 yield Segment.line()
             yield Text("")
+        widest = max((len(bar.label) for bar in bars), default=0)
         for bar in bars:
-            yield bar_line(bar, self._now, width, ascii_only=options.ascii_only)
+            yield bar_line(bar, self._now, width, widest, ascii_only=options.ascii_only)
 
     def _table_lines(
         self, console: Console, options: ConsoleOptions, room: int
@@ -86,12 +87,13 @@ class LiveView:
         if self._drawn[0] is not rows or self._drawn[1:] != (width, room):
             table = table_of(shown_rows(rows, room), width)
             self._drawn = (rows, width, room)
-            self._lines = console.render_lines(table, options, pad=False)
+            lines = console.render_lines(table, options, pad=False)
+            self._lines = [[*Segment.simplify(line)] for line in lines]
         return self._lines
 
 
 def shown_rows(rows: Sequence[TrialRow], room: int) -> list[TrialRow]:
-    """The best trials, then the last ones.
+    """The chosen trial and the best ones, then the last ones.
 
     Args:
         rows: all trials.
@@ -99,18 +101,20 @@ def shown_rows(rows: Sequence[TrialRow], room: int) -> list[TrialRow]:
     """
     if len(rows) <= room:
         return [*rows]
-    ranked = sorted((row for row in rows if row.rank), key=lambda row: row.rank or 0)
-    best = ranked[: min(BEST, room // 2)]
+    known = (row for row in rows if row.chosen or row.rank)
+    ranked = sorted(known, key=lambda row: (not row.chosen, row.rank or len(rows)))
+    best = ranked[: min(BEST, room // 3)]
     names = {(row.role, row.name) for row in best}
     others = [row for row in rows if (row.role, row.name) not in names]
-    return [*best, *others[len(others) - (room - len(best)) :]]
+    gap = [TrialRow("...", "")] if best else []
+    return [*best, *gap, *others[len(others) - (room - len(best) - len(gap)) :]]
 
 
 def table_of(rows: Sequence[TrialRow], width: int) -> Table:
     """The trials as a table that is no wider than the terminal.
 
     Args:
-        rows: a row each; the best one has a mark.
+        rows: a row each; chosen ones have a mark.
         width: columns of the terminal.
     """
     splits = {row.split for row in rows if row.split}
@@ -136,7 +140,7 @@ def table_of(rows: Sequence[TrialRow], width: int) -> Table:
             overflow="ellipsis",
         )
     for row, cell in zip(rows, cells, strict=True):
-        style = "bold" if row.rank == 1 else STYLES.get(row.state)
+        style = "bold" if row.chosen else STYLES.get(row.state)
         table.add_row(*(Text(cell[name]) for name in names), style=style)
     return table
 
@@ -149,7 +153,7 @@ def _cells(row: TrialRow, split: str | None) -> dict[str, str]:
         split: that the heading names; None where scores are on several splits.
     """
     score = row.score if split is not None or not row.split else f"{row.score} ({row.split})"
-    mark = "*" if row.rank == 1 else ""
+    mark = "*" if row.chosen else ""
     texts = (
         mark,
         row.name,
@@ -180,24 +184,45 @@ def _heading(text: str, elapsed: str, width: int) -> Text:
     return Text.assemble(line, " " * GAP, elapsed, no_wrap=True, overflow="crop")
 
 
-def bar_line(bar: Bar, now: float, width: int, *, ascii_only: bool = False) -> Text:
+def bar_line(
+    bar: Bar, now: float, width: int, label_width: int, *, ascii_only: bool = False
+) -> Text:
     """The line of a bar: label, bar and what is known, as far as there is room.
 
     Args:
         bar: that is drawn.
         now: on its clock.
         width: of the line.
+        label_width: of the longest label.
         ascii_only: whether the terminal has no other signs.
     """
     label = Text(" ".join(printable_lines(bar.label)), style="cyan", no_wrap=True, end="")
-    label.truncate(max(8, min(28, width // 3)), overflow="ellipsis", pad=True)
+    label.truncate(min(label_width, max(8, width // 3)), overflow="ellipsis", pad=True)
     parts: list[str | tuple[str, str] | Text] = [label, "  "]
-    known = bar.line(now).removeprefix(f"{bar.label}: ")
-    length = min(BAR_WIDTH, width // 4)
+    length = min(BAR_WIDTH, width // 6)
     if bar.share is not None:
         filled = round(length * bar.share)
         full, empty = ("#", "-") if ascii_only else ("━", "─")
         parts += [(full * filled, "green"), (empty * (length - filled), "dim"), "  "]
-    text = Text.assemble(*parts, " ".join(printable_lines(known)), no_wrap=True)
+    text = Text.assemble(*parts, _known(bar, now), no_wrap=True)
     text.truncate(width, overflow="ellipsis")
     return text
+
+
+def _known(bar: Bar, now: float) -> str:
+    """What is known of a bar, in short.
+
+    Args:
+        bar: that is drawn.
+        now: on its clock.
+    """
+    if bar.total is None:
+        return readable_seconds(now - bar.started)
+    rate, left = None if bar.busy else bar.rate(now), bar.left(now)
+    parts = [
+        f"{bar.done}/{bar.total} {plural(bar.unit, bar.total)}",
+        "" if left is None else f"{readable_seconds(left)} left",
+        "" if rate is None else readable_rate(rate, bar.unit),
+        *printable_lines(bar.note),
+    ]
+    return "  ".join(part for part in parts if part)

@@ -20,6 +20,7 @@ class TrialRow:
         state: of the trial.
         seconds: of its trainings.
         rank: 1 for the best of those that compare, 2 for the next; None for the others.
+        chosen: whether it is the one that would be chosen now.
     """
 
     name: str
@@ -32,3 +33,4 @@ class TrialRow:
     state: str = ""
     seconds: str = ""
     rank: int | None = None
+    chosen: bool = False

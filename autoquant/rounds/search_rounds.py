@@ -27,6 +27,9 @@ NOT_PROMOTED = "not among the best of its size and width on this rung"
 CLEAR_GAP = 0.01
 """Share of the float model's score by which the most bits must be worse before anything is said."""
 
+MAX_LISTED = 20
+"""Trials that a line lists, at most."""
+
 RunJobs = Callable[[Sequence[Job], Callable[[Job, JobResult], None]], object]
 """Runs jobs, and calls a function with each and its result as it ends."""
 
@@ -218,8 +221,10 @@ class SearchRounds:
             rung: the next one.
         """
         if self._jobs(going_on, rung, {}):
-            names = ", ".join(o.trial for o in going_on)
-            self.say(f"{len(going_on)} of {count} trials go on to {rung.steps} steps: {names}")
+            names = ", ".join(o.trial for o in going_on[:MAX_LISTED])
+            rest = ", ..." if len(going_on) > MAX_LISTED else ""
+            who = f"{len(going_on)} of {count} trials go on to {rung.steps} steps"
+            self.say(f"{who}: {names}{rest}")
 
     def _finalists(self, known: Sequence[Outcome]) -> set[str]:
         """Names of the plans that are compared at the end, for all budgets.

@@ -86,6 +86,7 @@ def run_rows(results: Sequence[SweepRunResult], record: BaselineRecord) -> list[
             result.state,
             f"{result.seconds:.1f} s",
             ranks.get(result.run.name),
+            chosen=ranks.get(result.run.name) == 1,
         )
         for result in results
     ]

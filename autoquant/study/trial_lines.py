@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from autoquant.budget import readable
 from autoquant.progress import TrialRow
@@ -60,26 +61,32 @@ def trial_line(
     score = f"{record.metric} {row.score} ({row.split}){orders}" if row.score else "no score"
     reason = f" ({outcome.reason})" if outcome.reason else ""
     end = f"  [{tally}]" if tally and outcome.state == "scored" else ""
+    name = f"trial {row.name:>4}  {row.role:<9}"
     return (
-        f"trial {row.name:>4}  {row.role:<9}  {row.size:>8} ({row.share})  {row.steps:>6} steps  "
+        f"{name}  {row.size:>8} ({row.share})  {outcome.steps:>6} steps  "
         f"{score}  {outcome.state}{reason}  {row.seconds}{end}"
     )
 
 
-def search_rows(outcomes: Sequence[Outcome], record: BaselineRecord) -> list[TrialRow]:
+def search_rows(
+    outcomes: Sequence[Outcome], record: BaselineRecord, chosen: Iterable[Outcome] = ()
+) -> list[TrialRow]:
     """The float model and all trials as rows. Proposals on the longest rung are ranked.
 
     Args:
         outcomes: of all trials.
         record: of the float model.
+        chosen: outcomes that would be chosen now.
     """
+    marked = {(o.role, o.trial) for o in chosen}
     noise = {steps: noise_of(outcomes, steps) for steps in {o.steps for o in outcomes}}
     ranks = _ranks(outcomes, record)
     rows = [
         _row(o, noise[o.steps], record, ranks.get(o.trial) if o.role == "search" else None)
         for o in outcomes
     ]
-    return [float_row(record), *rows]
+    marked_rows = (replace(row, chosen=(row.role, row.name) in marked) for row in rows)
+    return [float_row(record), *marked_rows]
 
 
 def _ranks(outcomes: Sequence[Outcome], record: BaselineRecord) -> dict[str, int]:
@@ -109,15 +116,16 @@ def _row(outcome: Outcome, noise: Noise, record: BaselineRecord, rank: int | Non
     """
     error = noise.error(max(1, len(outcome.by_order())))
     shown = "" if math.isnan(error) else f" ± {error:.2g}"
+    known = outcome.score is not None
     return TrialRow(
         outcome.trial,
         outcome.role,
         readable(outcome.size_bytes),
         f"{outcome.size_bytes / record.size_bytes:.4f}x",
-        str(outcome.steps),
+        str(outcome.steps) if known else "",
         "" if outcome.score is None else f"{outcome.score:.5g}{shown}",
         outcome.split or "",
-        outcome.state,
+        outcome.state if known or outcome.state != "scored" else "open",
         f"{outcome.seconds:.1f} s",
         rank,
     )
