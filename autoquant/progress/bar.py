@@ -124,7 +124,7 @@ def readable_seconds(seconds: float) -> str:
     >>> readable_seconds(4.25), readable_seconds(59.7), readable_seconds(3725)
     ('4.2 s', '1 min 0 s', '1 h 2 min')
     """
-    if seconds < 10:
+    if round(seconds, 1) < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
