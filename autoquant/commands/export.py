@@ -93,9 +93,11 @@ class Exported(Tabular):
         rows += [(str(path), _bytes(path.stat().st_size)) for path in self.files]
         rows += [*self.written.memory, *((label, str(time)) for label, time in self.times)]
         if self.scores is not None:
-            rows.append((f"{self.scores.metric} of the packed file", f"{self.scores.packed:.6g}"))
-            where = f"{self.scores.metric} in the target"
-            rows.append((where, f"{self.scores.exported:.6g} ({self.scores.split} split)"))
+            metric, split = self.scores.metric, self.scores.split
+            rows.append(
+                (f"{metric} of the packed file", f"{self.scores.packed:.6g} ({split} split)")
+            )
+            rows.append((f"{metric} in the target", f"{self.scores.exported:.6g} ({split} split)"))
         if self.difference is not None:
             rows.append(("difference", str(self.difference)))
         return rows + [("note", note) for note in self.written.notes]

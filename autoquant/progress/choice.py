@@ -14,6 +14,8 @@ from autoquant.progress.plain import PlainProgress
 
 WITHOUT_CURSOR = ("", "dumb", "unknown")
 """Values of TERM whose terminals show lines only."""
+NO_DRAWING = ("TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables that are "0" where a terminal is not to be drawn in; rich obeys them."""
 _DRAWING = threading.Lock()
 """Is held by what draws in the terminal: two displays would overwrite each other."""
 
@@ -55,4 +57,9 @@ def can_draw(stream: TextIO) -> bool:
         is_terminal = stream.isatty()
     except (AttributeError, ValueError):  # not a file, or closed
         return False
-    return is_terminal and (os.name == "nt" or os.environ.get("TERM", "") not in WITHOUT_CURSOR)
+    refused = any(os.environ.get(name) == "0" for name in NO_DRAWING)
+    return (
+        is_terminal
+        and not refused
+        and (os.name == "nt" or os.environ.get("TERM", "") not in WITHOUT_CURSOR)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,20 @@ class LiveProgress(ShownProgress):
         elapsed = readable_seconds(now - self._started)
         self._view.update(rows, bars, " > ".join([self._title, *phases]), elapsed, now)
         return self._view
+
+
+def _without_proxies() -> None:
+    """Give a forked process, such as a DataLoader's worker, its own stdout and stderr back.
+
+    Those of a live display print above it, with locks that another thread may hold at the fork.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        setattr(sys, name, getattr(stream, "rich_proxied_file", stream))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_without_proxies)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

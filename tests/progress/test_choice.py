@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from autoquant.progress import SILENT, opened, print_notes
-from autoquant.progress.choice import can_draw
+from autoquant.progress.choice import NO_DRAWING, can_draw
 from autoquant.progress.live import LiveProgress
 from autoquant.progress.plain import PlainProgress
 from tests.progress.told import Told
@@ -46,6 +46,15 @@ def test_a_terminal_without_a_cursor_has_lines(
     with opened(True, "search") as progress:
         assert type(progress) is PlainProgress
     assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("name", NO_DRAWING)
+def test_a_terminal_that_must_not_be_drawn_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = use_terminal(monkeypatch)
+    monkeypatch.setenv(name, "1")
+    assert can_draw(stream)
+    monkeypatch.setenv(name, "0")
+    assert not can_draw(stream)
 
 
 def test_a_log_and_a_notebook_have_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,23 @@ def test_what_is_printed_meanwhile(is_terminal: bool, monkeypatch: pytest.Monkey
     assert ("of the user" in out.getvalue()) is not is_terminal
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.usefixtures("narrow")
+def test_forked_processes_do_not_print_above_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DataLoader's worker would wait for locks that nobody releases there."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with LiveProgress("search study", terminal):
+        assert sys.stderr is not terminal
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if sys.stdout is sys.stderr is terminal else 1)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 def run(seconds: float, stop: bool = False) -> tuple[str, str, int]:
     """Run PROGRAM with stderr in a pseudo-terminal of 60 columns, which Ctrl-C may stop.
 
