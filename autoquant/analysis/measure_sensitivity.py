@@ -24,7 +24,7 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.backend import Compute, computing, current
 from autoquant.files import write_text
 from autoquant.plan import Plan
-from autoquant.progress_bar import tqdm
+from autoquant.progress import SILENT, Bar, Progress
 from autoquant.settings import Training
 from autoquant.space.search_space import SearchSpace
 from autoquant.training.candidate import StartingPoint
@@ -47,7 +47,7 @@ def load_or_measure_sensitivity(
     path: Path,
     reference: Plan,
     *,
-    progress: bool = True,
+    progress: Progress = SILENT,
 ) -> Sensitivity:
     """The sensitivity that a file holds, or a new one, written into it.
 
@@ -59,7 +59,7 @@ def load_or_measure_sensitivity(
         training: whose loss is measured.
         path: of the file.
         reference: the plan of the network in which it is measured.
-        progress: whether to show a progress bar.
+        progress: shows how far the measurement is.
     """
     if path.is_file():
         sensitivity = Sensitivity.read(path)
@@ -77,7 +77,7 @@ def measure_sensitivity(
     training: Training,
     reference: Plan,
     *,
-    progress: bool = True,
+    progress: Progress = SILENT,
 ) -> Sensitivity:
     """Estimate from gradients what each choice of bits costs, and measure the most important ones.
 
@@ -89,12 +89,12 @@ def measure_sensitivity(
         space: all its dimensions of bits are measured.
         training: whose loss is measured, distillation included.
         reference: a plan near the budget: all other dimensions have its bits while one is measured.
-        progress: whether to show a progress bar.
+        progress: shows how far the measurement is.
     """
     task, settings = starting_point.task, starting_point.settings
     batches = list(islice(task.batches(settings.seed), settings.sensitivity))
     total = len(batches) + FORWARD_PASSES
-    with tqdm(total=total, desc="sensitivity", unit="pass", disable=not progress) as bar:
+    with progress.bar("sensitivity", total, "pass") as bar:
         probed = build_probed_model(starting_point, space, reference)
         objective = build_objective(task, training, starting_point.model)
         passes = _Passes(probed.model, objective, settings.seed, bar)
@@ -139,7 +139,7 @@ class _Passes:
     model: nn.Module
     objective: Objective
     seed: int
-    bar: tqdm[Any]
+    bar: Bar
 
     def run(self, batch: Any, carry: Any) -> tuple[Tensor, Any]:
         """The loss of a batch, in eval mode (see ``eval_losses``), and the carry after it.
@@ -156,7 +156,7 @@ class _Passes:
             return loss, after
 
         seed_everything(self.seed)
-        self.bar.update()
+        self.bar.advance()
         with parametrize.cached():
             return next(eval_losses(self.model, loss_of, [batch])), carries[-1]
 

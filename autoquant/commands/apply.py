@@ -26,6 +26,7 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import Plan
+from autoquant.progress import Progress, opened
 from autoquant.reading import read_json_file
 from autoquant.settings import Search, Training, from_dict, require
 from autoquant.study import records
@@ -129,7 +130,7 @@ def apply(
             ``baseline`` says. None: as a sweep's run was trained, else from the baseline.
         changes: fields of that training to change, such as ``epochs``.
         device: where to train; the study's device when None.
-        progress: whether to show progress bars.
+        progress: whether to show on stderr what happens: bars in a terminal, else lines.
         trust: whether an engine or a rule for scales that the study names by an import path may be
             imported, though this user has not searched with it.
         tensorboard: whether to write losses and scores for TensorBoard into the study's folder
@@ -164,8 +165,9 @@ def apply(
     if applied is None:
         wanted = settings.tensorboard if tensorboard is None else tensorboard
         settings = settings.changed(device=device or settings.device, tensorboard=wanted)
-        job = _Job(task, settings, network, study_folder, chosen, training, progress)
-        applied = job.run(on_step)
+        with opened(progress, f"apply {chosen.name}") as shown:
+            job = _Job(task, settings, network, study_folder, chosen, training, shown)
+            applied = job.run(on_step)
         _write_result(folder, applied, training)
     write_assets(folder, assets)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
@@ -259,7 +261,7 @@ class _Job:
         study: whose float model the plan grows from.
         chosen: the plan.
         training: the full one.
-        progress: whether to show progress bars.
+        progress: is told what happens.
     """
 
     task: Task
@@ -268,7 +270,7 @@ class _Job:
     study: Study
     chosen: ChosenPlan
     training: Training
-    progress: bool
+    progress: Progress
 
     @property
     def folder(self) -> Path:
@@ -290,16 +292,19 @@ class _Job:
         names = {LABEL: f"{LABEL} {chosen.name}"}  # several plans of a study may be applied
         with open_log(self.settings.tensorboard, study.tensorboard, names) as log:
             on_step = in_turn(None if log is None else log.on_step, on_step)
-            trained, record = load_or_train_baseline(
-                self.task, self.settings, study, device, progress=self.progress, on_step=on_step
-            )
+            options: dict[str, Any] = {"progress": self.progress, "on_step": on_step}
+            with self.progress.phase("float model"):
+                trained, record = load_or_train_baseline(
+                    self.task, self.settings, study, device, **options
+                )
             point = StartingPoint(self.task, prepare(trained), self.network, self.settings)
             self._prepare_folder()
             try:
                 applied = self._train_and_pack(
                     point.initialized(chosen.init_from, chosen.seed), on_step
                 )
-                return _with_baseline(applied, trained, self.task, record)
+                with self.progress.phase("scoring the float model on the test split"):
+                    return _with_baseline(applied, trained, self.task, record)
             except Exception as error:
                 error.add_note(
                     f"in applying {chosen.name} of '{study.path}', {chosen.plan.summary}"
@@ -323,15 +328,19 @@ class _Job:
         scheme = self.settings.quantizer
         path, checkpoint = self.folder / "model.safetensors", _checkpoint(self.folder, plan)
         with threads_set(self.settings.threads), computing(Compute(self.settings.kernel)):
-            candidate = self._trained(point, checkpoint, on_step)
-            packed_file.save(path, candidate.model, network, plan, scheme)
-            loaded = _reload(path, candidate.model, task)
+            with self.progress.phase("training the plan"):
+                candidate = self._trained(point, checkpoint, on_step)
+            with self.progress.phase("packing, and comparing the file with the model"):
+                packed_file.save(path, candidate.model, network, plan, scheme)
+                loaded = _reload(path, candidate.model, task)
+            with self.progress.phase("scoring the file on the test split"):
+                test = score(loaded, task, "test")
             return Applied(
                 artifact=path,
                 plan=plan,
                 metric=task.metric,
                 valid=candidate.score,
-                test=score(loaded, task, "test"),
+                test=test,
                 baseline_valid=math.nan,
                 baseline_test=math.nan,
                 costs=costs_of(network, plan, scheme),

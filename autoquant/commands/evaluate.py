@@ -7,6 +7,7 @@ from pathlib import Path
 from autoquant.artifact.task_model import load_for_task
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
+from autoquant.progress import opened
 from autoquant.task import Split, Task, check_order, check_split, check_task
 from autoquant.training.scoring import score, score_file
 
@@ -19,6 +20,7 @@ def evaluate(
     file: str | Path | None = None,
     device: str = "auto",
     kernel: str = "auto",
+    progress: bool = True,
 ) -> float:
     """The task's metric of a packed model on a split, or on a file of the user's.
 
@@ -33,6 +35,7 @@ def evaluate(
             in UTF-8 for the language tasks.
         device: where to compute: auto, cpu, cuda, cuda:1, mps.
         kernel: what computes quantized layers: auto, native, torch or reference.
+        progress: whether to show on stderr that it takes long.
 
     Returns:
         the score, in the task's metric.
@@ -47,5 +50,6 @@ def evaluate(
     if file is not None and not Path(file).is_file():
         raise UserError(f"file must be an existing file, got '{file}'")
     model = load_for_task(path, task, device)
-    with computing(Compute(kernel)):
+    scored = f"scoring on the {split} split" if file is None else f"scoring on '{file}'"
+    with opened(progress, "evaluate") as shown, shown.phase(scored), computing(Compute(kernel)):
         return score(model, task, split) if file is None else score_file(model, task, Path(file))

@@ -23,6 +23,7 @@ from autoquant.exports.timing import PassTime, pass_time
 from autoquant.exports.written import FORMAT_NAMES, FORMATS, PREFERENCES, Request, Written
 from autoquant.files import make_folder
 from autoquant.plan import LayerChoice
+from autoquant.progress import opened
 from autoquant.table import Column, Table, Tabular
 from autoquant.task import Example, Split, Task, check_order, check_split
 from autoquant.training.scoring import score
@@ -92,9 +93,11 @@ class Exported(Tabular):
         rows += [(str(path), _bytes(path.stat().st_size)) for path in self.files]
         rows += [*self.written.memory, *((label, str(time)) for label, time in self.times)]
         if self.scores is not None:
-            rows.append((f"{self.scores.metric} of the packed file", f"{self.scores.packed:.6g}"))
-            where = f"{self.scores.metric} in the target"
-            rows.append((where, f"{self.scores.exported:.6g} ({self.scores.split} split)"))
+            metric, split = self.scores.metric, self.scores.split
+            rows.append(
+                (f"{metric} of the packed file", f"{self.scores.packed:.6g} ({split} split)")
+            )
+            rows.append((f"{metric} in the target", f"{self.scores.exported:.6g} ({split} split)"))
         if self.difference is not None:
             rows.append(("difference", str(self.difference)))
         return rows + [("note", note) for note in self.written.notes]
@@ -135,6 +138,7 @@ def export(
     example: Any = None,
     split: Split | None = "test",
     prefer: str = "speed",
+    progress: bool = True,
 ) -> Exported:
     """Write a packed file in a format that another runtime loads, and compare the two.
 
@@ -153,6 +157,7 @@ def export(
         split: "test", "valid" or "probe": which split is scored in the target and from the packed
             file; None for no scores.
         prefer: "speed", or "size": a smaller file that may run slower.
+        progress: whether to show on stderr which step it is, where that takes long.
 
     Returns:
         the files, sizes, scores and differences; prints as tables.
@@ -170,22 +175,35 @@ def export(
     source = open_source(path, model, example)
     make_folder(folder)
     request = Request(source, folder, path.stem, prefer, _metadata(path))
+    with opened(progress, f"export {path}") as shown:
+        with shown.phase(f"writing {format}"):
+            written = _written(format, request)
+        with shown.phase("timing the export"):
+            times = tuple(_times(written))
+        with shown.phase("comparing outputs on the example"):
+            same = None if written.runner is None else compare(written.recording, written.runner)
+        with shown.phase(f"scoring on the {split} split"):
+            scores = _scores(written, task, split)
+    sizes = path.stat().st_size, written.bytes
+    return Exported(format, path, written.files, *sizes, times, same, scores, written)
+
+
+def _written(format: str, request: Request) -> Written:
+    """Write the files of a format.
+
+    Args:
+        format: its name.
+        request: what is written, and where.
+
+    Raises:
+        UserError: the model cannot be exported.
+    """
     try:
-        written = _format(format)(request)
+        written: Written = _format(format)(request)
     except SyntaxError as error:  # torch.fx writes the names of layers into a program
         requirement = "layers must not have names that are keywords of Python to be exported"
         raise UserError(f"{requirement}, got {first_line(error)}") from error
-    return Exported(
-        format,
-        path,
-        written.files,
-        path.stat().st_size,
-        written.bytes,
-        tuple(_times(written)),
-        None if written.runner is None else compare(written.recording, written.runner),
-        _scores(written, task, split),
-        written,
-    )
+    return written
 
 
 def _check(artifact: object, output: object, format: str, split: str | None, prefer: str) -> None:

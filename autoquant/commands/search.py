@@ -17,14 +17,13 @@ from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
-from autoquant.budget import readable
 from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.target import for_target
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import LayerChoice
-from autoquant.progress_bar import print_notes, tqdm
+from autoquant.progress import Progress, opened, print_notes
 from autoquant.rounds.learning_rate import with_learning_rate
 from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.recorded_jobs import RecordedJobs
@@ -46,6 +45,7 @@ from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.selection import Selection, select
 from autoquant.study.summary import search_tables
+from autoquant.study.trial_lines import float_line, float_row, search_rows, trial_line
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.study.trust import remember
 from autoquant.table import Table, Tabular
@@ -140,7 +140,7 @@ def search(
             the task prefers, else their defaults.
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
-        progress: whether to show progress bars and a line for each training.
+        progress: whether to show on stderr what happens: a live table in a terminal, else lines.
         report: whether to draw the figures into the study and to print the result at the end.
         on_trial: called with the Outcome of each trial that has ended, references included, when
             it has been recorded.
@@ -173,23 +173,26 @@ def search(
         threads_set(settings.threads),
         computing(Compute(settings.kernel)),
         open_log(settings.tensorboard, folder.tensorboard) as log,
+        opened(progress, f"search {folder.path}") as shown,
     ):
-        reporting, times = _Reporting(progress, on_trial, on_step).logged(log), PhaseTimes()
-        print_notes(info.notes, progress=progress)
+        reporting = _Reporting(shown, on_trial, on_step).logged(log)
+        times = PhaseTimes(progress=shown, workers=settings.workers)
+        print_notes(info.notes, shown)
         write_text(folder.profile_file, info.profile.to_json())
         stored = StoredSpace(info.network, info.profile.widenable)
         write_text(folder.network_file, stored.to_json())
         _write_latencies(folder, settings)
         with times.phase("float model"):
             trained, record = load_or_train_baseline(
-                task, settings, folder, device, progress=progress, on_step=reporting.on_step
+                task, settings, folder, device, progress=shown, on_step=reporting.on_step
             )
+            shown.show([float_row(record)], float_line(record))
         point = StartingPoint(task, prepare(trained), info.network, settings)
         running = _Running(point, info, folder, record, strategy, reporting, times)
         result = running.with_learning_rate().result()
         _write_latencies(folder, settings)
         result = replace(result, seconds=dict(times.seconds))
-        reporting.say(str(times))
+        shown.say(str(times))
     return _reported(result) if report else result
 
 
@@ -213,12 +216,12 @@ class _Reporting:
     """What is told about the trials while they are trained.
 
     Attributes:
-        progress: whether to show progress bars and a line for each training.
+        progress: is told what happens.
         on_trial: called with the outcome of each trial that has ended.
         on_step: called after each training step.
     """
 
-    progress: bool
+    progress: Progress
     on_trial: OnTrial | None
     on_step: OnStep | None
 
@@ -232,15 +235,6 @@ class _Reporting:
             return self
         on_trial, on_step = in_turn(log.on_trial, self.on_trial), in_turn(log.on_step, self.on_step)
         return replace(self, on_trial=on_trial, on_step=on_step)
-
-    def say(self, line: str) -> None:
-        """Print a line, where progress is shown.
-
-        Args:
-            line: for the user.
-        """
-        if self.progress:
-            tqdm.write(line)
 
 
 @dataclass(frozen=True)
@@ -280,8 +274,7 @@ class _Running:
                 uniform_plan(space, self.point.network, choice),
                 self.record.score,
                 self.folder.learning_rate_file,
-                self.reporting.say,
-                progress=self.reporting.progress,
+                self.reporting.progress,
             )
         return replace(self, point=replace(self.point, settings=settings))
 
@@ -311,9 +304,10 @@ class _Running:
             progress=reporting.progress,
             on_step=reporting.on_step,
         )
-        with RecordedJobs.opened(context, self.folder, settings) as jobs:
+        progress = reporting.progress
+        with RecordedJobs.opened(context, self.folder, settings, progress) as jobs:
             for line in jobs.other_environments():
-                self.reporting.say(line)
+                progress.say(line)
             rounds = SearchRounds(
                 storage,
                 proposer,
@@ -321,7 +315,7 @@ class _Running:
                 rungs,
                 settings.rounds,
                 goal,
-                self.reporting.say,
+                progress.say,
                 changed,
                 self.times,
             )
@@ -369,7 +363,7 @@ class _Written:
     storage: TrialStorage
 
     def changed(self, name: str, role: TrialRole) -> None:
-        """Write the files; print the last score of a trial; tell the callback if it has ended.
+        """Write the files; show the last score of a trial; tell the callback if it has ended.
 
         Args:
             name: of the trial.
@@ -380,28 +374,14 @@ class _Written:
         bound = loss_bound(running.point.settings, record)
         write_files(running.folder, outcomes, record, running.budgets, bound)
         outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
-        if outcome.state == "scored" or outcome.score is None:
-            running.reporting.say(_line(outcome, record))
+        selections = (select(outcomes, b, record.direction, bound) for b in running.budgets)
+        chosen = [each.chosen for each in selections if each is not None]
+        rows = search_rows(outcomes, record, chosen)
+        line = trial_line(outcome, outcomes, record, running.times.tally())
+        line = "" if outcome.state in ("complete", "pruned") else line  # no training has ended
+        running.reporting.progress.show(rows, line)
         if outcome.state != "scored" and running.reporting.on_trial is not None:
             running.reporting.on_trial(outcome)
-
-
-def _line(outcome: Outcome, record: BaselineRecord) -> str:
-    """What is printed when a training has ended.
-
-    Args:
-        outcome: of its trial.
-        record: of the float model.
-    """
-    share = outcome.size_bytes / record.size_bytes
-    known = outcome.by_order()
-    score = "-" if outcome.score is None else f"{outcome.score:.5g}"
-    orders = f" (mean of {len(known)} data orders)" if len(known) > 1 else ""
-    end = "" if outcome.state == "scored" else f"  {outcome.state}: {outcome.reason}"
-    return (
-        f"trial {outcome.trial:>4}  {readable(outcome.size_bytes):>8} ({share:.4f}x)  "
-        f"{outcome.steps:>6} steps  {record.metric} {score}{orders}{end}"
-    )
 
 
 def write_files(
@@ -428,7 +408,7 @@ def write_files(
     else:
         chosen = selection.chosen
         heading = (
-            f"# trial {chosen.trial}: {record.metric} {chosen.score:.6g}, "
+            f"# trial {chosen.trial}: {record.metric} {chosen.score:.6g} ({chosen.split}), "
             f"{chosen.size_bytes} bytes\n"
         )
         write_text(folder.plan_file, heading + chosen.plan.to_yaml())

@@ -6,6 +6,7 @@ ones. It is one round of a search: the same jobs, on the full rung, with a table
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
-from autoquant.progress_bar import print_notes, tqdm
+from autoquant.progress import Bar, Progress, opened, print_notes
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
 from autoquant.rounds.training_job import JobContext
@@ -29,8 +30,9 @@ from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, constructed, require, settings_for
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
-from autoquant.study.sweep_summary import run_line, run_table
+from autoquant.study.sweep_summary import run_line, run_rows, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
+from autoquant.study.trial_lines import float_line, float_row
 from autoquant.study.trust import remember
 from autoquant.table import Table, Tabular
 from autoquant.task import SupportsAssets, Task, as_loss, check_task
@@ -118,7 +120,7 @@ def sweep(
         sweep: the grid: bits, widths, budgets, plan files and seeds; the default one when None.
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
-        progress: whether to show progress bars and a line for each run.
+        progress: whether to show on stderr what happens: a live table in a terminal, else lines.
         report: whether to draw the figures into the study after every run, and to print the result
             at the end.
         on_run: called with the study whenever the result of a run has been recorded.
@@ -148,16 +150,16 @@ def sweep(
     folder = Study.create(study, config)
     remember(config)
     _refuse_other_plans(runs, SweepTable.of(folder))
-    reporting = _Reporting(progress, _drawing(on_run) if report else on_run, on_step)
     with (
         folder.locked(),
         threads_set(settings.threads),
         computing(Compute(settings.kernel)),
         open_log(settings.tensorboard, folder.tensorboard) as log,
+        opened(progress, f"sweep {folder.path}") as shown,
     ):
-        reporting = reporting.logged(log)
+        reporting = _Reporting(shown, _drawing(on_run) if report else on_run, on_step).logged(log)
         point, record = _baseline(task, settings, grid, info, folder, reporting)
-        sensitivity = _sensitivity(point, runs, info, folder, progress)
+        sensitivity = _sensitivity(point, runs, info, folder, shown)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
         results = _Running(point, info, folder, record, reporting).results(grid, runs)
@@ -170,13 +172,13 @@ class _Reporting:
     """What is told about the runs while they are trained.
 
     Attributes:
-        progress: whether to show progress bars and a line for each run.
+        progress: is told what happens.
         on_run: called with the study whenever the result of a run has been recorded.
         on_step: called after each training step.
         on_result: called with the result of each run that this process has recorded.
     """
 
-    progress: bool
+    progress: Progress
     on_run: OnRun | None
     on_step: OnStep | None
     on_result: Callable[[SweepRunResult], None] | None = None
@@ -262,15 +264,19 @@ def _baseline(
         folder: of the study.
         reporting: what is told about the training.
     """
-    print_notes(info.notes, progress=reporting.progress)
+    progress = reporting.progress
+    print_notes(info.notes, progress)
     write_text(folder.profile_file, info.profile.to_json())
     device = resolve_device(settings.device)
-    trained, record = load_or_train_baseline(
-        task, settings, folder, device, progress=reporting.progress, on_step=reporting.on_step
-    )
-    if grid.test and record.test is None:
-        record = replace(record, test=score(trained, task, "test"))
-        folder.write_baseline(record)
+    with progress.phase("float model"):
+        trained, record = load_or_train_baseline(
+            task, settings, folder, device, progress=progress, on_step=reporting.on_step
+        )
+        if grid.test and record.test is None:
+            with progress.bar("scoring the float model on the test split"):
+                record = replace(record, test=score(trained, task, "test"))
+            folder.write_baseline(record)
+        progress.show([float_row(record)], float_line(record))
     return StartingPoint(task, prepare(trained), info.network, settings), record
 
 
@@ -279,7 +285,7 @@ def _sensitivity(
     runs: Sequence[SweepRun],
     info: SearchInfo,
     folder: Study,
-    progress: bool,
+    progress: Progress,
 ) -> Sensitivity | None:
     """The sensitivity near the first budget that a plan fits, where plans are to fill budgets.
 
@@ -288,20 +294,21 @@ def _sensitivity(
         runs: of the sweep, with bits that are as even as possible.
         info: of the float model.
         folder: of the study.
-        progress: whether to show progress bars.
+        progress: shows how far the measurement is.
     """
     settings = starting_point.settings
     reference = next((run.plan for run in runs if run.budget and run.plan is not None), None)
     if reference is None or not settings.sensitivity:
         return None
-    return load_or_measure_sensitivity(
-        starting_point,
-        info.space,
-        settings.final,
-        folder.sensitivity_file,
-        reference,
-        progress=progress,
-    )
+    with progress.phase("sensitivity"):
+        return load_or_measure_sensitivity(
+            starting_point,
+            info.space,
+            settings.final,
+            folder.sensitivity_file,
+            reference,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -335,22 +342,24 @@ class _Running:
             write_assets(self.folder.packed, check_assets(task.assets()))
         rung = sweep_rung(settings, grid, task.steps_per_epoch())
         done = sum(run.name in table.by_name() for run in runs)
-        shown, on_step = self.reporting.progress, self.reporting.on_step
+        progress, on_step = self.reporting.progress, self.reporting.on_step
         context = JobContext.of(
             self.point,
             (rung,),
             self.folder,
-            progress=shown,
+            progress=progress,
             on_step=on_step,
             test=grid.test,
             save=grid.save,
         )
         with (
-            tqdm(total=len(runs), initial=done, desc="sweep", unit="run", disable=not shown) as bar,
-            RecordedJobs.opened(context, self.folder, settings) as jobs,
+            progress.phase("runs"),
+            progress.bar("runs", len(runs), "run", done=done) as bar,
+            RecordedJobs.opened(context, self.folder, settings, progress) as jobs,
         ):
-            for line in jobs.other_environments() if shown else ():
-                tqdm.write(line)
+            bar.parallel = settings.workers
+            for line in jobs.other_environments():
+                progress.say(line)
             SweepRound(
                 self.folder,
                 self.point.network,
@@ -362,16 +371,17 @@ class _Running:
         recorded = table.by_name()
         return tuple(recorded[run.name] for run in runs)
 
-    def _ended(self, bar: tqdm[Any], result: SweepRunResult) -> None:
+    def _ended(self, bar: Bar, result: SweepRunResult) -> None:
         """Tell what came of a run.
 
         Args:
             bar: of the sweep.
             result: of the run, recorded.
         """
-        bar.update()
-        if self.reporting.progress:
-            tqdm.write(run_line(result, self.record))
+        bar.advance(seconds=result.seconds)
+        line = run_line(result, self.record, bar.tally(time.monotonic()))
+        results = SweepTable.of(self.folder).results()
+        self.reporting.progress.show(run_rows(results, self.record), line)
         if self.reporting.on_result is not None:
             self.reporting.on_result(result)
         if self.reporting.on_run is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from autoquant.artifact.task_model import load_for_task
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
+from autoquant.progress import opened
 from autoquant.task import Task, Transcribes, Transcript, check_order, check_task
 
 
@@ -17,6 +18,7 @@ def transcribe(
     *,
     device: str = "auto",
     kernel: str = "auto",
+    progress: bool = True,
 ) -> Transcript:
     """The words of a sound.
 
@@ -29,6 +31,7 @@ def transcribe(
             and several channels, are converted; the result says so.
         device: where to compute: auto, cpu, cuda, cuda:1, mps.
         kernel: what computes quantized layers: auto, native, torch or reference.
+        progress: whether to show on stderr that it takes long.
 
     Returns:
         the words, and how the sound was converted.
@@ -44,5 +47,9 @@ def transcribe(
     if not Path(audio).is_file():
         raise UserError(f"audio must be an existing file, got '{audio}'")
     model = load_for_task(path, task, device).eval()
-    with computing(Compute(kernel)):
+    with (
+        opened(progress, "transcribe") as shown,
+        shown.phase(f"recognising '{audio}'"),
+        computing(Compute(kernel)),
+    ):
         return task.transcribe(model, Path(audio))

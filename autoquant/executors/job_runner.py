@@ -6,11 +6,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from autoquant.errors import first_line
 from autoquant.executors.context import SharedContext, call
@@ -41,6 +41,8 @@ class JobRunner(Generic[C, J, R]):
         context: what all jobs need; jobs must not change it.
         lost: (job, reason) -> the result of a job whose worker died MAX_DEATHS times.
         folder: where the context is written for workers, which must see it; None: a temporary one.
+        running: gives a block for a job that runs elsewhere: it is entered when the job is seen to
+            run, and left when it has ended; None where nobody wants to know.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class JobRunner(Generic[C, J, R]):
         *,
         lost: Callable[[J, str], R],
         folder: Path | None = None,
+        running: Callable[[J], AbstractContextManager[Any]] | None = None,
     ) -> None:
+        self._running = running
         self._make_executor, self._function, self._lost = make_executor, function, lost
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="autoquant-")
         place = folder or Path(self._temporary.name if self._temporary else "")
@@ -94,7 +98,7 @@ class JobRunner(Generic[C, J, R]):
             UserError: the context cannot be pickled, and the workers are other processes.
             Exception: what a job raised, with a note that names the job; the others are cancelled.
         """
-        batch = _Batch(jobs, self._submit, self._lost, on_result)
+        batch = _Batch(jobs, self._submit, self._lost, on_result, self._running)
         try:
             return batch.run()
         except BaseException:
@@ -144,6 +148,7 @@ class _Batch(Generic[J, R]):
         submit: gives a job to an executor.
         lost: (job, reason) -> the result of a job whose worker died MAX_DEATHS times.
         on_result: called when a job has ended, or None.
+        running: gives a block for a job that runs, or None.
     """
 
     def __init__(
@@ -152,6 +157,7 @@ class _Batch(Generic[J, R]):
         submit: Callable[[J], Future[R]],
         lost: Callable[[J, str], R],
         on_result: Callable[[J, R], None] | None,
+        running: Callable[[J], AbstractContextManager[Any]] | None,
     ) -> None:
         self._jobs, self._submit, self._lost, self._on_result = jobs, submit, lost, on_result
         self._futures: dict[int, Future[R]] = {}  # by the number of the job
@@ -159,6 +165,8 @@ class _Batch(Generic[J, R]):
         self._results: dict[int, R] = {}
         self._deaths: Counter[int] = Counter()
         self._run_alone: list[int] = []
+        self._running = running
+        self._blocks: dict[int, ExitStack] = {}  # of the jobs that are seen to run
 
     def run(self) -> list[R]:
         """Run all jobs; their results in order."""
@@ -174,6 +182,8 @@ class _Batch(Generic[J, R]):
 
     def cancel(self) -> None:
         """Cancel what has not begun."""
+        for number in [*self._blocks]:
+            self._blocks.pop(number).close()
         for future in self._futures.values():
             future.cancel()
 
@@ -184,12 +194,22 @@ class _Batch(Generic[J, R]):
     def _wait(self) -> None:
         """Wait until nothing is running."""
         while self._futures:
+            self._see_running()
             with suppress(Empty):
                 self._finish(self._ended.get(timeout=WAIT_SECONDS))
+
+    def _see_running(self) -> None:
+        """Enter the blocks of the jobs that have begun."""
+        for number, future in self._futures.items():
+            if self._running is not None and number not in self._blocks and future.running():
+                block = self._blocks[number] = ExitStack()
+                block.enter_context(self._running(self._jobs[number]))
 
     def _finish(self, number: int) -> None:
         """Take the result of a job that has ended, or run it again."""
         job, future = self._jobs[number], self._futures.pop(number)
+        if number in self._blocks:
+            self._blocks.pop(number).close()
         try:
             result = future.result()
         except BrokenExecutor as error:

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 from loky.process_executor import ProcessPoolExecutor  # type: ignore[import-untyped]
@@ -144,9 +146,9 @@ def _block_interrupts() -> None:
 def _start_worker(threads: int, driver: int) -> None:
     """Prepare a new process: its threads, Ctrl-C, its end with the driver's."""
     import torch
-    from tqdm import tqdm
 
-    tqdm.set_lock(threading.RLock())  # its own would be a semaphore, which a kill leaves behind
+    with suppress(ImportError):  # a task may show bars: their lock is a semaphore that kills leave
+        import_module("tqdm").tqdm.set_lock(threading.RLock())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where no mask is inherited
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from autoquant.errors import Diverged
 from autoquant.files import write_text
 from autoquant.plan import Plan
+from autoquant.progress import SILENT, Progress
 from autoquant.reading import read_json_file
 from autoquant.settings import AUTO, Search
 from autoquant.study.folder import with_rate
@@ -33,9 +33,7 @@ def with_learning_rate(
     plan: Plan,
     float_score: float,
     path: Path,
-    say: Callable[[str], None],
-    *,
-    progress: bool,
+    progress: Progress = SILENT,
 ) -> Search:
     """The settings of a search, with a number in place of the learning rate "auto".
 
@@ -48,8 +46,7 @@ def with_learning_rate(
         plan: with 8 bits everywhere.
         float_score: score of the float model.
         path: of the file that keeps what was tried; a search that continues reads it.
-        say: prints a line for the user.
-        progress: whether to show progress bars.
+        progress: is told what is tried and chosen.
     """
     settings = point.settings
     if AUTO not in (settings.qat.lr, settings.final.lr):
@@ -63,7 +60,7 @@ def with_learning_rate(
             break
     chosen = _chosen(known, float_score, point)
     _write(path, known, chosen)
-    say(
+    progress.say(
         f"learning rate {chosen:g}: of {', '.join(known)} "
         + _reason(known, chosen, float_score, point)
     )
@@ -89,14 +86,14 @@ def _write(path: Path, tried: dict[str, list[float]], chosen: float | None) -> N
     write_text(path, json.dumps({"tried": tried, "chosen": chosen}, indent=2) + "\n")
 
 
-def _scores(point: StartingPoint, plan: Plan, rate: float, progress: bool) -> list[float]:
+def _scores(point: StartingPoint, plan: Plan, rate: float, progress: Progress) -> list[float]:
     """The scores of a plan on the short rung; none where the training diverges.
 
     Args:
         point: the float model and the settings.
         plan: that is trained.
         rate: learning rate.
-        progress: whether to show progress bars.
+        progress: shows how far the trainings are.
     """
     training = point.settings.qat.changed(lr=rate)
     steps = training.length(point.task.steps_per_epoch())
@@ -107,7 +104,9 @@ def _scores(point: StartingPoint, plan: Plan, rate: float, progress: bool) -> li
             candidate = train_rung(
                 point, plan, training, steps, order=order, label=label, progress=progress
             )
-        except Diverged:
+            progress.say(f"{label}: {point.task.metric} {candidate.score:.5g} (valid)")
+        except Diverged as error:
+            progress.say(f"{label}: diverged: {error}")
             return []
         scores.append(candidate.score)
     return scores

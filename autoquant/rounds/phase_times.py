@@ -1,11 +1,13 @@
-"""PhaseTimes: how long each part of a search took."""
+"""PhaseTimes: how long each part of a search took, and how many of its trainings have ended."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+
+from autoquant.progress import SILENT, Bar, Progress
 
 
 @dataclass
@@ -14,9 +16,15 @@ class PhaseTimes:
 
     Attributes:
         seconds: by name of the phase.
+        progress: is told which phase it is, and how many of its trainings have ended.
+        workers: trainings at the same time.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    progress: Progress = SILENT
+    workers: int = 1
+    _trainings: Bar | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -27,9 +35,37 @@ class PhaseTimes:
         """
         started = time.monotonic()
         try:
-            yield
+            with self.progress.phase(name), self._open:
+                yield
         finally:
+            self._trainings = None
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+    def expect(self, count: int) -> None:
+        """Say how many trainings of this phase are known that have not ended.
+
+        Args:
+            count: of trainings; recorded ones that are not run again do not count.
+        """
+        if self._trainings is None:
+            self._trainings = self._open.enter_context(
+                self.progress.bar("trainings", 0, "training")
+            )
+            self._trainings.parallel = self.workers
+        self._trainings.total = self._trainings.done + count
+
+    def ended(self, seconds: float) -> None:
+        """Count a training of this phase.
+
+        Args:
+            seconds: that it took.
+        """
+        if self._trainings is not None:
+            self._trainings.advance(seconds=seconds)
+
+    def tally(self) -> str:
+        """Trainings of this phase that have ended, of how many, and the time that is left."""
+        return "" if self._trainings is None else self._trainings.tally(time.monotonic())
 
     def __str__(self) -> str:
         total = f"{sum(self.seconds.values()):.1f} s in all"

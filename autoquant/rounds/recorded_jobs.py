@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from autoquant.executors.factory import new_executor
 from autoquant.executors.job_runner import JobRunner
 from autoquant.files import make_folder
 from autoquant.plan import Plan
+from autoquant.progress import SILENT, Progress
 from autoquant.rounds.training_job import JobContext, run_job
 from autoquant.settings import Search
 from autoquant.study.environment import current_environment
@@ -38,17 +40,22 @@ class RecordedJobs:
 
     @classmethod
     @contextmanager
-    def opened(cls, context: JobContext, study: Study, settings: Search) -> Iterator[RecordedJobs]:
+    def opened(
+        cls, context: JobContext, study: Study, settings: Search, progress: Progress = SILENT
+    ) -> Iterator[RecordedJobs]:
         """The jobs of a study, while its lock is held.
 
         Args:
             context: what jobs have in common.
             study: the folder.
             settings: give the number of workers and of threads.
+            progress: shows which jobs run in other processes.
         """
         make_folder(study.trunks)
         make = partial(new_executor, settings.workers, settings.threads or 1)
-        with JobRunner(make, run_job, context, lost=_lost, folder=study.path) as runner:
+        options: dict[str, Any] = {"lost": _lost, "folder": study.path}
+        options["running"] = lambda job: progress.bar(job.label)
+        with JobRunner(make, run_job, context, **options) as runner:
             yield cls(context, JobLog.of(study), runner)
 
     def run(self, jobs: Sequence[Job], on_result: OnResult) -> None:

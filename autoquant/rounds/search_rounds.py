@@ -27,6 +27,9 @@ NOT_PROMOTED = "not among the best of its size and width on this rung"
 CLEAR_GAP = 0.01
 """Share of the float model's score by which the most bits must be worse before anything is said."""
 
+MAX_LISTED = 20
+"""Trials that a line lists, at most."""
+
 RunJobs = Callable[[Sequence[Job], Callable[[Job, JobResult], None]], object]
 """Runs jobs, and calls a function with each and its result as it ends."""
 
@@ -72,7 +75,7 @@ class SearchRounds:
         goal: what plans are compared by.
         say: prints a line for the user.
         changed: called when the trials have changed.
-        times: gets the times of the phases.
+        times: gets the times of the phases, and is told how many trainings there are.
     """
 
     def __init__(
@@ -134,9 +137,9 @@ class SearchRounds:
         if gap > max(MIN_ERRORS * error, CLEAR_GAP * abs(self.goal.float_score)):
             self.say(
                 f"{references[0].trial[1:]} bits everywhere score {references[0].score:.5g} after "
-                f"{self.rungs[0].steps} steps, against {self.goal.float_score:.5g} in float: the "
-                f"training does not suit; try qat.lr=auto final.lr=auto, or more qat.steps "
-                f"(qat.lr is {self.rungs[0].training.learning_rate:g})"
+                f"{self.rungs[0].steps} steps, against {self.goal.float_score:.5g} in float (both "
+                "on the valid split): the training does not suit; try qat.lr=auto final.lr=auto, "
+                f"or more qat.steps (qat.lr is {self.rungs[0].training.learning_rate:g})"
             )
 
     def _propose(self, trials: int) -> None:
@@ -153,7 +156,7 @@ class SearchRounds:
             if not self._jobs(self._open(), self.rungs[0], self._repeats()):
                 self.say("every plan of the space that fits the budget has been tried")
                 return
-            self._train(self._open(), self.rungs[0], self._repeats())
+            self._train(self._open(), self.rungs[0], self._repeats(), more=trials - asked)
 
     def _repeats(self) -> dict[str, int]:
         """Number of data orders of the first proposal of each budget, by trial."""
@@ -177,10 +180,13 @@ class SearchRounds:
         known = on_rung(self._outcomes("search"), lower.steps)
         kept = promoted(known, goal.budgets, goal.direction, self.rounds.promoted, goal.sizes)
         names = {*(o.trial for o in kept), *self._firsts()}
-        for outcome in self._open():
+        open_trials = self._open()
+        for outcome in open_trials:
             if outcome.trial not in names and outcome.steps == lower.steps:
                 self._end(outcome, "pruned", NOT_PROMOTED)
-        self._train([o for o in self._open() if o.trial in names], upper, {})
+        going_on = [o for o in self._open() if o.trial in names]
+        self._say_who_goes_on(going_on, len(open_trials), upper)
+        self._train(going_on, upper, {})
 
     def _finish(self, compared: Rung) -> None:
         """Train the best plans on the last rung, the finalists repeatedly, and end all trials.
@@ -192,7 +198,10 @@ class SearchRounds:
         known = on_rung(self._outcomes("search"), compared.steps)
         best = front_plans(known, self.goal.budgets, self.goal.direction)
         names = {o.trial for o in best} | self._finalists(known)
-        self._train([o for o in self._open() if o.trial in names], last, {})
+        open_trials = self._open()
+        going_on = [o for o in open_trials if o.trial in names]
+        self._say_who_goes_on(going_on, len(open_trials), last)
+        self._train(going_on, last, {})
         # The last rung chooses the finalists: it is closer to the full training than the others.
         finalists = self._finalists(on_rung(self._outcomes("search"), last.steps))
         orders = dict.fromkeys(finalists, self.rounds.orders)
@@ -202,6 +211,20 @@ class SearchRounds:
                 self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
             else:
                 self._end(outcome, "pruned", NOT_PROMOTED)
+
+    def _say_who_goes_on(self, going_on: Sequence[Outcome], count: int, rung: Rung) -> None:
+        """Say which trials are trained on the next rung, if there is something to train.
+
+        Args:
+            going_on: the trials.
+            count: of the trials that were open.
+            rung: the next one.
+        """
+        if self._jobs(going_on, rung, {}):
+            names = ", ".join(o.trial for o in going_on[:MAX_LISTED])
+            rest = ", ..." if len(going_on) > MAX_LISTED else ""
+            who = f"{len(going_on)} of {count} trials go on to {rung.steps} steps"
+            self.say(f"{who}: {names}{rest}")
 
     def _finalists(self, known: Sequence[Outcome]) -> set[str]:
         """Names of the plans that are compared at the end, for all budgets.
@@ -275,7 +298,13 @@ class SearchRounds:
                     jobs[Job(outcome.plan, rung.steps, order, label)] = outcome
         return jobs
 
-    def _train(self, outcomes: Iterable[Outcome], rung: Rung, orders: Mapping[str, int]) -> None:
+    def _train(
+        self,
+        outcomes: Iterable[Outcome],
+        rung: Rung,
+        orders: Mapping[str, int],
+        more: int = 0,
+    ) -> None:
         """Run the jobs of some trials on a rung, and record their scores.
 
         A trial ends with its first job without a score, but only after all other jobs: then its
@@ -285,11 +314,15 @@ class SearchRounds:
             outcomes: of the trials.
             rung: that they are trained on.
             orders: number of data orders by trial, where it is not 1.
+            more: trainings that may follow in this phase.
         """
         jobs = self._jobs(outcomes, rung, orders)
+        if jobs:
+            self.times.expect(len(jobs) + more)
         failures: dict[Job, JobResult] = {}
 
         def ended(job: Job, result: JobResult) -> None:
+            self.times.ended(result.seconds)
             if result.score is None:
                 failures[job] = result
                 return

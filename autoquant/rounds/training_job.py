@@ -9,6 +9,7 @@ from pathlib import Path
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
 from autoquant.files import make_folder
+from autoquant.progress import SILENT, Progress
 from autoquant.rounds.rungs import Rung
 from autoquant.study.environment import current_environment
 from autoquant.study.folder import Study
@@ -28,7 +29,7 @@ class JobContext:
         point: the float model, the task and the settings.
         rungs: of the study.
         study: the folder, with the checkpoints from which trainings continue.
-        progress: whether to show a progress bar for each training.
+        progress: shows how far each training is; silent in other processes.
         on_step: called after each training step; None in other processes.
         test: whether the test split is scored as well.
         save: whether the packed file is kept in the study.
@@ -37,7 +38,7 @@ class JobContext:
     point: StartingPoint
     rungs: tuple[Rung, ...]
     study: Study
-    progress: bool = False
+    progress: Progress = field(default=SILENT, compare=False)
     on_step: OnStep | None = field(default=None, compare=False)
     test: bool = False
     save: bool = False
@@ -49,7 +50,7 @@ class JobContext:
         rungs: tuple[Rung, ...],
         study: Study,
         *,
-        progress: bool,
+        progress: Progress,
         on_step: OnStep | None,
         test: bool = False,
         save: bool = False,
@@ -60,13 +61,13 @@ class JobContext:
             point: the float model, the task and the settings, which give the number of workers.
             rungs: of the study.
             study: the folder.
-            progress: whether to show a progress bar for each training.
+            progress: shows how far each training is; silent in other processes.
             on_step: called after each training step.
             test: whether the test split is scored as well.
             save: whether the packed file is kept in the study.
         """
         alone = point.settings.workers == 1
-        shown, called = progress and alone, on_step if alone else None
+        shown, called = progress if alone else SILENT, on_step if alone else None
         return cls(point, rungs, study, shown, called, test, save)
 
     def rung(self, steps: int) -> Rung:
@@ -97,12 +98,11 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         the scores, or why the plan has none: the failures that another plan may not have.
     """
     started = time.monotonic()
-    task = context.point.task
     environment = current_environment(next(context.point.model.parameters()).device)
     try:
         with computing(Compute(context.point.settings.kernel)):
             candidate = _trained(context, job)
-            test = score(candidate.model, task, "test") if context.test else None
+            test = _test_score(context, job, candidate) if context.test else None
         if context.save:
             _save(context, job, candidate)
     except Exception as error:
@@ -125,6 +125,18 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         seconds=time.monotonic() - started,
         environment=environment,
     )
+
+
+def _test_score(context: JobContext, job: Job, candidate: Candidate) -> float:
+    """The score of a trained plan on the test split.
+
+    Args:
+        context: of the study.
+        job: what was trained.
+        candidate: what came of it.
+    """
+    with context.progress.bar(f"{job.label}: scoring on the test split"):
+        return score(candidate.model, context.point.task, "test")
 
 
 def _save(context: JobContext, job: Job, candidate: Candidate) -> None:

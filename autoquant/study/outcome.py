@@ -11,7 +11,7 @@ import numpy as np
 
 from autoquant.plan import Plan
 from autoquant.study import records
-from autoquant.task import Direction, as_loss
+from autoquant.task import Direction, Split, as_loss
 
 OutcomeState = Literal["complete", "scored", "pruned", "diverged", "failed", "interrupted"]
 TrialRole = Literal["search", "reference"]
@@ -37,7 +37,8 @@ class Outcome:
         history: (steps, mean score) of each rung. In studies of earlier versions intermediate
             scores, on the probe split.
         reason: why it did not complete, in words.
-        scores: (steps, data order, score on the valid split) of each training.
+        scores: (steps, data order, score on the valid split) of each training. Studies of earlier
+            versions have none.
     """
 
     trial: str
@@ -51,6 +52,19 @@ class Outcome:
     history: tuple[tuple[int, float], ...] = ()
     reason: str = ""
     scores: tuple[tuple[int, int, float], ...] = ()
+
+    @property
+    def split(self) -> Split | None:
+        """The split that the score is on; None where there is none."""
+        if self.score is None:
+            return None
+        final = bool(self.scores) or self.state in ("complete", "scored")
+        return "valid" if final else "probe"
+
+    @property
+    def history_split(self) -> Split:
+        """The split that the scores of ``history`` are on."""
+        return "valid" if self.scores else "probe"
 
     def by_order(self, steps: int | None = None) -> dict[int, float]:
         """The scores on one rung, by data order.
@@ -165,8 +179,8 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
 # --- the table in a study ------------------------------------------------------------------------
 
 COLUMNS = (
-    *("trial", "role", "state", "size_bytes", "size_share", "score", "steps", "seconds"),
-    *("history", "reason", "plan", "scores"),
+    *("trial", "role", "state", "size_bytes", "size_share", "score", "split", "steps"),
+    *("seconds", "history", "reason", "plan", "scores"),
 )
 
 
@@ -186,6 +200,7 @@ def _to_row(outcome: Outcome, float_bytes: int) -> dict[str, str]:
     return records.to_row(outcome) | {
         "size_share": f"{outcome.size_bytes / float_bytes:.5f}",
         "seconds": f"{outcome.seconds:.2f}",
+        "split": outcome.split or "",
     }
 
 

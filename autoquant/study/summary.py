@@ -183,7 +183,7 @@ def _front_table(record: BaselineRecord, front: Front) -> Table:
         share = front.knee.outcome.size_bytes / record.size_bytes
         notes.append(f"level with the best of the front down to {share:.3f}x")
     return Table(
-        f"Pareto front of {record.metric} and size, on the last rung",
+        f"Pareto front of {record.metric} (valid) and size, on the last rung",
         (Column("plan", "left"), *map(Column, ("size", "share", record.metric))),
         tuple(rows),
         tuple(notes),

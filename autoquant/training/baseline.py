@@ -13,7 +13,7 @@ from torch import nn
 
 from autoquant.errors import UserError
 from autoquant.files import write_bytes
-from autoquant.progress_bar import tqdm
+from autoquant.progress import SILENT, Progress
 from autoquant.settings import Search
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
@@ -42,7 +42,7 @@ def load_or_train_baseline(
     study: Study,
     device: torch.device,
     *,
-    progress: bool,
+    progress: Progress = SILENT,
     on_step: OnStep | None = None,
 ) -> tuple[nn.Module, BaselineRecord]:
     """The study's float model: read where it is there, else trained (resuming) and recorded.
@@ -52,7 +52,7 @@ def load_or_train_baseline(
         settings: gives the seed, ``pretrained`` and ``baseline``.
         study: the folder that the weights and the record are kept in.
         device: where the model is trained and scored.
-        progress: whether to show a progress bar and lines.
+        progress: shows how far the training is.
         on_step: called after each training step.
 
     Returns:
@@ -65,7 +65,7 @@ def load_or_train_baseline(
     """
     refuse_another_metric(task, study)
     seed_everything(settings.seed)
-    model = build_float_model(task, progress=progress).to(device)
+    model = build_float_model(task, progress).to(device)
     checkpoint = study.path / ".baseline.checkpoint"
     recorded = study.baseline() if study.baseline_record.is_file() else None
     if recorded and study.baseline_file.is_file():
@@ -84,7 +84,8 @@ def load_or_train_baseline(
         options: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
         options |= {"label": "float baseline", "on_step": on_step}
         run = train(model, task, settings.baseline, seed=settings.seed, **options)
-    record = _record(model, task, run, started)
+    with progress.bar("scoring the float model on the valid split"):
+        record = _record(model, task, run, started)
     if recorded:
         _refuse_another_score(record, recorded, study)
         record = recorded
@@ -101,17 +102,17 @@ def load_or_train_baseline(
     return model, record
 
 
-def _load_pretrained(model: nn.Module, source: Source, progress: bool) -> None:
+def _load_pretrained(model: nn.Module, source: Source, progress: Progress) -> None:
     """Load the weights that ``pretrained`` names.
 
     Args:
         model: takes them.
         source: see ``load_weights``.
-        progress: whether to print a line where they are in half precision.
+        progress: is told where they are in half precision.
     """
     half = load_weights(model, source)
-    if half is not None and progress:
-        tqdm.write(f"the weights of pretrained are in {half}: made float32")
+    if half is not None:
+        progress.say(f"the weights of pretrained are in {half}: made float32")
 
 
 def _record(model: nn.Module, task: Task, run: TrainingRun, started: float) -> BaselineRecord:

@@ -13,6 +13,7 @@ from autoquant.errors import MAX_SHOWN, Diverged, RunError, WriteError, first_li
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
+from autoquant.progress import SILENT, Progress
 from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training.activations import scale_dropout
@@ -126,7 +127,7 @@ def train_candidate(
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
     trunk: Trunk | None = None,
-    progress: bool = True,
+    progress: Progress = SILENT,
 ) -> Candidate:
     """Widen, quantize, calibrate, train and score a plan.
 
@@ -140,7 +141,7 @@ def train_candidate(
         on_step: called after each training step; what it raises ends the run.
         checkpoint: file to resume from and to save to; None: nothing is saved.
         trunk: the part of the training that a longer one shares, see ``train``.
-        progress: whether to show a progress bar.
+        progress: shows how far the training is.
 
     Raises:
         UserError: the plan does not fit the network.
@@ -174,4 +175,6 @@ def train_candidate(
         if starting_point.trained
         else partial(recalibrate, model, task, settings.seed),
     )
-    return Candidate(model, score(model, task, "valid"), run)
+    with progress.bar(f"{label}: scoring on the valid split"):
+        valid = score(model, task, "valid")
+    return Candidate(model, valid, run)

@@ -12,32 +12,29 @@ from torch.utils import _pytree as pytree
 from autoquant.copies import copy_model
 from autoquant.errors import UserError
 from autoquant.graph.plain_modules import notes_of
-from autoquant.progress_bar import tqdm
+from autoquant.progress import SILENT, Progress
 from autoquant.task import Task
 from autoquant.training.device import seed_everything
 
 HALF_PRECISIONS = (torch.float16, torch.bfloat16)
 
 
-def build_float_model(task: Task, *, progress: bool = False) -> nn.Module:
+def build_float_model(task: Task, progress: Progress = SILENT) -> nn.Module:
     """A task's model, in float32 where it comes in half precision; its inputs may stay in that.
 
     Training adds up updates that half precision would round away.
 
     Args:
         task: builds the model.
-        progress: whether to print a line where quantized plans, or the precision, differ from what
-            the task built.
+        progress: is told where quantized plans, or the precision, differ from what the task built.
     """
     model = task.build_model()
-    if progress:
-        for line in notes_of(model):
-            tqdm.write(line)
+    for line in notes_of(model):
+        progress.say(line)
     half = half_precision_of(model.parameters())
     if half is None:
         return model
-    if progress:
-        tqdm.write(f"the model is in {half}: it is trained, and counted, in float32")
+    progress.say(f"the model is in {half}: it is trained, and counted, in float32")
     model = copy_model(model)  # a task may build the same one again
     model._apply(_to_float32)  # type: ignore[no-untyped-call]
     model.register_forward_pre_hook(_inputs_to_float32, with_kwargs=True)

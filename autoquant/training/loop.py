@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from autoquant.backend import computing, current, flushed_denormals
 from autoquant.errors import Diverged
-from autoquant.progress_bar import tqdm
+from autoquant.progress import SILENT, Bar, Progress
 from autoquant.settings import Training
 from autoquant.task import Task
 from autoquant.training.callbacks import OnStep, StepResult, notify
@@ -52,7 +52,7 @@ def train(
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
     trunk: Trunk | None = None,
-    progress: bool = True,
+    progress: Progress = SILENT,
     recalibrate: Callable[[], None] | None = None,
 ) -> TrainingRun:
     """Train ``model`` in place and return what was done: nothing in 0 steps, or of frozen weights.
@@ -70,7 +70,7 @@ def train(
         checkpoint: file to resume from and to save to every 20 seconds; the caller deletes it.
         trunk: the part of the run that a longer one shares; only with the schedule "constant". A
             checkpoint that has steps has precedence.
-        progress: whether to show a progress bar, on stderr.
+        progress: shows how far the training is.
         recalibrate: called between steps, after those of ``recalibration_steps``.
 
     Raises:
@@ -80,13 +80,13 @@ def train(
     if settings.steps == 0:
         return TrainingRun()
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        if progress:
-            tqdm.write(f"{label}: every parameter is frozen, so nothing is trained")
+        progress.say(f"{label}: every parameter is frozen, so nothing is trained")
         return TrainingRun()
     loop = _Loop(model, task, settings, seed, teacher)
     loop.restore(checkpoint, trunk)
     model.train()
-    with _progress_bar(label, loop.run.steps, loop.total, progress) as bar, _computing(settings):
+    done = loop.run.steps
+    with progress.bar(label, loop.total, "step", done=done) as bar, _computing(settings):
         report = None if on_step is None else partial(_report_step, on_step, label, loop)
         loop.run_steps(bar, on_score, report, recalibrate)
     loop.finish()
@@ -178,7 +178,7 @@ class _Loop:
 
     def run_steps(
         self,
-        bar: tqdm[Any],
+        bar: Bar,
         on_score: OnScore | None,
         report: Callable[[Tensor, float | None], None] | None,
         recalibrate: Callable[[], None] | None,
@@ -201,10 +201,10 @@ class _Loop:
             if recalibrate is not None and run.steps in self._recalibration_steps:
                 recalibrate()
             run.seconds = time.monotonic() - self._started
-            bar.update()
+            bar.advance()
             if run.steps % FINITE_CHECK_STEPS == 0 or run.steps == self.total:
                 _check_finite(loss, run.steps)
-                bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
+                bar.note = f"loss {float(loss):.3f}{self._scored()}"
             value = self._score() if run.steps in self._score_steps else None
             self._checkpoint.save_if_due(run, self._carry)  # first: a step is reported once
             if self._trunk is not None and run.steps == cool_down_start(self.total):
@@ -213,6 +213,11 @@ class _Loop:
                 report(loss, value)
             if on_score is not None and value is not None:
                 on_score(run.steps, value)
+
+    def _scored(self) -> str:
+        """The last intermediate score, for people; empty before the first."""
+        scores = self.run.scores
+        return f", {self._task.metric} {scores[-1][1]:.5g} (probe)" if scores else ""
 
     def _score(self) -> float:
         """Take an intermediate score."""
@@ -244,18 +249,6 @@ def _report_step(
     """
     number, lr = loop.run.steps, loop.learning_rate()
     notify(on_step, StepResult(label, number, loop.total, loss.reshape(()), lr, value))
-
-
-def _progress_bar(label: str, done: int, total: int, shown: bool) -> tqdm[Any]:
-    """A progress bar of training steps.
-
-    Args:
-        label: name beside the bar.
-        done: steps done by an earlier process.
-        total: steps of the run.
-        shown: whether it is drawn.
-    """
-    return tqdm(total=total, initial=done, desc=label, unit="step", leave=False, disable=not shown)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoquant.plan import Plan
+from autoquant.progress import SILENT, Progress
 from autoquant.settings import Training
 from autoquant.tasks.data.random_sources import mixed_seed
 from autoquant.training.callbacks import OnStep
@@ -28,7 +29,7 @@ def train_rung(
     checkpoint: Path | None = None,
     label: str = "rung",
     on_step: OnStep | None = None,
-    progress: bool = True,
+    progress: Progress = SILENT,
 ) -> Candidate:
     """Train a plan for a number of steps in all, cool-down included, and score it.
 
@@ -48,7 +49,7 @@ def train_rung(
             starts again from the trunk.
         label: name beside the progress bar, and of the run for ``on_step``.
         on_step: called after each training step; what it raises ends the run.
-        progress: whether to show a progress bar.
+        progress: shows how far the training is.
 
     Returns:
         the cooled-down model, its score on the valid split, and its training from the beginning.

@@ -114,7 +114,7 @@ def _trained(task: Task, runs: Path, seed: int, at: tuple[float, int, int]) -> P
     model = BrevitasLanguageModel(float_model, bits, ACTIVATION_BITS)
     training = NETWORK.settings.qat.changed(steps=NETWORK.steps * STEPS_FACTORS["full"])
     started = time.monotonic()
-    train(model, task, training, seed=seed, teacher=float_model, progress=False)
+    train(model, task, training, seed=seed, teacher=float_model)
     valid, test = (math.log(score(model, task, split)) for split in ("valid", "test"))
     return PeerRow(budget, seed, bits, size_bytes, valid, test, time.monotonic() - started)
 

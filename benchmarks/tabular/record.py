@@ -220,7 +220,7 @@ class PlanTrainer:
         """
         network, task = self._network, self.start.task
         sensitivity = load_or_measure_sensitivity(
-            self.start, self.space, self.start.settings.qat, folder.sensitivity_file, progress=False
+            self.start, self.space, self.start.settings.qat, folder.sensitivity_file
         )
         facts = {
             "network": network.name,
@@ -268,7 +268,6 @@ class PlanTrainer:
                 steps,
                 order=order,
                 trunk=trunk,
-                progress=False,
             )
             loss = _as_loss(task, candidate.score)
             metric = self._metric(candidate, rung)
@@ -298,6 +297,6 @@ def _float_model(task: Task, folder: TableFolder) -> Any:
     if folder.baseline_file.exists():
         load_weights(model, folder.baseline_file)
     else:
-        train(model, task, settings.baseline, seed=settings.seed, progress=False)
+        train(model, task, settings.baseline, seed=settings.seed)
         write_bytes(folder.baseline_file, serialized(model))
     return model.eval()

@@ -98,7 +98,7 @@ def measured(
     space = space_of(starting_point)
     reference = even(starting_point, weight_bits, activation_bits)
     training = starting_point.settings.qat
-    return measure_sensitivity(starting_point, space, training, reference, progress=False)
+    return measure_sensitivity(starting_point, space, training, reference)
 
 
 def even(starting_point: StartingPoint, weight_bits: int, activation_bits: int) -> Plan:
@@ -317,7 +317,7 @@ def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         *(starting_point, space_of(starting_point), starting_point.settings.qat, path),
         even(starting_point, 4, 8),
     )
-    found = load_or_measure_sensitivity(*given, progress=False)
+    found = load_or_measure_sensitivity(*given)
     assert "0.activation_bits" in found.loss_increases
     monkeypatch.setattr(module, "measure_sensitivity", None)
-    assert load_or_measure_sensitivity(*given, progress=False) == found
+    assert load_or_measure_sensitivity(*given) == found

@@ -154,7 +154,7 @@ def test_what_is_not_reproducible_is_named(
     task = task_of(train=loader)
     assert check_task_runs(task, nn.Linear(4, 3)) == (line,)
     aq.search(task, SHORT, study=tmp_path / "study")
-    assert line in capsys.readouterr().out
+    assert line in capsys.readouterr().err
 
 
 def test_a_task_of_the_user_s_own() -> None:

@@ -180,7 +180,7 @@ def test_files_of_a_spotter_have_their_sizes_and_reload(
     source = Spotter().eval()
     task = RegressionTask(source, spectra())
     model = build_candidate(prepare(source), network, plan, scheme, task, method="split", seed=0)
-    train(model.train(), task, Training(steps=2, lr=1e-3), seed=0, progress=False)
+    train(model.train(), task, Training(steps=2, lr=1e-3), seed=0)
     size = packed_file.save(tmp_path / "packed", model.eval(), network, plan, scheme)
     assert size == manifest.size_bytes(network, plan, scheme)
     loaded = packed_file.load(tmp_path / "packed", Spotter())

@@ -107,7 +107,7 @@ def candidate(
             }
         )
     built = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
-    train(built.train(), task, Training(steps=steps, lr=1e-2), seed=0, progress=False)
+    train(built.train(), task, Training(steps=steps, lr=1e-2), seed=0)
     return built.eval(), network, plan
 
 
@@ -214,7 +214,7 @@ def test_a_model_that_packs(scheme: str, options: dict[str, Any], tmp_path: Path
     task, rule = RegressionTask(source, words), SCHEMES[scheme]
     built = build_candidate(model, network, plan, rule, task, method="split", seed=0)
     before = output_of(built, words)
-    train(built.train(), task, Training(steps=1, lr=1e-2), seed=0, progress=False)
+    train(built.train(), task, Training(steps=1, lr=1e-2), seed=0)
     assert not torch.equal(output_of(built, words), before)
     packed_file.save(tmp_path / "packed", built, network, plan, rule)
     loaded = packed_file.load(tmp_path / "packed", toys.tagger(seed=1, **options))

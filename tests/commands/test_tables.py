@@ -75,7 +75,7 @@ def test_a_search_without_a_plan_shows_none() -> None:
 
 def test_a_search_shows_the_front_where_it_has_several_plans() -> None:
     lines = cells(searched(BEST))
-    start = lines.index(["Pareto front of perplexity and size, on the last rung"])
+    start = lines.index(["Pareto front of perplexity (valid) and size, on the last rung"])
     assert lines[start + 3 : start + 5] == [
         ["trial 0", "264 kB", "0.1100x", "41"],
         ["trial 1", "288 kB", "0.1200x", "39"],

@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,53 @@ def test_a_context_that_cannot_be_pickled(tmp_path: Path) -> None:
         "with workers above 1, task.0 must be picklable, got a lock: cannot pickle"
     )
     assert str(caught.value).endswith("; workers=1 works")
+
+
+def test_it_is_told_which_jobs_run_elsewhere() -> None:
+    """From when a job is seen to run until it has ended."""
+    events: list[str] = []
+    release = threading.Event()
+
+    @contextmanager
+    def running(job: int) -> Any:
+        events.append(f"{job} runs")
+        if len(events) == 2:
+            release.set()
+        yield
+        events.append(f"{job} ended")
+
+    def wait(context: None, job: int) -> int:
+        assert release.wait(20)
+        return job
+
+    options: dict[str, Any] = {"lost": lost, "running": running}
+    with JobRunner(lambda: ThreadPoolExecutor(2), wait, None, **options) as runner:
+        assert runner.run([1, 2]) == [1, 2]
+    assert events[:2] == ["1 runs", "2 runs"]
+    assert sorted(events[2:]) == ["1 ended", "2 ended"]
+    with JobRunner(SerialExecutor, times, 3, **options) as serial:
+        assert serial.run([1, 2]) == [3, 6]
+    assert len(events) == 4  # jobs of this process show bars of their own
+
+
+def test_a_batch_that_fails_leaves_no_job_running() -> None:
+    open_blocks: set[int] = set()
+
+    @contextmanager
+    def running(job: int) -> Any:
+        open_blocks.add(job)
+        yield
+        open_blocks.remove(job)
+
+    def fail(context: None, job: int) -> int:
+        time.sleep(0.1)
+        if job == 1:
+            raise ValueError("mine")
+        time.sleep(0.2)
+        return job
+
+    options: dict[str, Any] = {"lost": lost, "running": running}
+    runner = JobRunner(lambda: ThreadPoolExecutor(2), fail, None, **options)
+    with pytest.raises(ValueError, match="mine"), runner:
+        runner.run([1, 2])
+    assert not open_blocks

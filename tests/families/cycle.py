@@ -138,7 +138,7 @@ class Cycle:
         task = Fixed(self.build, self.inputs)
         quantize(model, grown, plan, self.scheme)
         calibrate(model, task, 0)
-        train(model.train(), task, Training(steps=1, lr=1e-3), seed=0, progress=False)
+        train(model.train(), task, Training(steps=1, lr=1e-3), seed=0)
         path = folder / "packed"
         packed_file.save(path, model.eval(), self.network, plan, self.scheme)
         assert path.stat().st_size == manifest.size_bytes(self.network, plan, self.scheme)

@@ -374,7 +374,7 @@ def trained() -> tuple[LanguageTask, nn.Module, Network]:
     task = toys.language_task()
     torch.manual_seed(0)
     model, network = prepared(task.build_model())
-    train(model, task, Training(epochs=6, lr=1e-2), seed=0, progress=False)
+    train(model, task, Training(epochs=6, lr=1e-2), seed=0)
     assert score(model, task, "valid") < 12
     return task, model, network
 
@@ -449,5 +449,5 @@ def test_replicas_diverge_in_training(
         return values
 
     assert max(distances()) == 0.0
-    train(candidate, task, Training(steps=10, lr=1e-2), seed=0, progress=False)
+    train(candidate, task, Training(steps=10, lr=1e-2), seed=0)
     assert min(distances()) > 0.01

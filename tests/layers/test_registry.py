@@ -216,7 +216,7 @@ def test_an_added_kind_from_the_profile_to_the_packed_file(model, tmp_path):
     built = qat.build_candidate(
         prepared_model, network, PLAN, Scheme(), task, method="split", seed=0
     )
-    train(built, task, Training(steps=2), seed=0, progress=False)
+    train(built, task, Training(steps=2), seed=0)
     path = tmp_path / "taps"
     size = packed_file.save(path, built.eval(), network, PLAN, Scheme())
     assert size == path.stat().st_size == manifest.size_bytes(network, PLAN, Scheme())

@@ -15,6 +15,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.rounds import learning_rate
 from autoquant.rounds.learning_rate import CANDIDATES, with_learning_rate
 from autoquant.settings import Search, Training
+from tests.progress.told import Told
 
 PLAN = Plan({"a": LayerChoice(8, 8)})
 SETTINGS = Search(qat=Training(steps=10, lr="auto"), final=Training(steps=40, lr="auto"))
@@ -34,9 +35,13 @@ def found(
         return SimpleNamespace(score=scores[rate][order])
 
     monkeypatch.setattr(learning_rate, "train_rung", train_rung)
-    task = SimpleNamespace(direction="minimize", steps_per_epoch=lambda: 5)
+    task = SimpleNamespace(direction="minimize", metric="loss", steps_per_epoch=lambda: 5)
     point: Any = SimpleNamespace(task=task, settings=SETTINGS)
-    settings = with_learning_rate(point, PLAN, 10.0, path, lambda line: None, progress=False)
+    told = Told()
+    settings = with_learning_rate(point, PLAN, 10.0, path, told)
+    assert told.lines[-1].startswith(f"learning rate {settings.qat.lr:g}: of ")
+    known = [f"loss {scores[rate][order]:.5g} (valid)" for rate, order in trained if scores[rate]]
+    assert [line.partition(": ")[2] for line in told.lines if "(valid)" in line] == known
     return settings, trained
 
 
@@ -67,5 +72,7 @@ def test_a_number_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     fixed = replace(SETTINGS, qat=Training(lr=0.5), final=Training(lr=0.25))
     point: Any = SimpleNamespace(settings=fixed)
     path = tmp_path / "lr.json"
-    assert with_learning_rate(point, PLAN, 1.0, path, print, progress=False) is fixed
+    told = Told()
+    assert with_learning_rate(point, PLAN, 1.0, path, told) is fixed
     assert not path.exists()
+    assert told.lines == []

@@ -4,6 +4,7 @@ import pytest
 
 from autoquant.rounds import phase_times
 from autoquant.rounds.phase_times import PhaseTimes
+from tests.progress.told import Told
 
 
 def test_times_add_up_by_phase_and_count_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +27,23 @@ def test_phases_without_a_time_are_not_shown() -> None:
         == "time: rounds 3.0 s; 3.0 s in all"
     )
     assert str(PhaseTimes({"learning rate": 0.01})) == "time: 0.0 s in all"
+
+
+def test_trainings_of_a_phase_are_counted() -> None:
+    told = Told()
+    times = PhaseTimes(progress=told, workers=2)
+    assert times.tally() == ""
+    with times.phase("references"):
+        times.expect(3)
+        assert times.tally() == "0 of 3 trainings"
+        times.ended(4.0)
+        times.ended(8.0)
+        assert times.tally() == "2 of 3 trainings, about 3.0 s left"
+        times.expect(5)  # the next round of the same phase
+        assert times.tally() == "2 of 7 trainings, about 15 s left"
+    assert times.tally() == ""
+    with times.phase("finalists"):
+        times.ended(1.0)  # recorded before it was expected
+        times.expect(1)
+        assert times.tally() == "0 of 1 training"
+    assert [bar.total for bar in told.bars] == [7, 1]

@@ -222,7 +222,9 @@ def test_a_search_with_nothing_to_gain_stops_early(tmp_path: Path) -> None:
     sample = Sample(tmp_path, Jobs(scored=level))
     found = outcomes(sample)
     assert len(found) == SETTINGS.rounds.size < SETTINGS.trials
-    assert sample.said[-1].startswith("nothing can be gained by more proposals: the first plan's")
+    gain, *going_on = sample.said
+    assert gain.startswith("nothing can be gained by more proposals: the first plan's")
+    assert going_on[-1] == "3 of 3 trials go on to 100 steps: 0, 1, 2"
     assert outcomes(sample) == found
 
 

@@ -170,7 +170,7 @@ def test_the_padding_row_of_a_grown_table_stays_zero(method: str, tmp_path: Path
         seed=0,
         untrained=method == "scratch",
     )
-    train(fake, task, Training(steps=5, lr=0.01), seed=0, progress=False)
+    train(fake, task, Training(steps=5, lr=0.01), seed=0)
     both = saved(tmp_path, fake.eval(), network, plan, scheme, build)
     assert_same(both, WITH_PADDING)
     vectors = both.loaded.table(torch.tensor([PADDING, 1]))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,6 +226,7 @@ def test_table_for_other_readers() -> None:
     assert json.loads(rows[0]["plan"]) == PLAN.to_dict()
     assert json.loads(rows[0]["scores"]) == [[20, 0, 3.0], [20, 1, 4.0]]
     assert rows[1]["score"] == ""
+    assert [row["split"] for row in rows] == ["valid", ""]
 
 
 def test_scores_keep_every_digit() -> None:
@@ -236,3 +238,36 @@ def test_an_empty_table() -> None:
     """Without scores of trainings it is as earlier versions wrote it."""
     assert to_csv([], 1) == ",".join(COLUMNS[:-1]) + "\n"
     assert from_csv(to_csv([], 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "scores", "split"),
+    [
+        ("complete", (), "valid"),
+        ("pruned", (), "probe"),  # of an earlier version, like the next one
+        ("diverged", (), "probe"),
+        ("pruned", ((5, 0, 2.0),), "valid"),
+        ("scored", ((5, 0, 2.0),), "valid"),
+    ],
+)
+def test_the_split_of_a_score(state: str, scores: tuple, split: str) -> None:
+    scored = replace(outcome(1, 2.0, state), scores=scores)
+    assert scored.split == split
+    assert scored.history_split == ("valid" if scores else "probe")
+    assert replace(scored, score=None).split is None
+    text = to_csv([scored], 10)
+    assert next(csv.DictReader(io.StringIO(text)))["split"] == split
+    assert from_csv(text) == [scored]
+
+
+def test_a_table_without_the_column_of_splits() -> None:
+    """Earlier versions wrote none."""
+    scored = outcome(1, 2.0, "pruned")
+    (row,) = csv.DictReader(io.StringIO(to_csv([scored], 10)))
+    del row["split"]
+    written = io.StringIO()
+    writer = csv.DictWriter(written, [*row])
+    writer.writeheader()
+    writer.writerow(row)
+    assert from_csv(written.getvalue()) == [scored]
+    assert from_csv(written.getvalue())[0].split == "probe"

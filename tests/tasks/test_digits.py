@@ -22,7 +22,7 @@ def test_it_can_be_learned(model: Any) -> None:
     task = digits(model, hidden=32, channels=8)
     seed_everything(0)
     built = task.build_model()
-    train(built, task, Training(steps=150, lr=0.01), seed=0, progress=False)
+    train(built, task, Training(steps=150, lr=0.01), seed=0)
     assert score(built, task, "valid") > 0.8
     assert task.direction == "maximize"
 

@@ -42,7 +42,7 @@ MODELS = pytest.mark.parametrize("build", [float_model, quantized_model], ids=["
 def quietly(
     model: nn.Module, task: Any, settings: Training, *, seed: int = 0, **rest: Any
 ) -> TrainingRun:
-    return train(model, task, settings, seed=seed, progress=False, **rest)
+    return train(model, task, settings, seed=seed, **rest)
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:

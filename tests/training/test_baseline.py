@@ -21,6 +21,7 @@ from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.device import seed_everything
 from autoquant.training.scoring import score
 from autoquant.training.weights import save_weights
+from tests.progress.told import Told
 from tests.toys import language_task
 from tests.training.runs import same_weights
 
@@ -40,7 +41,7 @@ def study_of(path: Path, settings: Search = SETTINGS) -> Study:
 def baseline(
     study: Study, settings: Search = SETTINGS, task: Any = None
 ) -> tuple[nn.Module, BaselineRecord]:
-    return load_or_train_baseline(task or tiny_task(), settings, study, CPU, progress=False)
+    return load_or_train_baseline(task or tiny_task(), settings, study, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -313,16 +314,15 @@ def narrow_task(dtype: torch.dtype) -> Narrow:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision_is_trained_in_float32(
-    dtype: torch.dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_half_precision_is_trained_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     task = narrow_task(dtype)
+    told = Told()
     model, record = load_or_train_baseline(
-        task, SETTINGS, study_of(tmp_path / "s"), CPU, progress=True
+        task, SETTINGS, study_of(tmp_path / "s"), CPU, progress=told
     )
     name = str(dtype).removeprefix("torch.")
-    line = f"the model is in {name}: it is trained, and counted, in float32\n"
-    assert capsys.readouterr().out == line
+    line = f"the model is in {name}: it is trained, and counted, in float32"
+    assert told.lines == [line]
     assert {each.dtype for each in model.parameters()} == {torch.float32}
     assert record.size_bytes == 4 * record.parameters
     again, same = baseline(study_of(tmp_path / "s"), task=task)
@@ -340,13 +340,13 @@ def test_double_precision_stays(tmp_path: Path) -> None:
 def test_pretrained_weights_in_half_precision(
     trained: tuple[Study, nn.Module, BaselineRecord],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "half.safetensors"
     save_file({k: v.half() for k, v in load_file(trained[0].baseline_file).items()}, path)
     settings = replace(SETTINGS, pretrained=str(path))
     study = study_of(tmp_path / "study", settings)
-    model, record = load_or_train_baseline(tiny_task(), settings, study, CPU, progress=True)
-    assert capsys.readouterr().out == "the weights of pretrained are in float16: made float32\n"
+    told = Told()
+    model, record = load_or_train_baseline(tiny_task(), settings, study, CPU, progress=told)
+    assert told.lines == ["the weights of pretrained are in float16: made float32"]
     assert {each.dtype for each in model.parameters()} == {torch.float32}
     assert record.score == pytest.approx(trained[2].score, rel=1e-2)

@@ -81,8 +81,8 @@ def test_a_loss_of_one_element_is_a_number() -> None:
 
 def test_the_result_of_a_training_does_not_depend_on_it() -> None:
     plain, told = model(), model()
-    train(plain, Toy(), SETTINGS, seed=0, progress=False)
-    train(told, Toy(), SETTINGS, seed=0, progress=False, on_step=lambda result: None)
+    train(plain, Toy(), SETTINGS, seed=0)
+    train(told, Toy(), SETTINGS, seed=0, on_step=lambda result: None)
     assert torch.equal(plain.weight, told.weight)
 
 

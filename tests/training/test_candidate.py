@@ -33,7 +33,7 @@ def train(
 ) -> Any:
     widths = more.pop("widths", {})
     plan = plan_of(starting_point.network, choice, **widths)
-    return train_candidate(starting_point, plan, training, label="toy", progress=False, **more)
+    return train_candidate(starting_point, plan, training, label="toy", **more)
 
 
 def test_it_is_quantized_trained_and_scored(starting_point: StartingPoint) -> None:
@@ -121,7 +121,7 @@ def test_plans_that_do_not_fit(
     else:
         plan = plan_of(starting_point.network, None, **widths)
     with pytest.raises(UserError, match=words):
-        train_candidate(starting_point, plan, TRAINING, label="toy", progress=False)
+        train_candidate(starting_point, plan, TRAINING, label="toy")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)

@@ -18,6 +18,7 @@ from autoquant.training.float_model import (
     check_new_weights,
     measure_size,
 )
+from tests.progress.told import Told
 
 
 def test_buffers_count_in_bytes_but_not_as_parameters() -> None:
@@ -61,15 +62,14 @@ def test_old_weights_are_no_scratch(build: Callable[[], nn.Module]) -> None:
         check_new_weights(task)
 
 
-def test_lines_say_what_quantized_plans_do_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_say_what_quantized_plans_do_otherwise() -> None:
     table = nn.Embedding(9, 6, max_norm=1.0)
     task: Any = Built(
         lambda: nn.Sequential(table, prune.l1_unstructured(nn.Linear(6, 6), "bias", 2))
     )
-    build_float_model(task)
-    assert capsys.readouterr().out == ""
-    build_float_model(task, progress=True)
-    pruned, limited = capsys.readouterr().out.splitlines()
+    told = Told()
+    build_float_model(task, told)
+    pruned, limited = told.lines
     assert pruned.startswith(
         "pruning is baked in: plans train the zeros of 1.bias like other weights"
     )

@@ -86,7 +86,7 @@ def test_they_do_not_move(name: str, width: float) -> None:
     model.get_submodule("inner").requires_grad_(False)
     candidate, task = candidate_of(model, width)
     before = values(candidate)
-    train(candidate.train(), task, Training(steps=3, lr=1e-2), seed=0, progress=False)
+    train(candidate.train(), task, Training(steps=3, lr=1e-2), seed=0)
     moved = {key for key, value in values(candidate).items() if not torch.equal(value, before[key])}
     assert {key.partition(".")[0] for key in moved} == {"front", "back"}
     assert any(key.startswith("inner.") for key in before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from autoquant.training.checkpoint import TrainingRun
 from autoquant.training.loop import train
 from autoquant.training.scoring import score
 from tests import toys
+from tests.progress.told import Told
 from tests.training.runs import (
     MODELS,
     QUICK,
@@ -45,13 +45,13 @@ def test_training_lowers_the_score(task):
     assert score(model, task, "valid") < 0.8 * before
 
 
-def test_a_frozen_model_is_not_trained(task, capsys):
+def test_a_frozen_model_is_not_trained(task):
     model, again = float_model(task).requires_grad_(False), float_model(task)
-    run = train(model, task, QUICK, seed=0, label="float baseline")
+    told = Told()
+    run = train(model, task, QUICK, seed=0, label="float baseline", progress=told)
     assert run == TrainingRun()
     assert same_weights(model, again)
-    line = "float baseline: every parameter is frozen, so nothing is trained"
-    assert line in capsys.readouterr().out
+    assert told.lines == ["float baseline: every parameter is frozen, so nothing is trained"]
 
 
 def test_of_a_frozen_model_only_the_scales_are_trained(task):
@@ -128,9 +128,12 @@ def test_steps_do_without_denormals():
     assert toys.half_of_the_smallest() > 0.0
 
 
-@pytest.mark.parametrize("progress", [True, False], ids=["shown", "quiet"])
-def test_progress(progress, capsys, tmp_path: Path):
-    train(nn.Linear(2, 2), Toy(), QUICK, seed=0, label="qat 7", progress=progress)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert ("qat 7" in err) is progress
+def test_a_bar_counts_the_steps_and_names_the_split_of_scores(task) -> None:
+    told = Told()
+    settings = Training(steps=40, lr=0.03, scores=2)
+    run = train(float_model(task), task, settings, seed=0, label="qat 7", progress=told)
+    (bar,) = told.bars
+    assert (bar.label, bar.done, bar.total, bar.unit) == ("qat 7", 40, 40, "step")
+    *_, (_, last) = run.scores
+    assert f", {task.metric} {last:.5g} (probe)" in bar.note
+    assert bar.note.startswith("loss ")

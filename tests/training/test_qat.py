@@ -58,7 +58,7 @@ def built(
     candidate = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
     if steps:
         settings = Training(steps=steps, lr=1e-2)
-        train(candidate.train(), task, settings, seed=0, progress=False)
+        train(candidate.train(), task, settings, seed=0)
     return candidate, network.resized(plan)
 
 

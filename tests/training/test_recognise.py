@@ -74,7 +74,7 @@ class Unseeded(SupervisedTask):
 
 
 def baseline(study: Study, own: Any = None) -> tuple[nn.Module, BaselineRecord]:
-    return load_or_train_baseline(own or task(), SETTINGS, study, CPU, progress=False)
+    return load_or_train_baseline(own or task(), SETTINGS, study, CPU)
 
 
 def study_of(path: Path) -> Study:
@@ -194,7 +194,7 @@ def flipped(study: Study) -> None:
 def of_another_seed(study: Study) -> None:
     other = study_of(study.path.with_name("other"))
     seeded = replace(SETTINGS, seed=1)
-    load_or_train_baseline(task(), seeded, other, CPU, progress=False)
+    load_or_train_baseline(task(), seeded, other, CPU)
     study.baseline_file.write_bytes(other.baseline_file.read_bytes())
 
 

@@ -42,7 +42,7 @@ def rung(
         order: of the data.
     """
     plan = plan_of(start.network, LayerChoice(bits, 4), rnn__l0=1.5)
-    return train_rung(start, plan, TRAINING, steps, order=order, trunk=trunk, progress=False)
+    return train_rung(start, plan, TRAINING, steps, order=order, trunk=trunk)
 
 
 def same(one: Candidate, other: Candidate) -> bool:
@@ -56,7 +56,7 @@ def test_rungs_from_a_trunk_equal_runs_without(starting_point: StartingPoint, tm
         steps.append(result.step)
 
     plan = plan_of(starting_point.network, LayerChoice(3, 4), rnn__l0=1.5)
-    options: dict[str, Any] = {"trunk": trunk, "progress": False, "on_step": count}
+    options: dict[str, Any] = {"trunk": trunk, "on_step": count}
     for total in (40, 160):
         candidate = train_rung(starting_point, plan, TRAINING, total, **options)
         assert candidate.run.steps == total
@@ -84,7 +84,6 @@ def test_order_0_is_that_of_the_seed(starting_point: StartingPoint):
         plan_of(starting_point.network, LayerChoice(3, 4), rnn__l0=1.5),
         replace(TRAINING, steps=12, schedule="constant"),
         label="",
-        progress=False,
     )
     assert same(rung(starting_point, 12), expected)
     scores = {rung(starting_point, 12, order=order).score for order in range(3)}
@@ -105,6 +104,6 @@ def test_an_interrupted_rung_leaves_the_trunk_of_the_last_one(
 
     plan = plan_of(starting_point.network, LayerChoice(3, 4), rnn__l0=1.5)
     with pytest.raises(KeyboardInterrupt):
-        train_rung(starting_point, plan, TRAINING, 40, trunk=trunk, on_step=stop, progress=False)
+        train_rung(starting_point, plan, TRAINING, 40, trunk=trunk, on_step=stop)
     assert trunk.read_bytes() == kept
     assert same(rung(starting_point, 40, trunk), rung(starting_point, 40))

@@ -88,6 +88,5 @@ def test_the_highest_score_is_the_best_where_higher_is_better():
         toy,
         Training(steps=20, lr=0.05, scores=3, keep="best"),
         seed=0,
-        progress=False,
     )
     assert score(model, toy, "probe") == run.scores[0][1]

@@ -102,7 +102,7 @@ def learned(task: LanguageTask, seed: int) -> nn.Module:
     """A float model after a short training."""
     torch.manual_seed(seed)
     model = task.build_model()
-    train(model, task, Training(steps=200, lr=1e-2), seed=seed, progress=False)
+    train(model, task, Training(steps=200, lr=1e-2), seed=seed)
     return model
 
 
@@ -111,7 +111,7 @@ def final_loss(task: LanguageTask, source: nn.Module, compute: Compute, seed: in
     model = candidate(task, 2, seed, copy.deepcopy(source))
     settings = Training(steps=500, lr=3e-3, precision=compute.precision)
     with computing(compute):
-        train(model, task, settings, seed=seed, progress=False)
+        train(model, task, settings, seed=seed)
         return math.log(score(model, task, "valid"))
 
 
