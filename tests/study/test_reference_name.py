@@ -52,7 +52,7 @@ def test_other_plans_have_no_such_name(trial: str, role: str) -> None:
 @pytest.mark.parametrize(("bits", "name"), [(4, "4-bit where allowed"), (8, "8-bit")])
 def test_a_rule_leaves_the_decoder_other_bits(bits: int, name: str) -> None:
     network = prepared(language_model())[1]
-    rules = {"decoder": {"weight_bits": (8.0,)}}
+    rules = {"decoder": {"weight_bits": (8,)}}
     space = build_space(network, (), Space(), rules)
     plan = uniform_plan(space, network, LayerChoice(bits, 8))
     assert reference_name(Outcome(f"w{bits}", "reference", plan, 1, "complete", 1.0)) == name
