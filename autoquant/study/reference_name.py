@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from autoquant.plan import WEIGHT_FIELDS
 from autoquant.study.outcome import Outcome
 
 WHERE_ALLOWED = "where allowed"
@@ -29,11 +28,7 @@ def is_uniform(outcome: Outcome) -> bool:
         outcome: of a search.
     """
     bits = reference_bits(outcome)
-    return bits is not None and all(
-        choice.bits_in(field) == float(bits)
-        for choice in outcome.plan.choices.values()
-        for field in WEIGHT_FIELDS
-    )
+    return bits is not None and outcome.plan.has_weight_bits(float(bits))
 
 
 def reference_name(outcome: Outcome) -> str | None:
