@@ -243,7 +243,7 @@ def _draw(figure: Figure, data: CurvesData, page: Page, title: str) -> None:
     legend(figure, page)
     points = [point for curve in data.curves for point in curve.points]
     names = [PointName(shorten(p.name, NAME_LIMIT), (p.x, p.score)) for p in points if p.name]
-    place_names(axes, names, pairs)
+    place_names(figure, names, pairs)
 
 
 def _style(index: int, curve: Curve) -> dict[str, str]:

@@ -63,7 +63,7 @@ def draw_pareto(data: ParetoData, page: Page = PAGE) -> Figure:
     page.title(figure, "\n".join(data.titles))
     draw_undrawn(axes, data.undrawn)
     legend(figure, page)
-    _name_references(axes, data, texts)
+    _name_references(figure, data, texts)
     return figure
 
 
@@ -134,11 +134,11 @@ def _roomy_side(share: float, shares: Pair) -> tuple[float, str]:
     return (5, "left") if right >= left else (-5, "right")
 
 
-def _name_references(axes: Axes, data: ParetoData, texts: Sequence[Artist]) -> None:
+def _name_references(figure: Figure, data: ParetoData, texts: Sequence[Artist]) -> None:
     """Names of the references; with their scores where these lie beyond the axis.
 
     Args:
-        axes: with everything else.
+        figure: with everything else.
         data: of the figure.
         texts: that the names keep away from.
     """
@@ -152,4 +152,4 @@ def _name_references(axes: Axes, data: ParetoData, texts: Sequence[Artist]) -> N
     pairs = [(share, min(max(score, low), high)) for share, score in drawn]
     end = high if data.baseline.direction == "minimize" else low
     pairs += [(point.share, end) for point in data.lower.points]
-    place_names(axes, names, pairs, texts)
+    place_names(figure, names, pairs, texts)

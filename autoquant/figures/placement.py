@@ -8,11 +8,11 @@ from typing import Any
 
 from adjustText import adjust_text
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from autoquant.figures.page import POINTS, SMALL
+from autoquant.figures.page import POINTS, SMALL, settle
 from autoquant.figures.study_data import Pair
 
 ITERATIONS = 400
@@ -39,26 +39,30 @@ class PointName:
 
 
 def place_names(
-    axes: Axes, names: Sequence[PointName], points: Sequence[Pair], texts: Sequence[Artist] = ()
+    figure: Figure,
+    names: Sequence[PointName],
+    points: Sequence[Pair],
+    texts: Sequence[Artist] = (),
 ) -> None:
     """Write names beside their points; those that had to move away are joined with them by a line.
 
     To be called when everything else is drawn, the legend and the title too.
 
     Args:
-        axes: whose limits are final.
+        figure: with one panel, whose limits are final.
         names: to write.
         points: positions of all markers, those with names too; names keep away from them.
         texts: others that the names keep away from.
     """
     if not names:
         return
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    (axes,) = figure.axes
+    settle(figure)
     in_data = axes.transData.inverted()
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
     style: dict[str, Any] = {"fontsize": SMALL, "bbox": box, "zorder": 4, "clip_on": False}
     written: list[Text] = [axes.text(*name.at, name.text, **style) for name in names]
-    radius = MARKER / 2 * axes.figure.dpi / POINTS
+    radius = MARKER / 2 * figure.dpi / POINTS
     markers = [Bbox([at, at]).padded(radius) for at in axes.transData.transform(points)]
     boxes = [*markers, *(text.get_window_extent() for text in texts)]
     adjust_text(

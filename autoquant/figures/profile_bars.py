@@ -32,8 +32,10 @@ from autoquant.reading import read_json_file
 
 MOST_BARS = 20
 """Layers in the figure; the smaller ones share one bar."""
-NAME_LIMIT = 24
-"""Most characters of a layer's name."""
+NAME_LIMIT, NARROW_NAMES = 28, 18
+"""Most characters of a layer's name, on a page and on a narrow one."""
+ROW_HEIGHT = 1.7
+"""Over the size of the font."""
 REASON_ROOM = 0.85
 """Part of a panel that the reason may fill why a layer keeps its width."""
 GROWTH_TICKS = 8
@@ -79,7 +81,7 @@ def profile_data(path: Path) -> tuple[LayerBar, ...]:
         raise UserError(f"'{path}' must hold a profile, got {shown(error)}") from error
     listed, rest = bars[:MOST_BARS], bars[MOST_BARS:]
     if rest:
-        name = f"... and {len(rest)} smaller layers"
+        name = f"{len(rest)} smaller layers"
         listed.append(LayerBar(name, sum(bar.share for bar in rest)))
     return tuple(listed)
 
@@ -104,17 +106,21 @@ def draw_profile(bars: Sequence[LayerBar], page: Page = PAGE) -> Figure:
         bars: from top to bottom.
         page: that the figure is for.
     """
-    height = page.font / POINTS * (2.3 * len(bars) + 4)
+    height = page.font / POINTS * (ROW_HEIGHT * len(bars) + 4)
     figure, (left, right) = page.panels(2, height, (1.0, 1.0))
-    names = [shorten(bar.name, NAME_LIMIT) for bar in bars]
+    limit = NARROW_NAMES if page.is_narrow else NAME_LIMIT
+    names = [shorten(bar.name, limit) for bar in bars]
     longest = max(map(len, names))
     for panel in (left, right):
         panel.set_yticks(range(len(bars)), names, fontsize=SMALL)
         panel.set_ylim(len(bars) - 0.4, -0.6)
     _draw_shares(left, bars)
+    page.x_label(left, "% of the model's parameters")
     across = page.characters(MARGIN * page.width, page.small) - longest
     room = across if page.is_narrow else (across - 4) // 2
     _draw_growth(right, bars, int(REASON_ROOM * room))
+    scale = f" {LOG_SCALE}" if right.get_xscale() == "log" else ""
+    page.x_label(right, f"% that growing the layer adds{scale}")
     if not page.is_narrow:
         right.tick_params(labelleft=False, left=False)
     legend(figure, page)
@@ -132,7 +138,6 @@ def _draw_shares(axes: Axes, bars: Sequence[LayerBar]) -> None:
     for i, bar in enumerate(bars):
         annotate(axes, f"{with_decimals(100 * bar.share, 1)}%", (100 * bar.share, i), (4, 0))
     axes.set_xlim(0, 125 * max(bar.share for bar in bars))
-    axes.set_xlabel("% of the model's parameters")
 
 
 def _draw_growth(axes: Axes, bars: Sequence[LayerBar], room: int) -> None:
@@ -153,12 +158,9 @@ def _draw_growth(axes: Axes, bars: Sequence[LayerBar], room: int) -> None:
         if not bar.growth:
             style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "color": GREY}
             annotate(axes, shorten(bar.reason, room), (0.0, i), (5, 0), **style)
-    scale = ""
     if widths:
         axes.set_xscale("log")
-        scale = f" {LOG_SCALE}"
         _use_growth_ticks(axes)
-    axes.set_xlabel(f"% that growing the layer adds{scale}")
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
 

@@ -14,7 +14,7 @@ from autoquant.figures.curves import draw_sizes, draw_widths, size_curves, width
 from autoquant.figures.heatmap import draw_heatmap, heatmap_data
 from autoquant.figures.history import draw_history, history_data
 from autoquant.figures.layer_bytes import plan_bytes
-from autoquant.figures.page import PAGE, Page, page_named
+from autoquant.figures.page import PAGE, Page, page_named, settle
 from autoquant.figures.pareto import draw_pareto
 from autoquant.figures.pareto_points import pareto_data
 from autoquant.figures.plan_table import draw_plan, plan_data
@@ -60,13 +60,23 @@ def draw_study(
     """
     page, kinds = page_named(width), _checked(formats)
     with matplotlib.rc_context(page.settings):
-        drawn = (_of_sweep if study.runs_file.is_file() else _of_search)(study, page)
-        bars = profile_data(study.profile_file)
-        drawn["profile"] = draw_profile(bars, page) if bars else None
+        drawn = figures_of(study, page)
         make_folder(study.figures)
         return [
             path for name, figure in drawn.items() for path in _save(figure, study, name, kinds)
         ]
+
+
+def figures_of(study: Study, page: Page) -> dict[str, Figure | None]:
+    """The figures of a study, by their names; None without data.
+
+    Args:
+        study: of a search or a sweep.
+        page: whose settings matplotlib has.
+    """
+    drawn = (_of_sweep if study.runs_file.is_file() else _of_search)(study, page)
+    bars = profile_data(study.profile_file)
+    return {**drawn, "profile": draw_profile(bars, page) if bars else None}
 
 
 def _checked(formats: object) -> tuple[str, ...]:
@@ -79,11 +89,11 @@ def _checked(formats: object) -> tuple[str, ...]:
         UserError: there is none, or one that is not known.
     """
     listed = [formats] if isinstance(formats, str) else formats
-    if not isinstance(listed, Sequence) or not listed or any(f not in FORMATS for f in listed):
-        raise UserError(
-            f"format must be one or several of {', '.join(FORMATS)}, got {shown(formats)}"
-        )
-    return tuple(dict.fromkeys(listed))
+    named = listed if isinstance(listed, Sequence) else ()
+    if not named or not all(isinstance(each, str) and each in FORMATS for each in named):
+        requirement = f"format must be one or several of {', '.join(FORMATS)}"
+        raise UserError(f"{requirement}, got {shown(formats)}")
+    return tuple(dict.fromkeys(named))
 
 
 def _of_search(study: Study, page: Page) -> dict[str, Figure | None]:
@@ -143,6 +153,7 @@ def _save(figure: Figure | None, study: Study, name: str, kinds: Sequence[str]) 
             with writing(path):
                 path.unlink(missing_ok=True)
         return []
+    settle(figure)
     paths = {kind: study.figures / f"{name}.{kind}" for kind in kinds}
     for kind, path in paths.items():
         with replacing(path) as temporary:

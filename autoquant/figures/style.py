@@ -135,13 +135,14 @@ def legend(figure: Figure, page: Page) -> None:
     width = page.characters(page.width - LEGEND_HANDLE, page.small)
     texts = [textwrap.fill(label, width) for _, label in pairs]
     handles = [handle for handle, _ in pairs]
-    for columns in range(min(len(pairs), MOST_COLUMNS), 0, -1):
-        drawn = figure.legend(handles, texts, ncols=columns, **LEGEND)
-        extent = drawn.get_window_extent()
-        if columns == 1 or extent.width < figure.bbox.width:
-            figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
-            return
+    drawn = figure.legend(handles, texts, ncols=1, **LEGEND)
+    room = figure.bbox.width / drawn.get_window_extent().width
+    columns = min(int(room), MOST_COLUMNS, len(pairs))
+    if columns > 1:
         drawn.remove()
+        drawn = figure.legend(handles, texts, ncols=columns, **LEGEND)
+    height = drawn.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + height)
 
 
 def score_axis(
