@@ -183,6 +183,18 @@ class Plan(Tabular):
         ]
         return shortened(f"plan {self.digest} ({', '.join(layers)})", MAX_SHOWN)
 
+    def has_weight_bits(self, bits: float | None) -> bool:
+        """Whether all weights have these bits, recurrent ones too.
+
+        Args:
+            bits: in question; None is what no weight has.
+        """
+        return all(
+            choice.bits_in(field) == bits
+            for choice in self.choices.values()
+            for field in WEIGHT_FIELDS
+        )
+
     def with_choice(self, layer: str, **changes: Any) -> Plan:
         """The same plan with one layer's choice changed.
 

@@ -144,7 +144,20 @@ COMMANDS = {
     "report": Command(
         "Redraw the figures of a study.",
         runners.run_report,
-        {"study": Setting("Folder of a search or a sweep.", str, REQUIRED)},
+        {
+            "study": Setting("Folder of a search or a sweep.", str, REQUIRED),
+            "format": Setting(
+                "png, svg or pdf, or several: format=[png,pdf] (default [png,svg]). The same study "
+                "gives the same files.",
+                Any,
+            ),
+            "width": Setting(
+                "page (180 mm), or column (85 mm): the width of one column of a paper (default "
+                "page).",
+                str,
+                "page",
+            ),
+        },
     ),
     "solve": Command(
         "Print the plan for any budget that a search's measurements give, without training.",

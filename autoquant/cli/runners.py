@@ -117,10 +117,13 @@ def run_report(config: DictConfig) -> None:
     Args:
         config: composed for the command.
     """
+    from omegaconf import OmegaConf
+
     from autoquant.commands.report import report
     from autoquant.study.folder import Study
 
-    for path in report(Study.open(config.study)):
+    formats: Any = OmegaConf.to_container(config).get("format")  # type: ignore[union-attr]
+    for path in report(Study.open(config.study), formats=formats, width=config.width):
         print(path)
 
 

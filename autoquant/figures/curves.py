@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.figures.labels import format_width, shorten
+from autoquant.figures.page import PAGE, Page
+from autoquant.figures.placement import PointName, place_names
 from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.study_data import Pair
 from autoquant.figures.style import (
@@ -18,7 +20,6 @@ from autoquant.figures.style import (
     ORANGE,
     PINK,
     RED,
-    annotate,
     draw_undrawn,
     legend,
     mark_beyond,
@@ -34,6 +35,10 @@ MARKERS = "os^DvPX"
 LINE_STYLES = ("-", "--", ":", "-.")
 """In turn, where there are more curves than colours."""
 PLANS = "plan files"
+NAME_LIMIT = 24
+"""Most characters of a plan's name."""
+HEIGHT, NARROW_HEIGHT = 4.3, 3.0
+"""Of a figure without its title and its legend, in inches, on a page and on a narrow one."""
 
 
 @dataclass(frozen=True)
@@ -186,59 +191,59 @@ def _curves_data(
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def draw_sizes(data: CurvesData) -> Figure:
+def draw_sizes(data: CurvesData, page: Page = PAGE) -> Figure:
     """Size on a logarithmic axis, score above it.
 
     Args:
         data: curves over shares of the float model's bytes.
+        page: that the figure is for.
     """
-    figure, axes = _create_axes(data, "score against true size")
-    share_axis(axes, data.limits, data.baseline.size_bytes)
-    _draw(figure, axes, data)
+    figure = page.figure(NARROW_HEIGHT if page.is_narrow else HEIGHT)
+    axes = figure.add_subplot()
+    share_axis(axes, data.limits, data.baseline.size_bytes, page)
+    _draw(figure, data, page, "score against true size")
     return figure
 
 
-def draw_widths(data: CurvesData) -> Figure:
+def draw_widths(data: CurvesData, page: Page = PAGE) -> Figure:
     """Width, score above it; along a curve the true size is the same.
 
     Args:
         data: curves over widths.
+        page: that the figure is for.
     """
-    figure, axes = _create_axes(data, "score against width, at equal true size")
+    figure = page.figure(NARROW_HEIGHT if page.is_narrow else HEIGHT)
+    axes = figure.add_subplot()
     widths = sorted({point.x for curve in data.curves for point in curve.points})
     axes.set_xlim(*data.limits)
     axes.set_xticks(widths, [format_width(width) for width in widths])
-    axes.set_xlabel("width of the layers that may grow; bits fill the budget")
-    _draw(figure, axes, data)
+    page.x_label(axes, "width of the layers that may grow; bits fill the budget")
+    _draw(figure, data, page, "score against width, at equal true size")
     return figure
 
 
-def _create_axes(data: CurvesData, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
-    axes = figure.add_subplot()
-    bars = f"; bars: standard deviation of {data.seeds} seeds" if data.seeds > 1 else ""
-    axes.set_title(f"{title}{bars}", fontsize=11)
-    return figure, axes
-
-
-def _draw(figure: Figure, axes: Axes, data: CurvesData) -> None:
+def _draw(figure: Figure, data: CurvesData, page: Page, title: str) -> None:
     """Draw what both figures have: score axis, curves, names, legend.
 
     Args:
-        figure: gets the legend.
-        axes: with its x axis set up.
+        figure: with one axes, whose x axis is set up.
         data: to draw.
+        page: of the figure.
+        title: of the figure.
     """
-    score_axis(axes, data.view, data.baseline)
+    (axes,) = figure.axes
+    bars = f"; bars: standard deviation of {data.seeds} seeds" if data.seeds > 1 else ""
+    page.title(figure, f"{title}{bars}")
+    score_axis(axes, data.view, data.baseline, page)
     for i, curve in enumerate(data.curves):
         _draw_curve(axes, curve, **_style(i, curve))
-        for point in curve.points:
-            if point.name:
-                annotate(axes, shorten(point.name), (point.x, point.score))
     pairs = [(point.x, point.score) for curve in data.curves for point in curve.points]
     mark_beyond(axes, pairs, data.view, "plan")
     draw_undrawn(axes, data.undrawn)
-    legend(figure, axes)
+    legend(figure, page)
+    points = [point for curve in data.curves for point in curve.points]
+    names = [PointName(shorten(p.name, NAME_LIMIT), (p.x, p.score)) for p in points if p.name]
+    place_names(figure, names, pairs)
 
 
 def _style(index: int, curve: Curve) -> dict[str, str]:
@@ -263,8 +268,7 @@ def _draw_curve(axes: Axes, curve: Curve, **style: str) -> None:
         [point.x for point in curve.points],
         [point.score for point in curve.points],
         yerr=deviations if any(deviations) else None,
-        ms=6.0 if curve.joined else 11.0,
-        lw=1.4,
+        ms=None if curve.joined else 11.0,
         capsize=3.0,
         label=curve.label,
         zorder=3,

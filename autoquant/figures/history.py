@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.figures.history_parts import (
+    BestReference,
     FloatCurve,
     best_reference,
     create_panels,
@@ -23,12 +24,14 @@ from autoquant.figures.history_parts import (
     mark_lost,
     trial_axis,
 )
+from autoquant.figures.page import PAGE, Page
+from autoquant.figures.pareto_points import NO_SCORE
 from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.study_data import Pair, StudyData
 from autoquant.figures.style import (
     BLUE,
     GREEN,
-    LEGEND,
+    legend,
     mark_beyond,
     mark_unscored,
     scatter,
@@ -54,7 +57,7 @@ class HistoryData:
         pruned: numbers of the pruned trials; they have no final score.
         lost: numbers of the trials that diverged, failed or were interrupted.
         best: pairs of trial number and best score within the budget so far.
-        reference: name and score of the best uniform plan within the budget.
+        reference: the best plan with equal bits within the budget.
         last: the last trial's number.
         view: of the trials' scores.
         curve: of the training of the float model.
@@ -65,7 +68,7 @@ class HistoryData:
     pruned: tuple[int, ...]
     lost: tuple[int, ...]
     best: tuple[Pair, ...]
-    reference: tuple[str, float] | None
+    reference: BestReference | None
     last: int
     view: ScoreView
     curve: FloatCurve
@@ -85,14 +88,14 @@ def history_data(data: StudyData) -> HistoryData:
     best_so_far = _best_so_far(trials["within"], direction)
     reference = best_reference(data)
     keep = [baseline.score, *(score for _, score in best_so_far[-1:])]
-    keep += [point.score for point in reference]
+    keep += [reference.score] if reference else []
     return HistoryData(
         baseline=baseline,
         trials=trials,
         pruned=pruned,
         lost=tuple(sorted(set(outcomes) - {int(i) for i, _ in scored} - set(pruned))),
         best=best_so_far,
-        reference=(reference[0].name, reference[0].score) if reference else None,
+        reference=reference,
         last=max(outcomes, default=0),
         view=view_of([score for _, score in scored], direction, keep),
         curve=float_curve(baseline),
@@ -127,31 +130,39 @@ def _best_so_far(pairs: tuple[Pair, ...], direction: Direction) -> tuple[Pair, .
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def draw_history(data: HistoryData) -> Figure:
+def draw_history(data: HistoryData, page: Page = PAGE) -> Figure:
     """Trials on the left; on the right, where it was recorded, the training of the float model.
 
     Args:
         data: to draw.
+        page: that the figure is for.
     """
-    figure, panels = create_panels(data.curve)
-    _draw_trials(panels[0], data)
+    figure, panels = create_panels(data.curve, page)
+    _draw_trials(panels[0], data, page)
     if data.curve.pairs:
-        draw_float_curve(panels[1], data.curve, data.baseline)
-    figure.legend(ncols=len(panels) + 1, **LEGEND)
+        draw_float_curve(panels[1], data.curve, data.baseline, page)
+    legend(figure, page)
     return figure
 
 
-def _draw_trials(axes: Axes, data: HistoryData) -> None:
-    axes.set_title("search", fontsize=11)
-    score_axis(axes, data.view, data.baseline)
+def _draw_trials(axes: Axes, data: HistoryData, page: Page) -> None:
+    """The panel of the search.
+
+    Args:
+        axes: to draw on.
+        data: to draw.
+        page: of the figure.
+    """
+    axes.set_title("search", fontsize="medium")
+    score_axis(axes, data.view, data.baseline, page)
     trial_axis(axes, data.last)
     for kind, (marker, size, color, label) in TRIAL_STYLES.items():
         scatter(axes, data.trials[kind], marker, size, color, label)
     mark_beyond(axes, [pair for pairs in data.trials.values() for pair in pairs], data.view)
-    label = f"pruned ({len(data.pruned)}), no final score"
+    label = f"pruned ({len(data.pruned)}), {NO_SCORE}"
     mark_unscored(axes, data.pruned, data.baseline, label)
     mark_lost(axes, data.lost, data.baseline)
     if data.best:
         x, y = zip(*data.best, (data.last + 0.6, data.best[-1][1]), strict=True)
-        axes.step(x, y, where="post", color=GREEN, lw=1.6, label="best within the budget so far")
+        axes.step(x, y, where="post", color=GREEN, label="best within the budget so far")
     draw_reference(axes, data.reference)

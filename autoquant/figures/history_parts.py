@@ -11,11 +11,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from autoquant.figures.labels import outcome_label
+from autoquant.figures.page import Page
 from autoquant.figures.score_view import ScoreView, view_of
-from autoquant.figures.study_data import OutcomePoint, Pair, StudyData
+from autoquant.figures.study_data import Pair, StudyData
 from autoquant.figures.style import BLUE, ORANGE, RED, score_axis
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import best
+from autoquant.study.reference_name import is_uniform
+
+PROBE = "on the probe split"
+HEIGHT, NARROW_HEIGHT = 3.2, 2.4
+"""Of a panel, in inches, on a page and on a narrow one."""
+
+
+@dataclass(frozen=True)
+class BestReference:
+    """The best reference within the largest budget.
+
+    Attributes:
+        label: in the legend; it says "uniform" where all weights have the same bits.
+        score: on the validation split.
+    """
+
+    label: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -38,48 +58,56 @@ def float_curve(baseline: BaselineRecord) -> FloatCurve:
         baseline: the float model.
     """
     pairs = tuple((float(i), score) for i, score in baseline.history if math.isfinite(score))
-    scores = [baseline.score, *(score for _, score in pairs)]
+    scores = [score for _, score in pairs] or [baseline.score]
     return FloatCurve(pairs, view_of([], baseline.direction, scores))
 
 
-def best_reference(data: StudyData) -> tuple[OutcomePoint, ...]:
-    """The best uniform plan within the largest budget, if there is one.
+def best_reference(data: StudyData) -> BestReference | None:
+    """The best reference within the largest budget, if there is one.
 
     Args:
         data: of the search.
     """
-    reference = best(data.references, data.budgets[0].size_bytes, data.baseline.direction)
-    return data.points([reference] if reference else [])
+    found = best(data.references, data.budgets[0].size_bytes, data.baseline.direction)
+    if found is None or found.score is None:
+        return None
+    kind = "uniform plan" if is_uniform(found) else "reference"
+    steps = f", {found.steps:,} steps" if found.scores else ""
+    label = f"best {kind} within the budget: {outcome_label(found)}{steps}"
+    return BestReference(label, found.score)
 
 
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def create_panels(curve: FloatCurve, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
+def create_panels(curve: FloatCurve, page: Page, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for the search, and one for the float model where it was trained.
 
     Args:
         curve: of the float model.
+        page: that the figure is for.
         ratio: of the width of the first panel to that of the second.
     """
-    figure = Figure(figsize=(10.5 if curve.pairs else 7, 4.6), layout="constrained")
-    ratios = (ratio, 1) if curve.pairs else (1,)
-    panels = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
-    return figure, list(panels)
+    height = NARROW_HEIGHT if page.is_narrow else HEIGHT
+    ratios = (ratio, 1.0) if curve.pairs else (1.0,)
+    return page.panels(len(ratios), height, ratios)
 
 
-def draw_float_curve(axes: Axes, curve: FloatCurve, baseline: BaselineRecord) -> None:
-    """Draw the training of the float model.
+def draw_float_curve(axes: Axes, curve: FloatCurve, baseline: BaselineRecord, page: Page) -> None:
+    """Draw the training of the float model, all of it on the probe split.
 
     Args:
         axes: to draw on.
         curve: with at least one score.
         baseline: the float model.
+        page: of the figure.
     """
-    axes.set_title("training of the float model", fontsize=11)
-    score_axis(axes, curve.view, baseline, " on the probe split")
-    axes.plot(*zip(*curve.pairs, strict=True), "o-", color=BLUE, ms=5)
+    axes.set_title("training of the float model", fontsize="medium")
+    score_axis(axes, curve.view, baseline, page, PROBE)
+    label = f"float model {PROBE}"
+    axes.plot(*zip(*curve.pairs, strict=True), "o-", color=BLUE, label=label)
     axes.set_xlabel("training step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
 
 
 def trial_axis(axes: Axes, last: int, margin: float = 0.6) -> None:
@@ -109,14 +137,12 @@ def mark_lost(axes: Axes, numbers: Sequence[int], baseline: BaselineRecord) -> N
         axes.plot(numbers, heights, "x", label="diverged, failed or interrupted", **style)
 
 
-def draw_reference(axes: Axes, reference: tuple[str, float] | None) -> None:
-    """Draw the score of the best uniform plan as a line.
+def draw_reference(axes: Axes, reference: BestReference | None) -> None:
+    """Draw the score of the best reference as a line.
 
     Args:
         axes: to draw on.
-        reference: its name and score, if there is one.
+        reference: if there is one.
     """
     if reference:
-        name, score = reference
-        label = f"best uniform plan within the budget: {name}"
-        axes.axhline(score, color=ORANGE, ls=":", lw=1.8, label=label)
+        axes.axhline(reference.score, color=ORANGE, ls=":", label=reference.label)

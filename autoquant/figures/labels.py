@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from statistics import median
 
 from autoquant.study.outcome import Outcome
+from autoquant.study.reference_name import reference_name
 
 MIN_RELATIVE_ERROR = 1e-6
 """Smaller errors, relative to the score, do not say how many digits of it are written."""
@@ -42,6 +45,33 @@ def format_with_error(score: float, error: float) -> str:
     return f"{score:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
+def common_decimals(scores: Iterable[float]) -> int:
+    """The decimals of a table of scores: four significant digits of the one in the middle.
+
+    Args:
+        scores: of the table.
+
+    >>> common_decimals([94.99, 104.9, 115]), common_decimals([0.91, 0.885]), common_decimals([])
+    (1, 4, 0)
+    """
+    sizes = [abs(score) for score in scores if score and math.isfinite(score)]
+    return max(0, 3 - math.floor(math.log10(median(sizes)))) if sizes else 0
+
+
+def with_decimals(value: float, decimals: int) -> str:
+    """A number, or what it is below where none of its digits is written.
+
+    Args:
+        value: at least 0.
+        decimals: of the text.
+
+    >>> with_decimals(1234.5, 1), with_decimals(0.0, 2), with_decimals(0.004, 2)
+    ('1,234.5', '0.00', '<0.01')
+    """
+    smallest = 10.0**-decimals
+    return f"<{smallest:.{decimals}f}" if 0 < value < smallest else f"{value:,.{decimals}f}"
+
+
 def format_width(width: float) -> str:
     """A width as it is written in figures.
 
@@ -55,14 +85,12 @@ def format_width(width: float) -> str:
 
 
 def outcome_label(outcome: Outcome) -> str:
-    """The name of an outcome in figures: ``4-bit`` for a uniform reference, else its trial.
+    """The name of an outcome in figures: "4-bit" for a uniform reference, else its trial.
 
     Args:
-        outcome: of a search; a uniform reference has the trial name ``w4`` or ``w1.6``.
+        outcome: of a search.
     """
-    bits = outcome.trial.removeprefix("w")
-    uniform = outcome.role == "reference" and bits.replace(".", "").isdigit()
-    return f"{bits}-bit" if uniform else f"trial {outcome.trial}"
+    return reference_name(outcome) or f"trial {outcome.trial}"
 
 
 def shorten(text: str, limit: int = 36) -> str:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from autoquant.figures.labels import format_score
+from autoquant.figures.page import PAGE, Page
 from autoquant.figures.pareto_points import ParetoData, SizeLine
+from autoquant.figures.placement import PointName, place_names
+from autoquant.figures.study_data import Pair
 from autoquant.figures.style import (
     BLACK,
     BLUE,
     DARK_PINK,
     GREEN,
     GREY,
-    LEGEND,
     LIGHT_BLUE,
     ORANGE,
     PINK,
@@ -24,6 +29,7 @@ from autoquant.figures.style import (
     annotate,
     draw_undrawn,
     error_bars,
+    legend,
     mark_beyond,
     mark_unscored,
     scatter,
@@ -31,28 +37,33 @@ from autoquant.figures.style import (
     share_axis,
 )
 
-LINE_HEIGHT = 14
-"""Of a text beside a budget, in points."""
+HEIGHT, NARROW_HEIGHT = 4.3, 3.0
+"""Of the figure without its title and its legend, in inches, on a page and on a narrow one."""
+MARK_HEIGHT = 14
+"""Of the marks at the bad end of the axis, in points: texts stand beyond them."""
+LINE_HEIGHT = 1.6
+"""Of a text beside a budget, over the size of its font."""
 
 
-def draw_pareto(data: ParetoData) -> Figure:
+def draw_pareto(data: ParetoData, page: Page = PAGE) -> Figure:
     """Size on a logarithmic axis, score above it.
 
     Args:
         data: to draw.
+        page: that the figure is for.
     """
-    figure = Figure(figsize=(8, 5.6 + 0.2 * (len(data.titles) - 1)), layout="constrained")
+    figure = page.figure(NARROW_HEIGHT if page.is_narrow else HEIGHT)
     axes = figure.add_subplot()
-    share_axis(axes, data.shares, data.baseline.size_bytes)
-    score_axis(axes, data.view, data.baseline)
-    for i, budget in enumerate(data.budgets):
-        _draw_budget(axes, data, budget, i)
+    share_axis(axes, data.shares, data.baseline.size_bytes, page)
+    score_axis(axes, data.view, data.baseline, page)
+    texts = [_draw_budget(axes, data, i, page) for i in range(len(data.budgets))]
     if data.level:
-        _draw_level(axes, data, data.level)
+        texts.append(_draw_level(axes, data, data.level))
     _draw_points(axes, data)
-    axes.set_title("\n".join(data.titles), fontsize=11)
+    page.title(figure, "\n".join(data.titles))
     draw_undrawn(axes, data.undrawn)
-    figure.legend(ncols=3, **LEGEND)
+    legend(figure, page)
+    _name_references(figure, data, texts)
     return figure
 
 
@@ -71,32 +82,33 @@ def _draw_points(axes: Axes, data: ParetoData) -> None:
     mark_unscored(axes, [p.share for p in data.lower.points], data.baseline, data.lower.label)
     pairs = [*trials.pairs, *stopped.pairs, *references.pairs]
     mark_beyond(axes, pairs, data.view, "trial" if data.same_rung else "plan")
-    _name_references(axes, data)
     scatter(axes, [point.at for point in data.firsts], "-D", 95, BLACK, "first plan")
     scatter(axes, data.chosen.pairs, "-o", 190, RED, data.chosen.label)
     level = [point.at for point in data.smallest]
     scatter(axes, level, "-p", 130, GREEN, "smallest plan level with chosen")
 
 
-def _draw_budget(axes: Axes, data: ParetoData, budget: SizeLine, index: int) -> None:
+def _draw_budget(axes: Axes, data: ParetoData, index: int, page: Page) -> Annotation:
     """A budget, with its text on the bad side, where fewer points are near the line.
 
     Args:
         axes: to draw on.
         data: of the figure.
-        budget: to draw.
         index: of the budget; each text stands below the one before.
+        page: of the figure.
     """
-    axes.axvline(budget.share, color=PINK, ls="-.", lw=1.6, zorder=1)
-    left, right = (abs(math.log(share / budget.share)) for share in data.shares)
-    below = index * LINE_HEIGHT
-    height, down = (1.0, -5 - below) if data.baseline.direction == "minimize" else (0.0, 5 + below)
-    side, ha = (5, "left") if right > 0.6 * left else (-5, "right")
+    budget = data.budgets[index]
+    axes.axvline(budget.share, color=PINK, ls="-.", zorder=1)
+    below = index * LINE_HEIGHT * page.small + (MARK_HEIGHT if data.lower.points else 0)
+    text = budget.text.split(" = ")[0] if page.is_narrow else budget.text
+    minimize = data.baseline.direction == "minimize"
+    height, down = (1.0, -5 - below) if minimize else (0.0, 5 + below)
+    side, ha = _roomy_side(budget.share, data.shares)
     style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": ha, "color": DARK_PINK}
-    annotate(axes, budget.text, (budget.share, height), (side, down), **style)
+    return annotate(axes, text, (budget.share, height), (side, down), **style)
 
 
-def _draw_level(axes: Axes, data: ParetoData, level: SizeLine) -> None:
+def _draw_level(axes: Axes, data: ParetoData, level: SizeLine) -> Annotation:
     """The smallest size that keeps a score, with its text on the good side.
 
     Args:
@@ -105,19 +117,39 @@ def _draw_level(axes: Axes, data: ParetoData, level: SizeLine) -> None:
         level: to draw.
     """
     axes.axvline(level.share, color=GREY, ls=":", lw=1.0, zorder=1)
-    left, right = (abs(math.log(share / level.share)) for share in data.shares)
     height, up = (0.0, 5) if data.baseline.direction == "minimize" else (1.0, -5)
-    side, ha = (-5, "right") if left > 0.6 * right else (5, "left")
+    side, ha = _roomy_side(level.share, data.shares)
     style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": ha, "color": GREY}
-    annotate(axes, level.text, (level.share, height), (side, up), **style)
+    return annotate(axes, level.text, (level.share, height), (side, up), **style)
 
 
-def _name_references(axes: Axes, data: ParetoData) -> None:
-    """Names of the references, on the side where a front is empty."""
-    side = -5 if data.baseline.direction == "minimize" else 5
+def _roomy_side(share: float, shares: Pair) -> tuple[float, str]:
+    """On which side of a vertical line a text has more room: its offset and its alignment.
+
+    Args:
+        share: where the line stands.
+        shares: ends of the axis.
+    """
+    left, right = (abs(math.log(end / share)) for end in shares)
+    return (5, "left") if right >= left else (-5, "right")
+
+
+def _name_references(figure: Figure, data: ParetoData, texts: Sequence[Artist]) -> None:
+    """Names of the references; with their scores where these lie beyond the axis.
+
+    Args:
+        figure: with everything else.
+        data: of the figure.
+        texts: that the names keep away from.
+    """
+    low, high = data.view.low, data.view.high
+    names = []
     for point in data.references.points:
-        shown = min(max(point.score, data.view.low), data.view.high)
+        shown = min(max(point.score, low), high)
         outside = "" if shown == point.score else f": {format_score(point.score)}"
-        at_marks = outside and not data.same_rung  # marks of trials stand along that end
-        offset = (6, side * (3.4 if at_marks else 1))
-        annotate(axes, f"{point.name}{outside}", (point.share, shown), offset)
+        names.append(PointName(f"{point.name}{outside}", (point.share, shown)))
+    drawn = [*data.trials.pairs, *data.stopped.pairs, *data.references.pairs]
+    pairs = [(share, min(max(score, low), high)) for share, score in drawn]
+    end = high if data.baseline.direction == "minimize" else low
+    pairs += [(point.share, end) for point in data.lower.points]
+    place_names(figure, names, pairs, texts)

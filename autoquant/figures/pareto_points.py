@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from autoquant.budget import readable
-from autoquant.figures.labels import format_with_error
+from autoquant.figures.labels import common_decimals, format_with_error
 from autoquant.figures.score_view import ScoreView, view_of, with_headroom
 from autoquant.figures.study_data import (
     OutcomePoint,
@@ -17,7 +18,10 @@ from autoquant.figures.study_data import (
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.front import front_of, smallest_level_with
 from autoquant.study.outcome import Outcome, pareto_front
+from autoquant.study.reference_name import WHERE_ALLOWED, is_uniform
 
+NO_SCORE = "scored on the probe split only"
+"""Of pruned trials of earlier versions."""
 MIN_FRONT = 2
 """Plans on the front, at least, before it says down to which size a score is kept."""
 HEADROOM = 0.08
@@ -64,7 +68,7 @@ class ParetoData:
         titles: for each budget what is chosen.
         trials: proposals on the last rung; of earlier versions the complete ones.
         stopped: proposals that were stopped on the last rung, where their scores compare.
-        references: uniform plans.
+        references: plans with equal bits, as far as rules allow.
         same_rung: whether the references compare with the trials: trained for as many steps, or of
             an earlier version.
         lower: proposals whose last score does not compare with those of the trials.
@@ -182,15 +186,16 @@ def _trials_label(data: StudyData, count: int) -> str:
 
 
 def _references_label(references: Sequence[Outcome]) -> str:
-    """The legend of the uniform plans: with rungs the steps that they were trained for."""
+    """The legend of the references: with rungs the steps that they were trained for."""
+    bits = "uniform bits" if all(map(is_uniform, references)) else f"equal bits {WHERE_ALLOWED}"
     steps = max((outcome.steps for outcome in references if outcome.scores), default=0)
-    return f"uniform bits, {steps:,} steps" if steps else "uniform bits, not widened"
+    return f"{bits}, {steps:,} steps" if steps else f"{bits}, not widened"
 
 
 def _lower_label(data: StudyData, lower: Sequence[Outcome]) -> str:
     """The legend of the trials whose last score does not compare."""
     if not data.has_rungs:
-        return f"pruned ({len(lower)}), no final score"
+        return f"pruned ({len(lower)}), {NO_SCORE}"
     ended = all(outcome.state == "pruned" for outcome in lower)
     return f"{'stopped ' if ended else ''}on a lower rung ({len(lower)})"
 
@@ -221,6 +226,8 @@ def _level(data: StudyData) -> SizeLine | None:
 
 def _titles(data: StudyData) -> tuple[str, ...]:
     """A line for each budget: which plan is chosen, its size, and its score with its error."""
+    found = [selection.chosen for selection in data.selections if selection is not None]
+    decimals = common_decimals(point.score for point in data.points(found))
     titles = []
     for budget, selection in zip(data.budgets, data.selections, strict=True):
         several = f" {budget.text}" if len(data.budgets) > 1 else ""
@@ -230,9 +237,11 @@ def _titles(data: StudyData) -> tuple[str, ...]:
             continue
         for point in data.points([selection.chosen]):
             size = f"{point.share:.3g}x = {readable(point.size_bytes)}"
-            score = f"{data.baseline.metric} {format_with_error(point.score, point.error)}"
+            known = not math.isnan(point.error)
+            score = format_with_error(point.score, point.error) if known else ""
+            score = score or f"{point.score:,.{decimals}f}"
             within = f" for{several}" if several else ""
-            titles.append(f"chosen{within}: {point.name}, {size}, {score}")
+            titles.append(f"chosen{within}: {point.name}, {size}, {data.baseline.metric} {score}")
     return tuple(titles)
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from autoquant.figures.history_parts import (
+    BestReference,
     FloatCurve,
     best_reference,
     create_panels,
@@ -19,15 +20,16 @@ from autoquant.figures.history_parts import (
     mark_lost,
     trial_axis,
 )
+from autoquant.figures.page import PAGE, Page
 from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.study_data import Pair, StudyData
 from autoquant.figures.style import (
     BLACK,
     BLUE,
-    LEGEND,
     LIGHT_BLUE,
     PALE,
     RED,
+    legend,
     mark_beyond,
     scatter,
     score_axis,
@@ -72,7 +74,7 @@ class RungHistoryData:
         firsts: the same of the first plan of each budget, where another one is chosen.
         bands: ends of MIN_ERRORS standard errors around the score of each chosen plan.
         lost: numbers of the trials that diverged, failed or were interrupted.
-        reference: name and score of the best uniform plan within the largest budget.
+        reference: the best plan with equal bits within the largest budget.
         last: the last trial's number.
         view: of the trials' scores.
         curve: of the training of the float model.
@@ -86,7 +88,7 @@ class RungHistoryData:
     firsts: tuple[Pair, ...]
     bands: tuple[Pair, ...]
     lost: tuple[int, ...]
-    reference: tuple[str, float] | None
+    reference: BestReference | None
     last: int
     view: ScoreView
     curve: FloatCurve
@@ -113,7 +115,7 @@ def rung_history_data(data: StudyData) -> RungHistoryData:
     reference = best_reference(data)
     keep = [baseline.score, *(end for band in bands for end in band)]
     keep += [outcome.score or 0.0 for outcome in (*chosen, *firsts)]
-    keep += [point.score for point in reference]
+    keep += [reference.score] if reference else []
     scores = [score for rung in rungs for _, score in rung.means]
     return RungHistoryData(
         baseline=baseline,
@@ -124,7 +126,7 @@ def rung_history_data(data: StudyData) -> RungHistoryData:
         firsts=tuple((numbers[o.trial], o.score or 0.0) for o in firsts),
         bands=bands,
         lost=_lost(outcomes),
-        reference=_named(data, reference[0].name, reference[0].score) if reference else None,
+        reference=reference,
         last=max(outcomes, default=0),
         view=view_of(scores, baseline.direction, keep),
         curve=float_curve(baseline),
@@ -174,38 +176,34 @@ def _lost(outcomes: Mapping[int, Outcome]) -> tuple[int, ...]:
     return tuple(number for number, o in sorted(outcomes.items()) if o.state in states)
 
 
-def _named(data: StudyData, name: str, score: float) -> tuple[str, float]:
-    """The name of a uniform plan with the steps that it was trained for, and its score.
-
-    Args:
-        data: of the search.
-        name: of the plan.
-        score: of the plan.
-    """
-    steps = max(outcome.steps for outcome in data.references)
-    return f"{name}, {steps:,} steps", score
-
-
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def draw_rung_history(data: RungHistoryData) -> Figure:
+def draw_rung_history(data: RungHistoryData, page: Page = PAGE) -> Figure:
     """Trials on the left; on the right, where it was recorded, the training of the float model.
 
     Args:
         data: to draw.
+        page: that the figure is for.
     """
-    figure, panels = create_panels(data.curve, PANEL_RATIO)
-    _draw_trials(panels[0], data)
+    figure, panels = create_panels(data.curve, page, PANEL_RATIO)
+    _draw_trials(panels[0], data, page)
     if data.curve.pairs:
-        draw_float_curve(panels[1], data.curve, data.baseline)
-    figure.legend(ncols=len(panels) + 1, **LEGEND)
+        draw_float_curve(panels[1], data.curve, data.baseline, page)
+    legend(figure, page)
     return figure
 
 
-def _draw_trials(axes: Axes, data: RungHistoryData) -> None:
-    axes.set_title("search: scores on each rung", fontsize=11)
-    score_axis(axes, data.view, data.baseline)
+def _draw_trials(axes: Axes, data: RungHistoryData, page: Page) -> None:
+    """The panel of the search.
+
+    Args:
+        axes: to draw on.
+        data: to draw.
+        page: of the figure.
+    """
+    axes.set_title("search: scores on each rung", fontsize="medium")
+    score_axis(axes, data.view, data.baseline, page)
     trial_axis(axes, data.last, max(0.6, MARGIN * data.last))
     for i, (low, high) in enumerate(data.bands):
         label = "" if i else f"chosen plan ± {MIN_ERRORS:g} standard errors"

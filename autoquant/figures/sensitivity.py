@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.figures.labels import outcome_label, shorten
-from autoquant.figures.style import BLACK, BLUE, GREY, SMALL, Color, TableCell, draw_table
+from autoquant.figures.color_scale import WHITE, draw_color_bar, shade
+from autoquant.figures.labels import outcome_label, shorten, with_decimals
+from autoquant.figures.page import PAGE, POINTS, SMALL, Page
+from autoquant.figures.style import BLACK, BLUE, GREY, Color, TableCell, draw_table
+from autoquant.figures.ticks import LOG_SCALE, log_ticks, use_log_ticks
 from autoquant.study.outcome import Outcome
 
 ROW_SUFFIXES = {
@@ -28,9 +31,13 @@ MOST_DIMENSIONS = 20
 NOISE = 2.0
 """Standard errors within which an increase is noise."""
 DECADES = 3
-"""Powers of ten between the palest and the darkest cell."""
-SMALLEST_INCREASE = 1e-30
-"""Smaller increases count as this one: zero has no logarithm."""
+"""Powers of ten that texts and colours tell apart, up to that of the largest increase."""
+TINY = 1e-30
+"""What an increase of 0 is written as: it may be smaller than the numbers can show."""
+NARROW_NAMES = 20
+"""Most characters of a row's name on a narrow page."""
+NO_DIFFERENCE = "≈0"
+"""Of noise, on a narrow page."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +49,22 @@ class SensitivityRow:
         increases: of the loss, by column; None where it has no such choice.
         errors: their standard errors; None where none was measured.
         chosen: the column that the chosen plan takes; None where there is no plan.
+        decimals: of the texts.
     """
 
     name: str
     increases: tuple[float | None, ...]
     errors: tuple[float | None, ...]
     chosen: int | None = None
+    decimals: int = 3
 
     @property
     def texts(self) -> tuple[str, ...]:
         """What the cells say."""
-        return tuple(map(format_increase, self.increases, self.errors))
+        return tuple(
+            format_increase(increase, error, self.decimals)
+            for increase, error in zip(self.increases, self.errors, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,24 @@ class SensitivityData:
         rows: of those with the largest increases, in the model's order; then the sums of the rest.
         plan: the name of the chosen plan; None where there is none.
         others: what bits all other weights and activations have.
+        decimals: of the texts; smaller increases have the palest colour.
     """
 
     bits: tuple[float, ...]
     rows: tuple[SensitivityRow, ...]
     plan: str | None = None
     others: str = "in float"
+    decimals: int = 3
+
+    @property
+    def smallest(self) -> float:
+        """The smallest increase that the texts tell from none."""
+        return 10.0**-self.decimals
+
+    @property
+    def largest(self) -> float:
+        """The largest finite increase, at least ten times the smallest one."""
+        return max(10 * self.smallest, _largest_finite(self.rows))
 
 
 def sensitivity_data(path: Path, chosen: Outcome | None) -> SensitivityData | None:
@@ -94,11 +118,14 @@ def sensitivity_data(path: Path, chosen: Outcome | None) -> SensitivityData | No
     rows = {name: _row(sensitivity, name, tuple(bits), chosen) for name in names}
     shown = [rows[name] for name in names if name in listed]
     rest = [rows[name] for name in names if name not in listed]
+    listed_rows = [*shown, _sum_of(rest)] if rest else shown
+    decimals = max(0, DECADES - 1 - math.floor(math.log10(_largest_finite(listed_rows))))
     return SensitivityData(
         bits=tuple(bits),
-        rows=(*shown, _sum_of(rest)) if rest else tuple(shown),
+        rows=tuple(replace(row, decimals=decimals) for row in listed_rows),
         plan=outcome_label(chosen) if chosen else None,
         others="in float" if sensitivity.reference is None else "with the bits of an even plan",
+        decimals=decimals,
     )
 
 
@@ -178,12 +205,13 @@ def is_noise(increase: float, error: float | None) -> bool:
     return error is not None and increase <= NOISE * error
 
 
-def format_increase(increase: float | None, error: float | None = None) -> str:
+def format_increase(increase: float | None, error: float | None = None, decimals: int = 3) -> str:
     """An increase of the loss for people, with its standard error.
 
     Args:
         increase: infinite where the loss was not a number; None where none was measured.
         error: its standard error; None where none was measured.
+        decimals: of both.
 
     >>> format_increase(0.01234), format_increase(0.00002)
     ('0.012', '<0.001')
@@ -198,72 +226,123 @@ def format_increase(increase: float | None, error: float | None = None) -> str:
         return "nan"
     if is_noise(increase, error):
         return "noise"
-    text = "<0.001" if increase < 0.001 else f"{increase:.2g}"
-    return text if not error or increase < 0.001 else f"{text} ±{error:.1g}"
+    text = with_decimals(increase or TINY, decimals)
+    return text if not error or text.startswith("<") else f"{text} ±{error:.{decimals}f}"
 
 
-def draw_sensitivity(data: SensitivityData) -> Figure:
+def _largest_finite(rows: Sequence[SensitivityRow]) -> float:
+    """The largest finite increase above zero; 1 where there is none."""
+    values = [value for row in rows for value in row.increases]
+    return max((value for value in values if value and math.isfinite(value)), default=1.0)
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def draw_sensitivity(data: SensitivityData, page: Page = PAGE) -> Figure:
     """A table in colour, darker where the loss increases more; the chosen plan is framed.
 
     Args:
         data: the table.
+        page: that the figure is for.
     """
-    names = [row.name for row in data.rows]
-    widest = max(len(text) for row in data.rows for text in row.texts)
-    size = (
-        max(5.2, 0.09 * max(map(len, names)) + (0.3 + 0.075 * widest) * len(data.bits)),
-        1.5 + 0.34 * len(data.rows),
+    names = [shorten(row.name, NARROW_NAMES) if page.is_narrow else row.name for row in data.rows]
+    texts = [_texts(row, page) for row in data.rows]
+    lines = 1 + max(text.count("\n") for row in texts for text in row)
+    line = page.small / POINTS
+    figure = page.figure(
+        (1.4 * lines + 0.8) * line * len(names) + (16 if page.is_narrow else 9) * line
     )
-    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    top = math.log10(_largest_finite(data))
-    draw_table(axes, [_cells(row, top) for row in data.rows])
+    draw_table(
+        axes,
+        [_cells(row, row_texts, data) for row, row_texts in zip(data.rows, texts, strict=True)],
+    )
     for number, row in enumerate(data.rows):
         if row.chosen is not None:
             axes.add_patch(_frame(number, row.chosen))
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)
     axes.set_xticks(range(len(data.bits)), [f"{bits:g}" for bits in data.bits])
-    axes.set_xlabel(f"bits, all others {data.others}")
+    page.x_label(axes, f"bits, all others {data.others}")
+    _draw_bar(figure, axes, data, page)
     framed = f"; framed: {data.plan}" if data.plan else ""
-    figure.suptitle(f"increase of the training loss, before any training{framed}", fontsize=11)
+    unit = f"\nin units of {data.smallest:g}; {NO_DIFFERENCE}: within the noise"
+    title = f"increase of the training loss, before any training{framed}"
+    page.title(figure, title + (unit if page.is_narrow else ""))
     return figure
 
 
-def _cells(row: SensitivityRow, top: float) -> list[TableCell]:
+def _texts(row: SensitivityRow, page: Page) -> list[str]:
+    """What the cells of a row say: on a narrow page whole numbers without errors.
+
+    Args:
+        row: of the table.
+        page: of the figure.
+    """
+    if not page.is_narrow:
+        return [text.replace(" ", "\n") for text in row.texts]
+    factor, short = 10**row.decimals, {"noise": NO_DIFFERENCE}
+    return [
+        f"{factor * value:.0f}"
+        if value is not None and text[0].isdigit()
+        else "<1"
+        if text.startswith("<")
+        else short.get(text, text)
+        for value, text in zip(row.increases, row.texts, strict=True)
+    ]
+
+
+def _cells(row: SensitivityRow, texts: Sequence[str], data: SensitivityData) -> list[TableCell]:
     """A row's texts and colours.
 
     Args:
         row: of the table.
-        top: logarithm to base 10 of the largest increase in the table.
+        texts: of the row.
+        data: of the table.
     """
     noise = [
         v is not None and is_noise(v, e) for v, e in zip(row.increases, row.errors, strict=True)
     ]
-    shown = [None if hidden else v for v, hidden in zip(row.increases, noise, strict=True)]
-    colors = [GREY if hidden else BLACK for hidden in noise]
     return [
-        (text, _color(value, top), color)
-        for text, value, color in zip(row.texts, shown, colors, strict=True)
+        (text, WHITE if hidden else _color(value, data), GREY if hidden else BLACK)
+        for text, value, hidden in zip(texts, row.increases, noise, strict=True)
     ]
 
 
-def _largest_finite(data: SensitivityData) -> float:
-    """The largest finite increase above zero; 1 where there is none."""
-    values = [value for row in data.rows for value in row.increases]
-    return max((value for value in values if value and math.isfinite(value)), default=1.0)
-
-
-def _color(increase: float | None, top: float) -> Color:
-    """White without a measurement and for noise, else darker with each power of ten.
+def _color(increase: float | None, data: SensitivityData) -> Color:
+    """White without a measurement, else darker with the logarithm of what the cell says.
 
     Args:
         increase: of the loss.
-        top: logarithm to base 10 of the largest increase in the table.
+        data: of the table.
     """
     if increase is None:
-        return 1.0, 1.0, 1.0, 1.0
-    depth = 1 + (math.log10(max(increase, SMALLEST_INCREASE)) - top) / DECADES
-    return matplotlib.colormaps["Oranges"](0.04 + 0.6 * min(max(depth, 0.0), 1.0))
+        return WHITE
+    said = max(
+        data.smallest, round(increase, data.decimals) if math.isfinite(increase) else increase
+    )
+    return shade(math.log(said / data.smallest) / math.log(data.largest / data.smallest))
+
+
+def _draw_bar(figure: Figure, axes: Axes, data: SensitivityData, page: Page) -> None:
+    """The scale of the colours.
+
+    Args:
+        figure: of the table.
+        axes: the table.
+        data: of the table.
+        page: of the figure.
+    """
+    increases = [value for row in data.rows for value in row.increases if value is not None]
+    beyond = any(map(math.isinf, increases))
+    label = f"increase of the loss {LOG_SCALE}\ndarker is worse"
+    ends = data.smallest, data.largest
+    bar = draw_color_bar(
+        figure, [axes], page, label, ends, log=True, extend="both" if beyond else "min"
+    )
+    ticks = log_ticks(*ends)
+    axis = bar.ax.xaxis if page.is_narrow else bar.ax.yaxis
+    use_log_ticks(axis, ticks, [f"{tick:g}" for tick in ticks])
 
 
 def _frame(row: int, column: int) -> Rectangle:

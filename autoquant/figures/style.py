@@ -7,35 +7,49 @@ figures can be read by colour-blind people and in grey print.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from autoquant.budget import readable
 from autoquant.figures.labels import format_score
+from autoquant.figures.page import SMALL, Page
 from autoquant.figures.score_view import ScoreView
 from autoquant.figures.study_data import OutcomePoint, Pair
+from autoquant.figures.ticks import LOG_SCALE, MOST_TICKS, byte_texts, log_ticks, use_log_ticks
 from autoquant.study.baseline_record import BaselineRecord
 
-SETTINGS: dict[Any, Any] = {"svg.hashsalt": "autoquant", "font.size": 10.0}
-"""Of matplotlib; with a fixed salt the same study gives the same SVG."""
-SMALL = 9
-"""Size of small texts, in points; no text is smaller."""
-LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": SMALL, "frameon": False}
+LEGEND: dict[str, Any] = {
+    "loc": "outside lower center",
+    "fontsize": SMALL,
+    "frameon": False,
+    "columnspacing": 1.5,
+    "labelspacing": 0.65,
+    "markerscale": 0.85,
+}
+MOST_COLUMNS = 6
+"""Of a legend."""
+LEGEND_HANDLE = 0.7
+"""Inches of a line in a legend that its text cannot have."""
+VALIDATION = "on the validation split"
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#606060", "#9DB7CC"
 LIGHT_BLUE = "#4D9DCE"
 DARK_PINK = "#93396F"  # of texts
+FONT = 10.0
+"""Size of texts that sizes of markers are for, in points; they become smaller with the texts."""
 HOLLOW = "-"
 """Before a marker: only its outline is drawn."""
-ROUND_SHARES = (  # of the float model, for ticks
-    *(0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0),
-)
+TICK_CHARACTERS = 9
+"""Of the texts along a size axis, with the room between them."""
 
 Color = tuple[float, ...]
 """Red, green, blue and opacity, from 0 to 1."""
@@ -43,7 +57,7 @@ TableCell = tuple[str, Color, str]
 """A text, the colour behind it and the text's colour."""
 
 
-def annotate(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> None:
+def annotate(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: Any) -> Annotation:
     """Write a small text beside a point, above or below it as the offset says.
 
     Args:
@@ -56,7 +70,7 @@ def annotate(axes: Axes, text: str, at: Pair, offset: Pair = (5, 5), **style: An
     va = "bottom" if offset[1] > 0 else "top" if offset[1] else "center"
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
     style = {"va": va, "bbox": box, "fontsize": SMALL, "zorder": 2, **style}
-    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+    return axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
 def scatter(
@@ -68,7 +82,7 @@ def scatter(
         axes: to draw on.
         pairs: positions.
         marker: as matplotlib names it; hollow after ``HOLLOW``.
-        size: of the marker, in points squared.
+        size: of the marker, in points squared, beside texts of the size FONT.
         color: of the marker.
         label: in the legend.
     """
@@ -77,6 +91,7 @@ def scatter(
         style = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
     if pairs:
         x, y = zip(*pairs, strict=True)
+        size *= (matplotlib.rcParams["font.size"] / FONT) ** 2
         axes.scatter(x, y, s=size, marker=marker.lstrip(HOLLOW), label=label, zorder=3, **style)
 
 
@@ -107,36 +122,55 @@ def draw_undrawn(axes: Axes, undrawn: Sequence[str]) -> None:
         axes.plot([], [], " ", label=f"not drawn: {', '.join(undrawn)}")
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """Put a legend below a figure, in as many columns as the length of its labels permits.
+def legend(figure: Figure, page: Page) -> None:
+    """Put a legend below a figure, in as many columns as have room; the figure becomes higher.
 
     Args:
-        figure: 8 inches wide.
-        axes: whose labels it shows.
+        figure: whose axes have labels.
+        page: of the figure.
     """
-    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
-    figure.legend(ncols=3 if longest <= 31 else 2 if longest <= 54 else 1, **LEGEND)
+    pairs = [
+        pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)
+    ]
+    width = page.characters(page.width - LEGEND_HANDLE, page.small)
+    texts = [textwrap.fill(label, width) for _, label in pairs]
+    handles = [handle for handle, _ in pairs]
+    drawn = figure.legend(handles, texts, ncols=1, **LEGEND)
+    room = figure.bbox.width / drawn.get_window_extent().width
+    columns = min(int(room), MOST_COLUMNS, len(pairs))
+    if columns > 1:
+        drawn.remove()
+        drawn = figure.legend(handles, texts, ncols=columns, **LEGEND)
+    height = drawn.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + height)
 
 
-def score_axis(axes: Axes, view: ScoreView, baseline: BaselineRecord, split: str = "") -> None:
+def score_axis(
+    axes: Axes, view: ScoreView, baseline: BaselineRecord, page: Page, split: str = VALIDATION
+) -> None:
     """Set up the score axis, and draw the float model's score across it.
 
     Args:
         axes: whose y axis it is.
         view: the part that is shown.
         baseline: the float model.
-        split: what the label adds after the metric; the line of the float model is not in the
-            legend then, because another axes of the figure has it.
+        page: of the figure.
+        split: of the scores; the float model's score is on the validation split, so that its line
+            is drawn for that split alone.
     """
-    axes.set_ylabel(f"{baseline.metric}{split} ({better(baseline)} is better)")
+    scale = ""
     if view.log:
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
+        scale = f" {LOG_SCALE}"
+    text = f"{baseline.metric} {split}{scale}\n({better(baseline)} is better)"
+    page.y_label(axes, text)
     axes.set_ylim(view.low, view.high)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    text = float_model_label(baseline)
-    axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label="" if split else text)
+    if split == VALIDATION:
+        label = float_model_label(baseline)
+        axes.axhline(baseline.score, color=GREY, ls="--", zorder=1, label=label)
 
 
 def better(baseline: BaselineRecord) -> str:
@@ -149,7 +183,7 @@ def better(baseline: BaselineRecord) -> str:
 
 
 def float_model_label(baseline: BaselineRecord) -> str:
-    """Score and size of the float model.
+    """Score on the validation split and size of the float model.
 
     Args:
         baseline: the float model.
@@ -177,37 +211,39 @@ def draw_table(axes: Axes, rows: Sequence[Sequence[TableCell]], column_gap: floa
     axes.spines[:].set_visible(False)
 
 
-def share_ticks(left: float, right: float) -> list[float]:
-    """Round shares of the float model between two limits, at most 8 of them where possible.
+def share_ticks(left: float, right: float, most: int = MOST_TICKS) -> list[float]:
+    """Round shares of the float model between two limits.
 
     Args:
         left: least share.
         right: largest share.
+        most: of them that have room.
     """
-    for candidates in (ROUND_SHARES, [2.0**k for k in range(-12, 5)]):
-        ticks = [tick for tick in candidates if left <= tick <= right]
-        if 3 <= len(ticks) <= 8:
-            return ticks
-    return [float(t) for t in MaxNLocator(5).tick_values(left, right) if left <= t <= right]
+    return log_ticks(left, right, most)
 
 
-def share_axis(axes: Axes, shares: Pair, float_bytes: int) -> None:
-    """Set up a logarithmic size axis: shares of the float model below, the same in bytes above.
+def share_axis(axes: Axes, shares: Pair, float_bytes: int, page: Page) -> None:
+    """Set up a logarithmic size axis: shares of the float model below, bytes above.
+
+    Each of the two has round numbers of its own.
 
     Args:
         axes: whose x axis it is.
         shares: its ends.
         float_bytes: of the float model.
+        page: of the figure.
     """
-    ticks = share_ticks(*shares)
-    axes.set_xscale("log", base=2)
+    most = page.characters(0.8 * page.width) // TICK_CHARACTERS
+    ticks = share_ticks(*shares, most)
+    axes.set_xscale("log")
     axes.set_xlim(*shares)
-    axes.set_xticks(ticks, [f"{tick:.3g}x" for tick in ticks])
-    axes.set_xlabel("packed size, as a share of the float model")
+    use_log_ticks(axes.xaxis, ticks, [f"{tick:g}x" for tick in ticks])
+    page.x_label(axes, f"packed size, as a share of the float model {LOG_SCALE}")
     top = axes.secondary_xaxis("top")
-    top.set_xticks(ticks, [readable(tick * float_bytes) for tick in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
+    sizes = log_ticks(shares[0] * float_bytes, shares[1] * float_bytes, most)
+    top.set_xticks([size / float_bytes for size in sizes], byte_texts(sizes))
     top.xaxis.set_minor_locator(NullLocator())
+    top.set_xlabel(f"packed size {LOG_SCALE}")
 
 
 def mark_beyond(axes: Axes, pairs: Sequence[Pair], view: ScoreView, noun: str = "trial") -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autoquant.errors import UserError
-from autoquant.figures.labels import format_score
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepRunResult, SweepTable
@@ -28,6 +27,7 @@ class SweptPlan:
         scores: on the valid split, one for each seed that was trained to its end.
         failures: how its other seeds ended: "diverged", "failed" or "too large".
         from_scratch: whether its runs began with new weights instead of the float model's.
+        is_uniform: whether all weights have ``weight_bits``; rules may leave layers others.
     """
 
     name: str
@@ -39,6 +39,7 @@ class SweptPlan:
     scores: tuple[float, ...]
     failures: tuple[str, ...] = ()
     from_scratch: bool = False
+    is_uniform: bool = True
 
     @property
     def score(self) -> float:
@@ -55,14 +56,17 @@ class SweptPlan:
         """What a label adds about the weights that its runs began with."""
         return ", from scratch" if self.from_scratch else ""
 
-    @property
-    def text(self) -> str:
-        """The score for people, with the deviation on a second line; else how the plan ended."""
+    def text(self, decimals: int) -> str:
+        """The score for people, with the deviation on a second line; else how the plan ended.
+
+        Args:
+            decimals: of the numbers.
+        """
         if not self.scores:
             return self.failures[0]
-        deviation = f"\n± {self.deviation:.2g}" if len(self.scores) > 1 else ""
+        deviation = f"\n± {self.deviation:.{decimals}f}" if len(self.scores) > 1 else ""
         failures = f"\n({len(self.failures)} {self.failures[0]})" if self.failures else ""
-        return format_score(self.score) + deviation + failures
+        return f"{self.score:,.{decimals}f}{deviation}{failures}"
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def _swept_plan(name: str, results: Sequence[SweepRunResult]) -> SweptPlan:
             result.state for result, score in zip(results, scores, strict=True) if score is None
         ),
         from_scratch=run.init_from == "scratch",
+        is_uniform=run.plan is None or run.plan.has_weight_bits(run.weight_bits),
     )
 
 

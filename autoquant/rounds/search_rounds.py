@@ -18,6 +18,7 @@ from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.job import Job, JobResult
 from autoquant.study.noise import Noise, noise_of
 from autoquant.study.outcome import Outcome, OutcomeState, TrialRole, loss_of
+from autoquant.study.reference_name import reference_scope
 from autoquant.study.selection import MIN_ERRORS
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.task import Direction, as_loss
@@ -273,7 +274,7 @@ class SearchRounds:
         self.say(
             f"nothing can be gained by more proposals: the first plan's loss is "
             f"{largest.value:+.3g} (standard error {largest.error:.2g}) against "
-            f"{most.trial[1:]} bits everywhere"
+            f"{reference_scope(most)}"
         )
         return True
 

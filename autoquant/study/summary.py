@@ -12,6 +12,7 @@ from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.noise import noise_of
 from autoquant.study.outcome import Outcome, complete
 from autoquant.study.rank_agreement import rank_agreements
+from autoquant.study.reference_name import is_uniform, reference_name, reference_scope
 from autoquant.study.selection import MIN_ERRORS, Selection
 from autoquant.table import Column, Table
 
@@ -50,7 +51,7 @@ def _score_table(
     *,
     bounded: bool,
 ) -> Table:
-    """A row each for the float model, the uniform plans, and the first and best plan of a budget.
+    """A row each for the float model, the references, and the first and best plan of a budget.
 
     Args:
         record: of the float model.
@@ -61,7 +62,7 @@ def _score_table(
     rows: list[tuple[str, ...]]
     rows = [("float baseline", f"{record.score:.5g}", readable(record.size_bytes), "1.0000x", "")]
     references = [o for o in complete(outcomes) if o.role == "reference"]
-    rows += [_row(f"uniform {o.trial[1:]}-bit", o, outcomes, record) for o in references]
+    rows += [_row(_reference(o), o, outcomes, record) for o in references]
     for _, selection in selections:
         if selection is not None:
             first, chosen = selection.first, selection.chosen
@@ -79,6 +80,12 @@ def _score_table(
         tuple(rows),
         (*notes, *_noise_notes(record, outcomes)),
     )
+
+
+def _reference(outcome: Outcome) -> str:
+    """The name of a reference in the score table."""
+    name = reference_name(outcome) or outcome.trial
+    return f"uniform {name}" if is_uniform(outcome) else name
 
 
 def _row(
@@ -137,7 +144,7 @@ def _headroom_notes(
         return []
     return [
         f"  nothing can be gained: after {most.steps} steps trial {first.trial} is level with "
-        f"{most.trial[1:]} bits everywhere ({gap.value:+.2g}, standard error {gap.error:.2g})"
+        f"{reference_scope(most)} ({gap.value:+.2g}, standard error {gap.error:.2g})"
     ]
 
 

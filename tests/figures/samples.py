@@ -1,5 +1,7 @@
 """Outcomes, studies and profiles that the tests of the figures share."""
 
+from itertools import combinations
+
 import pytest
 
 from autoquant.analysis.coverage import Coverage
@@ -53,7 +55,9 @@ def on_rungs(trial, share, scores, state="complete"):
     means = rung_means(known)
     steps, score = means[-1] if means else (0, None)
     size = int(share * FLOAT_BYTES)
-    return Outcome(trial, role, PLAN, size, state, score, steps, history=means, scores=known)
+    equal = role == "reference"
+    plan = Plan.uniform(LAYERS, LayerChoice(int(trial[1:]), 8)) if equal else PLAN
+    return Outcome(trial, role, plan, size, state, score, steps, history=means, scores=known)
 
 
 REFERENCES = [uniform(8, 38.1), uniform(4, 38.6), uniform(3, 40.0), uniform(2, 47.0)]
@@ -110,8 +114,9 @@ def run_result(
     grid = {"weight_bits": bits, "activation_bits": activations, "budget": budget}
     grid["width"] = None if activations is None else width
     share = (bits or 4) / 32 * width
+    plan = Plan.uniform(LAYERS, LayerChoice(bits, activations)) if bits else PLAN
     return SweepRunResult(
-        SweepRun(f"{name}-seed{seed}", PLAN, seed, init_from, **grid),
+        SweepRun(f"{name}-seed{seed}", plan, seed, init_from, **grid),
         "diverged" if valid is None else "complete",
         valid=valid,
         size_bytes=int(share * FLOAT_BYTES),
@@ -148,4 +153,30 @@ def write_profile(path, layers):
 def texts(figure):
     legends = [text for legend in figure.legends for text in legend.get_texts()]
     inside = [text for axes in figure.axes for text in (*axes.texts, axes.title)]
-    return [text.get_text() for text in (*legends, *inside)]
+    return [*(text.get_text() for text in (*legends, *inside)), figure.get_suptitle()]
+
+
+def overlapping(figure):
+    """Pairs of texts whose boxes overlap, in a figure that was drawn: names, ticks, legend, ..."""
+    shown = [text for text in texts_of(figure) if text.get_text().strip()]
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in shown]
+    return [(a, b) for (a, box), (b, other) in combinations(boxes, 2) if box.overlaps(other)]
+
+
+def texts_of(figure):
+    """All texts that are drawn; of ticks those between the ends of their axis."""
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    every = [*figure.texts, *legends]
+    for axes in figure.axes:
+        for each in (axes, *axes.child_axes):
+            every += [*each.texts, each.title]
+            for axis in (each.xaxis, each.yaxis):
+                every += [axis.label, *_tick_labels(axis)]
+    return every
+
+
+def _tick_labels(axis):
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    labels = [label for tick in ticks for label in (tick.label1, tick.label2)]
+    return [label for label in labels if label.get_visible()]

@@ -98,7 +98,7 @@ def test_the_figures_say_what_they_show():
     assert widths is not None
     axes = draw_widths(widths).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["x1", "x1.5"]
-    assert axes.get_title() == "score against width, at equal true size"
+    assert axes.figure.get_suptitle() == "score against width, at equal true size"
 
 
 def test_more_curves_than_colours():

@@ -37,7 +37,7 @@ def test_a_heat_map_for_each_width():
         ("width x1.5", "weight bits", ("8",), ("8",)),
     ]
     written = [[cell.text for cell in row] for row in data.heatmaps[0].cells]
-    assert written == [["38.2", "38.9"], ["47", "diverged"]]
+    assert written == [["38.20", "38.90"], ["47.00", "diverged"]]
     shades = [cell.badness for row in data.heatmaps[0].cells for cell in row]
     assert shades[3] is None
     assert 0 <= shades[0] < shades[1] < shades[2] <= 1
@@ -50,7 +50,11 @@ def test_a_heat_map_for_each_budget():
         ("budget 0.1x", "width", ("x1", "x1.5")),
         ("budget 0.05x", "width", ("x1",)),
     ]
-    assert [row[0].text for h in data.heatmaps for row in h.cells] == ["40", "39", "too large"]
+    assert [row[0].text for h in data.heatmaps for row in h.cells] == [
+        "40.00",
+        "39.00",
+        "too large",
+    ]
 
 
 def test_what_began_from_scratch_has_heat_maps_of_its_own():
@@ -62,16 +66,16 @@ def test_what_began_from_scratch_has_heat_maps_of_its_own():
         *("width x1", "width x1.5", "width x1, from scratch"),
         *("budget 0.1x", "budget 0.05x", "budget 0.1x, from scratch"),
     ]
-    assert data.heatmaps[2].cells[0][0].text == "41"
-    assert data.heatmaps[3].cells[0][0].text == "40"
+    assert data.heatmaps[2].cells[0][0].text == "41.00"
+    assert data.heatmaps[3].cells[0][0].text == "40.00"
 
 
 def test_what_has_not_been_trained_yet_is_empty():
     data = heatmap_data(sweep_data([run_result(8, 8, 38.2), run_result(2, 4, 50.0)]))
     assert data is not None
     assert [[cell.text for cell in row] for row in data.heatmaps[0].cells] == [
-        ["38.2", ""],
-        ["", "50"],
+        ["38.20", ""],
+        ["", "50.00"],
     ]
 
 
@@ -94,11 +98,14 @@ def test_the_figure_says_what_it_shows():
     assert data is not None
     figure = draw_heatmap(data)
     said = texts(figure)
-    assert {"width x1", "width x1.5", "38.3\n± 0.14", "diverged"} <= set(said)
+    assert {"width x1", "width x1.5", "38.30\n± 0.14", "diverged"} <= set(said)
     title = figure.get_suptitle()
-    assert "perplexity (lower is better), validation split, mean ± deviation of 2 seeds" in title
+    assert (
+        "perplexity on the validation split (lower is better), mean ± deviation of 2 seeds" in title
+    )
     assert "float model: 38, 2.4 MB" in title
-    assert [axes.get_xlabel() for axes in figure.axes] == ["activation bits"] * 2
+    assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["activation bits"] * 2
+    assert figure.axes[2].get_ylabel() == "perplexity\ndarker is worse"
 
 
 def test_high_scores_may_be_the_good_ones():
@@ -107,4 +114,6 @@ def test_high_scores_may_be_the_good_ones():
     assert data is not None
     first, second = (row[0].badness for row in data.heatmaps[0].cells)
     assert first < second
-    assert "accuracy (higher is better)" in draw_heatmap(data).get_suptitle()
+    assert (
+        "accuracy on the validation split (higher is better)" in draw_heatmap(data).get_suptitle()
+    )

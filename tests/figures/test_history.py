@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from autoquant.figures.history import draw_history, history_data
+from autoquant.figures.history_parts import BestReference
 from tests.figures.samples import BASELINE, INFEASIBLE, REFERENCES, TRIALS, study_data, trial
 
 
@@ -13,7 +14,7 @@ def test_history_data_follows_the_best_within_the_budget():
     assert data.trials["over"] == ((5, 38.2),)
     assert data.pruned == (2,)
     assert data.lost == (3,)
-    assert data.reference == ("3-bit", 40.0)
+    assert data.reference == BestReference("best uniform plan within the budget: 3-bit", 40.0)
 
 
 def test_history_follows_the_highest_where_high_is_good():
@@ -27,8 +28,8 @@ def test_history_figure_has_the_training_curve_where_there_is_one():
     figure = draw_history(history_data(study_data(TRIALS)))
     search, curve = figure.axes
     assert search.get_xlabel() == "trial"
-    assert curve.get_ylabel() == "perplexity on the probe split (lower is better)"
-    assert list(curve.lines[1].get_ydata()) == [80.0, 50.0, 41.0]
+    assert curve.get_ylabel() == "perplexity on the probe split\n(lower is better)"
+    assert list(curve.lines[0].get_ydata()) == [80.0, 50.0, 41.0]
     bare = study_data(TRIALS, baseline=replace(BASELINE, history=()))
     assert len(draw_history(history_data(bare)).axes) == 1
 

@@ -10,7 +10,7 @@ from autoquant.study.outcome import Outcome
 @pytest.mark.parametrize(
     ("trial", "role", "label"),
     [
-        ("w4", "reference", "4-bit"),
+        ("w4", "reference", "4-bit where allowed"),
         ("w1.6", "reference", "1.6-bit"),
         ("17", "search", "trial 17"),
         ("own", "reference", "trial own"),

@@ -59,26 +59,29 @@ def test_high_scores_lead_the_front_where_high_is_good():
     assert [p.name for p in data.front] == ["trial 0", "trial 1"]
     assert data.chosen.points == data.trials.points[1:2]
     axes = draw_pareto(data).axes[0]
-    assert axes.get_ylabel() == "accuracy (higher is better)"
+    assert axes.get_ylabel() == "accuracy on the validation split\n(higher is better)"
 
 
 def test_pareto_figure_says_what_it_shows():
     figure = draw_pareto(pareto_data(study_data(REFERENCES + TRIALS)))
     said = texts(figure)
     for text in (
-        "chosen: trial 1, 0.12x = 288 kB, perplexity 39",
+        "chosen: trial 1, 0.12x = 288 kB, perplexity 39.00",
         "budget 0.124x = 298 kB",
         "float model: 38, 2.4 MB",
-        "pruned (1), no final score",
+        "pruned (1), scored on the probe split only",
         "not drawn: 1 diverged",
         "4-bit",
     ):
         assert text in said
     axes = figure.axes[0]
-    assert axes.get_ylabel() == "perplexity (lower is better)"
-    assert "0.125x" in [label.get_text() for label in axes.get_xticklabels()]
+    assert axes.get_ylabel() == "perplexity on the validation split\n(lower is better)"
+    assert axes.get_xlabel() == "packed size, as a share of the float model (log scale)"
+    shares = [label.get_text() for label in axes.get_xticklabels()]
+    assert shares == ["0.07x", "0.1x", "0.15x", "0.2x"]
     top = axes.child_axes[0]
-    assert "300 kB" in [label.get_text() for label in top.get_xticklabels()]
+    assert top.get_xlabel() == "packed size (log scale)"
+    assert [t.get_text() for t in top.get_xticklabels()] == ["150 kB", "200 kB", "300 kB", "500 kB"]
 
 
 def test_pareto_figure_counts_and_marks_what_is_beyond_the_axis():

@@ -10,8 +10,8 @@ def test_profile_data_is_sorted_and_sums_the_smallest(tmp_path):
     bars = profile_data(write_profile(tmp_path / "profile.json", layers))
     assert [bar.name for bar in bars[:2]] == ["l29", "l28"]
     assert len(bars) == MOST_BARS + 1
-    assert bars[-1].name == "... and 5 smaller layers"
-    assert bars[-1].share == pytest.approx(0.015)
+    assert bars[-1].name == "10 smaller layers"
+    assert bars[-1].share == pytest.approx(0.055)
 
 
 def test_profile_figure_shows_costs_and_reasons(tmp_path):
@@ -20,7 +20,7 @@ def test_profile_figure_shows_costs_and_reasons(tmp_path):
     assert bars[1].growth == ((1.25, 0.05), (1.5, 0.1), (2.0, 0.2))
     figure = draw_profile(bars)
     said = texts(figure)
-    for text in ("70%", "20%", "may be widened", "grown x1.5", "feeds the model's output"):
+    for text in ("70.0%", "20.0%", "may be widened", "grown x1.5", "feeds the model's output"):
         assert text in said
     places = [tuple(points.get_offsets()[0]) for points in figure.axes[1].collections]
     assert [row for _, row in places] == [1, 1, 1]

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from autoquant.figures.history_parts import BestReference
 from autoquant.figures.rung_history import draw_rung_history, rung_history_data
 from tests.figures.samples import (
     BASELINE,
@@ -43,7 +44,9 @@ def test_the_chosen_and_the_first_plan_are_marked_and_have_a_band():
     error = 0.2 / 3**0.5
     assert data.bands == (pytest.approx((37.9 - 2 * error, 37.9 + 2 * error)),)
     assert (data.lost, data.last) == ((4,), 5)
-    assert data.reference == ("3-bit, 100 steps", 40.9)
+    assert data.reference == BestReference(
+        "best uniform plan within the budget: 3-bit, 100 steps", 40.9
+    )
 
 
 def test_each_budget_has_a_choice():
@@ -95,6 +98,6 @@ def test_the_figure_says_what_it_shows():
     } <= set(texts(figure))
     (ticks,) = [line for line in search.lines if line.get_label() == "single data orders"]
     assert len(ticks.get_ydata()) == 9
-    assert list(curve.lines[1].get_ydata()) == [80.0, 50.0, 41.0]
+    assert list(curve.lines[0].get_ydata()) == [80.0, 50.0, 41.0]
     bare = study_data(OUTCOMES, baseline=replace(BASELINE, history=()))
     assert len(draw_rung_history(rung_history_data(bare)).axes) == 1

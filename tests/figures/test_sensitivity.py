@@ -51,9 +51,9 @@ def test_every_increase_is_printed(recorded):
     figure = draw_sensitivity(sensitivity_data(recorded, TRIALS[1]))
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts if text.get_text()] == [
-        *("0.5", "0.1", "0.02"),
-        *("nan", "0.2", "<0.001"),
-        *("0.9", "0.3", "0.04"),
+        *("0.500", "0.100", "0.020"),
+        *("nan", "0.200", "<0.001"),
+        *("0.900", "0.300", "0.040"),
         "<0.001",
     ]
     assert len(axes.patches) == 3
@@ -85,8 +85,8 @@ def test_an_increase_within_two_errors_is_noise(tmp_path):
     path.write_text(measured_in(3).to_json())
     data = sensitivity_data(path, None)
     assert [row.name for row in data.rows][:2] == ["l0", "l0, input"]
-    assert data.rows[0].texts == ("0.5 ±0.004", "noise", "", "")
-    assert data.rows[5].texts == ("", "", "0.02 ±0.004", "noise")
+    assert data.rows[0].texts == ("0.500 ±0.004", "noise", "", "")
+    assert data.rows[5].texts == ("", "", "0.020 ±0.004", "noise")
     axes = draw_sensitivity(data).axes[0]
     assert axes.get_xlabel() == "bits, all others with the bits of an even plan"
 

@@ -15,14 +15,14 @@ def test_seeds_are_taken_together():
     assert (plan.name, plan.score, plan.failures) == ("w4-a8-x1", 39.0, ("diverged",))
     assert plan.deviation == pytest.approx(2**0.5)
     assert plan.share == pytest.approx(4 / 32)
-    assert plan.text == "39\n± 1.4\n(1 diverged)"
+    assert plan.text(1) == "39.0\n± 1.4\n(1 diverged)"
 
 
 def test_one_seed_has_no_spread():
     plan, failed = swept_plans([run_result(4, 8, 38.0), run_result(2, 8, None)])
-    assert (plan.deviation, plan.text) == (0.0, "38")
+    assert (plan.deviation, plan.text(2)) == (0.0, "38.00")
     assert isnan(failed.score)
-    assert failed.text == "diverged"
+    assert failed.text(2) == "diverged"
 
 
 def test_a_plan_that_fits_no_budget_has_no_share():

@@ -21,7 +21,8 @@ def outcome(trial: str, *scores: float, steps: int = 10) -> Outcome:
     kept = tuple((steps, order, score) for order, score in enumerate(scores))
     mean = sum(scores) / len(scores) if scores else None
     role = "reference" if trial.startswith("w") else "search"
-    return Outcome(trial, role, PLAN, 500, "complete", mean, steps, scores=kept)  # type: ignore[arg-type]
+    plan = Plan.uniform(["fc"], LayerChoice(int(trial[1:]), 8)) if trial[0] == "w" else PLAN
+    return Outcome(trial, role, plan, 500, "complete", mean, steps, scores=kept)  # type: ignore[arg-type]
 
 
 MOST, FEW = outcome("w8", 10.0, 10.2, 10.4), outcome("w2", 15.0)
