@@ -1,15 +1,15 @@
-"""Report: draw the figures of a study and write them to files."""
+"""Report: write the page of a study, and draw its figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from autoquant.figures.study_figures import draw_study
+from autoquant.report_page.report_files import write_report
 from autoquant.study.folder import Study
 
 
 def report(study: Study | str | Path) -> list[Path]:
-    """Draw every figure of a study into its ``figures`` folder, as PNG and SVG.
+    """Write a study's ``report.html``, and draw its figures into ``figures``, as PNG and SVG.
 
     A figure without data is left out, and removed where an earlier report wrote it: the plan when
     none fits the budget, the profile when the study has none, the sensitivity when it was not
@@ -19,10 +19,10 @@ def report(study: Study | str | Path) -> list[Path]:
         study: of a search or a sweep, or its folder.
 
     Returns:
-        the files that were written.
+        the files that were written, ``report.html`` last.
 
     Raises:
         UserError: the study has no outcomes, or one of its files is not what it should be.
-        RunError: the figures cannot be written.
+        RunError: the files cannot be written.
     """
-    return draw_study(Study.open(study))
+    return write_report(Study.open(study))

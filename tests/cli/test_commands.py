@@ -165,6 +165,7 @@ def test_report_redraws_the_figures(place, searched):
     assert ran.code == 0
     assert "done/figures/pareto.svg" in ran.out.splitlines()
     assert (place / "done/figures/pareto.svg").read_bytes() == before
+    assert "done/report.html" in ran.out.splitlines()
 
 
 def test_a_second_apply_does_not_train_again(place, applied, monkeypatch):
