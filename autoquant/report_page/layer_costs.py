@@ -118,7 +118,7 @@ class CostCounter:
         Args:
             plan: for the layers of the network.
         """
-        return {name: cost.size for name, cost in self._after(plan).items()}
+        return self._sizes(self.network.resized(plan), plan)
 
     def of_plan(self, plan: Plan) -> ModelCosts:
         """The layers of the float model beside those of a plan.
@@ -157,13 +157,20 @@ class CostCounter:
     def _after(self, plan: Plan) -> dict[str, Costs]:
         """The layers of a plan."""
         resized = self.network.resized(plan)
-        operations, sizes = self._operations(resized, plan), self.size.layers
-        assert sizes is not None  # the sizes of files are sums over layers
+        operations, sizes = self._operations(resized, plan), self._sizes(resized, plan)
+        return {name: Costs(sizes[name], *operations[name]) for name in resized.names}
+
+    def _sizes(self, resized: Network, plan: Plan) -> dict[str, int]:
+        """Bytes of each layer in the file.
+
+        Args:
+            resized: the network at the plan's widths.
+            plan: for its layers.
+        """
+        assert self.size.layers is not None  # the sizes of files are sums over layers
+        of_layer = self.size.layers.of_layer
         return {
-            layer.name: Costs(
-                int(sizes.of_layer(self.network, layer, plan[layer.name], self.scheme)),
-                *operations[layer.name],
-            )
+            layer.name: int(of_layer(self.network, layer, plan[layer.name], self.scheme))
             for layer in resized.layers
         }
 

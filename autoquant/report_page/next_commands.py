@@ -86,7 +86,13 @@ def after_sweep(
 
 
 def _artifacts(study: Study, data: StudyData, applied: Sequence[AppliedResult]) -> list[str]:
-    """The packed files: those that are there, else the one that apply would write."""
+    """The packed files: those that are there, else the one that apply would write.
+
+    Args:
+        study: of the search.
+        data: of the search.
+        applied: plans that were applied.
+    """
     files = [str(result.artifact) for result in applied]
     if not files and data.chosen is not None:
         folder = study.applied(f"plan-{data.chosen.plan.digest}")

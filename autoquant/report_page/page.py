@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +81,7 @@ def _templates() -> Environment:
         "bytes": readable,
         "score": format_score,
         "count": readable_count,
+        "breakable": breakable,
         "shade": shade_of,
         "choice": choice_texts,
     }
@@ -92,6 +94,19 @@ def _asset(name: str) -> str:
     """The text of a file beside the templates."""
     text = (files(PACKAGE) / "templates" / name).read_text(encoding="utf-8")
     return f"\n{text}"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its dots and underscores, escaped.
+
+    Args:
+        name: of a layer or a setting.
+
+    >>> breakable("rnn.l0<1>")
+    Markup('rnn.<wbr>l0&lt;1&gt;')
+    """
+    parts = re.split(r"(?<=[._])(?=.)", name)
+    return Markup("<wbr>").join(parts)
 
 
 def readable_count(count: float) -> str:

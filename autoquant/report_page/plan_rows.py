@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autoquant.figures.labels import format_width
+from autoquant.figures.labels import format_width, shorten
 from autoquant.plan import LayerChoice, Plan
 
 MOST_ROWS = 20
@@ -47,7 +47,7 @@ def plan_rows(
     largest = sorted(plan.choices, key=lambda name: -known.get(name, 0.0))[:most]
     kept = set(largest)
     rows = [
-        PlanRow(name, *choice_texts(choice), sizes.get(name))
+        PlanRow(shorten(name), *choice_texts(choice), sizes.get(name))
         for name, choice in plan.choices.items()
         if name in kept
     ]
