@@ -38,6 +38,11 @@ class AppliedResult:
     float_valid: float
     float_test: float
 
+    @property
+    def init_label(self) -> str:
+        """What a label adds where the plan was trained from scratch instead of as the study did."""
+        return ", from scratch" if self.name.endswith("-scratch") else ""
+
 
 def applied_results(study: Study) -> tuple[AppliedResult, ...]:
     """The results of all plans of a study that were applied, by name.

@@ -22,14 +22,16 @@ class Tile:
 
     Attributes:
         heading: what it is of.
-        value: the number.
-        detail: below it.
+        value: the score on the valid split.
+        detail: size, below it.
+        test: the score on the test split; empty where it was not scored.
         kind: that of its row in the table of results.
     """
 
     heading: str
     value: str
     detail: str
+    test: str
     kind: str
 
 
@@ -94,6 +96,5 @@ def _tile(row: ResultRow, baseline: BaselineRecord) -> Tile:
         detail = f"{size}, {baseline.parameters:,} parameters"
     else:
         detail = f"{size}, {row.share:.4f}x ({1 / row.share:.1f} times smaller)"
-    if row.test is not None:
-        detail += f"; test split {format_score(row.test)}"
-    return Tile(row.name, score, detail, row.kind)
+    test = "" if row.test is None else f"test split: {format_score(row.test)}"
+    return Tile(row.name, score, detail, test, row.kind)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from autoquant.figures.labels import outcome_label
 from autoquant.figures.study_data import StudyData
 from autoquant.figures.sweep_data import SweepData, SweptPlan
+from autoquant.plan import Plan
 from autoquant.report_page.applied_results import AppliedResult
 from autoquant.report_page.sweep_rows import SweptRow
 from autoquant.study.baseline_record import BaselineRecord
@@ -66,18 +68,19 @@ def float_row(baseline: BaselineRecord, applied: Sequence[AppliedResult]) -> Res
 
 
 def applied_rows(
-    baseline: BaselineRecord, applied: Iterable[AppliedResult]
+    baseline: BaselineRecord, applied: Iterable[AppliedResult], names: Mapping[Plan, str]
 ) -> tuple[ResultRow, ...]:
     """The plans that were applied: trained in full, packed, and scored on the test split.
 
     Args:
         baseline: the float model.
         applied: plans that were applied.
+        names: of the plans of the study; another plan has the name of its folder.
     """
     return tuple(
         ResultRow(
             "applied",
-            f"applied: {each.name}",
+            f"applied: {names.get(each.plan, each.name)}{each.init_label}",
             each.size_bytes,
             each.size_bytes / baseline.size_bytes,
             each.steps or None,
@@ -115,7 +118,8 @@ def search_rows(
         if smallest is not chosen:
             name = f"smallest plan level with it: trial {smallest.trial}"
             listed += _rows("level", name, smallest, data, rows)
-    return (*listed, *applied_rows(data.baseline, applied))
+    names = {outcome.plan: outcome_label(outcome) for outcome in reversed(data.outcomes)}
+    return (*listed, *applied_rows(data.baseline, applied, names))
 
 
 def _rows(
@@ -155,9 +159,11 @@ def sweep_rows(
         applied: plans that were applied.
         swept: rows of the table of plans.
     """
-    best, listed = best_plan(data), [float_row(data.baseline, applied)]
-    listed += [_best_row(row) for row in swept if row.plan is best]
-    return (*listed, *applied_rows(data.baseline, applied))
+    best, listed, rows = best_plan(data), [float_row(data.baseline, applied)], [*swept]
+    listed += [_best_row(row) for row in rows if row.plan is best]
+    plans = ((row.runs[0].run.plan, row.plan.name) for row in reversed(rows))
+    names = {plan: name for plan, name in plans if plan is not None}
+    return (*listed, *applied_rows(data.baseline, applied, names))
 
 
 def _best_row(row: SweptRow) -> ResultRow:

@@ -79,7 +79,7 @@ def test_results_are_those_of_the_study(page: Element, study: Study) -> None:
         "400",
     ]
     assert row[4] == f"39.00 ± {math.sqrt(0.02) / math.sqrt(2):.2f}"  # the mean of two orders
-    assert rows["applied: trial-1"][-2:] == ["39", "40.12"]
+    assert rows["applied: trial 1"][-2:] == ["39", "40.12"]
 
 
 def test_every_plan_is_in_the_table_with_its_layers(page: Element, study: Study) -> None:

@@ -50,7 +50,7 @@ def test_only_a_page_that_is_there_is_refreshed(study: Study) -> None:
     study.page_file.write_text("old")
     apply_trial(study, study.outcomes()[1], test=40.5)
     refresh_page(study)
-    assert "applied: trial-1" in study.page_file.read_text(encoding="utf-8")
+    assert "applied: trial 1" in study.page_file.read_text(encoding="utf-8")
 
 
 def test_a_refresh_that_fails_is_a_line(
