@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,17 @@ class AppliedResult:
     test: float
     float_valid: float
     float_test: float
+
+    def label(self, names: Mapping[Plan, str]) -> str:
+        """What was applied: a trial by its name, another plan as the study calls it.
+
+        Args:
+            names: of the plans of the study.
+        """
+        name = self.name.removesuffix("-scratch")
+        if name.startswith("trial-"):
+            return name.replace("-", " ", 1)
+        return names.get(self.plan, name)
 
     @property
     def init_label(self) -> str:

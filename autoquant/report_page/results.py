@@ -75,12 +75,12 @@ def applied_rows(
     Args:
         baseline: the float model.
         applied: plans that were applied.
-        names: of the plans of the study; another plan has the name of its folder.
+        names: of the plans of the study.
     """
     return tuple(
         ResultRow(
             "applied",
-            f"applied: {names.get(each.plan, each.name)}{each.init_label}",
+            f"applied: {each.label(names)}{each.init_label}",
             each.size_bytes,
             each.size_bytes / baseline.size_bytes,
             each.steps or None,

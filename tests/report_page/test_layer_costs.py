@@ -3,18 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import yaml
-from torch import nn
 
 from autoquant.costs.onnxruntime import SIZE
 from autoquant.costs.size import size
-from autoquant.graph.prepare import prepare
 from autoquant.report_page.layer_costs import CostCounter
 from autoquant.settings import Scheme
 from autoquant.study.folder import Study
-from tests.report_page.samples import network_of, search_of, trials_of
-from tests.toys import described
+from tests.report_page.samples import ROOT, network_of, search_of, trials_of
 
 
 def counter(study: Study) -> CostCounter:
@@ -67,15 +63,12 @@ def test_parameters_of_half_precision_have_two_bytes(tmp_path: Path) -> None:
     assert costs.outside.before.size == 0
 
 
-@pytest.mark.parametrize("width", [1.0, 1.5])
-def test_widths_cost_macs(tmp_path: Path, width: float) -> None:
-    found = counter(search_of(tmp_path / "study", described(prepare(nn.Sequential(*grown())))))
-    plan = found.network.at_widths({found.network.names[0]: width})
-    costs = found.of_plan(plan)
-    first, second = (layer.after.macs for layer in costs.layers)
-    assert (first, second) == (8 * 16 * width, 16 * width * 4)
-    assert [layer.before.macs for layer in costs.layers] == [8 * 16, 16 * 4]
-
-
-def grown() -> tuple[nn.Module, ...]:
-    return nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)
+def test_widths_cost_macs() -> None:
+    """An LSTM of 128 units on 128 inputs that grows by half, and a decoder of 4000 words."""
+    found = counter(Study.open(ROOT / "stdlib-0.075x"))
+    costs = found.of_plan(found.network.at_widths({"rnn.l0": 1.5}))
+    after = {layer.name: layer.after.macs for layer in costs.layers}
+    assert after == {"embedding": 0, "rnn.l0": 4 * 192 * (128 + 192), "decoder": 192 * 4000}
+    before = [layer.before.macs for layer in costs.layers]
+    assert before == [0, 4 * 128 * (128 + 128), 128 * 4000]
+    assert costs.total.after.macs == sum(after.values())

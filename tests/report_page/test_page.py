@@ -82,6 +82,14 @@ def test_results_are_those_of_the_study(page: Element, study: Study) -> None:
     assert rows["applied: trial 1"][-2:] == ["39", "40.12"]
 
 
+def test_an_applied_plan_has_the_name_of_its_trial(study: Study, tmp_path: Path) -> None:
+    shutil.copytree(study.path, tmp_path / "study")
+    folder = tmp_path / "study/applied"
+    (folder / "trial-1").rename(folder / "plan-0123abcd-scratch")
+    rows = parse(render_page(Study(tmp_path / "study"))).by_id("results").every("table")[0].rows()
+    assert rows[-1][0] == "applied: trial 1, from scratch"
+
+
 def test_every_plan_is_in_the_table_with_its_layers(page: Element, study: Study) -> None:
     table, outcomes = page.by_id("trial-table"), study.outcomes()
     rows = [
