@@ -142,7 +142,7 @@ COMMANDS = {
         renamed=RENAMED,
     ),
     "report": Command(
-        "Redraw the figures of a study.",
+        "Write the page of a study, report.html, and redraw its figures.",
         runners.run_report,
         {
             "study": Setting("Folder of a search or a sweep.", str, REQUIRED),

@@ -112,7 +112,7 @@ def run_sweep(config: DictConfig) -> None:
 
 
 def run_report(config: DictConfig) -> None:
-    """Draw a study's figures, print their paths.
+    """Write a study's page and figures, print their paths.
 
     Args:
         config: composed for the command.

@@ -116,7 +116,7 @@ def apply(
     An interrupted call resumes from its checkpoint; a finished one is not trained again. The plan
     of a finalist continues the training that the search gave it: only the cool-down is left. A task
     that follows ``SupportsAssets`` has its assets written into the folder ``assets`` beside the
-    packed file; they do not count in its size.
+    packed file; they do not count in its size. The study's page, where it has one, gets the result.
 
     Args:
         study: the folder of a search, or of a sweep.
@@ -171,7 +171,16 @@ def apply(
         _write_result(folder, applied, training)
     write_assets(folder, assets)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
+    _refresh_page(study_folder)
     return applied
+
+
+def _refresh_page(study: Study) -> None:
+    """Write the result into the study's page, where it has one."""
+    if study.page_file.is_file():
+        from autoquant.report_page.report_files import refresh_page  # matplotlib is slow to import
+
+        refresh_page(study)
 
 
 def _check_arguments(

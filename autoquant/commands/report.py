@@ -1,11 +1,12 @@
-"""Report: draw the figures of a study and write them to files."""
+"""Report: write the page of a study, and draw its figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoquant.figures.study_figures import DEFAULT_FORMATS, draw_study
+from autoquant.figures.study_figures import DEFAULT_FORMATS
+from autoquant.report_page.report_files import write_report
 from autoquant.study.folder import Study
 
 
@@ -15,7 +16,7 @@ def report(
     formats: str | Sequence[str] = DEFAULT_FORMATS,
     width: str = "page",
 ) -> list[Path]:
-    """Draw every figure of a study into its ``figures`` folder.
+    """Write a study's ``report.html``, and draw its figures into its ``figures`` folder.
 
     A figure without data is left out, and removed where an earlier report wrote it: the plan when
     none fits the budget, the profile when the study has none, the sensitivity when it was not
@@ -28,11 +29,11 @@ def report(
         width: "page" (180 mm), or "column" (85 mm) for one column of a paper.
 
     Returns:
-        the files that were written.
+        the files that were written, ``report.html`` last.
 
     Raises:
         UserError: the study has no outcomes, or one of its files is not what it should be; there is
             no such format or width.
-        RunError: the figures cannot be written.
+        RunError: the files cannot be written.
     """
-    return draw_study(Study.open(study), formats, width)
+    return write_report(Study.open(study), formats, width)

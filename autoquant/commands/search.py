@@ -74,7 +74,7 @@ class SearchResult(Tabular):
         outcomes: of all plans that were tried: references, then proposals, each in order.
         selections: for each budget which plan was chosen, and which ones are level with it; None
             where no plan within it has a score.
-        figures: files of the figures, where they were drawn.
+        figures: files of the figures and of the page, where they were written.
         seconds: wall-clock seconds of this call by phase.
         bound: the largest accepted loss, where the smallest such plan was looked for.
         target: the runtime whose files the sizes are of; None for packed files.
@@ -108,7 +108,9 @@ class SearchResult(Tabular):
         tables = search_tables(
             self.baseline, self.outcomes, self.budgets, self.selections, self.bound
         )
-        figures = (f"Pareto plot: {path}" for path in self.figures if path.name == "pareto.png")
+        drawn = {path.name: path for path in self.figures}
+        shown = {"Pareto plot": "pareto.png", "report": "report.html"}
+        figures = (f"{what}: {drawn[name]}" for what, name in shown.items() if name in drawn)
         notes = (*tables[0].notes, f"study: {self.study.path}", *figures)
         title = tables[0].title
         if self.target is not None:
@@ -141,7 +143,8 @@ def search(
         study: the folder; new, or of a search with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show on stderr what happens: a live table in a terminal, else lines.
-        report: whether to draw the figures into the study and to print the result at the end.
+        report: whether to write the page and the figures into the study, and to print the result at
+            the end.
         on_trial: called with the Outcome of each trial that has ended, references included, when
             it has been recorded.
         on_step: called with a StepResult after each training step of the float model and, with one
@@ -203,10 +206,10 @@ def _write_latencies(folder: Study, settings: Search) -> None:
 
 
 def _reported(result: SearchResult) -> SearchResult:
-    """The result, printed, with its figures drawn."""
-    from autoquant.figures.study_figures import draw_study  # matplotlib is slow to import
+    """The result, printed, with its page and figures written."""
+    from autoquant.report_page.report_files import write_report  # matplotlib is slow to import
 
-    result = replace(result, figures=tuple(draw_study(result.study)))
+    result = replace(result, figures=tuple(write_report(result.study)))
     print(result)
     return result
 

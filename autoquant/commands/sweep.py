@@ -65,7 +65,7 @@ class SweepResult(Tabular):
         study: its folder.
         baseline: the float model's record.
         results: of the runs that have ended so far, in the grid's order.
-        figures: files of the figures, where they were drawn.
+        figures: files of the figures and of the page, where they were written.
     """
 
     study: Study
@@ -79,7 +79,9 @@ class SweepResult(Tabular):
         plan = None if self.best is None else self.best.run.plan
         notes = [] if self.best is None else [f"best run: {self.best.run.name}"]
         notes.append(f"study: {self.study.path}")
-        notes += [f"figure: {path}" for path in self.figures if path.suffix == ".png"]
+        names = {".png": "figure", ".html": "report"}
+        shown = [path for path in self.figures if path.suffix in names]
+        notes += [f"{names[path.suffix]}: {path}" for path in shown]
         table = run_table(self.baseline, self.results, notes)
         return table, *(() if plan is None else plan.tables)
 
@@ -121,8 +123,8 @@ def sweep(
         study: the folder; new, or of a sweep with the same settings.
         origin: how the task was configured, to be written into the study (its name when None).
         progress: whether to show on stderr what happens: a live table in a terminal, else lines.
-        report: whether to draw the figures into the study after every run, and to print the result
-            at the end.
+        report: whether to write the page and the figures into the study after every run, and to
+            print the result at the end.
         on_run: called with the study whenever the result of a run has been recorded.
         on_step: called with a StepResult after each training step of the float model and, with one
             worker, of the runs; not for the steps that an earlier call has done.
@@ -196,10 +198,10 @@ class _Reporting:
 
 def _drawing(on_run: OnRun | None) -> OnRun:
     """A callback that draws the figures before it calls the user's."""
-    from autoquant.figures.study_figures import draw_study  # matplotlib is slow to import
+    from autoquant.report_page.report_files import write_report  # matplotlib is slow to import
 
     def draw(study: Study) -> None:
-        draw_study(study)
+        write_report(study)
         if on_run is not None:
             on_run(study)
 
@@ -207,10 +209,10 @@ def _drawing(on_run: OnRun | None) -> OnRun:
 
 
 def _reported(result: SweepResult) -> SweepResult:
-    """The result, printed, with its figures drawn."""
-    from autoquant.figures.study_figures import draw_study
+    """The result, printed, with its page and figures written."""
+    from autoquant.report_page.report_files import write_report
 
-    figures = draw_study(result.study) if result.results else ()
+    figures = write_report(result.study) if result.results else ()
     result = replace(result, figures=tuple(figures))
     print(result)
     return result

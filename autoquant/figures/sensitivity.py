@@ -96,12 +96,15 @@ class SensitivityData:
         return max(10 * self.smallest, _largest_finite(self.rows))
 
 
-def sensitivity_data(path: Path, chosen: Outcome | None) -> SensitivityData | None:
+def sensitivity_data(
+    path: Path, chosen: Outcome | None, most: int = MOST_DIMENSIONS
+) -> SensitivityData | None:
     """The sensitivity that a search recorded; None without a record.
 
     Args:
         path: of the study's ``sensitivity.json``.
         chosen: whose plan is marked, if any.
+        most: rows with a place of their own; the others share one, with their sums.
 
     Raises:
         UserError: the file is not what a search writes.
@@ -114,7 +117,7 @@ def sensitivity_data(path: Path, chosen: Outcome | None) -> SensitivityData | No
         return None
     bits = sorted({b for by_bits in sensitivity.loss_increases.values() for b in by_bits})
     ranked = sorted(names, key=lambda name: _rank(sensitivity, name), reverse=True)
-    listed = set(ranked[:MOST_DIMENSIONS])
+    listed = set(ranked[:most])
     rows = {name: _row(sensitivity, name, tuple(bits), chosen) for name in names}
     shown = [rows[name] for name in names if name in listed]
     rest = [rows[name] for name in names if name not in listed]

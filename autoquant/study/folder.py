@@ -156,6 +156,11 @@ class Study:
         return self.path / "figures"
 
     @property
+    def page_file(self) -> Path:
+        """The page with all tables and charts."""
+        return self.path / "report.html"
+
+    @property
     def tensorboard(self) -> Path:
         """What TensorBoard shows: a folder for each training."""
         return self.path / "tensorboard"

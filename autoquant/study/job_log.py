@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -116,11 +116,27 @@ class JobLog:
 
     def environments(self) -> dict[Environment, int]:
         """The environments of the results, and how many are of each."""
-        counts: dict[Environment, int] = {}
-        for line in self._lines.values():
-            if (environment := _environment_of(line)) is not None:
-                counts[environment] = counts.get(environment, 0) + 1
-        return counts
+        return _count_environments(self._lines.values())
+
+
+def recorded_environments(path: Path) -> dict[Environment, int]:
+    """The environments of a log's results, and how many are of each; the log is only read.
+
+    Args:
+        path: of the file; another process may be writing it. There may be none.
+
+    Raises:
+        UserError: the file is not what a search or a sweep wrote.
+    """
+    return _count_environments({_key_of(line): line for line in _read(path)}.values())
+
+
+def _count_environments(lines: Iterable[_Line]) -> dict[Environment, int]:
+    counts: dict[Environment, int] = {}
+    for line in lines:
+        if (environment := _environment_of(line)) is not None:
+            counts[environment] = counts.get(environment, 0) + 1
+    return counts
 
 
 def _remove_incomplete_line(path: Path) -> None:
@@ -135,11 +151,13 @@ def _remove_incomplete_line(path: Path) -> None:
 
 
 def _read(path: Path) -> Iterator[_Line]:
-    """The lines of the file, in order."""
+    """The complete lines of the file, in order."""
     if not path.is_file():
         return
     try:
-        yield from records.from_csv(_Line, path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]
+        yield from records.from_csv(_Line, complete.decode("utf-8"))
     except ValueError as error:
         raise UserError(
             f"'{path}' must be as autoquant wrote it; restore it, or remove it: then its jobs are "

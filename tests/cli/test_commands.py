@@ -93,6 +93,7 @@ def test_apply_writes_a_file_of_the_promised_size(place, applied, packed):
     (promised,) = {o.size_bytes for o in study.outcomes() if o.plan == study.plan()}
     assert packed.stat().st_size == promised
     assert f"the file has {promised} bytes" in applied.out
+    assert "applied: trial " in (place / "done/report.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in packed.parent.iterdir()) == [
         "assets",
         "model.safetensors",
@@ -165,6 +166,7 @@ def test_report_redraws_the_figures(place, searched):
     assert ran.code == 0
     assert "done/figures/pareto.svg" in ran.out.splitlines()
     assert (place / "done/figures/pareto.svg").read_bytes() == before
+    assert "done/report.html" in ran.out.splitlines()
 
 
 def test_a_second_apply_does_not_train_again(place, applied, monkeypatch):

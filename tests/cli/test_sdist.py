@@ -37,6 +37,13 @@ def files_of(folder: str, *patterns: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in paths}
 
 
+def templates() -> set[str]:
+    """What the page of a study is rendered from."""
+    found = files_of("autoquant/report_page/templates", "*.jinja", "*.css", "*.js")
+    assert found
+    return found
+
+
 def below(prefix: str, names: Iterable[str]) -> set[str]:
     """What the names are below a folder."""
     return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
@@ -49,6 +56,7 @@ def test_no_source_is_missing(sdist: Path) -> None:
     assert c_sources
     assert c_sources <= names
     assert files_of("autoquant", "*.py", "py.typed") <= names
+    assert templates() <= names
     assert files_of("conf", "*.py", "*.yaml") <= names
     assert {"pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyd", ".pyc"))]
@@ -59,6 +67,7 @@ def test_what_is_installed_from_it_is_whole(sdist: Path, tmp_path: Path) -> None
     wheel = build_wheel(sdist, tmp_path)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert files_of("autoquant", "*.py", "py.typed") <= names
+    assert templates() <= names
     headers = files_of("autoquant/exports", "*.h")  # an exported C program is made of them
     assert headers
     assert {*headers, "autoquant/quantization/native/functions.h"} <= names

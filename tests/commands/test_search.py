@@ -297,9 +297,11 @@ def test_a_report_is_drawn_into_the_study_and_printed(
     assert capsys.readouterr().out == ""
     result = search(tiny_task(), SETTINGS, report=True, **options)
     assert replace(result, figures=()) == silent
-    assert sorted(result.figures) == sorted((tmp_path / "study/figures").iterdir())
+    page = tmp_path / "study/report.html"
+    assert sorted(result.figures) == sorted([*(tmp_path / "study/figures").iterdir(), page])
     assert capsys.readouterr().out == f"{result}\n"
-    assert f"Pareto plot: {tmp_path / 'study/figures/pareto.png'}\n" in str(result)
+    plot = tmp_path / "study/figures/pareto.png"
+    assert f"Pareto plot: {plot}\nreport: {page}\n" in str(result)
 
 
 def test_origin_is_written_down(tmp_path: Path) -> None:

@@ -418,21 +418,21 @@ def test_a_report_is_drawn_after_every_run_and_printed_at_the_end(
     shutil.copytree(unbroken.study.path, study)
     before = len(unbroken.results)
 
-    def draw_study(drawn: Study) -> list[Path]:
+    def write_report(drawn: Study) -> list[Path]:
         calls.append(f"{len(SweepTable.of(drawn).results()) - before} more drawn")
-        return [drawn.figures / "grid.png"]
+        return [drawn.figures / "grid.png", drawn.page_file]
 
     def on_run(made: Study) -> None:
         calls.append("on_run")
 
-    monkeypatch.setattr("autoquant.figures.study_figures.draw_study", draw_study)
+    monkeypatch.setattr("autoquant.report_page.report_files.write_report", write_report)
     options: dict[str, Any] = {"study": study, "progress": False, "on_run": on_run}
     grid = Sweep(weight_bits=(3,))
     result = sweep(tiny_task(), SETTINGS, sweep=grid, report=True, **options)
     assert calls == ["1 more drawn", "on_run", "1 more drawn"]
-    assert result.figures == (study / "figures/grid.png",)
+    assert result.figures == (study / "figures/grid.png", study / "report.html")
     assert capsys.readouterr().out == f"{result}\n"
-    assert f"figure: {study / 'figures/grid.png'}\n" in str(result)
+    assert f"figure: {study / 'figures/grid.png'}\nreport: {study / 'report.html'}\n" in str(result)
 
 
 # --- runs that go wrong ---------------------------------------------------------------------------

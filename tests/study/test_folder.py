@@ -308,6 +308,7 @@ def test_every_file_is_inside(study: Study) -> None:
         study.runs_file,
         study.plan_file,
         study.figures,
+        study.page_file,
         study.applied("best"),
     ]
     assert len(set(places)) == len(places)

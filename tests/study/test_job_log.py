@@ -8,7 +8,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.study.environment import Environment
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
-from autoquant.study.job_log import COLUMNS, JobLog
+from autoquant.study.job_log import COLUMNS, JobLog, recorded_environments
 
 PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
 OTHER = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5), "decoder": LayerChoice(4, 8)})
@@ -74,6 +74,15 @@ def test_a_line_that_was_cut_is_written_again(path: Path, cut: int) -> None:
     assert log.result(LOST.job) is None
     log.append(LOST)
     assert path.read_bytes() == complete
+
+
+def test_environments_are_read_from_a_log_that_is_being_written(path: Path) -> None:
+    assert recorded_environments(path) == {HERE: 3} == JobLog(path).environments()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"half a li")
+    assert recorded_environments(path) == {HERE: 3}
+    assert path.read_bytes() == whole + b"half a li"
+    assert recorded_environments(path.with_name("none.csv")) == {}
 
 
 def test_a_heading_that_was_cut_is_written_again(path: Path) -> None:
