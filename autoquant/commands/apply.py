@@ -28,6 +28,7 @@ from autoquant.graph.randomness import random_state_kept
 from autoquant.plan import Plan
 from autoquant.reading import read_json_file
 from autoquant.settings import Search, Training, from_dict, require
+from autoquant.settings.renamed import old_arguments
 from autoquant.study import records
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.chosen_plan import ChosenPlan, choose_plan
@@ -94,6 +95,7 @@ class Applied(Tabular):
         return self.costs.size_bytes
 
 
+@old_arguments("apply")
 @random_state_kept()
 def apply(
     study: str | Path | Study,
