@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from typing import Any
 
 ALLOWED = {*sys.stdlib_module_names, "autoquant", "tests", "torch", "numpy", "safetensors"}
@@ -28,6 +29,9 @@ class AllowedFinder(MetaPathFinder):
             return None
         specs = (finder.find_spec(name, path, target) for finder in self._finders)
         return next((spec for spec in specs if spec is not None), None)
+
+    def find_distributions(self, context: Any) -> Any:
+        return PathFinder.find_distributions(context)
 
 
 def refuse_others() -> None:
