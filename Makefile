@@ -11,6 +11,8 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-co
 RUN_STAMP   := $(VENV)/.run.stamp
 DEV_STAMP   := $(VENV)/.dev.stamp
 BENCH_STAMP := $(VENV)/.bench.stamp
+OLDEST       := .venv-oldest
+OLDEST_STAMP := $(OLDEST)/.stamp
 SOURCES     := pyproject.toml setup.py constraints.txt $(shell find autoquant -name '*.[ch]')
 
 SHELL := /bin/bash
@@ -18,10 +20,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv search test lint bench wheel sdist clean
+.PHONY: help venv search test test-oldest lint bench release clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(DEV_STAMP) ## Create .venv with everything for development (PYTHON=python3.12 picks the interpreter)
 
@@ -30,6 +32,9 @@ search: $(RUN_STAMP) ## Search for a plan; ARGS="..." goes to `autoquant search`
 
 test: lint ## Run the linters and the tests; ARGS="..." goes to pytest
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-oldest: $(OLDEST_STAMP) ## Run the tests in .venv-oldest, with the oldest versions that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest -n auto $(ARGS)
 
 lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 	$(BIN)/ruff check .
@@ -40,17 +45,13 @@ lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
-wheel: $(DEV_STAMP) ## Build the wheel into dist/
-	rm -rf build
-	$(BIN)/python -m build --wheel
+release: $(DEV_STAMP) ## Build dist/ (sdist, wheel), and try the wheel in new environments
+	$(BIN)/python -m tests.release
 
-sdist: $(DEV_STAMP) ## Build the sdist, from it the wheel, and check that the installed wheel is whole
-	$(BIN)/python -m pytest -m 'slow or not slow' tests/cli/test_sdist.py
-
-clean: ## Remove build products and caches; keeps .venv, runs/ and studies/
+clean: ## Remove build products and caches; keeps the environments, runs/ and studies/
 	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
@@ -66,6 +67,15 @@ $(DEV_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant and the developer's tools into $(VENV) ..." >&2
 	@$(PIP) -e '.[dev,families]'
 	@touch $(RUN_STAMP) $@
+
+$(OLDEST_STAMP): $(SOURCES) constraints-oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	  || { echo "error: the oldest versions need Python 3.11, which '$(PYTHON)' is not; name one, as in: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Installing autoquant and the oldest versions into $(OLDEST) ..." >&2
+	@test -x $(OLDEST)/bin/pip || $(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	  -c constraints-oldest.txt -e '.[dev,families]'
+	@touch $@
 
 $(BENCH_STAMP): $(SOURCES) | $(BIN)/pip
 	@echo "Installing autoquant and the benchmarks' peers into $(VENV) ..." >&2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -11,10 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from autoquant.errors import MAX_SHOWN, UserError, near, shortened, shown
-from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
+from autoquant.reading import UnreadableError, read_file
 from autoquant.table import Column, Table, Tabular
 
 Bits = int | float
@@ -228,7 +225,7 @@ class Plan(Tabular):
         if missing:
             raise UserError(f"a plan must name every layer, missing: {_listed(missing)}")
 
-    # --- its YAML form -------------------------------------------------------------------------
+    # --- its YAML form; imported where it is used, since a packed file is loaded without ----------
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values; fields that are None are left out."""
@@ -258,11 +255,13 @@ class Plan(Tabular):
 
     def to_yaml(self) -> str:
         """One line a layer, in the order of the model."""
-        lines = [
-            f"  {_key(layer)}: {{{', '.join(f'{key}: {value}' for key, value in choice.items())}}}"
-            for layer, choice in self.to_dict().items()
-        ]
-        return "layers:\n" + "\n".join(lines) + "\n"
+        from autoquant.yaml_text import as_key
+
+        lines = ["layers:"]
+        for layer, choice in self.to_dict().items():
+            values = ", ".join(f"{key}: {value}" for key, value in choice.items())
+            lines.append(f"  {as_key(layer)}: {{{values}}}")
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def from_yaml(cls, text: str | bytes, source: str = "a plan") -> Plan:
@@ -275,6 +274,8 @@ class Plan(Tabular):
         Raises:
             UserError: the text is no YAML or holds no plan.
         """
+        from autoquant.yaml_text import read_yaml
+
         try:
             data = read_yaml(text)
         except UnreadableError as error:
@@ -293,6 +294,8 @@ class Plan(Tabular):
         Raises:
             UserError: there is no such file, or it holds no plan.
         """
+        from autoquant.yaml_text import MAX_YAML_BYTES
+
         if not isinstance(path, str | Path):
             raise UserError(f"plan must be the path of a YAML file, got {shown(path)}")
         if not Path(path).is_file():
@@ -302,11 +305,6 @@ class Plan(Tabular):
         except UnreadableError as error:
             raise UserError(f"plan '{path}' must be a plan, got {error}") from error
         return cls.from_yaml(text, f"plan '{path}'")
-
-
-def _key(layer: str) -> str:
-    """A layer's name as a YAML key; quoted where YAML would read a number ("1.10") or nothing."""
-    return yaml.safe_dump(layer, allow_unicode=True, width=math.inf).split("\n")[0]
 
 
 def _kind(data: Any) -> str:

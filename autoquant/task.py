@@ -318,7 +318,7 @@ class Transcribes(Protocol):
 Factory = TypeVar("Factory", bound=Callable[..., Task])
 
 TASKS: dict[str, Callable[..., Task]] = {}
-"""What builds the tasks, by their names; ``autoquant.tasks`` registers stdlib, ptb and digits."""
+"""What builds the tasks, by their names; ``autoquant.tasks.ready`` registers its own."""
 
 
 PREFERRED: dict[str, Search] = {}
@@ -383,7 +383,7 @@ def task_named(name: str) -> Callable[..., Task]:
 
     Args:
         name: under which it was registered. The module with ``@task(name)`` must be imported
-            before; for the built-in tasks ``autoquant.tasks``.
+            before; for the ready tasks ``autoquant.tasks.ready``.
 
     Raises:
         UserError: no task has that name.

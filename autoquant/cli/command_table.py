@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoquant.cli import runners
-from autoquant.settings import RENAMED, Search, Sweep
+from autoquant.settings import Search, Sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,6 @@ class Command:
         takes_search: whether its configuration has all settings of ``Search``.
         listed: settings and sections of ``Search`` that its help lists.
         sections: other classes of settings in its configuration, by the names of the sections.
-        renamed: names of its settings by those of earlier versions, which are read as well.
     """
 
     summary: str
@@ -54,7 +53,6 @@ class Command:
     takes_search: bool = False
     listed: tuple[str, ...] = ()
     sections: Mapping[str, type] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 TASK = Setting(
@@ -139,7 +137,6 @@ COMMANDS = {
             *("widening", "space", "rules", "sensitivity"),
         ),
         sections={"sweep": Sweep},
-        renamed=RENAMED,
     ),
     "report": Command(
         "Write the page of a study, report.html, and redraw its figures.",
@@ -204,7 +201,6 @@ COMMANDS = {
             ),
             "trust": TRUST,
         },
-        renamed={"start": "init_from"},
     ),
     "evaluate": Command(
         "Score a packed file.",

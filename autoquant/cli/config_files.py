@@ -9,8 +9,10 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 
+from autoquant.cli.old_names import rename_in
 from autoquant.errors import UserError
-from autoquant.reading import MAX_YAML_BYTES, UnreadableError, read_file, read_yaml
+from autoquant.reading import UnreadableError, read_file
+from autoquant.yaml_text import MAX_YAML_BYTES, read_yaml
 
 
 class BoundedConfigSource(FileConfigSource):
@@ -31,7 +33,9 @@ class BoundedConfigSource(FileConfigSource):
                 read_yaml(read_file(file, MAX_YAML_BYTES))
             except UnreadableError as error:
                 raise UserError(f"'{file}' must be valid YAML, got {error}") from error
-        return super().load_config(config_path)
+        result = super().load_config(config_path)
+        rename_in(result.config)
+        return result
 
 
 def register_source() -> None:

@@ -63,6 +63,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.error_messages import explain, print_error
     from autoquant.cli.help import page
+    from autoquant.cli.old_names import with_present_names
     from autoquant.cli.overrides import to_overrides
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
@@ -71,9 +72,8 @@ def _run(command: str, arguments: Sequence[str]) -> int:
             print(page(command, arguments), end="")
             return 0
         described = COMMANDS[command]
-        overrides = to_overrides(
-            arguments, described.renamed, stored_task="artifact" in described.settings
-        )
+        named = with_present_names(arguments, command)
+        overrides = to_overrides(named, stored_task="artifact" in described.settings)
         sys.argv = [f"autoquant {command}", *overrides]
         _run_with_plugins(command)
     except BrokenPipeError:  # the reader of the output, such as head, has ended

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoquant.errors import UserError, shown
-from autoquant.reading import MAX_DEPTH, UnreadableError, read_yaml
+from autoquant.reading import UnreadableError
+from autoquant.yaml_text import MAX_DEPTH, read_yaml
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -38,7 +39,6 @@ _ESCAPES = {ord(character): f"\\{character}" for character in "\\()[]{}:=, \t"}
 
 def to_overrides(
     arguments: Sequence[str],
-    renamed: Mapping[str, str] | None = None,
     *,
     stored_task: bool = False,
 ) -> list[str]:
@@ -46,15 +46,13 @@ def to_overrides(
 
     Args:
         arguments: of the command, without its name: ``key=value`` and options such as ``-m``.
-        renamed: names of settings by those of earlier versions.
         stored_task: whether settings of a task that is not named change those of a stored one.
     """
     sweeps = bool(MULTIRUN & set(arguments))
-    names = renamed or {}
     keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     overrides: list[str] = []
     for argument in arguments:
-        overrides.append(_to_override(_with_name(argument, names), sweeps=sweeps))
+        overrides.append(_to_override(argument, sweeps=sweeps))
         overrides += _without_steps(argument, keys)
     if stored_task and "task" not in keys:
         return [f"++{each}" if each.startswith("task.") else each for each in overrides]
@@ -81,17 +79,6 @@ def shows_configuration(arguments: Sequence[str]) -> bool:
         arguments: of the command, without its name.
     """
     return any(_SHOWS.fullmatch(argument) for argument in arguments)
-
-
-def _with_name(argument: str, renamed: Mapping[str, str]) -> str:
-    """An argument with the present name of its setting.
-
-    Args:
-        argument: ``key=value`` or an option.
-        renamed: names of settings by those of earlier versions.
-    """
-    key, equals, value = argument.partition("=")
-    return f"{renamed.get(key, key)}{equals}{value}"
 
 
 def _to_override(argument: str, *, sweeps: bool) -> str:

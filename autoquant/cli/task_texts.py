@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from autoquant.cli.docstring_entries import entries_of
-from autoquant.reading import MAX_YAML_BYTES, read_file, read_yaml
+from autoquant.reading import read_file
 from autoquant.task import TASKS
+from autoquant.yaml_text import MAX_YAML_BYTES, read_yaml
 
 _SETTING = re.compile(r"  (\w+):[^#]*(?:#\s*(.*))?")
 """A setting in the section ``task`` of a file, and the comment behind its value."""

@@ -29,6 +29,7 @@ from autoquant.plan import Plan
 from autoquant.progress import Progress, opened
 from autoquant.reading import read_json_file
 from autoquant.settings import Search, Training, from_dict, require
+from autoquant.settings.renamed import old_arguments
 from autoquant.study import records
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.chosen_plan import ChosenPlan, choose_plan
@@ -95,6 +96,7 @@ class Applied(Tabular):
         return self.costs.size_bytes
 
 
+@old_arguments("apply")
 @random_state_kept()
 def apply(
     study: str | Path | Study,

@@ -6,7 +6,7 @@ torch, so that ``--help`` answers at once.
 
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import constructed, require
-from autoquant.settings.codec import RENAMED, from_dict, given_values, plain_value
+from autoquant.settings.codec import from_dict, given_values, plain_value
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES, TARGET_NAMES
 from autoquant.settings.limits import Limits
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
@@ -22,7 +22,6 @@ __all__ = [
     "GRIDS",
     "INIT_FROM",
     "KERNELS",
-    "RENAMED",
     "RULE_FIELDS",
     "SAMPLERS",
     "SCALES",

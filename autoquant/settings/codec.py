@@ -9,21 +9,16 @@ from typing import Any, TypeVar
 from autoquant.errors import UserError
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import require
+from autoquant.settings.renamed import STORED
 from autoquant.settings.training import Training
 
 T = TypeVar("T")
-
-RENAMED = {"sweep.start": "sweep.init_from"}
-"""Settings of earlier versions, which studies and command lines may still have, by their names."""
-
-REMOVED = frozenset({"prune"})
-"""Settings of earlier versions that have no effect any more; studies may still have them."""
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build settings from plain values, as YAML or asdict give them.
 
-    Names of earlier versions (RENAMED) are read as well; what REMOVED lists is left out.
+    Names in files of earlier versions (STORED) are read as well.
 
     Args:
         cls: a class of settings of this package.
@@ -37,9 +32,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
     for key, value in values.items():
-        if f"{where}{key}" in REMOVED:
+        present = STORED.get(f"{where}{key}", f"{where}{key}")
+        if present is None:
             continue
-        name = RENAMED.get(f"{where}{key}", f"{where}{key}").removeprefix(where)
+        name = present.removeprefix(where)
         requirement = f"settings must be among {', '.join(known)}"
         require(name in known, requirement, f"{where}{name}")
         default = known[name].default

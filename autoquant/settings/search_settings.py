@@ -19,12 +19,14 @@ from autoquant.settings.checks import (
 )
 from autoquant.settings.extension_names import KERNELS, SAMPLERS, TARGET_NAMES
 from autoquant.settings.limits import Limits
+from autoquant.settings.renamed import old_fields
 from autoquant.settings.rounds_settings import Rounds
 from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
 from autoquant.settings.training import AUTO, Training
 
 
+@old_fields("")
 @dataclass(frozen=True)
 class Search(Settings):
     """All settings of a search; its task is given separately.

@@ -13,11 +13,13 @@ from autoquant.settings.checks import (
     checked_path,
     require,
 )
+from autoquant.settings.renamed import old_fields
 
 INIT_FROM = ("baseline", "scratch")
 """What a plan is trained from: the trained float model, or new random weights."""
 
 
+@old_fields("sweep.")
 @dataclass(frozen=True)
 class Sweep:
     """Which plans a sweep trains: a grid of uniform ones, or of ones filled up to a budget.

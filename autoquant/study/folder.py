@@ -16,19 +16,14 @@ from filelock import FileLock, Timeout
 from autoquant.errors import UserError, first_line, shown
 from autoquant.files import make_folder, remove_stale, write_text, writing
 from autoquant.plan import Plan
-from autoquant.reading import (
-    MAX_YAML_BYTES,
-    UnreadableError,
-    read_file,
-    read_json_file,
-    read_yaml,
-)
+from autoquant.reading import UnreadableError, read_file, read_json_file
 from autoquant.settings import AUTO, Search, from_dict
 from autoquant.study import records
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.configuration import refuse_difference
 from autoquant.study.job import Job
 from autoquant.study.outcome import Outcome, from_csv
+from autoquant.yaml_text import MAX_YAML_BYTES, read_yaml
 
 _GOAL = ("budget", "loss", "score")
 

@@ -20,6 +20,7 @@ from autoquant import tasks
 from autoquant.errors import UserError, shown
 from autoquant.settings import KERNELS, SCALES
 from autoquant.task import TASKS
+from autoquant.tasks import ready  # noqa: F401 (which registers them)
 from autoquant.tasks.callables import CROSS_ENTROPY, IMPORTED, IMPORTING
 
 VARIABLE = "AUTOQUANT_STATE"

@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from autoquant.reading import read_yaml
 from autoquant.settings import Search, from_dict
+from autoquant.yaml_text import read_yaml
 
 REQUIRED = "???"
 """Value of an argument that must be given."""

@@ -104,13 +104,6 @@ def test_broken_rules_are_refused(place):
     assert line.startswith("a setting must look like key=value")
 
 
-def test_settings_have_their_present_names():
-    renamed = {"start": "init_from"}
-    assert to_overrides(["start=scratch", "study=a", "-m"], renamed) == [
-        *("init_from=scratch", "study=a", "-m")
-    ]
-
-
 @pytest.mark.parametrize("typed", ["qat.epochs=2", "++qat.epochs=1,2"])
 def test_epochs_that_are_typed_replace_the_steps_of_a_file(typed):
     assert to_overrides([typed, "trials=1"]) == [typed, "qat.steps=null", "trials=1"]

@@ -10,7 +10,7 @@ import pytest
 
 from autoquant.study.folder import Study
 from tests.cli.typed import BASELINE, RUN, SHORT, refused, run
-from tests.test_reading import LAUGHS
+from tests.test_yaml_text import LAUGHS
 
 MODULE = """
 import torch

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 import autoquant as aq
 from autoquant.plan import LayerChoice
 from autoquant.task import Example
+from tests.cli.typed import ROOT
 from tests.exports.models import packed, words
 from tests.runtime.pairs import noise, pair
 
 FRESH = """
 import sys
+from tests.alone import refuse_others
+
+refuse_others()
 import torch
 import autoquant.runtime
 program = torch.export.load(sys.argv[1]).module()
@@ -25,7 +29,7 @@ for tokens, state, expected in torch.load(sys.argv[2]):
     for ours, theirs in zip((logits, *after), expected, strict=True):
         assert torch.equal(ours, theirs)
 """
-"""Loads a program, and calls it with what a file holds."""
+"""Loads a program without other libraries, and calls it with what a file holds."""
 
 
 @pytest.mark.parametrize("name", ["language", "spotter", "convolutions", "encoder"])
@@ -62,7 +66,7 @@ def test_activations_of_16_bits_leave_all_sizes_free(tmp_path: Path) -> None:
     torch.save(calls, tmp_path / "calls")
     command = [sys.executable, "-c", FRESH, str(result.files[0]), str(tmp_path / "calls")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from autoquant.errors import UserError
-from autoquant.reading import read_yaml
 from autoquant.study.trust import foreign_paths, is_known, remember, require_trust
 from autoquant.task import TASKS, task
+from autoquant.yaml_text import read_yaml
 
 SUPERVISED = "autoquant.tasks.supervised.SupervisedTask"
 STDLIB = "autoquant.tasks.language.stdlib"

@@ -1,0 +1,67 @@
+"""A release: built into dist/, installed from there as a user does, and tried.
+
+``python -m tests.release`` (``make release``) ends with one line that begins with OK, or with the
+first error. It takes packages from the index, at the versions of constraints.txt.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.release import alone, built, whole
+from tests.release.environment import Environment, ReleaseError
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Print what is done, and the seconds that it took."""
+    started = time.monotonic()
+    yield
+    print(f"{time.monotonic() - started:7.1f} s  {text}", flush=True)
+
+
+def release(dist: Path) -> None:
+    """Build a release and try it.
+
+    Args:
+        dist: folder of the built files; those of earlier releases in it are removed.
+
+    Raises:
+        ReleaseError: something does not hold.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with step("source distribution, and the wheel from it"):
+            release = built.build(folder / "source", dist)
+        with step("contents, metadata, README (twine check --strict)"):
+            built.check(release)
+        environment = Environment(folder / "whole")
+        with step("a new environment with the wheel and its requirements"):
+            environment.install(release.wheel)
+        with step("all extras can be installed"):
+            whole.check_extras(environment, release.wheel)
+        with step("search, apply, evaluate and export in an empty folder"):
+            packed = whole.run_commands(environment, folder / "empty")
+        with step("the packed file where only torch, numpy and safetensors are"):
+            alone.check(environment, Environment(folder / "alone"), release.wheel, packed)
+
+
+def main() -> None:
+    started, dist = time.monotonic(), ROOT / "dist"
+    try:
+        release(dist)
+    except ReleaseError as error:
+        sys.exit(f"release: {error}")
+    names = ", ".join(f"dist/{path.name}" for path in sorted(dist.iterdir()))
+    print(f"OK: {names} ({time.monotonic() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
