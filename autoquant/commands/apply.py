@@ -25,6 +25,7 @@ from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.plan import Plan
 from autoquant.reading import read_json_file
 from autoquant.settings import Search, Training, from_dict, require
@@ -92,6 +93,11 @@ class Applied(Tabular):
     def size_bytes(self) -> int:
         """Bytes of the packed file."""
         return self.costs.size_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant apply --json`` writes them."""
+        share = self.size_bytes / self.baseline_costs.size_bytes
+        return {**plain_values(self), "size_bytes": self.size_bytes, "size_share": share}
 
 
 @random_state_kept()

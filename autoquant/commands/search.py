@@ -23,6 +23,7 @@ from autoquant.costs.target import for_target
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.plan import LayerChoice
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.rounds.learning_rate import with_learning_rate
@@ -44,6 +45,7 @@ from autoquant.study.bound import loss_bound
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
+from autoquant.study.result_values import search_values
 from autoquant.study.selection import Selection, select
 from autoquant.study.summary import search_tables
 from autoquant.study.trial_storage import TrialStorage
@@ -114,6 +116,18 @@ class SearchResult(Tabular):
         if self.target is not None:
             title = title.replace("packed file", f"file for target={self.target}")
         return replace(tables[0], title=title, notes=notes), *tables[1:], *plan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant search --json`` writes them."""
+        values: dict[str, Any] = {
+            "study": self.study.path,
+            **search_values(self.baseline, self.outcomes, self.budgets, self.selections),
+            "largest_loss": self.bound,
+            "target": self.target,
+            "figures": self.figures,
+            "seconds": self.seconds,
+        }
+        return dict(plain_values(values))
 
 
 @random_state_kept()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
@@ -12,6 +13,7 @@ from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
+from autoquant.plain_values import plain_values
 from autoquant.plan import Plan
 from autoquant.samplers.integer_program import IntegerProgram
 from autoquant.samplers.loss_tables import LossTables
@@ -22,6 +24,7 @@ from autoquant.space.search_space import Point, SearchSpace, build_space
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
+from autoquant.study.result_values import baseline_values
 from autoquant.table import Column, Table, Tabular
 
 
@@ -65,6 +68,21 @@ class Solution(Tabular):
         columns = (Column("plan", "left"), *map(Column, (self.metric, "size", "share")))
         heading = f"predicted {self.metric} on the validation split"
         return Table(heading, columns, rows, notes), *self.plan.tables
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant solve --json`` writes them."""
+        values = {
+            "budget_bytes": self.budget_bytes,
+            "size_bytes": self.size_bytes,
+            "size_share": self.size_bytes / self.baseline.size_bytes,
+            "metric": self.metric,
+            "predicted": self.predicted,
+            "deviation": self.deviation,
+            "baseline": baseline_values(self.baseline),
+            "trial": self.trial,
+            "plan": self.plan,
+        }
+        return dict(plain_values(values))
 
 
 def solve(study: str | Path | Study, *, budget: str) -> Solution:

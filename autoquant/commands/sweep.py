@@ -21,6 +21,7 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
@@ -29,6 +30,7 @@ from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, constructed, require, settings_for
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
+from autoquant.study.result_values import sweep_values
 from autoquant.study.sweep_summary import run_line, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trust import remember
@@ -91,6 +93,15 @@ class SweepResult(Tabular):
             if result.valid is not None
         ]
         return min(scored, key=lambda pair: pair[0])[1] if scored else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant sweep --json`` writes them."""
+        values = {
+            "study": self.study.path,
+            **sweep_values(self.baseline, self.results, self.best),
+            "figures": self.figures,
+        }
+        return dict(plain_values(values))
 
 
 @random_state_kept()
