@@ -105,7 +105,7 @@ class Exported(Tabular):
             "scores": self.scores,
             "weights": written.stored,
             "floats": [{"name": name, "reason": reason} for name, reason in written.floats],
-            "memory": dict(written.memory),
+            "memory": [{"label": label, "value": value} for label, value in written.memory],
             "notes": written.notes,
         }
         return dict(plain_values(values))

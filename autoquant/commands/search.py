@@ -30,7 +30,7 @@ from autoquant.rounds.learning_rate import with_learning_rate
 from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
-from autoquant.rounds.search_limits import search_limits, target_sizes
+from autoquant.rounds.search_limits import noted, search_limits, target_sizes
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.proposer import Proposer, params_in
@@ -125,7 +125,7 @@ class SearchResult(Tabular):
             "largest_loss": self.bound,
             "target": self.target,
             "figures": self.figures,
-            "seconds": self.seconds,
+            "seconds": [{"phase": name, "seconds": n} for name, n in self.seconds.items()],
         }
         return dict(plain_values(values))
 
@@ -171,7 +171,7 @@ def search(
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
-    info = inspect_search(task, settings, place)
+    info = noted(inspect_search(task, settings, place), settings.budgets)
     refuse_another_metric(task, place)
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
     limits = search_limits(info, settings)

@@ -24,6 +24,7 @@ from autoquant.graph.randomness import random_state_kept
 from autoquant.plain_values import plain_values
 from autoquant.progress_bar import print_notes, tqdm
 from autoquant.rounds.recorded_jobs import RecordedJobs
+from autoquant.rounds.search_limits import noted
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
 from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.sweep_plans import sweep_runs
@@ -149,6 +150,7 @@ def sweep(
     check_tensorboard(settings.tensorboard)
     info = inspect_search(task, settings, place)
     refuse_another_metric(task, place)
+    info = noted(info, grid.budgets)
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)
