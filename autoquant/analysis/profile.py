@@ -15,6 +15,7 @@ from autoquant.budget import readable
 from autoquant.graph.equivalence import ExampleRun, has_forward
 from autoquant.graph.network import Network
 from autoquant.layers import LayerSpec
+from autoquant.plain_values import plain_values
 from autoquant.settings import Widening
 from autoquant.table import Column, Table, Tabular
 from autoquant.task import Example
@@ -98,6 +99,10 @@ class Profile(Tabular):
     def tables(self) -> tuple[Table, Table]:
         """The layers' sizes, and which of them may grow and why."""
         return _size_table(self), _growth_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant profile --json`` writes them."""
+        return dict(plain_values(self))
 
     def to_json(self) -> str:
         """The text of a study's ``profile.json``."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoquant.cli import runners
-from autoquant.settings import Search, Sweep
+from autoquant.cli.answer import Answer
+from autoquant.settings import INIT_FROM, KERNELS, Search, Sweep
+from autoquant.task import SPLITS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+GOES_ON = "stopped; the same command goes on from here"
+STARTS_ANEW = "stopped; the same command starts anew"
+"""What is told when the user has stopped a command."""
 REQUIRED = "???"
 """OmegaConf's default of a setting that must be given."""
 SEARCH_NAMES = tuple(Search.__dataclass_fields__)
@@ -27,11 +32,13 @@ class Setting:
         type: of its value. None where the configuration has it already: a group of conf/ or a
             setting of ``Search``.
         default: its value if it is not given; REQUIRED if it must be.
+        values: those that it takes, or some of them, where they can be listed.
     """
 
     text: str
     type: Any = None
     default: Any = None
+    values: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,20 @@ class Command:
         takes_search: whether its configuration has all settings of ``Search``.
         listed: settings and sections of ``Search`` that its help lists.
         sections: other classes of settings in its configuration, by the names of the sections.
+        stopped: what is told when the user has stopped it.
     """
 
     summary: str
-    run: Callable[[DictConfig], None]
+    run: Callable[[DictConfig], Answer]
     settings: Mapping[str, Setting]
     takes_search: bool = False
     listed: tuple[str, ...] = ()
     sections: Mapping[str, type] = field(default_factory=dict)
+    stopped: str = STARTS_ANEW
 
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Values of ``device``; cuda:1 and the like are allowed too."""
 TASK = Setting(
     "stdlib, ptb, digits, speech, or a task of your own (--config-dir FOLDER or "
     "AUTOQUANT_PLUGINS=MODULE). Its settings are named task.hidden, for example; --help task=ptb "
@@ -75,8 +86,11 @@ MODEL = Setting(
 )
 RUNNING = {
     "model": Setting("Model of the task, as for a search; only together with task."),
-    "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto)."),
-    "kernel": Setting("What computes the layers: auto, native, torch or reference (default auto)."),
+    "device": Setting("auto, cpu, cuda, cuda:1 or mps (default auto).", values=DEVICES),
+    "kernel": Setting(
+        "What computes the layers: auto, native, torch or reference (default auto).",
+        values=KERNELS,
+    ),
     "trust": TRUST,
 }
 """How a packed file is run."""
@@ -105,6 +119,7 @@ COMMANDS = {
         },
         takes_search=True,
         listed=SEARCH_NAMES,
+        stopped=GOES_ON,
     ),
     "sweep": Command(
         "Train every plan of a grid in full; write a table and figures.",
@@ -137,6 +152,7 @@ COMMANDS = {
             *("widening", "space", "rules", "sensitivity"),
         ),
         sections={"sweep": Sweep},
+        stopped=GOES_ON,
     ),
     "report": Command(
         "Write the page of a study, report.html, and redraw its figures.",
@@ -187,13 +203,16 @@ COMMANDS = {
                 "new weights in low precision from the first step, as its baseline section says. "
                 "(default: what the sweep's run did, else baseline)",
                 str | None,
+                values=INIT_FROM,
             ),
             "epochs": Setting(
                 "Length of the training, instead of that of the section used.", float | None
             ),
             "steps": Setting("Length of the training in batches.", int | None),
             "lr": Setting("Learning rate, instead of that of the section used.", float | None),
-            "device": Setting("Where to train, instead of the study's device.", str | None),
+            "device": Setting(
+                "Where to train, instead of the study's device.", str | None, values=DEVICES
+            ),
             "tensorboard": Setting(
                 "Whether to write losses and scores for TensorBoard into the study's folder "
                 "tensorboard, instead of what the study's settings say.",
@@ -201,13 +220,14 @@ COMMANDS = {
             ),
             "trust": TRUST,
         },
+        stopped=GOES_ON,
     ),
     "evaluate": Command(
         "Score a packed file.",
         runners.run_evaluate,
         {
             "artifact": Setting("The packed file.", str, REQUIRED),
-            "split": Setting("test, valid or probe (default test).", str, "test"),
+            "split": Setting("test, valid or probe (default test).", str, "test", SPLITS),
             "file": Setting(
                 "A file of yours that is scored instead of a split: of stdlib and ptb a text, with "
                 "the vocabulary that is stored beside the packed file.",
@@ -232,19 +252,24 @@ COMMANDS = {
                 "(plain C99), torch (torch.export) or qonnx (default onnx).",
                 str,
                 "onnx",
+                ("onnx", "c", "torch", "qonnx"),
             ),
             "output": Setting(
                 "Folder that the files are written to (default: that of the packed file).",
                 str | None,
             ),
             "prefer": Setting(
-                "speed, or size: a smaller file that may run slower (default speed).", str, "speed"
+                "speed, or size: a smaller file that may run slower (default speed).",
+                str,
+                "speed",
+                ("speed", "size"),
             ),
             "split": Setting(
                 "test, valid, probe or none: what is scored in the target and from the packed file "
                 "(default test).",
                 str,
                 "test",
+                (*SPLITS, "none"),
             ),
             "task": Setting(
                 "Task of the packed file (default: that of the study that the file is in, of "

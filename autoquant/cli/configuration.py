@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from copy import deepcopy
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from autoquant.cli.error_messages import explain, print_error
-from autoquant.cli.overrides import MULTIRUN
-from autoquant.errors import UserError, first_line
+from autoquant.errors import UserError
 from autoquant.settings import (
     Search,
     Settings,
@@ -30,44 +25,12 @@ NOT_OF_SEARCH = {"task", "study", "artifact", "split", "sweep"}
 """Parts of a configuration that are not settings of ``Search``."""
 
 
-def run_with_configuration(name: str, run: Callable[[DictConfig], None]) -> None:
-    """Let Hydra parse ``sys.argv`` and call a function with the configuration.
-
-    With ``-m`` the function is called several times; an error of one call does not stop the next.
-
-    Args:
-        name: of the configuration in conf/, which is also the name of the command.
-        run: the function.
-    """
-    import hydra
+def register_resolvers() -> None:
+    """Let Hydra compute the default names of folders."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("named", _folder_name, replace=True)
     OmegaConf.register_new_resolver("joined", _joined, replace=True)
-    errors: list[BaseException] = []
-
-    def job(config: DictConfig) -> None:
-        if errors and isinstance(errors[-1], KeyboardInterrupt):
-            return  # no further run after the one that was stopped
-        try:
-            run(config)
-        except BaseException as error:  # Hydra would print it
-            errors.append(error)
-
-    # a plugin's task may have a file of its name: Hydra merges the two, and warns of it
-    warnings.filterwarnings("ignore", r"\s*'task/.*' is validated against ConfigStore schema")
-    options = {"version_base": "1.3", "config_path": "pkg://autoquant.conf", "config_name": name}
-    with TemporaryDirectory() as folder:
-        if MULTIRUN & set(sys.argv):
-            sys.argv.append(f"hydra.sweep.dir={folder}")  # Hydra writes a multirun.yaml there
-        try:
-            hydra.main(**options)(job)()
-        except (ValueError, KeyError, RecursionError) as error:  # of Hydra, before the command ran
-            raise UserError(first_line(error)) from error
-    for earlier in errors[:-1]:
-        print_error(explain(earlier)[1])
-    if errors:
-        raise errors[-1]
 
 
 def _joined(budget: Any) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-BAD_INPUT, FAILED = 2, 1  # exit codes
+BAD_INPUT, FAILED, STOPPED = 2, 1, 130
+"""Exit codes; the last one is that of a command that the user has stopped."""
 
 AMBIGUOUS = "Ambiguous value"
 """Of Hydra: several values, separated by commas, without -m."""
@@ -152,7 +153,8 @@ def _explain_option(error: MissingConfigException) -> str | None:
         return None
     if group.startswith("model/"):  # chosen by model=..., in the folder of the task's models
         group = "model"
-    return f"{group} must be one of {', '.join(error.options)}, got {shown(option)}"
+    requirement = f"{group} must be one of {', '.join(error.options)}"
+    return f"{requirement}, got {shown(option)}{near_hint(option, error.options)}"
 
 
 def _explain_composition(text: str, settings: Collection[str]) -> str | None:
@@ -179,9 +181,19 @@ def _unknown_setting(key: str, names: Collection[str]) -> str:
         key: full name of the setting.
         names: full names of the settings that exist.
     """
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    hint = f" (near: {', '.join(near)})" if near else ""
-    return f"a setting must be one that --help lists, got {shown(key)}{hint}"
+    return f"a setting must be one that --help lists, got {shown(key)}{near_hint(key, names, 0.5)}"
+
+
+def near_hint(name: str, names: Collection[str], cutoff: float = 0.6) -> str:
+    """The names that an unknown one may stand for, in parentheses; nothing where none is similar.
+
+    Args:
+        name: the unknown name.
+        names: those that exist.
+        cutoff: share of the characters that must agree, about.
+    """
+    near = difflib.get_close_matches(name[:MAX_SHOWN], names, n=3, cutoff=cutoff)
+    return f" (near: {', '.join(near)})" if near else ""
 
 
 def _setting_names(section: Any, prefix: str = "") -> list[str]:

@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 
+from autoquant.cli import completion
+from autoquant.cli.answer import Answer
 from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
 from autoquant.cli.defaults import Defaults, defaults_for
 from autoquant.cli.docstring_entries import entries_of
@@ -31,17 +33,33 @@ A first run, on text that every machine has:
   autoquant apply study=runs/stdlib-0.15x
 
 'autoquant COMMAND --help' lists a command's settings; with task=NAME, those of a task.
-'--cfg job' prints their values.
-Exit codes: 0 done, 1 the run failed, 2 bad input, 130 stopped (the same command continues it).
+'--cfg job' prints their values. With -m, key=a,b runs the command for a and for b.
+'--json' writes the result as one JSON object, and all else to stderr.
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 stopped (search, sweep and apply go on from
+there with the same command).
 AUTOQUANT_PLUGINS=mymodule,other imports modules with extensions of your own.
-AUTOQUANT_TRACEBACK=1 shows where an error comes from.
-"""
+AUTOQUANT_TRACEBACK=1 shows where an error comes from."""
 
 
-def overview() -> str:
-    """The help text of the program: all commands."""
-    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
-    return OVERVIEW.format(commands="\n".join(lines))
+def overview_answer() -> Answer:
+    """The help of the program: all commands."""
+    summaries = {name: command.summary for name, command in COMMANDS.items()}
+    summaries[completion.NAME] = completion.SUMMARY
+    lines = [f"  {name:<10} {summary}" for name, summary in summaries.items()]
+    return Answer(OVERVIEW.format(commands="\n".join(lines)), {"commands": summaries})
+
+
+def page_answer(name: str, arguments: Sequence[str] = ()) -> Answer:
+    """The help of a command.
+
+    Args:
+        name: of the command.
+        arguments: what was typed beside ``--help``.
+
+    Raises:
+        UserError: see ``defaults_for``.
+    """
+    return Answer(page(name, arguments), {"command": name, "summary": COMMANDS[name].summary})
 
 
 def page(name: str, arguments: Sequence[str] = ()) -> str:
@@ -63,7 +81,7 @@ def page(name: str, arguments: Sequence[str] = ()) -> str:
         lines += _entries(setting_texts(settings, f"{section}."))
     if command.listed:
         lines += _defaults(command, defaults_for(name, arguments))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _defaults(command: Command, defaults: Defaults) -> list[str]:

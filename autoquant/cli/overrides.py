@@ -116,7 +116,7 @@ def _refuse_no_name(group: str, argument: str) -> None:
         group: of the configuration.
         argument: that chooses one of its options.
     """
-    override, value = _parsed(argument), argument.partition("=")[2]
+    override, value = parsed(argument), argument.partition("=")[2]
     if override is None or override.is_sweep_override():
         return
     if isinstance(override.value(), list) or len(value) > MAX_NAME:
@@ -130,7 +130,7 @@ def _is_read_as_typed(argument: str, *, sweeps: bool) -> bool:
         argument: ``key=value``.
         sweeps: whether values separated by commas are several runs.
     """
-    override, value = _parsed(argument), argument.partition("=")[2]
+    override, value = parsed(argument), argument.partition("=")[2]
     if override is None:
         return False
     if override.is_sweep_override():
@@ -150,7 +150,7 @@ def _rules(key: str, value: str) -> str:
     pattern, _, field = key.removeprefix("rules").removeprefix(".").rpartition(".")
     if pattern:
         return f"++rules={{{pattern.translate(_ESCAPES)}: {{{field}: {value}}}}}"
-    return f"++{key}={value if _parsed(f'{key}={value}') else _with_plain_keys(value)}"
+    return f"++{key}={value if parsed(f'{key}={value}') else _with_plain_keys(value)}"
 
 
 def _with_plain_keys(value: str) -> str:
@@ -163,7 +163,7 @@ def _with_plain_keys(value: str) -> str:
     return ",".join(map(_in_grammar, mappings)) if are_mappings else value
 
 
-def _parsed(argument: str) -> Override | None:
+def parsed(argument: str) -> Override | None:
     """What Hydra reads; None if it refuses the argument."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

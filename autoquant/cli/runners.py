@@ -1,4 +1,4 @@
-"""What runs each command: builds the task, calls the library, prints the result.
+"""What runs each command: builds the task, calls the library, gives the answer.
 
 Libraries that are slow to import, such as torch, are imported here only when a command runs.
 """
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoquant.cli import output
+from autoquant.cli.answer import Answer
 from autoquant.cli.configuration import filled, search_settings, sweep_settings, task_config
-from autoquant.errors import RunError, UserError, near
-from autoquant.task import check_split
+from autoquant.errors import UserError, near
+from autoquant.plain_values import plain_values
+from autoquant.task import SupportsChecks, check_split
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,8 +47,8 @@ def _prepared(config: DictConfig) -> tuple[Task, dict[str, Any], DictConfig]:
     return task, origin, filled(config, task)
 
 
-def run_profile(config: DictConfig) -> None:
-    """Print the profile of a task's model.
+def run_profile(config: DictConfig) -> Answer:
+    """The profile of a task's model; notes of the task are printed.
 
     Args:
         config: composed for the command.
@@ -54,20 +56,22 @@ def run_profile(config: DictConfig) -> None:
     task, _, config = _prepared(config)
     settings = search_settings(config)
     from autoquant.analysis.model_info import inspect_task
+    from autoquant.progress import opened, print_notes
     from autoquant.space.layer_overrides import resolve_overrides
 
+    notes = task.notes() if isinstance(task, SupportsChecks) else ()
+    with opened(True, "profile") as shown:
+        print_notes(notes, shown)
     info = inspect_task(task, settings.widening)
-    output.print_profile(info.profile, resolve_overrides(info.network, settings.rules))
+    rules = resolve_overrides(info.network, settings.rules)
+    return output.profile_answer(info.profile, rules, notes)
 
 
-def run_search(config: DictConfig) -> None:
-    """Search, draw the figures, print the result.
+def run_search(config: DictConfig) -> Answer:
+    """Search and draw the figures; a failure where no plan was trained to its end.
 
     Args:
         config: composed for the command.
-
-    Raises:
-        RunError: no plan was trained to its end.
     """
     task, origin, config = _prepared(config)
     settings = search_settings(config)
@@ -76,9 +80,10 @@ def run_search(config: DictConfig) -> None:
 
     result = search(task, settings, study=config.study, origin=origin)
     result = replace(result, figures=tuple(report(result.study)))
-    output.print_search(result, tensorboard=settings.tensorboard)
+    failure = None
     if result.best is None:
-        raise RunError(f"no plan within the budget was trained to its end{_first_failure(result)}")
+        failure = f"no plan within the budget was trained to its end{_first_failure(result)}"
+    return output.search_answer(result, tensorboard=settings.tensorboard, failure=failure)
 
 
 def _first_failure(result: SearchResult) -> str:
@@ -87,14 +92,11 @@ def _first_failure(result: SearchResult) -> str:
     return "" if failed is None else f" (trial {failed.trial} failed: {failed.reason})"
 
 
-def run_sweep(config: DictConfig) -> None:
-    """Train the plans of a sweep, draw the figures, print the table.
+def run_sweep(config: DictConfig) -> Answer:
+    """Train the plans of a sweep, draw the figures; a failure where no run came to its end.
 
     Args:
         config: composed for the command.
-
-    Raises:
-        RunError: no run was trained to its end.
     """
     task, origin, config = _prepared(config)
     settings, grid = search_settings(config), sweep_settings(config)
@@ -105,14 +107,15 @@ def run_sweep(config: DictConfig) -> None:
     result = sweep(task, settings, sweep=grid, **options)
     figures = report(result.study) if result.results else []
     result = replace(result, figures=tuple(figures))
-    output.print_sweep(result, tensorboard=settings.tensorboard)
+    failure = None
     if all(row.state != "complete" for row in result.results):
         reason = next((f": {row.reason}" for row in result.results if row.state == "failed"), "")
-        raise RunError(f"no run was trained to its end{reason}")
+        failure = f"no run was trained to its end{reason}"
+    return output.sweep_answer(result, tensorboard=settings.tensorboard, failure=failure)
 
 
-def run_report(config: DictConfig) -> None:
-    """Write a study's page and figures, print their paths.
+def run_report(config: DictConfig) -> Answer:
+    """Write a study's page and figures; their paths.
 
     Args:
         config: composed for the command.
@@ -121,14 +124,16 @@ def run_report(config: DictConfig) -> None:
 
     from autoquant.commands.report import report
     from autoquant.study.folder import Study
+    from autoquant.study.result_values import files_of_report
 
     formats: Any = OmegaConf.to_container(config).get("format")  # type: ignore[union-attr]
-    for path in report(Study.open(config.study), formats=formats, width=config.width):
-        print(path)
+    paths = report(Study.open(config.study), formats=formats, width=config.width)
+    values = {"study": config.study, **files_of_report(paths)}
+    return Answer("\n".join(map(str, paths)), plain_values(values))
 
 
-def run_solve(config: DictConfig) -> None:
-    """Print the plan that a study gives for a budget, and write it where a file is named.
+def run_solve(config: DictConfig) -> Answer:
+    """The plan that a study gives for a budget; it is written where a file is named.
 
     Args:
         config: composed for the command.
@@ -137,15 +142,13 @@ def run_solve(config: DictConfig) -> None:
     from autoquant.files import write_text
 
     solution = solve(config.study, budget=config.budget)
-    print(solution)
     if config.output is not None:
         write_text(Path(config.output), solution.plan.to_yaml())
-        print(f"\nplan: {config.output}")
-    output.print_next_apply(config.study, solution, config.output)
+    return output.solve_answer(config.study, solution, config.output)
 
 
-def run_apply(config: DictConfig) -> None:
-    """Train and pack a plan of a study, print the result.
+def run_apply(config: DictConfig) -> Answer:
+    """Train and pack a plan of a study.
 
     Args:
         config: composed for the command.
@@ -176,11 +179,11 @@ def run_apply(config: DictConfig) -> None:
     wanted = config.tensorboard
     if wanted is None:
         wanted = study.config().get("tensorboard", False)
-    output.print_applied(applied, logs=study.tensorboard if wanted else None)
+    return output.apply_answer(applied, logs=study.tensorboard if wanted else None)
 
 
-def run_evaluate(config: DictConfig) -> None:
-    """Score a packed file, print the score.
+def run_evaluate(config: DictConfig) -> Answer:
+    """Score a packed file.
 
     Args:
         config: composed for the command.
@@ -197,11 +200,20 @@ def run_evaluate(config: DictConfig) -> None:
     score = evaluate(config.artifact, task, **options)
     size = Path(config.artifact).stat().st_size
     scored = f"the {config.split} split" if config.file is None else f"'{config.file}'"
-    print(f"{task.metric} {score:.4f} on {scored}, {size} bytes")
+    values = {
+        "artifact": config.artifact,
+        "metric": task.metric,
+        "score": score,
+        "split": config.split if config.file is None else None,
+        "file": config.file,
+        "size_bytes": size,
+    }
+    text = f"{task.metric} {score:.4f} on {scored}, {size} bytes"
+    return Answer(text, plain_values(values))
 
 
-def run_export(config: DictConfig) -> None:
-    """Export a packed file, print sizes, scores and differences.
+def run_export(config: DictConfig) -> Answer:
+    """Export a packed file; sizes, scores and differences.
 
     Args:
         config: composed for the command.
@@ -212,11 +224,12 @@ def run_export(config: DictConfig) -> None:
 
     split = None if config.split == "none" else config.split
     options = {key: config[key] for key in ("format", "output", "prefer")}
-    print(export(config.artifact, task, split=split, **options))
+    exported = export(config.artifact, task, split=split, **options)
+    return Answer(f"{exported}", exported.to_dict())
 
 
-def run_transcribe(config: DictConfig) -> None:
-    """Print the words of a sound; how it was converted goes to stderr.
+def run_transcribe(config: DictConfig) -> Answer:
+    """The words of a sound; how it was converted is printed to stderr.
 
     Args:
         config: composed for the command.
@@ -232,7 +245,8 @@ def run_transcribe(config: DictConfig) -> None:
     found = transcribe(config.artifact, task, config.audio, **options)
     if found.notice:
         print(f"autoquant: '{config.audio}' was converted: {found.notice}", file=sys.stderr)
-    print(found.text)
+    values = {"artifact": config.artifact, "audio": config.audio, **found._asdict()}
+    return Answer(found.text, plain_values(values))
 
 
 def _task_of_file(config: DictConfig) -> Task:

@@ -34,7 +34,7 @@ def task_texts(name: str, folders: Sequence[Path]) -> dict[str, str]:
             if file.is_file():
                 text = read_file(file, MAX_YAML_BYTES)
                 comments = _comments(text) | comments
-                names += [each for each in _extended(text) if each not in names]
+                names += [each for each in extended_tasks(text) if each not in names]
     return _docstring_texts(name) | comments
 
 
@@ -46,7 +46,7 @@ def _docstring_texts(name: str) -> dict[str, str]:
     return entries_of(factory, "Args") | entries_of(vars(factory).get("__init__"), "Args")
 
 
-def _extended(text: str) -> list[str]:
+def extended_tasks(text: str) -> list[str]:
     """The tasks that a file extends, by ``/task/NAME`` in its list of defaults."""
     content: Any = read_yaml(text)
     defaults = content.get("defaults") if isinstance(content, Mapping) else None

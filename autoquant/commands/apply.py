@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,19 @@ from autoquant.artifact import packed_file
 from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.artifact.manifest import SizeBreakdown, breakdown
 from autoquant.backend import Compute, computing
-from autoquant.budget import readable
+from autoquant.budget import Budget, readable
 from autoquant.costs.plan_costs import PlanCosts, costs_of, float_costs
 from autoquant.costs.size import size
+from autoquant.costs.target import size_in_target
 from autoquant.errors import RunError, UserError
 from autoquant.files import write_text, writing
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.plan import Plan
-from autoquant.progress import Progress, opened
+from autoquant.progress import Progress, opened, print_notes
 from autoquant.reading import read_json_file
 from autoquant.settings import Search, Training, from_dict, require
 from autoquant.settings.renamed import old_arguments
@@ -70,6 +72,8 @@ class Applied(Tabular):
         steps: training steps.
         seconds: training time.
         breakdown: what the packed file's bytes are; None in results of earlier versions.
+        target: the runtime whose files the study's budget limits; None for packed files.
+        target_bytes: of the file that export writes for it.
     """
 
     artifact: Path
@@ -84,6 +88,8 @@ class Applied(Tabular):
     steps: int
     seconds: float
     breakdown: SizeBreakdown | None = None
+    target: str | None = field(default=None, metadata=records.OPTIONAL)
+    target_bytes: int | None = field(default=None, metadata=records.OPTIONAL)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -94,6 +100,11 @@ class Applied(Tabular):
     def size_bytes(self) -> int:
         """Bytes of the packed file."""
         return self.costs.size_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant apply --json`` writes them."""
+        share = self.size_bytes / self.baseline_costs.size_bytes
+        return {**plain_values(self), "size_bytes": self.size_bytes, "size_share": share}
 
 
 @old_arguments("apply")
@@ -164,13 +175,14 @@ def apply(
     assets = check_assets(task.assets()) if isinstance(task, SupportsAssets) else {}
     folder = study_folder.applied(chosen.name)
     applied = _read_result(folder, chosen.plan, training)
-    if applied is None:
-        wanted = settings.tensorboard if tensorboard is None else tensorboard
-        settings = settings.changed(device=device or settings.device, tensorboard=wanted)
-        with opened(progress, f"apply {chosen.name}") as shown:
+    with opened(progress, f"apply {chosen.name}") as shown:
+        print_notes(_budget_notes(study_folder, settings, network, chosen.plan), shown)
+        if applied is None:
+            wanted = settings.tensorboard if tensorboard is None else tensorboard
+            settings = settings.changed(device=device or settings.device, tensorboard=wanted)
             job = _Job(task, settings, network, study_folder, chosen, training, shown)
             applied = job.run(on_step)
-        _write_result(folder, applied, training)
+            _write_result(folder, applied, training)
     write_assets(folder, assets)
     _checkpoint(folder, chosen.plan).unlink(missing_ok=True)
     _refresh_page(study_folder)
@@ -213,13 +225,35 @@ def _check_arguments(
     check_callbacks(on_step=on_step)
 
 
+def _budget_notes(study: Study, settings: Search, network: Network, plan: Plan) -> Sequence[str]:
+    """A line where a plan is above the budget of its study.
+
+    Args:
+        study: of a search or a sweep.
+        settings: of the study.
+        network: of the float model.
+        plan: of this call.
+    """
+    if "sweep" in study.config() or not study.baseline_record.is_file():
+        return ()
+    record = study.baseline()
+    options = {"float_cost": record.size_bytes, "parameters": record.parameters}
+    values = {text: Budget.parse(text).value(**options) for text in settings.budgets}
+    text, value = max(values.items(), key=lambda pair: pair[1])
+    bytes_ = int(size_in_target(settings).of(network, plan, settings.quantizer))
+    if bytes_ <= value:
+        return ()
+    where = "" if settings.target is None else f" in a file for target={settings.target}"
+    return (f"the plan has {bytes_} bytes{where}, above the study's budget {text} = {value} bytes",)
+
+
 def _cost_table(applied: Applied) -> Table:
     """A row for each score and cost."""
     plan, base, metric = applied.costs, applied.baseline_costs, applied.metric
     rows = (
         (f"{metric}, valid", f"{applied.baseline_valid:.4f}", f"{applied.valid:.4f}"),
         (f"{metric}, test", f"{applied.baseline_test:.4f}", f"{applied.test:.4f}"),
-        ("size", readable(base.size_bytes), readable(plan.size_bytes)),
+        *_sizes(applied),
         ("activations read", readable(base.activation_bytes), readable(plan.activation_bytes)),
         ("MACs", f"{base.macs:,}", f"{plan.macs:,}"),
         ("bit-operations", f"{base.bit_ops:,}", f"{plan.bit_ops:,}"),
@@ -228,13 +262,25 @@ def _cost_table(applied: Applied) -> Table:
     notes = (
         f"trained for {steps}" if applied.steps else "calibrated, not trained",
         *(() if applied.breakdown is None else (f"of the file: {applied.breakdown}",)),
-        f"the file has {plan.size_bytes} bytes, {plan.size_bytes / base.size_bytes:.4f}x; "
+        f"the {'packed ' * bool(applied.target)}file has {plan.size_bytes} bytes, "
+        f"{plan.size_bytes / base.size_bytes:.4f}x; "
         "activations and operations are for one position; the paper's neuron-proportional size "
         f"would be {plan.paper_size_ratio:.4f}x",
         f"packed file: {applied.artifact}",
     )
     columns = (Column("", "left"), Column("float baseline"), Column("packed plan"))
     return Table("the packed plan beside the float model", columns, rows, notes)
+
+
+def _sizes(applied: Applied) -> Iterator[tuple[str, str, str]]:
+    """The rows of sizes: of the packed file, and of the file whose size the budget limits."""
+    base = readable(applied.baseline_costs.size_bytes)
+    packed = readable(applied.costs.size_bytes)
+    if applied.target is None or applied.target_bytes is None:
+        yield "size", base, packed
+    else:
+        yield "size, packed file", base, packed
+        yield f"size, target={applied.target}", base, readable(applied.target_bytes)
 
 
 # --- which plan, and which training --------------------------------------------------------------
@@ -359,7 +405,16 @@ class _Job:
                 steps=candidate.run.steps,
                 seconds=candidate.run.seconds,
                 breakdown=breakdown(network, plan, scheme),
+                target=self.settings.target,
+                target_bytes=self._target_bytes(),
             )
+
+    def _target_bytes(self) -> int | None:
+        """Bytes of the file that the budget limits; None where that is the packed one."""
+        if self.settings.target is None:
+            return None
+        cost, scheme = size_in_target(self.settings), self.settings.quantizer
+        return int(cost.of(self.network, self.chosen.plan, scheme))
 
     def _trained(self, point: StartingPoint, checkpoint: Path, on_step: OnStep | None) -> Candidate:
         """Train the plan; from where the search left it, if the training is that of its last rung.

@@ -22,6 +22,7 @@ from autoquant.exports.target_model import target_model
 from autoquant.exports.timing import PassTime, pass_time
 from autoquant.exports.written import FORMAT_NAMES, FORMATS, PREFERENCES, Request, Written
 from autoquant.files import make_folder
+from autoquant.plain_values import plain_values
 from autoquant.plan import LayerChoice
 from autoquant.progress import opened
 from autoquant.table import Column, Table, Tabular
@@ -87,6 +88,28 @@ class Exported(Tabular):
             heads = Column("in float", "left"), Column("reason", "left")
             tables.append(Table("weights in float", heads, self.written.floats))
         return (*tables, *self.written.tables)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant export --json`` writes them."""
+        written = self.written
+        values = {
+            "format": self.format,
+            "artifact": self.artifact,
+            "files": [{"path": path, "bytes": path.stat().st_size} for path in self.files],
+            "packed_bytes": self.packed_bytes,
+            "bytes": self.bytes,
+            "times": [
+                {"label": label, "exported_seconds": time.exported, "packed_seconds": time.packed}
+                for label, time in self.times
+            ],
+            "difference": self.difference,
+            "scores": self.scores,
+            "weights": written.stored,
+            "floats": [{"name": name, "reason": reason} for name, reason in written.floats],
+            "memory": [{"label": label, "value": value} for label, value in written.memory],
+            "notes": written.notes,
+        }
+        return dict(plain_values(values))
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("packed file", _bytes(self.packed_bytes))]

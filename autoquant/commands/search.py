@@ -22,13 +22,14 @@ from autoquant.costs.target import for_target
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.plan import LayerChoice
 from autoquant.progress import Progress, opened, print_notes
 from autoquant.rounds.learning_rate import with_learning_rate
 from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
-from autoquant.rounds.search_limits import search_limits, target_sizes
+from autoquant.rounds.search_limits import noted, search_limits, target_sizes
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.proposer import Proposer, params_in
@@ -43,6 +44,7 @@ from autoquant.study.bound import loss_bound
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome, TrialRole, to_csv
 from autoquant.study.recorded_trials import open_trials
+from autoquant.study.result_values import files_of_report, search_values
 from autoquant.study.selection import Selection, select
 from autoquant.study.summary import search_tables
 from autoquant.study.trial_lines import float_line, float_row, search_rows, trial_line
@@ -117,6 +119,18 @@ class SearchResult(Tabular):
             title = title.replace("packed file", f"file for target={self.target}")
         return replace(tables[0], title=title, notes=notes), *tables[1:], *plan
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant search --json`` writes them."""
+        values: dict[str, Any] = {
+            "study": self.study.path,
+            **search_values(self.baseline, self.outcomes, self.budgets, self.selections),
+            "largest_loss": self.bound,
+            "target": self.target,
+            **files_of_report(self.figures),
+            "seconds": [{"phase": name, "seconds": n} for name, n in self.seconds.items()],
+        }
+        return dict(plain_values(values))
+
 
 @random_state_kept()
 def search(
@@ -160,7 +174,7 @@ def search(
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
-    info = inspect_search(task, settings, place)
+    info = noted(inspect_search(task, settings, place), settings.budgets)
     refuse_another_metric(task, place)
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
     limits = search_limits(info, settings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.stored_space import StoredSpace
@@ -12,6 +14,7 @@ from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.limit import LimitSet, limits_of
 from autoquant.errors import UserError
 from autoquant.graph.network import Network
+from autoquant.plain_values import plain_values
 from autoquant.plan import Plan
 from autoquant.samplers.integer_program import IntegerProgram
 from autoquant.samplers.loss_tables import LossTables
@@ -22,6 +25,7 @@ from autoquant.space.search_space import Point, SearchSpace, build_space
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
+from autoquant.study.result_values import baseline_values
 from autoquant.table import Column, Table, Tabular
 
 
@@ -38,6 +42,7 @@ class Solution(Tabular):
         deviation: standard deviation of the prediction, in the metric's unit.
         baseline: the float model's record.
         trial: name of the trial with this plan; None where it was not trained.
+        largest_bytes: of the plans that were considered, whether they fit the budget or not.
     """
 
     plan: Plan
@@ -48,6 +53,7 @@ class Solution(Tabular):
     deviation: float | None
     baseline: BaselineRecord
     trial: str | None
+    largest_bytes: int | None = None
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -61,10 +67,29 @@ class Solution(Tabular):
             ("float baseline", f"{base.score:.5g}", readable(base.size_bytes), "1.0000x"),
             ("solution", score, readable(self.size_bytes), share),
         )
-        notes = (f"budget {self.budget_bytes} bytes; predicted, not measured; this plan {trained}",)
+        notes = [f"budget {self.budget_bytes} bytes; predicted, not measured; this plan {trained}"]
+        if self.largest_bytes is not None and self.largest_bytes < self.budget_bytes:
+            largest = f"the largest has {self.largest_bytes} bytes"
+            notes.append(f"the budget is above the size of every plan of the study: {largest}")
         columns = (Column("plan", "left"), *map(Column, (self.metric, "size", "share")))
         heading = f"predicted {self.metric} on the validation split"
-        return Table(heading, columns, rows, notes), *self.plan.tables
+        return Table(heading, columns, rows, tuple(notes)), *self.plan.tables
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant solve --json`` writes them."""
+        values = {
+            "budget_bytes": self.budget_bytes,
+            "largest_bytes": self.largest_bytes,
+            "size_bytes": self.size_bytes,
+            "size_share": self.size_bytes / self.baseline.size_bytes,
+            "metric": self.metric,
+            "predicted": self.predicted,
+            "deviation": self.deviation,
+            "baseline": baseline_values(self.baseline),
+            "trial": self.trial,
+            "plan": self.plan,
+        }
+        return dict(plain_values(values))
 
 
 def solve(study: str | Path | Study, *, budget: str) -> Solution:
@@ -97,6 +122,7 @@ def solve(study: str | Path | Study, *, budget: str) -> Solution:
         deviation=deviation,
         baseline=question.baseline,
         trial=names[0] if names else None,
+        largest_bytes=question.largest_bytes,
     )
 
 
@@ -139,20 +165,34 @@ class _Question:
         prediction = RungPrediction.of(tables, outcomes, baseline.direction)
         return cls(space, limits, prediction, baseline, outcomes)
 
+    @property
+    def largest_bytes(self) -> int:
+        """Bytes of the largest plan, over the widths that were trained."""
+        plans = (self.space.plan(self._most_bits(point)) for point in self._trained_widths())
+        return max(int(self.limits.budget.of(plan)) for plan in plans)
+
     def best_point(self) -> Point:
         """The point with the lowest expected loss, over the widths that were trained."""
         model, program = self.prediction.model, IntegerProgram(self.space, self.limits)
         coefficients = model.expected()
-        candidates = [self.space.smallest]
-        candidates += [observation.point for observation in model.observations]
-        widths = {self._widths(point): point for point in candidates}
         points = [
-            program.solve(model.losses(coefficients, point), point) for point in widths.values()
+            program.solve(model.losses(coefficients, point), point)
+            for point in self._trained_widths()
         ]
         found = [point for point in points if point is not None]
         if not found:
             raise UserError(f"no plan of the space is within all limits of budget {self.limits}")
         return min(found, key=lambda point: model.predict(point)[0])
+
+    def _trained_widths(self) -> Collection[Point]:
+        """A point for each assignment of widths that was trained."""
+        observed = (observation.point for observation in self.prediction.model.observations)
+        return {self._widths(point): point for point in (self.space.smallest, *observed)}.values()
+
+    def _most_bits(self, point: Point) -> Point:
+        """The point with the same widths and the most bits."""
+        pairs = zip(point, self.space.dimensions, strict=True)
+        return tuple(i if d.field == "width" else len(d.choices) - 1 for i, d in pairs)
 
     def _widths(self, point: Point) -> tuple[int, ...]:
         """The widths of a point."""

@@ -22,14 +22,17 @@ from autoquant.errors import UserError
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
+from autoquant.plain_values import plain_values
 from autoquant.progress import Bar, Progress, opened, print_notes
 from autoquant.rounds.recorded_jobs import RecordedJobs
+from autoquant.rounds.search_limits import noted
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
 from autoquant.rounds.training_job import JobContext
 from autoquant.samplers.sweep_plans import sweep_runs
 from autoquant.settings import Search, Sweep, constructed, require, settings_for
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
+from autoquant.study.result_values import files_of_report, sweep_values
 from autoquant.study.sweep_summary import run_line, run_rows, run_table
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
 from autoquant.study.trial_lines import float_line, float_row
@@ -96,6 +99,15 @@ class SweepResult(Tabular):
         ]
         return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``autoquant sweep --json`` writes them."""
+        values = {
+            "study": self.study.path,
+            **sweep_values(self.baseline, self.results, self.best),
+            **files_of_report(self.figures),
+        }
+        return dict(plain_values(values))
+
 
 @random_state_kept()
 def sweep(
@@ -142,6 +154,7 @@ def sweep(
     check_tensorboard(settings.tensorboard)
     info = inspect_search(task, settings, place)
     refuse_another_metric(task, place)
+    info = noted(info, grid.budgets)
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from autoquant.analysis.model_info import SearchInfo
 from autoquant.artifact.manifest import breakdown
 from autoquant.budget import Budget
@@ -52,6 +55,25 @@ def search_limits(info: SearchInfo, settings: Search) -> LimitSet:
         details = f" ({parts}; {info.profile.coverage})" if settings.target is None else ""
         check_reachable(info.space, limits, {"size": details})
     return limits
+
+
+def noted(info: SearchInfo, budgets: Sequence[str]) -> SearchInfo:
+    """The facts with a line about budgets that leave nothing to be decided.
+
+    Args:
+        info: of the float model.
+        budgets: as they were written.
+    """
+    values = {text: _value(info, text) for text in budgets}
+    above = {text: value for text, value in values.items() if value > info.float_bytes}
+    if not above:
+        return info
+    named = ", ".join(f"{text} = {value} bytes" for text, value in above.items())
+    line = (
+        f"budget {named}: above the float model's size, {info.float_bytes} bytes, so that every "
+        "plan fits whose layers do not grow"
+    )
+    return replace(info, notes=(*info.notes, line))
 
 
 def _value(info: SearchInfo, text: str) -> int:

@@ -11,21 +11,24 @@ from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES,
 from autoquant.settings.limits import Limits
 from autoquant.settings.preferred import check_search, combined, default_of, settings_for
 from autoquant.settings.rounds_settings import Rounds
-from autoquant.settings.scheme import Scheme
+from autoquant.settings.scheme import SCHEME_VALUES, Scheme
 from autoquant.settings.search_settings import Search
-from autoquant.settings.space import RULE_FIELDS, Rules, Space, Widening
+from autoquant.settings.space import GROWTH_METHODS, RULE_FIELDS, Rules, Space, Widening
 from autoquant.settings.sweep_settings import INIT_FROM, Sweep
-from autoquant.settings.training import AUTO, Training
+from autoquant.settings.training import AUTO, TRAINING_VALUES, Training
 
 __all__ = [
     "AUTO",
     "GRIDS",
+    "GROWTH_METHODS",
     "INIT_FROM",
     "KERNELS",
     "RULE_FIELDS",
     "SAMPLERS",
     "SCALES",
+    "SCHEME_VALUES",
     "TARGET_NAMES",
+    "TRAINING_VALUES",
     "Limits",
     "Rounds",
     "Rules",

@@ -11,7 +11,7 @@ from autoquant.settings.base import Settings
 from autoquant.settings.checks import check_types, require
 from autoquant.settings.extension_names import GRIDS, SCALES
 
-_SCHEME_VALUES: dict[str, Sequence[object]] = {
+SCHEME_VALUES: dict[str, Sequence[object]] = {
     "granularity": ("channel", "tensor"),
     "grid": GRIDS,
     "reparametrization": ("none", "tanh"),
@@ -21,6 +21,7 @@ _SCHEME_VALUES: dict[str, Sequence[object]] = {
     "activation_scale": ("learned", "unit"),
     "norms": ("float", "half"),
 }
+"""Fields of a Scheme that are one of several values."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Scheme(Settings):
     norms: str = "float"
 
     def __post_init__(self) -> None:
-        for field_, allowed in _SCHEME_VALUES.items():
+        for field_, allowed in SCHEME_VALUES.items():
             value = getattr(self, field_)
             requirement = f"quantizer.{field_} must be one of {', '.join(map(str, allowed))}"
             require(value in allowed, requirement, value)

@@ -12,6 +12,8 @@ from autoquant.settings.checks import check_types, checked_list, require, rising
 
 Rules = dict[str, dict[str, tuple[float, ...]]]
 """Choices of layers by a pattern of their names and a field of LayerChoice; the last match wins."""
+GROWTH_METHODS = ("split", "fresh")
+"""Values of ``widening.method``."""
 RULE_FIELDS = tuple(each.name for each in fields(LayerChoice))
 """What a rule can set."""
 
@@ -35,9 +37,8 @@ class Widening(Settings):
         check_types(self, "widening.")
         require(0 <= self.max_share <= 1, "widening.max_share must be in [0, 1]", self.max_share)
         require(self.max_growth >= 0, "widening.max_growth must not be negative", self.max_growth)
-        require(
-            self.method in ("split", "fresh"), "widening.method must be split or fresh", self.method
-        )
+        requirement = f"widening.method must be {' or '.join(GROWTH_METHODS)}"
+        require(self.method in GROWTH_METHODS, requirement, self.method)
 
 
 @dataclass(frozen=True)

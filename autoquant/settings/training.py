@@ -12,6 +12,15 @@ from autoquant.settings.checks import check_types, require
 AUTO = "auto"
 """A learning rate that a search finds."""
 
+TRAINING_VALUES = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "steps", "constant"),
+    "keep": ("last", "best"),
+    "precision": ("float32", "bfloat16"),
+    "autocast": ("none", "bfloat16", "float16"),
+}
+"""Fields of a Training that are one of several words."""
+
 
 @dataclass(frozen=True)
 class Training(Settings):
@@ -69,17 +78,11 @@ class Training(Settings):
 
     def __post_init__(self) -> None:
         check_types(self)
-        requirement = "optimizer must be adamw or sgd"
-        require(self.optimizer in ("adamw", "sgd"), requirement, self.optimizer)
-        requirement = "schedule must be cosine, steps or constant"
-        require(self.schedule in ("cosine", "steps", "constant"), requirement, self.schedule)
-        require(self.keep in ("last", "best"), "keep must be last or best", self.keep)
+        for name, allowed in TRAINING_VALUES.items():
+            requirement = f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}"
+            require(getattr(self, name) in allowed, requirement, getattr(self, name))
         require(0 <= self.distill <= 1, "distill must be in [0, 1]", self.distill)
         require(0 <= self.dropout <= 1, "dropout must be in [0, 1]", self.dropout)
-        requirement = "precision must be float32 or bfloat16"
-        require(self.precision in ("float32", "bfloat16"), requirement, self.precision)
-        requirement = "autocast must be none, bfloat16 or float16"
-        require(self.autocast in ("none", "bfloat16", "float16"), requirement, self.autocast)
         require(0 < self.epochs < math.inf, "epochs must be above 0", self.epochs)
         require(self.steps is None or self.steps >= 0, "steps must not be negative", self.steps)
         if isinstance(self.lr, str):

@@ -71,7 +71,7 @@ def _score_table(
             rows.append(_row(f"best plan, trial {chosen.trial}", chosen, outcomes, record))
     notes = []
     for budget, selection in selections:
-        notes += _budget_notes(budget, selection)
+        notes += _budget_notes(budget, selection, outcomes)
         if selection is not None and not bounded:
             notes += _headroom_notes(record, outcomes, selection.first)
     return Table(
@@ -107,10 +107,18 @@ def _row(
     return name, f"{outcome.score:.5g}{shown}", readable(outcome.size_bytes), share, steps
 
 
-def _budget_notes(budget: int, selection: Selection | None) -> list[str]:
-    """What the finalists of a budget say."""
+def _budget_notes(
+    budget: int, selection: Selection | None, outcomes: Sequence[Outcome]
+) -> list[str]:
+    """What the finalists of a budget say.
+
+    Args:
+        budget: in bytes.
+        selection: of its finalists.
+        outcomes: of all trials.
+    """
     if selection is None:
-        return [f"budget {budget} bytes: no plan has a score"]
+        return [f"budget {budget} bytes: {_why_none(budget, outcomes)}"]
     chosen, gain = selection.chosen, selection.gain
     lines = [f"budget {budget} bytes: trial {chosen.trial}, {chosen.size_bytes} bytes"]
     if chosen is not selection.first:
@@ -127,6 +135,24 @@ def _budget_notes(budget: int, selection: Selection | None) -> list[str]:
                 f"(apply it with trial={small.trial})"
             )
     return lines
+
+
+def _why_none(budget: int, outcomes: Sequence[Outcome]) -> str:
+    """Why no plan is chosen for a budget.
+
+    Args:
+        budget: in bytes.
+        outcomes: of all trials.
+    """
+    fitting = [o for o in outcomes if o.size_bytes <= budget]
+    proposals = [o for o in fitting if o.role == "search"]
+    if any(o.score is not None and o.state in ("complete", "scored") for o in proposals):
+        return "no plan within it has a score within the bound"
+    if proposals:
+        return "no proposal within it has a score"
+    names = ", ".join(o.trial for o in complete(fitting) if o.role == "reference")
+    trained = f" (of the uniform plans {names} fit)" if names else ""
+    return f"no proposal within it has been trained{trained}; more trials propose some"
 
 
 def _headroom_notes(

@@ -9,15 +9,15 @@ from itertools import takewhile
 import pytest
 
 import autoquant
-from autoquant.cli.help import overview
+from autoquant.cli.help import overview_answer
 from autoquant.cli.task_texts import task_texts
 from autoquant.tasks.task_file import task_file
 from tests.cli.typed import refused, run
 
 
 def test_help_and_version(place):
-    assert run(place, "--help") == (0, overview(), "")
-    assert run(place) == (2, overview(), "")
+    assert run(place, "--help") == (0, f"{overview_answer().text}\n", "")
+    assert run(place) == (2, f"{overview_answer().text}\n", "")
     assert run(place, "--version").out.strip() == autoquant.__version__
     ran = run(place, "search", "--help")
     assert ran.code == 0
@@ -154,7 +154,10 @@ def test_a_task_of_ones_own_that_extends_another(tmp_path, option):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["task=stdlb"], "task must be one of digits, ptb, speech, stdlib, got 'stdlb'"),
+        (
+            ["task=stdlb"],
+            "task must be one of digits, ptb, speech, stdlib, got 'stdlb' (near: stdlib)",
+        ),
         (["model=rnn"], "model must be one of bit_rnn_gru, bit_rnn_lstm, gru, lstm, got 'rnn'"),
         (["--config-dir=gone"], "--config-dir must be an existing folder, got 'gone'"),
         (["task=[a]"], "task must be a name, got '[a]'"),

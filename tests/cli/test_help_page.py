@@ -21,7 +21,7 @@ SECTIONS = {
 
 
 def test_the_overview_lists_every_command_with_its_summary():
-    lines = help.overview().splitlines()
+    lines = help.overview_answer().text.splitlines()
     for name, command in COMMANDS.items():
         assert f"  {name:<10} {command.summary}" in lines
 

@@ -30,7 +30,7 @@ def result(best: Outcome | None, path: str = "runs/one") -> SearchResult:
 
 def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys):
     measured = profile(language_task(), Widening(max_share=1, max_growth=9))
-    output.print_profile(measured)
+    print(output.profile_answer(measured).text)
     out = capsys.readouterr().out
     assert out == f"{measured}\n"
     assert out.startswith(f"{measured.parameters:,} parameters, largest layers first")
@@ -45,14 +45,15 @@ def test_the_profile_lists_every_layer_and_says_whether_it_may_grow(capsys):
 
 def test_the_search_ends_with_its_results_and_the_next_command(capsys):
     found = result(TRIALS[1])
-    output.print_search(found)
+    print(output.search_answer(found).text)
     assert capsys.readouterr().out == (
         f"{found}\n\nplan: runs/one/plan.yaml\nnext: autoquant apply study=runs/one\n"
+        "dashboard: optuna-dashboard runs/one/journal.log\n"
     )
 
 
 def test_a_search_without_a_plan_proposes_no_next_command(capsys):
-    output.print_search(result(None))
+    print(output.search_answer(result(None)).text)
     out = capsys.readouterr().out
     assert "next:" not in out
     assert "plan: " not in out
@@ -61,7 +62,7 @@ def test_a_search_without_a_plan_proposes_no_next_command(capsys):
 
 @pytest.mark.parametrize("path", ["a b", "it's", "x$HOME", 'a"b', "ü"])
 def test_the_next_command_can_be_pasted_into_a_shell(capsys, path):
-    output.print_search(result(TRIALS[1], path))
+    print(output.search_answer(result(TRIALS[1], path)).text)
     (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("next:"))
     assert shlex.split(line)[1:] == ["autoquant", "apply", f"study={path}"]
 
@@ -72,15 +73,15 @@ def test_each_command_names_the_one_that_shows_its_logs(capsys):
         Study(Path("runs/of mine")),
     )
     swept = SweepResult(named, BASELINE, (run_result(4, 8, 38.25),))
-    output.print_search(result(None, "runs/of mine"), tensorboard=True)
-    output.print_search(result(TRIALS[1], "runs/of mine"), tensorboard=True)
-    output.print_sweep(swept, tensorboard=True)
-    output.print_applied(APPLIED, logs=named.tensorboard)
+    print(output.search_answer(result(None, "runs/of mine"), tensorboard=True).text)
+    print(output.search_answer(result(TRIALS[1], "runs/of mine"), tensorboard=True).text)
+    print(output.sweep_answer(swept, tensorboard=True).text)
+    print(output.apply_answer(APPLIED, logs=named.tensorboard).text)
     assert [x for x in capsys.readouterr().out.splitlines() if "tensorboard" in x] == [line] * 4
 
 
 def test_apply_prints_its_result_and_the_next_command(capsys):
-    output.print_applied(APPLIED)
+    print(output.apply_answer(APPLIED).text)
     assert capsys.readouterr().out == (
         f"{APPLIED}\n\nnext: autoquant evaluate artifact={APPLIED.artifact}\n"
     )
@@ -88,12 +89,12 @@ def test_apply_prints_its_result_and_the_next_command(capsys):
 
 def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
     swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(4, 8, 38.25),))
-    output.print_sweep(swept)
+    print(output.sweep_answer(swept).text)
     assert capsys.readouterr().out == (
         f"{swept}\n"
         "\n"
         "table: runs/one/runs.csv\n"
-        "next:  autoquant apply study=runs/one trial=w4-a8-x1-seed0\n"
+        "next: autoquant apply study=runs/one trial=w4-a8-x1-seed0\n"
     )
 
 
@@ -104,11 +105,11 @@ def test_a_sweep_prints_its_result_its_files_and_the_next_command(capsys):
 def test_a_sweep_names_its_best_run(direction, best, capsys):
     results = (run_result(8, 8, 39.0), run_result(4, 8, 38.0))
     record = replace(BASELINE, direction=direction)
-    output.print_sweep(SweepResult(Study(Path("runs/one")), record, results))
+    print(output.sweep_answer(SweepResult(Study(Path("runs/one")), record, results)).text)
     assert capsys.readouterr().out.splitlines()[-1].endswith(best)
 
 
 def test_a_sweep_without_a_score_has_no_best_run(capsys):
     swept = SweepResult(Study(Path("runs/one")), BASELINE, (run_result(2, 8, None),))
-    output.print_sweep(swept)
+    print(output.sweep_answer(swept).text)
     assert "next:" not in capsys.readouterr().out
