@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv search test lint bench wheel sdist clean
+.PHONY: help venv search test lint docs bench wheel sdist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DEV_STAMP) ## Build the documentation site into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -q -E -n -W --keep-going -b html docs docs/_build/html
+
 bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -48,7 +51,7 @@ sdist: $(DEV_STAMP) ## Build the sdist, from it the wheel, and check that the in
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/cli/test_sdist.py
 
 clean: ## Remove build products and caches; keeps .venv, runs/ and studies/
-	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov docs/_build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
