@@ -19,7 +19,7 @@ extensions = [
     "repository_files",
     "settings_reference",
 ]
-smartquotes = False  # options of the command line begin with two signs
+smartquotes_action = "D"  # two signs are a dash: the reference has them behind names of arguments
 exclude_patterns = ["_build", "_ext"]
 
 # ---- Markdown ------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = f"autoquant {release}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["layout.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

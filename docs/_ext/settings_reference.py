@@ -22,6 +22,8 @@ from autoquant.settings import Search, Sweep
 
 SAID = "said"
 """In place of a default that the text of a setting names."""
+CODE = re.compile(r"(?<![\w`.])(--[\w-]+|[\w.]*\w=[^\s,;()]+|[A-Za-z]\w*(?:[._]\w+)+(?:\(\))?)")
+"""In a text of the help, which has no marks: an option, a setting with a value, a name."""
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -182,15 +184,15 @@ def _entry(name: str, text: str, default: str, full_name: str) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """A text of the help in Markdown: signs that mean something there stand for themselves.
+    """A text of the help in Markdown: names are code, signs stand for themselves.
 
     Args:
-        text: in which parts between backticks are code.
+        text: in which parts between backticks are code already.
     """
-    parts = text.split("`")  # every second one is code
+    parts = CODE.sub(r"`\1`", text) if "`" not in text else text
     return "`".join(
-        part if number % 2 else re.sub(r"([*_<])", r"\\\1", part)
-        for number, part in enumerate(parts)
+        part if number % 2 else re.sub(r"([*_<])", r"\\\1", part)  # every second one is code
+        for number, part in enumerate(parts.split("`"))
     )
 
 

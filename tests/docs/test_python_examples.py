@@ -8,11 +8,16 @@ a user's own model. An example that cannot run has a comment in front of it:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoquant import task
+from autoquant.quantization import scale_rules
+from autoquant.samplers import registry as samplers
+from autoquant.settings import SAMPLERS, SCALES
 from tests.docs.examples import PAGES, blocks
 
 SHORT = "qat=aq.Training(steps=2), final=aq.Training(steps=2)"
@@ -63,6 +68,18 @@ def run(page: str, names: dict[str, Any]) -> None:
         code = [(line, each.replace(written, small)) for line, each in code]
     for line, each in code:
         exec(compile("\n" * (line - 1) + each, page, "exec"), names)
+
+
+@pytest.fixture(autouse=True)
+def extensions_forgotten() -> Iterator[None]:
+    """Extensions that a page registers do not outlive it."""
+    registries = (task.TASKS, task.PREFERRED, samplers._SAMPLERS, scale_rules._RULES)
+    before, names = [dict(each) for each in registries], ([*SAMPLERS], [*SCALES])
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+    SAMPLERS[:], SCALES[:] = names
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
+import pytest
 import settings_reference as reference
 
 from autoquant.cli.command_table import COMMANDS
@@ -59,10 +60,22 @@ def test_tasks_have_their_settings_and_what_they_prefer() -> None:
     assert "| [`seed`]" not in stdlib
 
 
-def test_signs_of_markdown_stand_for_themselves() -> None:
-    (line, text, _) = reference._entry("a.b", "2 * <x> of task_a, ``*c*``.", "1", "a.b")
-    assert line == "`a.b`{#setting-a-b}"
-    assert text == r": 2 \* \<x> of task\_a, `*c*`. *Default:* `1`"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2 * <x> of task_a", r"2 \* \<x> of `task_a`"),
+        ("``*c*`` and task_a", r"`*c*` and task\_a"),  # what has marks is left to them
+        (
+            "see autoquant.samplers, or --help task=ptb.",
+            "see `autoquant.samplers`, or `--help` `task=ptb`.",
+        ),
+        ("such as 0.1x, w4 or 2.5MB", "such as 0.1x, w4 or 2.5MB"),
+    ],
+)
+def test_signs_of_markdown_stand_for_themselves(text: str, shown: str) -> None:
+    lines = reference._entry("a.b", text, "1", "a.b")
+    assert lines[0] == "`a.b`{#setting-a-b}"
+    assert lines[1] == f": {shown.removesuffix('.')}. *Default:* `1`"
 
 
 def test_a_page_names_what_is_written() -> None:
