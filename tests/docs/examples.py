@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md")))
+_SITE = (path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+PAGES = ("README.md", *sorted(path for path in _SITE if not path.startswith("docs/_build/")))
 """Paths of all pages, in the repository."""
 
 _BLOCK = re.compile(

@@ -61,7 +61,7 @@ def check(line: str) -> None:
     options = [each for each in arguments if each.startswith("-")]
     assert set(options) <= OPTIONS, options
     settings = [each for each in arguments if "=" in each and not each.endswith("=NAME")]
-    overrides = to_overrides(settings, command.renamed, stored_task="artifact" in command.settings)
+    overrides = to_overrides(settings, stored_task="artifact" in command.settings)
     given: dict[str, Any] = {}
     for override in map(OverridesParser.create().parse_override, overrides):
         values = (
