@@ -42,6 +42,7 @@ SMALLER = {
             f"{FEW}, baseline=aq.Training(steps=4)"
         ),
         "stdlib()": "stdlib(tokens=4000, vocabulary=400, embedding=32, hidden=32)",
+        "report=True": "report=False",
         "trials=16": f'budget="0.5x", baseline=aq.Training(steps=4), {FEW}',
     },
     "docs/guides/callbacks.md": {"trials=8": FEW},

@@ -32,7 +32,8 @@ COMMAND = re.compile(r"^(?:\S+=\S+ )*(?:\S*/|python -m )?autoquant (?P<arguments
 INLINE = re.compile(r"`autoquant ([a-z][^`]*)`")
 OWN_TASKS = {"mine", "absolutes"}
 """Tasks that pages invent."""
-OPTIONS = {"-m", "--help", "--config-dir", "--cfg"}
+OPTIONS = {"-m", "--help", "--config-dir", "--cfg", "--json"}
+SHELLS = {"bash", "zsh", "fish"}
 
 
 def lines_of(page: str) -> Iterator[str]:
@@ -57,6 +58,9 @@ def check(line: str) -> None:
         line: a command, without "autoquant".
     """
     name, *arguments = parts_of(line)
+    if name == "completion":
+        assert set(arguments[:1]) <= SHELLS
+        return
     command = COMMANDS[name]
     options = [each for each in arguments if each.startswith("-")]
     assert set(options) <= OPTIONS, options
@@ -151,7 +155,7 @@ def test_a_mistake_on_a_page_is_found(line: str) -> None:
 
 def test_commands_are_found() -> None:
     named = {parts_of(line)[0] for page in PAGES for line in lines_of(page)}
-    assert named == set(COMMANDS)
+    assert named == {*COMMANDS, "completion"}
 
 
 def test_what_make_and_pip_are_asked_for_is_there() -> None:
