@@ -39,6 +39,7 @@ lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 
 docs: $(DEV_STAMP) ## Build the documentation site into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -q -E -n -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
