@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv search test test-oldest lint bench release clean
+.PHONY: help venv search test test-oldest lint docs bench release clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ lint: $(DEV_STAMP) ## Run ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DEV_STAMP) ## Build the documentation site into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -q -E -n -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(BENCH_STAMP) ## Measure everything side by side; ARGS="..." goes to the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -49,7 +53,7 @@ release: $(DEV_STAMP) ## Build dist/ (sdist, wheel), and try the wheel in new en
 	$(BIN)/python -m tests.release
 
 clean: ## Remove build products and caches; keeps the environments, runs/ and studies/
-	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf build dist *.egg-info .coverage .coverage.* htmlcov docs/_build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

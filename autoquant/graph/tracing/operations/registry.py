@@ -50,7 +50,7 @@ def operation(*names: str) -> Callable[[Function], Function]:
             return state.read(call.operands[0])
 
     Args:
-        names: of operations, without their overloads; one in place ("relu_") needs no name of its
+        names: of operations, without their overloads; one in place (``relu_``) needs no name of its
             own. Of ATen without namespace ("softmax", see
             ``native_functions.yaml`` of torch), of any other library with it ("mylib::shift").
 
