@@ -94,13 +94,13 @@ def _defaults(command: Command, defaults: Defaults) -> list[str]:
     lines = ["", f"Settings of task={defaults.task}:", ""]
     for key, setting in defaults.task_settings.items():
         given = setting.value == REQUIRED
-        default = "(must be given)" if given else f"(default {_in_yaml(setting.value)})"
+        default = "(must be given)" if given else f"(default {in_yaml(setting.value)})"
         lines += _entry(key, f"{setting.text} {default}".strip())
     lines += ["", f"Settings of every task, with their defaults for task={defaults.task}:", ""]
     if "quantizer" in command.listed:
         lines += ["quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
     listed = [text for text in setting_texts(Search) if text[0].split(".")[0] in command.listed]
-    lines += _entries((name, _in_yaml(defaults[name]), text) for name, _, text in listed)
+    lines += _entries((name, in_yaml(defaults[name]), text) for name, _, text in listed)
     return lines
 
 
@@ -117,18 +117,18 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
         if is_dataclass(setting.default):
             for inner, _, text in setting_texts(type(setting.default), f"{name}."):
                 value = getattr(setting.default, inner.removeprefix(f"{name}."))
-                yield inner, _in_yaml(value), text
+                yield inner, in_yaml(value), text
         else:
             default = {} if setting.default is MISSING else setting.default
-            yield name, _in_yaml(default), texts[setting.name]
+            yield name, in_yaml(default), texts[setting.name]
 
 
-def _in_yaml(value: object) -> str:
+def in_yaml(value: object) -> str:
     """A default as a user would write it."""
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_in_yaml, value)) + "]"
     if isinstance(value, dict) and value:
-        return "{" + ", ".join(f"{key}: {_in_yaml(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {in_yaml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str) and value != value.strip():
