@@ -6,6 +6,7 @@ Hydra parses them too, but prints several lines about an option that it does not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from autoquant.cli.error_messages import near_hint
 from autoquant.cli.setting_names import setting_names
@@ -22,6 +23,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """Options with a value, and the values that they take; nothing where they take any."""
 WITHOUT_VALUE = ("--info", "-i")
 """Of these the ones that may stand without their value."""
+FOLDERS = ("--config-dir", "-cd")
+"""Those for a folder of a user's own configuration files."""
+PLACES = ("study", "artifact")
+"""Settings that a path stands for which is typed alone."""
 PRINTING = ("--cfg", "-c", "--info", "-i")
 """Options that print something else than the answer of the command."""
 
@@ -107,8 +112,20 @@ def _check_value(option: str, value: str | None) -> None:
     allowed = OPTIONS.get(option, ())
     if allowed and value not in allowed:
         raise UserError(f"{option} must be one of {', '.join(allowed)}, got {shown(value)}")
+    if option in FOLDERS:
+        check_folder(str(value))
     if option in FLAGS and value is not None:
         raise UserError(f"{option} must have no value, got {shown(value)}")
+
+
+def check_folder(path: str) -> None:
+    """Raise a UserError where there is no folder of configuration files.
+
+    Args:
+        path: that was typed.
+    """
+    if not Path(path).is_dir():
+        raise UserError(f"--config-dir must be an existing folder, got {shown(path)}")
 
 
 def _refuse_word(command: str, word: str, before: str, after: str) -> None:
@@ -128,5 +145,7 @@ def _refuse_word(command: str, word: str, before: str, after: str) -> None:
         meant = f"{word}{after}"
     elif known:
         meant = f"{word}={after if after and '=' not in after else '...'}"
+    elif Path(word).exists() and (places := [each for each in PLACES if each in names]):
+        meant = f"{places[0]}={word}"
     hint = f" (near: {meant})" if meant else near_hint(word, names)
     raise UserError(f"a setting must look like key=value, got {shown(word)}{hint}")

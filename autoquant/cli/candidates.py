@@ -42,7 +42,7 @@ def words_after(words: Sequence[str]) -> list[str]:
         found = ()
     else:
         found = _Command(before[0], before[1:]).words(current)
-    return [word for word in found if word.startswith(current)]
+    return [word for word in dict.fromkeys(found) if word.startswith(current)]
 
 
 class _Command:

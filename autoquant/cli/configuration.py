@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,11 @@ def register_resolvers() -> None:
 
 def _joined(budget: Any) -> str:
     """One budget or several as a part of a folder's name."""
-    return budget if isinstance(budget, str) else "-".join(map(str, budget))
+    return (
+        "-".join(map(str, budget))
+        if isinstance(budget, Sequence) and not isinstance(budget, str)
+        else str(budget)
+    )
 
 
 def _folder_name(choices: DictConfig) -> str:

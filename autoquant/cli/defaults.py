@@ -8,16 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoquant.cli.arguments import FOLDERS, check_folder
 from autoquant.cli.overrides import GROUPS, to_overrides
 from autoquant.cli.task_texts import task_texts
-from autoquant.errors import UserError, shown
 from autoquant.settings import Search, settings_for
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-FOLDER_OPTIONS = ("--config-dir", "-cd")
-"""Hydra's options for a folder of a user's own configuration files."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,10 @@ def _own_folders(arguments: Sequence[str]) -> list[Path]:
     """The folder that ``--config-dir`` names, if any."""
     for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
-        if option in FOLDER_OPTIONS:
-            folder = Path(value if equals else "".join(arguments[index + 1 : index + 2]))
-            if not folder.is_dir():
-                raise UserError(
-                    f"--config-dir must be an existing folder, got {shown(str(folder))}"
-                )
-            return [folder.resolve()]
+        if option in FOLDERS:
+            folder = value if equals else "".join(arguments[index + 1 : index + 2])
+            check_folder(folder)
+            return [Path(folder).resolve()]
     return []
 
 

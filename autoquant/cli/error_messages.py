@@ -37,6 +37,7 @@ VALUE_TEXTS: tuple[tuple[str, str, Callable[[Any], str] | None], ...] = (
         lambda value: type(value).__name__,
     ),
     ("is not Optional", "given, not null", None),
+    ("to string", "one text", str),
 )
 """Part of OmegaConf's text about a value, what the value must be, and what is shown of it."""
 

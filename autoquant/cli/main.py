@@ -50,6 +50,10 @@ def _main(arguments: list[str], *, as_json: bool) -> int:
 
     with opened(as_json=as_json) as terminal:
         try:
+            if arguments[:1] == ["help"] and len(arguments) > 1:
+                arguments = [*arguments[1:], "--help"]
+            if "--version" in arguments:
+                arguments = ["--version"]
             if arguments and arguments[0] in COMMANDS:
                 return _run(arguments[0], arguments[1:], terminal)
             return _other(arguments, terminal)

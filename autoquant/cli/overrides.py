@@ -119,7 +119,7 @@ def _refuse_no_name(group: str, argument: str) -> None:
     override, value = parsed(argument), argument.partition("=")[2]
     if override is None or override.is_sweep_override():
         return
-    if isinstance(override.value(), list) or len(value) > MAX_NAME:
+    if isinstance(override.value(), list | None) or len(value) > MAX_NAME:
         raise UserError(f"{group} must be a name, got {shown(value)}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from autoquant.cli.answer import Answer
 from autoquant.cli.configuration import register_resolvers
 from autoquant.cli.error_messages import STOPPED, explain
+from autoquant.cli.help import in_yaml
 from autoquant.cli.overrides import MULTIRUN
 from autoquant.cli.run_settings import RunSettings
 from autoquant.cli.terminal import Terminal, error_values
@@ -176,4 +177,4 @@ class _SeveralRuns:
 
 def _written(settings: Mapping[str, Any]) -> str:
     """Settings as they are typed."""
-    return " ".join(f"{key}={value}" for key, value in settings.items())
+    return " ".join(f"{key}={in_yaml(value)}" for key, value in settings.items())

@@ -173,6 +173,7 @@ def search(
     settings = for_target(with_threads(settings_for(task, settings), place))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
+    device = resolve_device(settings.device)
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
     info = noted(inspect_search(task, settings, place), settings.budgets)
     refuse_another_metric(task, place)
@@ -180,7 +181,6 @@ def search(
     limits = search_limits(info, settings)
     strategy = Strategy(settings, info.space, limits, target_sizes(info, settings, limits))
     strategy.check()  # refused before there is a folder
-    device = resolve_device(settings.device)
     for training in (settings.baseline, settings.qat, settings.final):
         check_autocast(training, device)
     folder = Study.create(study, config)

@@ -20,7 +20,7 @@ from autoquant.samplers.integer_program import IntegerProgram
 from autoquant.samplers.loss_tables import LossTables
 from autoquant.samplers.rung_prediction import RungPrediction
 from autoquant.settings import Search
-from autoquant.space.reachable import check_reachable
+from autoquant.space.reachable import check_reachable, largest_size
 from autoquant.space.search_space import Point, SearchSpace, build_space
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
@@ -168,8 +168,8 @@ class _Question:
     @property
     def largest_bytes(self) -> int:
         """Bytes of the largest plan, over the widths that were trained."""
-        plans = (self.space.plan(self._most_bits(point)) for point in self._trained_widths())
-        return max(int(self.limits.budget.of(plan)) for plan in plans)
+        space, limits = self.space, self.limits
+        return max(int(largest_size(space, limits, point)) for point in self._trained_widths())
 
     def best_point(self) -> Point:
         """The point with the lowest expected loss, over the widths that were trained."""
@@ -188,11 +188,6 @@ class _Question:
         """A point for each assignment of widths that was trained."""
         observed = (observation.point for observation in self.prediction.model.observations)
         return {self._widths(point): point for point in (self.space.smallest, *observed)}.values()
-
-    def _most_bits(self, point: Point) -> Point:
-        """The point with the same widths and the most bits."""
-        pairs = zip(point, self.space.dimensions, strict=True)
-        return tuple(i if d.field == "width" else len(d.choices) - 1 for i, d in pairs)
 
     def _widths(self, point: Point) -> tuple[int, ...]:
         """The widths of a point."""

@@ -152,13 +152,13 @@ def sweep(
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     check_tensorboard(settings.tensorboard)
+    device = resolve_device(settings.device)
     info = inspect_search(task, settings, place)
     refuse_another_metric(task, place)
     info = noted(info, grid.budgets)
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
         check_new_weights(task)
-    device = resolve_device(settings.device)
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
     config = _config(task, settings, grid, origin)

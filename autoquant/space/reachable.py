@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from autoquant.costs.limit import LimitSet
 from autoquant.errors import UserError
 from autoquant.space.cost_table import CostTable, PointCosts
 from autoquant.space.search_space import Point, SearchSpace
+
+Choose = Callable[[Sequence[float]], float]
+"""``min`` or ``max``."""
 
 
 def check_reachable(space: SearchSpace, limits: LimitSet, notes: dict[str, str]) -> None:
@@ -21,7 +26,7 @@ def check_reachable(space: SearchSpace, limits: LimitSet, notes: dict[str, str])
             not by one plan.
     """
     table = CostTable.of(space, limits)
-    points = [_lowest(table, number) for number in range(len(limits))]
+    points = [_extreme(table, number, space.smallest, min) for number in range(len(limits))]
     for number, (limit, point) in enumerate(zip(limits, points, strict=True)):
         smallest = table.values(point)[number]
         if smallest > limit.value:
@@ -32,19 +37,33 @@ def check_reachable(space: SearchSpace, limits: LimitSet, notes: dict[str, str])
         raise UserError(f"limits must be met by one plan of the space, got {names}")
 
 
-def _lowest(table: CostTable, number: int) -> Point:
-    """The point with the smallest value of a cost, found choice by choice.
+def largest_size(space: SearchSpace, limits: LimitSet, point: Point) -> float:
+    """The largest value that the cost of the budget has at the widths of a point.
 
-    It is the smallest point of the space where no cost falls when a choice rises. Activations of
-    16 bits store no scale, so that they take a few bytes less than those of 8 bits.
+    Args:
+        space: of the plans.
+        limits: on them; other ones than the budget are left out.
+        point: of the space.
+    """
+    table = CostTable.of(space, limits)
+    return table.values(_extreme(table, 0, point, max))[0]
+
+
+def _extreme(table: CostTable, number: int, start: Point, choose: Choose) -> Point:
+    """The point with the smallest or the largest value of a cost, found choice by choice.
+
+    The smallest one is the smallest point of the space where no cost falls when a choice rises.
+    Activations of 16 bits store no scale, so that they take a few bytes less than those of 8 bits.
 
     Args:
         table: of the costs.
         number: of the cost.
+        start: has the widths.
+        choose: ``min`` or ``max``.
     """
-    costs = PointCosts(table, table.space.smallest)
+    costs = PointCosts(table, start)
     for i in table.bit_dimensions():
         steps = range(len(table.space.dimensions[i].choices))
         values = [costs.after(i, step)[number] for step in steps]
-        costs.move(i, values.index(min(values)))
+        costs.move(i, values.index(choose(values)))
     return costs.point

@@ -73,7 +73,7 @@ UNKNOWN = "a setting must be one that --help lists"
         ("mapping", 4, f"mapping must be {MAPPING}, got 'int'"),
         ("count", None, "count must be given, not null"),
         ("section", None, "section must be given, not null"),
-        ("name", {"a": 1}, "name: Cannot convert 'dict' to string: '{'a': 1}'"),
+        ("name", {"a": 1}, "name must be one text, got '{'a': 1}'"),
         ("counts", 1, f"{UNKNOWN}, got 'counts' (near: count)"),
         ("section.rates", 1, f"{UNKNOWN}, got 'section.rates' (near: section.rate)"),
     ],
