@@ -122,8 +122,9 @@ def run_report(config: DictConfig) -> None:
     from autoquant.commands.report import report
     from autoquant.study.folder import Study
 
-    formats: Any = OmegaConf.to_container(config).get("format")  # type: ignore[union-attr]
-    for path in report(Study.open(config.study), formats=formats, width=config.width):
+    options: Any = OmegaConf.to_container(config)
+    named = {} if options["format"] is None else {"formats": options["format"]}
+    for path in report(Study.open(config.study), width=config.width, **named):
         print(path)
 
 
