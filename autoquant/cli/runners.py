@@ -126,8 +126,9 @@ def run_report(config: DictConfig) -> Answer:
     from autoquant.study.folder import Study
     from autoquant.study.result_values import files_of_report
 
-    formats: Any = OmegaConf.to_container(config).get("format")  # type: ignore[union-attr]
-    paths = report(Study.open(config.study), formats=formats, width=config.width)
+    options: Any = OmegaConf.to_container(config)
+    named = {} if options["format"] is None else {"formats": options["format"]}
+    paths = report(Study.open(config.study), width=config.width, **named)
     values = {"study": config.study, **files_of_report(paths)}
     return Answer("\n".join(map(str, paths)), plain_values(values))
 

@@ -106,7 +106,7 @@ def draw_profile(bars: Sequence[LayerBar], page: Page = PAGE) -> Figure:
         bars: from top to bottom.
         page: that the figure is for.
     """
-    height = page.font / POINTS * (ROW_HEIGHT * len(bars) + 4)
+    height = page.font / POINTS * (ROW_HEIGHT * len(bars) + 6)
     figure, (left, right) = page.panels(2, height, (1.0, 1.0))
     limit = NARROW_NAMES if page.is_narrow else NAME_LIMIT
     names = [shorten(bar.name, limit) for bar in bars]

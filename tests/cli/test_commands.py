@@ -169,6 +169,16 @@ def test_report_redraws_the_figures(place, searched):
     assert "done/report.html" in ran.out.splitlines()
 
 
+def test_report_draws_for_a_paper(place, searched):
+    ran = run(place, "report", "study=done", "format=pdf", "width=column")
+    assert (ran.code, ran.err) == (0, "")
+    written = [place / line for line in ran.out.splitlines()]
+    assert {path.suffix for path in written} == {".pdf"}
+    assert "pareto" in {path.stem for path in written}
+    for path in written:
+        path.unlink()
+
+
 def test_a_second_apply_does_not_train_again(place, applied, monkeypatch):
     monkeypatch.setattr(candidate, "train", None)
     assert run(place, "apply", "study=done") == (0, applied.out, "")

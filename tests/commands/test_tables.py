@@ -117,7 +117,7 @@ def test_a_sweep_is_a_table() -> None:
         ["best run: w4-a8-x1-seed0"],
         ["study: runs/one"],
     ]
-    assert str(swept).endswith(f"\n\n{PLAN}")
+    assert str(swept).endswith(f"\n\n{results[0].run.plan}")
     none = SweepResult(STUDY, BASELINE, (run_result(2, 8, None),))
     assert "best run" not in str(none)
     drawn = replace(none, figures=(Path("a/grid.png"), Path("a/grid.svg"), Path("a/widths.png")))
