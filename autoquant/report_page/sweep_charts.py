@@ -22,8 +22,8 @@ from autoquant.report_page.frame import (
 from autoquant.report_page.points import PlotPoint, beyond_axis
 from autoquant.report_page.sensitivity_table import SHADES
 
-SERIES = 7
-"""Colours and marks of series, in turn."""
+SERIES = 21
+"""Series that differ in colour or mark: there are seven colours and three marks."""
 
 
 @dataclass(frozen=True)

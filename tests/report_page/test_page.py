@@ -204,6 +204,21 @@ def test_a_sweep_has_its_runs_with_their_spread(tmp_path: Path) -> None:
     assert {each.attributes["href"] for each in points} <= {f"#plan-{i}" for i in range(5)}
 
 
+def test_series_of_a_sweep_differ_in_colour_or_mark(tmp_path: Path) -> None:
+    """One for each activation bits and width."""
+    runs = [
+        run_result(4, bits, 38.0 + bits + width, width=width)
+        for bits in (2, 3, 4, 8, 16)
+        for width in (1.0, 1.25, 1.5)
+    ]
+    page = parse(render_page(sweep_of(tmp_path / "sweep", runs)))
+    marks = page.by_id("front").of_class("ul", "legend")[0].every("svg")
+    drawn = [next(iter(each.all())) for each in marks]
+    kinds = [(each.tag, each.attributes["class"]) for each in drawn]
+    assert len(kinds) == 16  # the float model's line is the last one
+    assert len(set(kinds)) == 16
+
+
 # --- safety ---------------------------------------------------------------------------------------
 
 
