@@ -98,7 +98,11 @@ def _program(source: Source) -> ExportedProgram:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 return torch.export.export(
-                    source.model, inputs, keywords, dynamic_shapes=_joined(source, *shapes)
+                    source.model,
+                    inputs,
+                    keywords,
+                    dynamic_shapes=_joined(source, *shapes),
+                    strict=False,  # the default since torch 2.7
                 )
         except Exception as error:
             failure = failure or error

@@ -199,9 +199,9 @@ def run_directions(
         See ``RecurrentLayer.forward``.
     """
     outputs, last = [], []
-    for i, (each, state) in enumerate(zip(weights, states, strict=True)):
+    for i, each in enumerate(weights):  # a strict zip ends torch.compile in torch 2.6
         rows = reverse_sequences(inputs, sizes) if i else inputs
-        hidden, end = recur(Recurrence(cell, rows, sizes, each, state, quantize))
+        hidden, end = recur(Recurrence(cell, rows, sizes, each, states[i], quantize))
         outputs.append(reverse_sequences(hidden, sizes) if i else hidden)
         last.append(end)
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)), last

@@ -53,7 +53,7 @@ class StateLayout:
         parts = (hx,) if len(self._original) == 1 else hx
         names = ("h", "c")[: len(self._original)]
         if not (
-            isinstance(parts, tuple | list)
+            isinstance(parts, (tuple, list))
             and len(parts) == len(names)
             and all(isinstance(part, Tensor) for part in parts)
         ):
@@ -140,4 +140,4 @@ def _padded(part: Tensor, width: int) -> Tensor:
 
 def _shown(hx: Any) -> str:
     kind = type(hx).__name__
-    return f"{kind} of {len(hx)}" if isinstance(hx, tuple | list) else kind
+    return f"{kind} of {len(hx)}" if isinstance(hx, (tuple, list)) else kind

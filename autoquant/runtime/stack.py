@@ -185,7 +185,7 @@ class PackedRecurrent(CachingModule, Recurrent):
         if hx is None:
             return ()
         parts = hx if self._lstm else (hx,)
-        if not isinstance(parts, tuple | list) or len(parts) != 1 + self._lstm:
+        if not isinstance(parts, (tuple, list)) or len(parts) != 1 + self._lstm:
             return None
         for part in parts:
             if not isinstance(part, Tensor) or part.shape != shape:

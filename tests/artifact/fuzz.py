@@ -294,7 +294,7 @@ def alter_tensor(tensors: dict[str, Tensor], source: random.Random, *, shapes: b
         return f"{name}: empty"
     place = source.randrange(flat.numel())
     if way == 0 and tensor.dtype.is_floating_point:
-        flat[place] = source.choice(FLOATS)
+        flat[place] = torch.tensor(source.choice(FLOATS)).to(tensor.dtype)  # inf where too large
     elif way == 1:
         flat.view(torch.uint8)[:] = torch.tensor(list(source.randbytes(flat.nbytes)))
     else:

@@ -414,7 +414,7 @@ def test_it_can_be_copied_and_exported(way: str, spelled: Pair) -> None:
 @pytest.mark.filterwarnings(FLAT_WEIGHTS)
 def test_a_narrow_stack_can_be_exported(tmp_path: Path) -> None:
     both = made(tmp_path, lambda: toys.Stack(layers=2), FRAMES, rnn__l0=1.5)
-    exported = torch.export.export(aq.dequantized(both.loaded), (FRAMES,)).module()
+    exported = torch.export.export(aq.dequantized(both.loaded), (FRAMES,), strict=False).module()
     assert_near(exported, both.loaded, FRAMES)
 
 
