@@ -126,7 +126,7 @@ def setting_texts(settings: type, prefix: str = "") -> Iterator[tuple[str, str, 
 def in_yaml(value: object) -> str:
     """A default as a user would write it."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_in_yaml, value)) + "]"
+        return "[" + ",".join(map(in_yaml, value)) + "]"
     if isinstance(value, dict) and value:
         return "{" + ", ".join(f"{key}: {in_yaml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, bool):
