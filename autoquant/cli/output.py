@@ -116,7 +116,7 @@ def search_answer(
         values,
         failure,
         next=f"autoquant apply {_argument('study', study.path)}" if found else None,
-        dashboard=f"optuna-dashboard {shlex.quote(str(study.journal_file))}",
+        dashboard=_dashboard(study.journal_file),
         logs=_logs(study.tensorboard) if tensorboard else None,
     )
 
@@ -173,6 +173,13 @@ def _answer(
     """
     lines = [f"{FIELDS[key]}{command}" for key, command in commands.items() if command is not None]
     return Answer("\n".join([text, *lines]), {**values, **commands}, failure)
+
+
+def _dashboard(journal: Path) -> str:
+    """The command that shows trials in a browser; it takes "redis..." for a server's address."""
+    path = str(journal)
+    path = f"./{path}" if path.startswith(("redis", "-")) else path
+    return f"optuna-dashboard {shlex.quote(path)}"
 
 
 def _logs(folder: Path) -> str:

@@ -81,12 +81,12 @@ def test_ctrl_c_during_the_imports(place):
         "builtins.__import__ = stop\n"
         "main(['search'])\n"
     )
-    for name in ("autoquant.cli.command_table", "hydra"):
+    going_on = "stopped; the same command goes on from here"
+    for name, line in {"autoquant.cli.command_table": "stopped", "hydra": going_on}.items():
         ran = subprocess.run(
             [sys.executable, "-c", code, name], cwd=place, capture_output=True, text=True
         )
-        stopped = "\nstopped; the same command goes on from here\n"
-        assert (ran.returncode, ran.stderr) == (130, stopped), name
+        assert (ran.returncode, ran.stderr) == (130, f"\n{line}\n"), name
 
 
 def test_an_unexpected_error_is_one_line_or_a_traceback(place, searched, monkeypatch):

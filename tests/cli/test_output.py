@@ -52,6 +52,15 @@ def test_the_search_ends_with_its_results_and_the_next_command(capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("study", "path"),
+    [("a b", "'a b/journal.log'"), ("redis", "./redis/journal.log"), ("/x", "/x/journal.log")],
+)
+def test_a_search_names_the_command_of_the_dashboard(study, path):
+    command = output.search_answer(result(TRIALS[1], study)).values["dashboard"]
+    assert command == f"optuna-dashboard {path}"
+
+
 def test_a_search_without_a_plan_proposes_no_next_command(capsys):
     print(output.search_answer(result(None)).text)
     out = capsys.readouterr().out
