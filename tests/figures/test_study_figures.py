@@ -65,7 +65,7 @@ def one_figure(monkeypatch):
 def test_the_same_study_gives_the_same_files_in_every_format(tmp_path):
     study = bare_study(tmp_path / "study")
     first = {path.name: path.read_bytes() for path in report(study, formats=[*FORMATS])}
-    assert [*first] == ["plan.png", "plan.svg", "plan.pdf"]
+    assert [*first] == ["plan.png", "plan.svg", "plan.pdf", "report.html"]
     assert first["plan.pdf"].startswith(b"%PDF")
     assert b"CreationDate" not in first["plan.pdf"]
     again = {path.name: path.read_bytes() for path in report(study, formats=[*FORMATS])}
@@ -76,7 +76,7 @@ def test_the_same_study_gives_the_same_files_in_every_format(tmp_path):
 def test_a_column_and_one_format(tmp_path):
     study = bare_study(tmp_path / "study")
     paths = report(study.path, formats="png", width="column")
-    assert [path.name for path in paths] == ["plan.png"]
+    assert [path.name for path in paths] == ["plan.png", "report.html"]
     assert imread(paths[0]).shape[1] == pytest.approx(COLUMN.width * DPI, abs=1)
 
 

@@ -127,7 +127,7 @@ def test_hover_and_focus_show_the_plan_of_a_point(page: playwright.Page) -> None
     point.focus()
     assert tip.text_content() == text
     page.keyboard.press("ArrowRight")  # to the next larger plan
-    assert tip.text_content().startswith("8-bit: ")
+    assert tip.text_content().startswith("8-bit where allowed: ")
     page.keyboard.press("Escape")
     assert tip.is_hidden()
     assert page.locator("a.point[tabindex='0']").count() == 1

@@ -156,7 +156,7 @@ def test_sensitivities_are_complete_and_mark_the_plan(page: Element, network: Ne
     table = page.by_id("sensitivity-table")
     rows = table.rows()
     assert [row[0] for row in rows] == list(network.names)
-    assert rows[1][1:] == ["0.25 ±0.001", "0.05 ±0.001", "noise"]
+    assert rows[1][1:] == ["0.250 ±0.001", "0.050 ±0.001", "noise"]
     framed = table.of_class("td", "framed")
     assert len(framed) == 3  # trial 1 has 4 bits in every other layer
     assert {cell.text for cell in framed} == {"noise"}

@@ -16,7 +16,7 @@ FIGURE = Path("pareto.png")
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose figures are not drawn: that is tested elsewhere."""
-    monkeypatch.setattr("autoquant.report_page.report_files.draw_study", lambda _: [FIGURE])
+    monkeypatch.setattr("autoquant.report_page.report_files.draw_study", lambda *_: [FIGURE])
     return study_of(tmp_path / "study", TRIALS)
 
 
