@@ -334,7 +334,7 @@ RECORDED = [
     pytest.param(path.parent, id=str(path.parent.relative_to(ROOT)))
     for path in sorted(ROOT.rglob("config.yaml"))
 ]
-VARIED = ("stdlib-0.075x", "stdlib-0.15x", "speech-search", "ptb-table1", "stdlib-widths")
+VARIED = ("stdlib-0.075x", "stdlib-0.15x", "ptb-table1")
 
 
 @pytest.mark.parametrize(
