@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from autoquant.settings.renamed import Renamed, renamed_settings
-
-if TYPE_CHECKING:
-    from omegaconf import Container
 
 
 def with_present_names(arguments: Sequence[str], command: str) -> list[str]:
@@ -41,11 +38,11 @@ def _renamed(argument: str, renamed: Mapping[str, Renamed]) -> Iterator[str]:
         yield f"{key.removesuffix(name)}{entry.new}{equals}{value}"
 
 
-def rename_in(config: Container) -> None:
+def rename_in(config: Any) -> None:
     """Give the settings of a configuration file their present names, with the same lines.
 
     Args:
-        config: of a file; changed in place.
+        config: of a file, a ``DictConfig``; changed in place.
     """
     from omegaconf import DictConfig, OmegaConf, open_dict
 

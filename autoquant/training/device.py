@@ -66,13 +66,18 @@ def resolve_device(name: str) -> torch.device:
             requirement = f"device must be one that torch has here ({available})"
             raise UserError(f"{requirement}, got {shown(name)}") from error
         return torch.device(name)
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator or torch.device("cpu")
+    return _accelerator() or torch.device("cpu")
+
+
+def _accelerator() -> torch.device | None:
+    """The accelerator that is here, as torch 2.6 tells it too; None where there is none."""
+    here = torch.accelerator.is_available()
+    return torch.accelerator.current_accelerator() if here else None
 
 
 def _accelerators() -> list[str]:
     """Names of the accelerators that are here: cuda, cuda:0, cuda:1, ..., or mps."""
-    kind = torch.accelerator.current_accelerator(check_available=True)
+    kind = _accelerator()
     if kind is None:
         return []
     count = torch.accelerator.device_count()

@@ -1,7 +1,8 @@
 """A release: built into dist/, installed from there as a user does, and tried.
 
 ``python -m tests.release`` (``make release``) ends with one line that begins with OK, or with the
-first error. It takes packages from the index, at the versions of constraints.txt.
+first error. It takes packages from the index, at the versions of constraints.txt. With the argument
+``files`` it ends when the files are built and checked: no environment is made.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def step(text: str) -> Iterator[None]:
     print(f"{time.monotonic() - started:7.1f} s  {text}", flush=True)
 
 
-def release(dist: Path) -> None:
+def release(dist: Path, *, tried: bool) -> None:
     """Build a release and try it.
 
     Args:
         dist: folder of the built files; those of earlier releases in it are removed.
+        tried: whether the wheel is installed and run.
 
     Raises:
         ReleaseError: something does not hold.
@@ -39,24 +41,26 @@ def release(dist: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with step("source distribution, and the wheel from it"):
-            release = built.build(folder / "source", dist)
+            files = built.build(folder / "source", dist)
         with step("contents, metadata, README (twine check --strict)"):
-            built.check(release)
+            built.check(files)
+        if not tried:
+            return
         environment = Environment(folder / "whole")
         with step("a new environment with the wheel and its requirements"):
-            environment.install(release.wheel)
+            environment.install(files.wheel)
         with step("all extras can be installed"):
-            whole.check_extras(environment, release.wheel)
+            whole.check_extras(environment, files.wheel)
         with step("search, apply, evaluate and export in an empty folder"):
             packed = whole.run_commands(environment, folder / "empty")
         with step("the packed file where only torch, numpy and safetensors are"):
-            alone.check(environment, Environment(folder / "alone"), release.wheel, packed)
+            alone.check(environment, Environment(folder / "alone"), files.wheel, packed)
 
 
 def main() -> None:
     started, dist = time.monotonic(), ROOT / "dist"
     try:
-        release(dist)
+        release(dist, tried=sys.argv[1:] != ["files"])
     except ReleaseError as error:
         sys.exit(f"release: {error}")
     names = ", ".join(f"dist/{path.name}" for path in sorted(dist.iterdir()))

@@ -21,7 +21,7 @@ from autoquant.settings import Scheme
 from tests.exports.models import BUILDS, Packed, packed
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 EXACT = 1e-4
 
@@ -101,6 +101,10 @@ def test_layers_of_different_widths(exports: Exports) -> None:
     assert result.difference.largest < EXACT
 
 
+@pytest.mark.skipif(
+    onnxruntime.__version__.startswith("1.23."),
+    reason="tables of 2 bits need a newer ONNX Runtime",
+)
 def test_a_small_file_keeps_two_bits(exports: Exports) -> None:
     fast, small = (exports("language gru", 2, prefer=each)[1] for each in ("speed", "size"))
     assert {each.kind for each in fast.written.stored} == {"int4"}
