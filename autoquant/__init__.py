@@ -12,12 +12,13 @@ from autoquant.distribution import NAME
 if TYPE_CHECKING:
     from autoquant.analysis.model_info import profile
     from autoquant.analysis.profile import Profile
+    from autoquant.applying.applied import Applied
     from autoquant.artifact.assets import assets
     from autoquant.artifact.dequantized import dequantized
     from autoquant.artifact.packed_file import load
     from autoquant.backend import Compute, computing
     from autoquant.budget import Budget
-    from autoquant.commands.apply import Applied, apply
+    from autoquant.commands.apply import apply
     from autoquant.commands.evaluate import evaluate
     from autoquant.commands.export import Exported, export
     from autoquant.commands.report import report
@@ -45,7 +46,8 @@ _HOMES = {
     "artifact.packed_file": ("load",),
     "backend": ("Compute", "computing"),
     "budget": ("Budget",),
-    "commands.apply": ("Applied", "apply"),
+    "applying.applied": ("Applied",),
+    "commands.apply": ("apply",),
     "commands.evaluate": ("evaluate",),
     "commands.export": ("Exported", "export"),
     "commands.report": ("report",),

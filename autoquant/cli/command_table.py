@@ -189,7 +189,7 @@ COMMANDS = {
         {
             "study": Setting("Folder of a search or a sweep.", str, REQUIRED),
             "trial": Setting(
-                "Of a search: a trial instead of the best plan, such as 17, or w4 for uniform 4 "
+                "Of a search: a trial instead of the best plan, such as 17, or w4 for 4 "
                 "bits. Of a sweep: the name of a run, as in runs.csv.",
                 str | None,
             ),

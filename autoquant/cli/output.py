@@ -14,7 +14,7 @@ from autoquant.table import Column, Table
 
 if TYPE_CHECKING:
     from autoquant.analysis.profile import LayerProfile, Profile
-    from autoquant.commands.apply import Applied
+    from autoquant.applying.applied import Applied
     from autoquant.commands.search import SearchResult
     from autoquant.commands.solve import Solution
     from autoquant.commands.sweep import SweepResult

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from autoquant.figures.labels import format_score
 from autoquant.figures.score_view import ScoreView
 from autoquant.figures.style import better
+from autoquant.figures.ticks import byte_texts, log_ticks
 from autoquant.report_page.scale import Scale, Tick
 from autoquant.study.baseline_record import BaselineRecord
 
@@ -24,7 +25,7 @@ class Frame:
         y: vertical; scores.
         x_ticks: below.
         y_ticks: on the left.
-        top_ticks: above: the same places as below in another unit.
+        top_ticks: above: in another unit.
         x_label: below.
         y_label: above the vertical axis.
         float_at: height of the float model's score; None where it is beyond the axis.
@@ -64,6 +65,18 @@ def score_scale(view: ScoreView, height: int = HEIGHT) -> Scale:
         height: of the drawing.
     """
     return Scale(view.low, view.high, height - BOTTOM, TOP, view.log)
+
+
+def byte_ticks(x: Scale, float_bytes: int) -> tuple[Tick, ...]:
+    """Round numbers of bytes above a logarithmic axis of shares.
+
+    Args:
+        x: of shares of the float model's bytes.
+        float_bytes: of the float model.
+    """
+    sizes = log_ticks(x.low * float_bytes, x.high * float_bytes)
+    texts = zip(sizes, byte_texts(sizes), strict=True)
+    return tuple(Tick(x(size / float_bytes), text) for size, text in texts)
 
 
 def score_label(baseline: BaselineRecord, split: str = "validation split") -> str:

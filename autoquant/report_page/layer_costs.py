@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from autoquant.artifact.stored_space import StoredSpace
 from autoquant.costs.bit_ops import bit_ops
 from autoquant.costs.cost import Cost
 from autoquant.costs.macs import macs
-from autoquant.costs.size import size
-from autoquant.costs.target import TARGETS
+from autoquant.costs.study_costs import float_bytes, layer_bytes, scheme_of, size_cost_of
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
-from autoquant.settings import SCALES, Scheme, from_dict
+from autoquant.settings import Scheme
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
-
-FLOAT_BYTES = 4.0
-"""Bytes of a float32; of a model of half precision a parameter has fewer."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class CostCounter:
 
     @classmethod
     def of(cls, study: Study) -> CostCounter | None:
-        """That of a study; None where the study has no record of its network.
+        """That of a study; None where its files do not tell what its plans cost.
 
         Args:
             study: of a search.
@@ -102,14 +96,15 @@ class CostCounter:
         if not study.network_file.is_file():
             return None
         config = study.config()
-        target = config.get("target")
-        known = target in TARGETS
+        cost, scheme, target = size_cost_of(config), scheme_of(config), config.get("target")
+        if cost is None or scheme is None:
+            return None
         return cls(
             network=StoredSpace.read(study.network_file).network,
-            scheme=_scheme(config.get("quantizer", {})),
-            size=TARGETS[str(target)].size if known else size,
+            scheme=scheme,
+            size=cost,
             baseline=study.baseline(),
-            file=f"file for {target}" if known else "packed file",
+            file="packed file" if target is None else f"file for {target}",
         )
 
     def layer_bytes(self, plan: Plan) -> dict[str, int]:
@@ -118,7 +113,7 @@ class CostCounter:
         Args:
             plan: for the layers of the network.
         """
-        return self._sizes(self.network.resized(plan), plan)
+        return layer_bytes(self.network, plan, self.size, self.scheme)
 
     def of_plan(self, plan: Plan) -> ModelCosts:
         """The layers of the float model beside those of a plan.
@@ -146,33 +141,16 @@ class CostCounter:
 
     def _before(self) -> dict[str, Costs]:
         """The layers of the float model."""
-        each = min(FLOAT_BYTES, self.baseline.size_bytes / max(1, self.network.parameters))
         plan = Plan.uniform(self.network.names, LayerChoice())
         operations = self._operations(self.network, plan)
-        return {
-            layer.name: Costs(round(each * layer.count), *operations[layer.name])
-            for layer in self.network.layers
-        }
+        sizes = float_bytes(self.network, self.baseline)
+        return {name: Costs(sizes[name], *operations[name]) for name in self.network.names}
 
     def _after(self, plan: Plan) -> dict[str, Costs]:
         """The layers of a plan."""
         resized = self.network.resized(plan)
-        operations, sizes = self._operations(resized, plan), self._sizes(resized, plan)
+        operations, sizes = self._operations(resized, plan), self.layer_bytes(plan)
         return {name: Costs(sizes[name], *operations[name]) for name in resized.names}
-
-    def _sizes(self, resized: Network, plan: Plan) -> dict[str, int]:
-        """Bytes of each layer in the file.
-
-        Args:
-            resized: the network at the plan's widths.
-            plan: for its layers.
-        """
-        assert self.size.layers is not None  # the sizes of files are sums over layers
-        of_layer = self.size.layers.of_layer
-        return {
-            layer.name: int(of_layer(self.network, layer, plan[layer.name], self.scheme))
-            for layer in resized.layers
-        }
 
     def _operations(self, resized: Network, plan: Plan) -> dict[str, tuple[int, int]]:
         """MACs and bit operations of each layer.
@@ -195,9 +173,3 @@ class CostCounter:
 def _total(costs: list[Costs], size_bytes: int) -> Costs:
     """The operations of all layers, and the size of the whole file."""
     return Costs(size_bytes, sum(cost.macs for cost in costs), sum(cost.bit_ops for cost in costs))
-
-
-def _scheme(values: Mapping[str, Any]) -> Scheme:
-    """The scheme of a study; a rule for scales that is not autoquant's has no effect on costs."""
-    known = {key: each for key, each in values.items() if key != "scale" or each in SCALES}
-    return from_dict(Scheme, known, "quantizer.")

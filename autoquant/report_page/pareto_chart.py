@@ -11,6 +11,7 @@ from autoquant.figures.study_data import OutcomePoint
 from autoquant.figures.style import share_ticks
 from autoquant.report_page.frame import (
     Frame,
+    byte_ticks,
     float_line,
     score_label,
     score_scale,
@@ -108,12 +109,12 @@ def _frame(data: ParetoData) -> Frame:
     return Frame(
         x=x,
         y=y,
-        x_ticks=x.ticks(lambda share: f"{share:.3g}x", shares),
+        x_ticks=x.ticks(lambda share: f"{share:g}x", shares),
         y_ticks=score_ticks(y),
-        x_label="size of the file, as a share of the float model (above: bytes)",
+        x_label="size of the file, as a share of the float model; above: bytes (log scale)",
         y_label=score_label(baseline),
         float_at=float_line(y, baseline),
-        top_ticks=x.ticks(lambda share: readable(share * baseline.size_bytes), shares),
+        top_ticks=byte_ticks(x, baseline.size_bytes),
     )
 
 

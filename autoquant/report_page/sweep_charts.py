@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from autoquant.budget import readable
 from autoquant.figures.curves import CurvePoint, CurvesData
 from autoquant.figures.heatmap import Heatmap, HeatmapCell, HeatmapData
 from autoquant.figures.labels import format_score, format_width
@@ -13,6 +12,7 @@ from autoquant.figures.style import share_ticks
 from autoquant.figures.sweep_data import SweepData
 from autoquant.report_page.frame import (
     Frame,
+    byte_ticks,
     float_line,
     score_label,
     score_scale,
@@ -81,12 +81,12 @@ def size_chart(
     frame = Frame(
         x=x,
         y=y,
-        x_ticks=x.ticks(lambda share: f"{share:.3g}x", shares),
+        x_ticks=x.ticks(lambda share: f"{share:g}x", shares),
         y_ticks=score_ticks(y),
-        x_label="size of the packed file, as a share of the float model (above: bytes)",
+        x_label="size of the packed file, as a share of the float model; above: bytes (log scale)",
         y_label=score_label(baseline),
         float_at=float_line(y, baseline),
-        top_ticks=x.ticks(lambda share: readable(share * baseline.size_bytes), shares),
+        top_ticks=byte_ticks(x, baseline.size_bytes),
     )
     return _chart(frame, curves, lambda share: f"{share:.4f}x", names, rows)
 

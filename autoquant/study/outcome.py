@@ -22,7 +22,7 @@ class Outcome:
     """One plan that was tried, and what came of it.
 
     Attributes:
-        trial: its name in the study: "17" for a proposal, "w4" for the uniform 4-bit reference.
+        trial: its name in the study: "17" for a proposal, "w4" for the reference of 4 bits.
         role: "search" for a proposal of the search, "reference" for a uniform plan that is trained
             for comparison.
         plan: the plan, as it was trained (after projection onto the budget).

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoquant.commands.apply import Applied, apply
+from autoquant.applying.applied import Applied
+from autoquant.commands.apply import apply
 from autoquant.commands.search import search
 from autoquant.plan import Plan
 from autoquant.task import Task, as_loss

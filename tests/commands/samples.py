@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from autoquant.applying.applied import Applied
 from autoquant.artifact.manifest import SizeBreakdown
-from autoquant.commands.apply import Applied
 from autoquant.costs.plan_costs import PlanCosts
 from tests.figures.samples import FLOAT_BYTES, PLAN
 

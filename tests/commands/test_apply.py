@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoquant.applying.applied import Applied
 from autoquant.artifact import manifest
 from autoquant.artifact.assets import assets
 from autoquant.artifact.packed_file import read
-from autoquant.commands.apply import Applied, apply
+from autoquant.commands.apply import apply
 from autoquant.commands.evaluate import evaluate
 from autoquant.commands.search import search
 from autoquant.commands.sweep import sweep
@@ -169,7 +170,7 @@ def test_a_resumed_apply_equals_an_unbroken_one(study, unbroken, monkeypatch, at
 def test_a_run_cut_off_after_training_is_not_trained_again(study, unbroken, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
-            "autoquant.commands.apply._write_result",
+            "autoquant.commands.apply.write_result",
             lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):

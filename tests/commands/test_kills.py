@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from autoquant.applying import full_training
 from autoquant.commands import apply as apply_module
 from autoquant.commands import search as search_module
 from autoquant.commands import sweep as sweep_module
@@ -95,7 +96,7 @@ PHASES = {
     "references": Phase(run_search, (SearchRounds, "_train_references")),
     "proposals": Phase(run_search, (SearchRounds, "_propose")),
     "longer rungs": Phase(run_search, (SearchRounds, "_promote"), True),
-    "apply": Phase(run_apply, (apply_module, "load_or_train_baseline"), True, run_search),
+    "apply": Phase(run_apply, (full_training, "load_or_train_baseline"), True, run_search),
     "sweep": Phase(run_sweep, (sweep_module, "load_or_train_baseline"), True),
 }
 

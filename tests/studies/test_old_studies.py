@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoquant.analysis.sensitivity import Sensitivity
-from autoquant.commands.apply import Applied
+from autoquant.applying.applied import Applied
 from autoquant.figures.curves import size_curves, width_curves
 from autoquant.figures.heatmap import heatmap_data
 from autoquant.figures.history import history_data

@@ -1,0 +1,1 @@
+"""A plan, trained in full and packed: the job, and the record of its result."""
