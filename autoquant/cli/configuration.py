@@ -50,9 +50,12 @@ def _folder_name(choices: DictConfig) -> str:
     """
     import hydra
 
+    from autoquant.cli.schemas import register_schema
+
     task, model = choices.get("task"), choices.get("model")
     if model is None:
         return f"{task}"
+    register_schema("profile", defaults=False)
     defaults = hydra.compose("profile", [f"task={task}"], return_hydra_config=True)
     return f"{task}" if model == defaults.hydra.runtime.choices["model"] else f"{task}-{model}"
 

@@ -106,11 +106,11 @@ def _composed(command: str, groups: Sequence[str], folders: Sequence[Path]) -> D
     import hydra
 
     from autoquant.cli.config_files import register_source
-    from autoquant.cli.schemas import register_schemas, register_tasks
+    from autoquant.cli.schemas import register_schema, register_tasks
     from autoquant.plugins import load_plugins
 
     register_source()
-    register_schemas(defaults=False)
+    register_schema(command, defaults=False)
     tasks = [argument.partition("=")[2] for argument in groups if argument.startswith("task=")]
     if any(not (folders[0] / f"task/{name}.yaml").is_file() for name in tasks):
         load_plugins()

@@ -143,11 +143,11 @@ def _run_with_plugins(command: str, terminal: Terminal) -> int:
     from autoquant.cli.config_files import register_source
     from autoquant.cli.overrides import shows_configuration
     from autoquant.cli.run_command import run_command
-    from autoquant.cli.schemas import register_schemas, register_tasks
+    from autoquant.cli.schemas import register_schema, register_tasks
     from autoquant.plugins import load_plugins
 
     load_plugins()
     register_source()
-    register_schemas(defaults=shows_configuration(sys.argv[1:]))
+    register_schema(command, defaults=shows_configuration(sys.argv[1:]))
     register_tasks()
     return run_command(command, COMMANDS[command].run, terminal)

@@ -1,4 +1,4 @@
-"""What Hydra must know of the package: a schema for each command, and the tasks of plugins."""
+"""What Hydra must know of the package: the schema of a command, and the tasks of plugins."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from autoquant.settings import Search, given_values
 from autoquant.task import PREFERRED, TASKS
 
 
-def register_schemas(*, defaults: bool) -> None:
-    """Store the types and defaults of each command's settings, by which Hydra checks values.
+def register_schema(command: str, *, defaults: bool) -> None:
+    """Store the types and defaults of a command's settings, by which Hydra checks values.
 
     Args:
+        command: its name.
         defaults: whether settings of ``Search`` have the values of the class where nothing is
             given; else such settings are missing, and ``configuration.filled`` fills them once the
             task is known.
     """
     search = _filled_by_hydra(Search, None if defaults else REQUIRED)
-    for name, command in COMMANDS.items():
-        ConfigStore.instance().store(name=f"{name}_schema", node=_schema(name, command, search))
+    schema = _schema(command, COMMANDS[command], search)
+    ConfigStore.instance().store(name=f"{command}_schema", node=schema)
 
 
 def register_tasks() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autoquant.study.folder import Study
 from tests.cli.typed import RULES, TINY, Ran, contents, run
 
 
@@ -46,6 +47,20 @@ def applied(place, searched) -> Ran:
 def packed(place, applied) -> Path:
     (file,) = place.glob("done/applied/plan-*/model.safetensors")
     return file
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(request, monkeypatch) -> None:
+    """Figures take seconds to draw: tests without the marker ``draws`` get empty files."""
+    if "draws" not in request.keywords:
+        monkeypatch.setattr("autoquant.report_page.report_files.draw_study", _empty_figure)
+
+
+def _empty_figure(study: Study, formats: object, width: str) -> list[Path]:
+    study.figures.mkdir(exist_ok=True)
+    path = study.figures / "pareto.png"
+    path.touch()
+    return [path]
 
 
 @pytest.fixture

@@ -159,6 +159,7 @@ def test_files_that_evaluate_refuses(place, packed, file, line):
     assert line in refused(run(place, "evaluate", artifact, f"file={file}"))
 
 
+@pytest.mark.draws
 def test_report_redraws_the_figures(place, searched):
     before = (place / "done/figures/pareto.svg").read_bytes()
     (place / "done/figures/pareto.svg").unlink()
@@ -169,10 +170,12 @@ def test_report_redraws_the_figures(place, searched):
     assert "done/report.html" in ran.out.splitlines()
 
 
+@pytest.mark.draws
 def test_report_draws_for_a_paper(place, searched):
     ran = run(place, "report", "study=done", "format=pdf", "width=column")
     assert (ran.code, ran.err) == (0, "")
-    written = [place / line for line in ran.out.splitlines()]
+    *written, page = [place / line for line in ran.out.splitlines()]
+    assert page == place / "done/report.html"
     assert {path.suffix for path in written} == {".pdf"}
     assert "pareto" in {path.stem for path in written}
     for path in written:

@@ -31,8 +31,20 @@ SEARCH = {
     "front",
     "hypervolume",
     "trials",
-} | {*("largest_loss", "target", "figures", "seconds", "plan_file", "next", "dashboard", "logs")}
-SWEEP = {"study", "metric", "direction", "baseline", "best", "results", "figures"} | {
+} | {
+    *(
+        "largest_loss",
+        "target",
+        "figures",
+        "page",
+        "seconds",
+        "plan_file",
+        "next",
+        "dashboard",
+        "logs",
+    )
+}
+SWEEP = {"study", "metric", "direction", "baseline", "best", "results", "figures", "page"} | {
     *("table", "next", "logs")
 }
 SWEEP_RUN = {"name", "seed", "init_from", "weight_bits", "activation_bits", "width", "budget"} | {
@@ -139,10 +151,10 @@ def test_profile_and_report(place, searched):
     assert {"embedding", "rnn.l0", "decoder"} == {each["name"] for each in found["layers"]}
     rule = {"layer": "decoder", "setting": "weight_bits", "choices": [8], "pattern": "decoder"}
     assert found["rules"] == [rule]
-    figures = [Path("done/a.png")]
+    figures = [Path("done/a.png"), Path("done/report.html")]
     with mock.patch("autoquant.commands.report.report", return_value=figures):
         found = values(place, "report", "study=done", "--json")
-    assert found == {"study": "done", "figures": ["done/a.png"]}
+    assert found == {"study": "done", "page": "done/report.html", "figures": ["done/a.png"]}
 
 
 def test_a_sweep_in_which_nothing_fits_has_a_result_and_an_error(place):
@@ -188,7 +200,7 @@ def test_a_stopped_command_says_so(place, searched, monkeypatch):
 
 
 def test_help_and_version(place):
-    assert values(place, "help", "--json")["commands"]["report"].startswith("Redraw")
+    assert values(place, "help", "--json")["commands"]["report"].startswith("Write")
     assert values(place, "--version", "--json").keys() == {"version"}
     assert values(place, "solve", "--help", "--json").keys() == {"command", "summary"}
 

@@ -56,7 +56,10 @@ def test_a_task_of_ones_own(tmp_path):
     ran = run(tmp_path, "evaluate", f"artifact={file}")
     assert ran.out.startswith(f"mse {stored:.4f} on the test split")
     with_typo = run(tmp_path, "profile", "--config-dir", "conf", "task=mime")
-    assert refused(with_typo) == "task must be one of digits, mine, ptb, speech, stdlib, got 'mime'"
+    assert (
+        refused(with_typo)
+        == "task must be one of digits, mine, ptb, speech, stdlib, got 'mime' (near: mine)"
+    )
 
 
 PIECES = """

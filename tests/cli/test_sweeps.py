@@ -86,6 +86,7 @@ def test_a_sweep_goes_on_and_may_grow(place, swept, monkeypatch):
     assert calls == ["w4-a8-x1-seed1", "w2-a8-x1-seed1"]
 
 
+@pytest.mark.draws
 def test_report_redraws_a_sweep(place, swept):
     file = place / "swept/figures/curves.svg"
     before = file.read_bytes()

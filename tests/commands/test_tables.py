@@ -68,7 +68,7 @@ def test_a_search_names_its_pareto_plot() -> None:
 
 def test_a_search_without_a_plan_shows_none() -> None:
     text = str(searched(None))
-    assert "budget 300000 bytes: no plan has a score" in text
+    assert "budget 300000 bytes: no proposal within it has " in text
     assert "best plan" not in text
     assert PLAN.digest not in text
 
