@@ -127,7 +127,13 @@ def direct(starting_point: StartingPoint, reference: Plan) -> Iterator[tuple[str
             yield dimension.name, choice, loss_of(starting_point, plan) - least
 
 
-@pytest.mark.parametrize("make_task", [language, listening_task], ids=["language", "conv-lstm"])
+@pytest.mark.parametrize(
+    "make_task",
+    [
+        pytest.param(language, id="language"),
+        pytest.param(listening_task, id="conv-lstm", marks=pytest.mark.slow),
+    ],
+)
 def test_all_choices_are_ranked_as_direct_measurements_rank_them(
     make_task: Callable[[], Task],
 ) -> None:

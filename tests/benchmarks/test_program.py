@@ -8,6 +8,7 @@ from autoquant.samplers.integer_program import IntegerProgram
 from benchmarks.program import TOLERANCE, batch, problem
 
 
+@pytest.mark.slow
 def test_a_batch_has_distinct_points_within_the_limits() -> None:
     points = batch(6, 0, TOLERANCE)
     space, limits, _ = problem(6, 0)

@@ -60,13 +60,13 @@ def test_a_profile_of_the_digits(place, model):
     assert re.search(rf"^  {row} ", ran.out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["profile", "search", "sweep", "evaluate"])
 @pytest.mark.parametrize(
-    ("task", "key", "default", "models"),
+    ("command", "task", "key", "default", "models"),
     [
-        ("digits", "model", "gru", ["gru", "lstm", "conv"]),
-        ("stdlib", "cell", "lstm", ["lstm", "gru"]),
-        ("ptb", "cell", "lstm", ["lstm", "gru"]),
+        ("evaluate", "digits", "model", "gru", ["gru", "lstm", "conv"]),
+        ("profile", "stdlib", "cell", "lstm", ["lstm", "gru"]),
+        ("search", "ptb", "cell", "lstm", ["lstm", "gru"]),
+        ("sweep", "stdlib", "cell", "lstm", ["lstm", "gru"]),
     ],
 )
 def test_a_model_is_a_setting_of_its_task(place, command, task, key, default, models):

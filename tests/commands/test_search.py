@@ -10,7 +10,7 @@ import re
 import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,12 @@ def never_level() -> Iterator[None]:
 SHORT, MEDIUM, FULL = 4, 8, 12
 LEAN = {"trials": 1, "references": (), "rounds": Rounds(orders=1, full=False, medium=1)}
 """One training."""
+
+
+def some_slow(cases: Mapping[str, Any], *slow: str) -> list[Any]:
+    """Cases by their names, of which some are left to the slow tests."""
+    marks = {name: [pytest.mark.slow] * (name in slow) for name in cases}
+    return [pytest.param(case, id=name, marks=marks[name]) for name, case in cases.items()]
 
 
 def tiny_task(kind: type[LanguageTask] = LanguageTask) -> LanguageTask:
@@ -509,7 +515,7 @@ def check_goes_on(folder: Path, unbroken: SearchResult, watched: Callable[..., T
     assert jobs == recorded_jobs(unbroken.study)
 
 
-@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
+@pytest.mark.parametrize("place", some_slow(STOPS, "first job", "medium rung"))
 def test_ctrl_c(
     place: tuple[str, int],
     unbroken: SearchResult,
@@ -522,7 +528,7 @@ def test_ctrl_c(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
+@pytest.mark.parametrize("place", some_slow(STOPS, "third job", "full rung"))
 def test_kill(
     place: tuple[str, int],
     unbroken: SearchResult,
@@ -559,7 +565,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize(
+    "name", some_slow({name: name for name in FAILURES}, "MemoryError", "RunError")
+)
 def test_a_job_that_fails_is_recorded_and_the_search_goes_on(
     name: str, watched: Callable[..., Trainings], tmp_path: Path
 ) -> None:
@@ -716,7 +724,7 @@ def test_a_damaged_journal_is_restored_from_the_table(
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sampler", ["program", "tpe"])
+@pytest.mark.parametrize("sampler", ["program", pytest.param("tpe", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("place", [("trial 2", 2), ("trial 0", FULL - 1)], ids=["short", "full"])
 def test_a_restored_search_goes_on_as_it_would_have(
     sampler: str,

@@ -503,6 +503,7 @@ def test_an_error_of_the_user_names_the_run_and_the_plan(
 # --- workers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_workers_train_the_same(tmp_path: Path) -> None:
     grid = replace(GRID, width=(1.5,), seeds=(0, 3))
     alone = run(tmp_path / "alone", grid, threads=1)

@@ -43,7 +43,7 @@ def test_onnx_files_are_within_their_count(
 
 
 @pytest.mark.parametrize("weights", [1, 1.6, 3, 5, 8, 16])
-@pytest.mark.parametrize("name", ["language", "spotter"])
+@pytest.mark.parametrize("name", ["language", pytest.param("spotter", marks=pytest.mark.slow)])
 def test_constants_of_c_are_their_count(tmp_path: Path, name: str, weights: Bits) -> None:
     made = packed(tmp_path, name, weights)
     result = aq.export(made.path, made.pair.build(), format="c", example=made.example)

@@ -23,7 +23,7 @@ PREDICTIONS = {  # what the last line begins with, and whether a prediction can 
     "executorch_program": ("compared", lambda found: found[0][0] < 1e-4 and found[0][1] < 0.5),
 }
 EACH = pytest.mark.parametrize("name", PREDICTIONS)
-SLOW = ("forecaster", "dict_batches", "executorch_program")
+SLOW = ("keyword_spotter", "forecaster", "dict_batches", "executorch_program")
 NEEDS = {"executorch_program": "executorch"}  # packages that only one program uses
 
 

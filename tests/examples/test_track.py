@@ -47,6 +47,7 @@ def outcomes_of(package: str, folder: Path) -> list[Outcome]:
     return outcomes
 
 
+@pytest.mark.slow
 def test_mlflow(folder: Path) -> None:
     first, *calls, last = calls_of("mlflow", folder)
     assert first == ("log_params", [{"budget": "0.5x", "trials": 2}], {})

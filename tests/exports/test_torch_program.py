@@ -52,6 +52,7 @@ def test_a_program_is_called_as_the_model_is(tmp_path: Path) -> None:
     assert torch.equal(after[1], last[1])
 
 
+@pytest.mark.slow
 def test_activations_of_16_bits_leave_all_sizes_free(tmp_path: Path) -> None:
     made = packed(tmp_path, "language", activations=16)
     result = aq.export(made.path, made.pair.build(), format="torch", example=made.example)

@@ -63,12 +63,12 @@ def operators(path: Path) -> set[str]:
     return found
 
 
+SLOW = ("both ways", "mean", "language gru", "cell loop")
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("both ways", "mean")))
-        for name in BUILDS
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BUILDS],
 )
 def test_models(exports: Exports, name: str) -> None:
     _, result = exports(name)
