@@ -166,6 +166,8 @@ class FullTraining:
         steps = training.length(self.task.steps_per_epoch())
         trunk = self.study.trunk(plan, 0)
         continued = trunk if trunk.is_file() and training == self.settings.final else None
+        if continued is not None:
+            self.progress.say("the search's training of this plan goes on: its end is left")
         return train_rung(point, plan, training, steps, trunk=continued, **options)
 
 

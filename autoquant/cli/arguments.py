@@ -60,6 +60,26 @@ def check_arguments(command: str, arguments: Sequence[str], *, as_json: bool = F
         before = word
 
 
+def options_last(arguments: Sequence[str]) -> list[str]:
+    """The settings, then the options: Hydra's parser takes no settings behind an option.
+
+    Args:
+        arguments: what was typed behind the name of a command, checked.
+    """
+    settings: list[str] = []
+    options: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            settings.append(word)
+            continue
+        options.append(word)
+        option, value = _split(word)
+        if option in OPTIONS and value is None:
+            options += [word for word in (next(words, None),) if word is not None]
+    return settings + options
+
+
 def _split(word: str) -> tuple[str, str | None]:
     """An option and its value, where it is in the same word: ``--cfg=job`` or ``-cjob``."""
     option, equals, value = word.partition("=")

@@ -163,12 +163,14 @@ COMMANDS = {
                 "png, svg or pdf, or several: format=[png,pdf] (default [png,svg]). The same study "
                 "gives the same files.",
                 Any,
+                values=("png", "svg", "pdf"),
             ),
             "width": Setting(
                 "page (180 mm), or column (85 mm): the width of one column of a paper (default "
                 "page).",
                 str,
                 "page",
+                values=("page", "column"),
             ),
         },
     ),

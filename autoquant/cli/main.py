@@ -104,7 +104,7 @@ def _run(command: str, arguments: Sequence[str], terminal: Terminal) -> int:
         arguments: its settings and options.
         terminal: that is told.
     """
-    from autoquant.cli.arguments import check_arguments
+    from autoquant.cli.arguments import check_arguments, options_last
     from autoquant.cli.command_table import COMMANDS
     from autoquant.cli.error_messages import explain
     from autoquant.cli.help import page_answer
@@ -119,7 +119,8 @@ def _run(command: str, arguments: Sequence[str], terminal: Terminal) -> int:
             return 0
         named = with_present_names(arguments, command)
         check_arguments(command, named, as_json=terminal.as_json)
-        overrides = to_overrides(named, stored_task="artifact" in described.settings)
+        stored_task = "artifact" in described.settings
+        overrides = to_overrides(options_last(named), stored_task=stored_task)
         sys.argv = [f"autoquant {command}", *overrides]
         return _run_with_plugins(command, terminal)
     except BrokenPipeError:

@@ -93,7 +93,10 @@ def solve_answer(study: str, solution: Solution, plan: str | None) -> Answer:
     """
     named = None if solution.trial is None else _argument("trial", solution.trial)
     named = named if plan is None else _argument("plan", plan)
-    command = None if named is None else f"autoquant apply {_argument('study', study)} {named}"
+    command = f"autoquant apply {_argument('study', study)} {named}"
+    if named is None:  # the plan is of no trial, and in no file yet
+        budget = _argument("budget", f"{solution.budget_bytes}B")
+        command = f"autoquant solve {_argument('study', study)} {budget} output=plan.yaml"
     text = f"{solution}" if plan is None else f"{solution}\n\nplan: {plan}"
     return _answer(text, solution.to_dict() | {"plan_file": plan}, next=command)
 

@@ -53,7 +53,7 @@ def run_command(name: str, run: Run, terminal: Terminal) -> int:
     several = _SeveralRuns(run, terminal, RunSettings.of(sys.argv[1:]))
     terminal.values = {"runs": several.entries}
     with TemporaryDirectory() as folder:
-        sys.argv.append(f"hydra.sweep.dir={folder}")  # Hydra writes a multirun.yaml there
+        sys.argv.insert(1, f"hydra.sweep.dir={folder}")  # Hydra writes a multirun.yaml there
         _call_by_hydra(name, several.job)
     return several.ended()
 

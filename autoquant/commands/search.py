@@ -194,6 +194,8 @@ def search(
     ):
         reporting = _Reporting(shown, on_trial, on_step).logged(log)
         times = PhaseTimes(progress=shown, workers=settings.workers)
+        budgets = ", ".join(settings.budgets)
+        shown.say(f"task {task.name}, budget {budgets}, study {folder.path}")
         print_notes(info.notes, shown)
         write_text(folder.profile_file, info.profile.to_json())
         stored = StoredSpace(info.network, info.profile.widenable)

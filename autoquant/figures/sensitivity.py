@@ -36,8 +36,10 @@ TINY = 1e-30
 """What an increase of 0 is written as: it may be smaller than the numbers can show."""
 NARROW_NAMES = 20
 """Most characters of a row's name on a narrow page."""
+BAR_CHARACTERS = 12
+"""Room of the colour bar and of margins, in characters of the page."""
 NO_DIFFERENCE = "≈0"
-"""Of noise, on a narrow page."""
+"""Of noise, where cells are narrow."""
 
 
 @dataclass(frozen=True)
@@ -249,8 +251,9 @@ def draw_sensitivity(data: SensitivityData, page: Page = PAGE) -> Figure:
         data: the table.
         page: that the figure is for.
     """
+    short = page.is_narrow or not _fits(data, page)
     names = [shorten(row.name, NARROW_NAMES) if page.is_narrow else row.name for row in data.rows]
-    texts = [_texts(row, page) for row in data.rows]
+    texts = [_texts(row, short=short) for row in data.rows]
     lines = 1 + max(text.count("\n") for row in texts for text in row)
     line = page.small / POINTS
     figure = page.figure(
@@ -271,26 +274,39 @@ def draw_sensitivity(data: SensitivityData, page: Page = PAGE) -> Figure:
     framed = f"; framed: {data.plan}" if data.plan else ""
     unit = f"\nin units of {data.smallest:g}; {NO_DIFFERENCE}: within the noise"
     title = f"increase of the training loss, before any training{framed}"
-    page.title(figure, title + (unit if page.is_narrow else ""))
+    page.title(figure, title + (unit if short else ""))
     return figure
 
 
-def _texts(row: SensitivityRow, page: Page) -> list[str]:
-    """What the cells of a row say: on a narrow page whole numbers without errors.
+def _fits(data: SensitivityData, page: Page) -> bool:
+    """Whether numbers with their errors below them have room side by side.
+
+    Args:
+        data: the table.
+        page: of the figure.
+    """
+    widest = max(len(line) for row in data.rows for text in row.texts for line in text.split(" "))
+    names = max(len(row.name) for row in data.rows)
+    needed = names + BAR_CHARACTERS + (widest + 1) * len(data.bits)
+    return needed <= page.characters(page.width, page.small)
+
+
+def _texts(row: SensitivityRow, *, short: bool) -> list[str]:
+    """What the cells of a row say.
 
     Args:
         row: of the table.
-        page: of the figure.
+        short: whether it is whole numbers without errors.
     """
-    if not page.is_narrow:
+    if not short:
         return [text.replace(" ", "\n") for text in row.texts]
-    factor, short = 10**row.decimals, {"noise": NO_DIFFERENCE}
+    factor, signs = 10**row.decimals, {"noise": NO_DIFFERENCE}
     return [
         f"{factor * value:.0f}"
         if value is not None and text[0].isdigit()
         else "<1"
         if text.startswith("<")
-        else short.get(text, text)
+        else signs.get(text, text)
         for value, text in zip(row.increases, row.texts, strict=True)
     ]
 

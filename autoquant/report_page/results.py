@@ -15,6 +15,7 @@ from autoquant.report_page.applied_results import AppliedResult
 from autoquant.report_page.sweep_rows import SweptRow
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import Outcome
+from autoquant.study.reference_name import reference_row
 from autoquant.task import as_loss
 
 Kind = Literal["float", "reference", "first", "chosen", "level", "applied"]
@@ -103,8 +104,7 @@ def search_rows(
     """
     listed = [float_row(data.baseline, applied)]
     for outcome in data.references:
-        name = f"uniform {outcome.trial.removeprefix('w')}-bit"
-        listed += _rows("reference", name, outcome, data, rows)
+        listed += _rows("reference", reference_row(outcome), outcome, data, rows)
     for budget, selection in zip(data.budgets, data.selections, strict=True):
         if selection is None:
             continue

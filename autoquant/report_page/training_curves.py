@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoquant.figures.history import history_data
 from autoquant.figures.history_parts import FloatCurve, float_curve
 from autoquant.figures.labels import format_score, outcome_label
 from autoquant.figures.rung_history import rung_history_data
-from autoquant.figures.score_view import ScoreView
+from autoquant.figures.score_view import ScoreView, view_of
 from autoquant.figures.study_data import Pair, StudyData
 from autoquant.report_page.frame import (
     Frame,
@@ -24,6 +23,8 @@ from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.outcome import Outcome
 
 PANEL_WIDTH, PANEL_HEIGHT = 520, 340
+PROBE = "probe split"
+"""Its scores do not compare with those of the validation split: the float model's is not drawn."""
 MARGIN = 1.12
 """Space beyond the first and the last step, as a factor."""
 
@@ -75,13 +76,14 @@ def trial_curves(data: StudyData, rows: Mapping[str, str]) -> TrainingChart | No
     steps = [step for outcome in drawn for step, _ in known[outcome.trial]]
     if not steps:
         return None
-    split = "validation split" if data.has_rungs else "probe split"
-    frame = _frame(data.baseline, _view(data), steps, split)
+    split = "validation split" if data.has_rungs else PROBE
+    scores = [score for outcome in drawn for _, score in known[outcome.trial]]
+    view = rung_history_data(data).view if data.has_rungs else _probe_view(data, scores)
+    frame = _frame(data.baseline, view, steps, split)
     curves = [
         _curve(frame, outcome, known[outcome.trial], chosen, rows)
         for outcome in sorted(drawn, key=lambda outcome: outcome.trial in chosen)
     ]
-    scores = [score for outcome in drawn for _, score in known[outcome.trial]]
     return TrainingChart(frame, tuple(curves), sum(not frame.y.shows(score) for score in scores))
 
 
@@ -95,14 +97,22 @@ def float_training(baseline: BaselineRecord) -> TrainingChart | None:
     if not curve.pairs:
         return None
     steps = [*(step for step, _ in curve.pairs), baseline.steps]
-    frame = _frame(baseline, curve.view, steps, "probe split", log=False)
+    frame = _frame(baseline, curve.view, steps, PROBE, log=False)
     points = tuple((frame.x(step), frame.y(score)) for step, score in curve.pairs)
     label = f"float model: {_listed(curve.pairs)}"
     return TrainingChart(frame, (TrainingCurve("float", label, "", points),))
 
 
-def _view(data: StudyData) -> ScoreView:
-    return rung_history_data(data).view if data.has_rungs else history_data(data).view
+def _probe_view(data: StudyData, scores: Sequence[float]) -> ScoreView:
+    """The axis of scores on the probe split; those of chosen plans are on it.
+
+    Args:
+        data: of a search of an earlier version.
+        scores: that are drawn.
+    """
+    chosen = [selection.chosen for selection in data.selections if selection is not None]
+    kept = [score for outcome in chosen for _, score in _finite(outcome.history)]
+    return view_of(scores, data.baseline.direction, kept)
 
 
 def _finite(history: Iterable[tuple[int, float]]) -> list[Pair]:
@@ -165,7 +175,7 @@ def _frame(
         y_ticks=score_ticks(y),
         x_label="training steps",
         y_label=score_label(baseline, split),
-        float_at=float_line(y, baseline),
+        float_at=None if split == PROBE else float_line(y, baseline),
         width=PANEL_WIDTH,
         height=PANEL_HEIGHT,
     )

@@ -32,6 +32,7 @@ class TrialRow:
         steps: training steps of its last rung.
         score: on that; None where there is none.
         error: standard error of the score; NaN where it is not known.
+        split: of the score: "valid", or "probe" in studies of earlier versions; None without one.
         reason: why it did not complete; empty where it did.
         plan: what it decides; empty where there are too many plans.
     """
@@ -44,6 +45,7 @@ class TrialRow:
     steps: int
     score: float | None
     error: float
+    split: str | None
     reason: str
     plan: tuple[PlanRow, ...]
 
@@ -80,6 +82,7 @@ def trial_rows(data: StudyData, rows_of: RowsOf) -> tuple[TrialRow, ...]:
             steps=outcome.steps,
             score=outcome.score,
             error=errors.get(outcome.trial, math.nan),
+            split=outcome.split,
             reason=outcome.reason,
             plan=rows_of(outcome.plan) if outcome.trial in shown else (),
         )

@@ -35,8 +35,8 @@ def chosen_within(study: Study, budget: str) -> Outcome:
         smallest = min((o.size_bytes for o in scored), default=None)
         least = "none is" if smallest is None else f"the smallest has {smallest} bytes"
         raise UserError(
-            f"budget must be at least the size of a trained plan ({least}), got {budget} = {most} "
-            "bytes (autoquant solve gives a plan for any budget)"
+            f"budget must be at least the size of a plan that the search proposed ({least}), "
+            f"got {budget} = {most} bytes (autoquant solve gives a plan for any budget)"
         )
     return min(fitting, key=lambda o: (-o.steps, loss_of(o, record.direction)))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autoquant.study.noise import noise_of
 from autoquant.study.outcome import Outcome, hypervolume, loss_of, pareto_front
-from autoquant.study.selection import MIN_ERRORS
+from autoquant.study.selection import MIN_ERRORS, Comparison
 from autoquant.task import Direction, as_loss
 
 
@@ -49,16 +50,17 @@ def front_of(outcomes: Iterable[Outcome], direction: Direction, float_bytes: int
         direction: whether low or high scores are good.
         float_bytes: size of the float model.
     """
+    outcomes = [*outcomes]
     proposals = [o for o in outcomes if o.role == "search" and o.state == "complete"]
     longest = max((o.steps for o in proposals), default=0)
     last = [o for o in proposals if o.steps == longest]
-    noise = noise_of(last, longest)
+    noise = noise_of(outcomes, longest)  # of all plans: one number for each rung
     points = tuple(
         FrontPoint(outcome, noise.error(max(1, len(outcome.by_order()))))
         for outcome in pareto_front(last, direction)
     )
     volume = _hypervolume(last, direction, float_bytes)
-    return Front(points, volume, _knee(points, direction))
+    return Front(points, volume, _knee(points, direction, Comparison(last, direction)))
 
 
 def _hypervolume(outcomes: Sequence[Outcome], direction: Direction, float_bytes: int) -> float:
@@ -78,14 +80,25 @@ def _hypervolume(outcomes: Sequence[Outcome], direction: Direction, float_bytes:
     return hypervolume(pairs, (float(float_bytes), worst)) / area if area > 0 else 0.0
 
 
-def _knee(points: Sequence[FrontPoint], direction: Direction) -> FrontPoint | None:
-    """The smallest plan that is level with the best one."""
+def _knee(
+    points: Sequence[FrontPoint], direction: Direction, comparison: Comparison
+) -> FrontPoint | None:
+    """The smallest plan that is level with the best one.
+
+    Args:
+        points: of the front, the smallest file first.
+        direction: whether low or high scores are good.
+        comparison: of the plans on the rung; it also finds those that are level with a chosen one.
+    """
     if not points:
         return None
     best = min(points, key=lambda point: loss_of(point.outcome, direction))
     for point in points:
-        gap = loss_of(point.outcome, direction) - loss_of(best.outcome, direction)
-        error = (point.error**2 + best.error**2) ** 0.5
+        paired = comparison.gain(point.outcome, best.outcome)
+        gap, error = -paired.value, paired.error
+        if math.isnan(error):  # they have no data orders in common, or one each
+            gap = loss_of(point.outcome, direction) - loss_of(best.outcome, direction)
+            error = math.hypot(point.error, best.error)
         if point is best or gap <= MIN_ERRORS * error:
             return point
     return best

@@ -43,6 +43,16 @@ def reference_name(outcome: Outcome) -> str | None:
     return f"{bits}-bit" if is_uniform(outcome) else f"{bits}-bit {WHERE_ALLOWED}"
 
 
+def reference_row(outcome: Outcome) -> str:
+    """The name of a reference in a table: "uniform 4-bit", or "4-bit where allowed".
+
+    Args:
+        outcome: of a search.
+    """
+    name = reference_name(outcome) or outcome.trial
+    return f"uniform {name}" if is_uniform(outcome) else name
+
+
 def reference_scope(outcome: Outcome) -> str:
     """The bits of a reference and which layers have them: "8 bits everywhere".
 

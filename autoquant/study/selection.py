@@ -74,7 +74,7 @@ def select(
     if not first.scores:
         none = Difference(loss_of(first, direction) - loss_of(ranked[0], direction), 0.0)
         return Selection(ranked[0], first, (ranked[0],), none)
-    comparison = _Comparison(finalists, direction)
+    comparison = Comparison(finalists, direction)
     gain = comparison.gain(ranked[0], first)
     chosen = ranked[0] if gain.exceeds(BEATEN) else first
     level = [o for o in finalists if o is chosen or comparison.is_level(o, chosen)]
@@ -127,7 +127,7 @@ def _number(outcome: Outcome) -> tuple[int, str]:
     return (int(name) if name.isdecimal() else 10**9, name)
 
 
-class _Comparison:
+class Comparison:
     """Differences between finalists, with one spread for all.
 
     Args:

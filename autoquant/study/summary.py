@@ -10,9 +10,9 @@ from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.front import Front, front_of, smallest_level_with
 from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.noise import noise_of
-from autoquant.study.outcome import Outcome, complete
+from autoquant.study.outcome import Outcome, complete, loss_of
 from autoquant.study.rank_agreement import rank_agreements
-from autoquant.study.reference_name import is_uniform, reference_name, reference_scope
+from autoquant.study.reference_name import reference_row, reference_scope
 from autoquant.study.selection import MIN_ERRORS, Selection
 from autoquant.table import Column, Table
 
@@ -62,17 +62,21 @@ def _score_table(
     rows: list[tuple[str, ...]]
     rows = [("float baseline", f"{record.score:.5g}", readable(record.size_bytes), "1.0000x", "")]
     references = [o for o in complete(outcomes) if o.role == "reference"]
-    rows += [_row(_reference(o), o, outcomes, record) for o in references]
-    for _, selection in selections:
+    rows += [_row(reference_row(o), o, outcomes, record) for o in references]
+    for budget, selection in selections:
         if selection is not None:
             first, chosen = selection.first, selection.chosen
+            within = f" within {readable(budget)}" if len(selections) > 1 else ""
             if first is not chosen:
-                rows.append(_row(f"first plan, trial {first.trial}", first, outcomes, record))
-            rows.append(_row(f"best plan, trial {chosen.trial}", chosen, outcomes, record))
+                name = f"first plan{within}, trial {first.trial}"
+                rows.append(_row(name, first, outcomes, record))
+            rows.append(_row(f"best plan{within}, trial {chosen.trial}", chosen, outcomes, record))
     notes = []
     for budget, selection in selections:
         notes += _budget_notes(budget, selection, outcomes)
         if selection is not None and not bounded:
+            notes += _reference_notes(record, outcomes, selection.chosen)
+        if selection is not None and not bounded and selection.chosen is selection.first:
             notes += _headroom_notes(record, outcomes, selection.first)
     return Table(
         f"{record.metric} on the validation split, and size of the packed file",
@@ -80,12 +84,6 @@ def _score_table(
         tuple(rows),
         (*notes, *_noise_notes(record, outcomes)),
     )
-
-
-def _reference(outcome: Outcome) -> str:
-    """The name of a reference in the score table."""
-    name = reference_name(outcome) or outcome.trial
-    return f"uniform {name}" if is_uniform(outcome) else name
 
 
 def _row(
@@ -127,7 +125,8 @@ def _budget_notes(
     others = [o for o in selection.level if o is not chosen]
     if others:
         names = ", ".join(o.trial for o in others[:MAX_LISTED])
-        lines.append(f"  within the noise of it: trials {names}")
+        noun = "trial" if len(others) == 1 else "trials"
+        lines.append(f"  within the noise of it: {noun} {names}")
         if selection.smallest is not chosen:
             small = selection.smallest
             lines.append(
@@ -155,6 +154,30 @@ def _why_none(budget: int, outcomes: Sequence[Outcome]) -> str:
     return f"no proposal within it has been trained{trained}; more trials propose some"
 
 
+def _reference_notes(
+    record: BaselineRecord, outcomes: Sequence[Outcome], chosen: Outcome
+) -> list[str]:
+    """The smallest reference that is better than the chosen plan, and not larger.
+
+    References are trained on the short rung alone, so that this is rare where training pays.
+
+    Args:
+        record: of the float model.
+        outcomes: of all trials.
+        chosen: the plan of a budget.
+    """
+    own = noise_of(outcomes, chosen.steps).error(max(1, len(chosen.by_order())))
+    for other in sorted(complete(outcomes), key=lambda o: o.size_bytes):
+        if other.role != "reference" or other.size_bytes > chosen.size_bytes:
+            continue
+        gain = loss_of(chosen, record.direction) - loss_of(other, record.direction)
+        error = noise_of(outcomes, other.steps).error(max(1, len(other.by_order())))
+        if gain > MIN_ERRORS * math.hypot(own, error):
+            how = f"after {other.steps} steps (apply it with trial={other.trial})"
+            return [f"  {reference_row(other)} is smaller, and better by {gain:.3g} {how}"]
+    return []
+
+
 def _headroom_notes(
     record: BaselineRecord, outcomes: Sequence[Outcome], first: Outcome
 ) -> list[str]:
@@ -168,9 +191,10 @@ def _headroom_notes(
     gap, most = headroom(outcomes, first, record.direction), most_bits(outcomes)
     if gap is None or most is None or gap.exceeds(MIN_ERRORS):
         return []
+    error = f"standard error {gap.error:.2g}"
     return [
         f"  nothing can be gained: after {most.steps} steps trial {first.trial} is level with "
-        f"{reference_scope(most)} ({gap.value:+.2g}, standard error {gap.error:.2g})"
+        f"{reference_scope(most)}, or better (loss {gap.value + 0.0:+.2g}, {error})"
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoquant.cli.arguments import check_arguments
+from autoquant.cli.arguments import check_arguments, options_last
 from autoquant.errors import UserError
 from tests.cli.typed import refused, run
 
@@ -78,3 +78,18 @@ def test_refused_on_the_command_line(tmp_path, typed, line):
 def test_help_of_a_command(tmp_path):
     assert run(tmp_path, "help", "solve") == run(tmp_path, "solve", "--help")
     assert run(tmp_path, "search", "--version") == run(tmp_path, "--version")
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        (["a=1", "-m", "b=2,3"], ["a=1", "b=2,3", "-m"]),
+        (["--cfg", "job", "a=1"], ["a=1", "--cfg", "job"]),
+        (["--cfg=job", "a=1", "~b"], ["a=1", "~b", "--cfg=job"]),
+        (["--config-dir", "mine", "a=1", "-m"], ["a=1", "--config-dir", "mine", "-m"]),
+        (["a=1", "--info"], ["a=1", "--info"]),
+    ],
+    ids=["several runs", "an option with a value", "in one word", "a folder", "no value"],
+)
+def test_options_may_stand_anywhere(typed: list[str], passed: list[str]) -> None:
+    assert options_last(typed) == passed

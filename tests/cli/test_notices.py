@@ -83,7 +83,7 @@ def test_profile_prints_the_notes_of_the_task(place, monkeypatch):
 
 
 def test_each_of_several_runs_has_a_heading(place, searched):
-    several = ["-m", "study=done", "budget=0.2x,0.01x", "output=solved.yaml,null"]
+    several = ["study=done", "-m", "budget=0.2x,0.01x", "output=solved.yaml,null"]
     ran = run(place, "solve", *several)
     lines = [line for line in ran.out.splitlines() if "run" in line.split(" ")[0]]
     assert lines == [

@@ -61,6 +61,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, li
 def test_the_log_of_a_search(searched: tuple[SearchResult, list[str]]) -> None:
     found, lines = searched
     patterns = (
+        "task toy, budget 9kB, study .*",
+        "budget 9kB = 9000 bytes: above the float model's size, .*",
         "float model: started",
         rf"float model: .* weights, 3 steps, {SCORE} \(valid\)",
         "float model: ended after .* s",

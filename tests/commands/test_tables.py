@@ -68,7 +68,7 @@ def test_a_search_names_its_pareto_plot() -> None:
 
 def test_a_search_without_a_plan_shows_none() -> None:
     text = str(searched(None))
-    assert "budget 300000 bytes: no proposal within it has " in text
+    assert "budget 300000 bytes: no plan within it has a score within the bound" in text
     assert "best plan" not in text
     assert PLAN.digest not in text
 
@@ -95,7 +95,7 @@ def test_a_search_shows_the_noise_and_what_is_within_it() -> None:
     budget = lines.index("budget 300000 bytes: trial 3, 283200 bytes")
     assert lines[budget + 1 : budget + 3] == [
         "better than the first plan by 1.1 (standard error 0.16)",
-        "within the noise of it: trials 0",
+        "within the noise of it: trial 0",
     ]
     assert "first plan, trial 0 39 ± 0.12 288 kB 0.1200x 1200" in lines  # 0.2 of 3 orders
     assert "best plan, trial 3 37.9 ± 0.12 283 kB 0.1180x 1200" in lines

@@ -69,5 +69,6 @@ def test_a_table_says_that_nothing_can_be_gained(
     outcomes = [MOST, first]
     selections = [select(outcomes, 500, "minimize", bound)]
     table = search_tables(RECORD, outcomes, (500,), selections, bound)[0]
-    line = "  nothing can be gained: after 10 steps trial 0 is level with 8 bits everywhere (+0.05,"
+    line = "  nothing can be gained: after 10 steps trial 0 is level with 8 bits everywhere"
+    line += ", or better (loss +0.05,"
     assert any(note.startswith(line) for note in table.notes) == said
