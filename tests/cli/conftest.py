@@ -8,7 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
+from autoquant.figures.page import Page
+from autoquant.figures.study_data import read_study_data
+from autoquant.figures.sweep_data import read_sweep_data
 from autoquant.study.folder import Study
 from tests.cli.typed import RULES, TINY, Ran, contents, run
 
@@ -51,16 +55,14 @@ def packed(place, applied) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_figures(request, monkeypatch) -> None:
-    """Figures take seconds to draw: tests without the marker ``draws`` get empty files."""
+    """Figures take seconds to draw: tests without the marker ``draws`` get an empty one."""
     if "draws" not in request.keywords:
-        monkeypatch.setattr("autoquant.report_page.report_files.draw_study", _empty_figure)
+        monkeypatch.setattr("autoquant.figures.study_figures.figures_of", _empty_figure)
 
 
-def _empty_figure(study: Study, formats: object, width: str) -> list[Path]:
-    study.figures.mkdir(exist_ok=True)
-    path = study.figures / "pareto.png"
-    path.touch()
-    return [path]
+def _empty_figure(study: Study, page: Page) -> dict[str, Figure]:
+    (read_sweep_data if study.runs_file.is_file() else read_study_data)(study)
+    return {"pareto": Figure(figsize=(1, 1))}
 
 
 @pytest.fixture

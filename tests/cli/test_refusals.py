@@ -164,7 +164,10 @@ def test_apply_refuses_a_plan(place, searched, tmp_path, text, line):
         (["report", "study=done", "format=gif"], "one or several of png, svg, pdf, got 'gif'"),
         (["report", "study=done", "format=[png,3]"], "of png, svg, pdf, got ['png', 3]"),
         (["report", "study=done", "width=wide"], "width must be one of page, column, got 'wide'"),
-        (["apply", "study=done", "start=end"], "init_from must be baseline or scratch, got 'end'"),
+        (
+            ["apply", "study=done", "init_from=end"],
+            "init_from must be baseline or scratch, got 'end'",
+        ),
         (["apply", "study=done", "plan=no.yaml"], "plan must be an existing YAML file"),
         (["apply", "study=done", "trial=99"], "trial must be one of the study's (w4, 0), got '99'"),
         (["apply", "study=done", "trial=0", "plan=done/plan.yaml"], "a trial or a plan, got both"),

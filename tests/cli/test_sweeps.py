@@ -127,7 +127,6 @@ SWEEPS = {
     "sweep.seeds=[a]": "sweep.seeds[0] must be a whole number, got 'a'",
     "sweep.seeds=[]": "sweep.seeds must be whole numbers, got []",
     "sweep.init_from=middle": "sweep.init_from must be baseline or scratch, got 'middle'",
-    "sweep.start=middle": "sweep.init_from must be baseline or scratch, got 'middle'",
     "sweep.test=maybe": "sweep.test must be true or false, got 'maybe'",
     "sweep.plans=[no.yaml]": "plan must be an existing YAML file, got 'no.yaml'",
     "study=swept": "study 'swept' was made with final.steps=3, got final.steps=9",

@@ -147,7 +147,7 @@ def test_without_the_libraries_one_line_says_so(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(
-        aq.UserError, match=r"exports to ONNX need .* \(pip install 'autoquant\[onnx\]'"
+        aq.UserError, match=r"exports to ONNX need .* \(pip install 'autoquant-torch\[onnx\]'"
     ):
         export(made)
 
