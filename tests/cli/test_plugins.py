@@ -78,6 +78,7 @@ def test_a_task_of_a_plugin(folder):
     ]
 
 
+@pytest.mark.slow
 def test_all_extensions_of_a_plugin_in_a_search(folder):
     """The task, a sampler and a scale rule; applied and scored without the plugin being named."""
     extensions = ["task=walks", "sampler=dice", "quantizer.scale=largest", "sensitivity=0"]
