@@ -63,7 +63,7 @@ def operators(path: Path) -> set[str]:
     return found
 
 
-SLOW = ("both ways", "mean", "language gru", "cell loop")
+SLOW = ("both ways", "mean", "language gru", "cell loop", "weight that is read")
 
 
 @pytest.mark.parametrize(

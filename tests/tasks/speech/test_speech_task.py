@@ -252,7 +252,9 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("," in name)) for name in MODELS]
+)
 def test_from_sound_files_to_words(name: str, corpus: Path, tmp_path: Path) -> None:
     options = {"metric": "loss", **MODELS[name]}
     task = speech(corpus, **options)
