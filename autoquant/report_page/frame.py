@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from autoquant.figures.labels import format_score
 from autoquant.figures.score_view import ScoreView
-from autoquant.figures.style import better
+from autoquant.figures.study_data import Pair
+from autoquant.figures.style import better, share_ticks
 from autoquant.figures.ticks import byte_texts, log_ticks
 from autoquant.report_page.scale import Scale, Tick
 from autoquant.study.baseline_record import BaselineRecord
@@ -65,6 +66,28 @@ def score_scale(view: ScoreView, height: int = HEIGHT) -> Scale:
         height: of the drawing.
     """
     return Scale(view.low, view.high, height - BOTTOM, TOP, view.log)
+
+
+def size_frame(shares: Pair, view: ScoreView, baseline: BaselineRecord, file: str) -> Frame:
+    """Shares of the float model's bytes below, bytes above, scores on the left.
+
+    Args:
+        shares: the least and the largest one.
+        view: of the scores.
+        baseline: the float model.
+        file: what the sizes are of.
+    """
+    x, y = x_scale(*shares, log=True), score_scale(view)
+    return Frame(
+        x=x,
+        y=y,
+        x_ticks=x.ticks(lambda share: f"{share:g}x", share_ticks(*shares)),
+        y_ticks=score_ticks(y),
+        x_label=f"size of the {file}, as a share of the float model; above: bytes (log scale)",
+        y_label=score_label(baseline),
+        float_at=float_line(y, baseline),
+        top_ticks=byte_ticks(x, baseline.size_bytes),
+    )
 
 
 def byte_ticks(x: Scale, float_bytes: int) -> tuple[Tick, ...]:

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from autoquant.budget import readable
 from autoquant.figures.pareto_points import ParetoData, SizeLine
 from autoquant.figures.study_data import OutcomePoint
-from autoquant.figures.style import share_ticks
 from autoquant.report_page.frame import (
     Frame,
-    byte_ticks,
-    float_line,
-    score_label,
-    score_scale,
-    score_ticks,
-    x_scale,
+    size_frame,
 )
 from autoquant.report_page.points import Mark, PlotPoint, plot_point, point_label
 from autoquant.report_page.scale import Tick
@@ -71,7 +65,7 @@ def pareto_chart(data: ParetoData, rows: Mapping[str, str]) -> ParetoChart:
         data: of the pareto figure.
         rows: ids of the rows in the table of plans, by the names of the points.
     """
-    frame = _frame(data)
+    frame = size_frame(data.shares, data.view, data.baseline, "file")
     series: dict[Mark, tuple[OutcomePoint, ...]] = {
         "trial": data.trials.points,
         "stopped": data.stopped.points,
@@ -98,23 +92,6 @@ def pareto_chart(data: ParetoData, rows: Mapping[str, str]) -> ParetoChart:
         legend=_legend(data),
         titles=data.titles,
         notes=_notes(data),
-    )
-
-
-def _frame(data: ParetoData) -> Frame:
-    """Shares of the float model below, bytes above, scores on the left."""
-    baseline = data.baseline
-    x, y = x_scale(*data.shares, log=True), score_scale(data.view)
-    shares = share_ticks(*data.shares)
-    return Frame(
-        x=x,
-        y=y,
-        x_ticks=x.ticks(lambda share: f"{share:g}x", shares),
-        y_ticks=score_ticks(y),
-        x_label="size of the file, as a share of the float model; above: bytes (log scale)",
-        y_label=score_label(baseline),
-        float_at=float_line(y, baseline),
-        top_ticks=byte_ticks(x, baseline.size_bytes),
     )
 
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from autoquant.figures.curves import CurvePoint, CurvesData
 from autoquant.figures.heatmap import Heatmap, HeatmapCell, HeatmapData
 from autoquant.figures.labels import format_score, format_width
-from autoquant.figures.style import share_ticks
 from autoquant.figures.sweep_data import SweepData
 from autoquant.report_page.frame import (
     Frame,
-    byte_ticks,
     float_line,
     score_label,
     score_scale,
     score_ticks,
+    size_frame,
     x_scale,
 )
 from autoquant.report_page.points import PlotPoint, beyond_axis
@@ -75,19 +74,7 @@ def size_chart(
     if curves is None:
         return None
     names = {(plan.share, plan.score): plan.name for plan in data.scored}
-    baseline = data.baseline
-    x, y = x_scale(*curves.limits, log=True), score_scale(curves.view)
-    shares = share_ticks(*curves.limits)
-    frame = Frame(
-        x=x,
-        y=y,
-        x_ticks=x.ticks(lambda share: f"{share:g}x", shares),
-        y_ticks=score_ticks(y),
-        x_label="size of the packed file, as a share of the float model; above: bytes (log scale)",
-        y_label=score_label(baseline),
-        float_at=float_line(y, baseline),
-        top_ticks=byte_ticks(x, baseline.size_bytes),
-    )
+    frame = size_frame(curves.limits, curves.view, data.baseline, "packed file")
     return _chart(frame, curves, lambda share: f"{share:.4f}x", names, rows)
 
 
