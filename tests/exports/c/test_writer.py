@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import struct
@@ -25,8 +26,20 @@ from tests.toys import Stack
 
 FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def sanitizes(cc: str) -> bool:
+    """Whether a compiler is there with the libraries of its sanitizers."""
+    command = [cc, *SANITIZED, "-x", "c", "-", "-o", os.devnull]
+    source = "int main(void) { return 0; }"
+    return (
+        shutil.which(cc) is not None
+        and not subprocess.run(command, input=source, capture_output=True, text=True).returncode
+    )
+
+
 COMPILERS = [
-    pytest.param(cc, marks=pytest.mark.skipif(shutil.which(cc) is None, reason=f"no {cc}"))
+    pytest.param(cc, marks=pytest.mark.skipif(not sanitizes(cc), reason=f"no {cc} with sanitizers"))
     for cc in ("gcc", "clang")
 ]
 MAIN = """#include "spotter.h"
