@@ -138,6 +138,20 @@ def _check_value(option: str, value: str | None) -> None:
         raise UserError(f"{option} must have no value, got {shown(value)}")
 
 
+def folders_in(arguments: Sequence[str]) -> list[str]:
+    """The folders that a user names for configuration files, as they were typed.
+
+    Args:
+        arguments: what was typed behind the name of a command.
+    """
+    folders = []
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option in FOLDERS:
+            folders.append(value if equals else "".join(arguments[index + 1 : index + 2]))
+    return folders
+
+
 def check_folder(path: str) -> None:
     """Raise a UserError where there is no folder of configuration files.
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from autoquant.cli.arguments import FLAGS, OPTIONS
+from autoquant.cli.arguments import FLAGS, FOLDERS, OPTIONS, folders_in
 from autoquant.cli.command_table import COMMANDS
 from autoquant.cli.completion import NAME, SHELLS
 from autoquant.cli.overrides import PATHS
@@ -66,7 +66,7 @@ class _Command:
         """
         if self.typed and self.typed[-1] in OPTIONS:
             option = self.typed[-1]
-            return OPTIONS[option] or (_paths(current) if "dir" in option else ())
+            return OPTIONS[option] or (_paths(current) if option in FOLDERS else ())
         key, equals, value = current.partition("=")
         if equals:
             return (f"{key}={each}" for each in self._values(key, value))
@@ -104,10 +104,7 @@ class _Command:
 
     def _folders(self) -> list[Path]:
         """The folders of configuration files: autoquant's own, and that of ``--config-dir``."""
-        own = [self.given[key] for key in ("--config-dir", "-cd") if key in self.given]
-        pairs = zip(self.typed, self.typed[1:], strict=False)
-        own += [value for option, value in pairs if option in ("--config-dir", "-cd")]
-        return [Path(str(files("autoquant.conf"))), *map(Path, own)]
+        return [Path(str(files("autoquant.conf"))), *map(Path, folders_in(self.typed))]
 
     def _task_files(self) -> list[Mapping[str, Any]]:
         """The configuration files of the task and of those that it extends."""

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoquant.cli.arguments import FOLDERS, check_folder
+from autoquant.cli.arguments import check_folder, folders_in
 from autoquant.cli.overrides import GROUPS, to_overrides
 from autoquant.cli.task_texts import task_texts
 from autoquant.settings import Search, settings_for
@@ -86,13 +86,10 @@ def defaults_for(command: str, arguments: Sequence[str]) -> Defaults:
 
 def _own_folders(arguments: Sequence[str]) -> list[Path]:
     """The folder that ``--config-dir`` names, if any."""
-    for index, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option in FOLDERS:
-            folder = value if equals else "".join(arguments[index + 1 : index + 2])
-            check_folder(folder)
-            return [Path(folder).resolve()]
-    return []
+    folders = folders_in(arguments)[:1]
+    for folder in folders:
+        check_folder(folder)
+    return [Path(folder).resolve() for folder in folders]
 
 
 def _composed(command: str, groups: Sequence[str], folders: Sequence[Path]) -> DictConfig:
