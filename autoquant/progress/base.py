@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from autoquant.progress.bar import Bar
 
@@ -61,3 +62,15 @@ def printable_lines(text: str) -> list[str]:
         "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
         for line in text.splitlines()
     ]
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal.
+
+    Args:
+        stream: such as stdout; None where there is none.
+    """
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # not a file, or closed
+        return False

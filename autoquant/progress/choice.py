@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from autoquant.progress.base import is_terminal
 from autoquant.progress.interface import SILENT, Progress
 from autoquant.progress.plain import PlainProgress
 
@@ -53,13 +54,9 @@ def can_draw(stream: TextIO) -> bool:
     Args:
         stream: such as stderr.
     """
-    try:
-        is_terminal = stream.isatty()
-    except (AttributeError, ValueError):  # not a file, or closed
-        return False
     refused = any(os.environ.get(name) == "0" for name in NO_DRAWING)
     return (
-        is_terminal
+        is_terminal(stream)
         and not refused
         and (os.name == "nt" or os.environ.get("TERM", "") not in WITHOUT_CURSOR)
     )

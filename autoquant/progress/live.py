@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from autoquant.progress.bar import readable_seconds
-from autoquant.progress.base import Clock, ShownProgress, printable_lines
+from autoquant.progress.base import Clock, ShownProgress, is_terminal, printable_lines
 from autoquant.progress.live_view import LiveView, table_of
 from autoquant.progress.trial_row import TrialRow
 
@@ -47,7 +47,7 @@ class LiveProgress(ShownProgress):
             get_renderable=self._drawn,
             refresh_per_second=REFRESHES,
             transient=True,
-            redirect_stdout=_is_terminal(sys.stdout),  # else what is printed is a result
+            redirect_stdout=is_terminal(sys.stdout),  # else what is printed is a result
             vertical_overflow="crop",
         )
 
@@ -131,15 +131,3 @@ def _without_proxies() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_without_proxies)
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal.
-
-    Args:
-        stream: such as stdout; None where there is none.
-    """
-    try:
-        return stream is not None and stream.isatty()
-    except (AttributeError, ValueError):  # not a file, or closed
-        return False
