@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from autoquant.kernels import cross_entropy
     from autoquant.layers import layer_kind
     from autoquant.plan import LayerChoice, Plan
-    from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Sweep, Training, Widening
+    from autoquant.settings import (
+        Cluster,
+        Limits,
+        Rounds,
+        Scheme,
+        Search,
+        Space,
+        Sweep,
+        Training,
+        Widening,
+    )
     from autoquant.study.folder import Study
     from autoquant.study.outcome import Outcome
     from autoquant.task import Example, Task
@@ -59,7 +69,10 @@ _HOMES = {
     "kernels": ("cross_entropy",),
     "layers": ("layer_kind",),
     "plan": ("LayerChoice", "Plan"),
-    "settings": ("Limits", "Rounds", "Scheme", "Search", "Space", "Sweep", "Training", "Widening"),
+    "settings": (
+        *("Cluster", "Limits", "Rounds", "Scheme", "Search", "Space", "Sweep", "Training"),
+        "Widening",
+    ),
     "study.folder": ("Study",),
     "study.outcome": ("Outcome",),
     "task": ("Example", "Task"),
@@ -73,6 +86,7 @@ __version__ = version(NAME)
 __all__ = [
     "Applied",
     "Budget",
+    "Cluster",
     "Compute",
     "Example",
     "Exported",

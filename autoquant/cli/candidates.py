@@ -86,7 +86,7 @@ class _Command:
             key: its name.
             value: what has been typed of it.
         """
-        if key in ("task", "quantizer"):
+        if key in ("task", "quantizer", "cluster"):
             return _options([folder / key for folder in self._folders()])
         if key == "model":
             return self._models()

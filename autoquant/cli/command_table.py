@@ -141,6 +141,7 @@ COMMANDS = {
                 "seed",
                 "device",
                 "workers",
+                "cluster",
                 "threads",
                 "kernel",
                 "tensorboard",

@@ -99,6 +99,8 @@ def _defaults(command: Command, defaults: Defaults) -> list[str]:
     lines += ["", f"Settings of every task, with their defaults for task={defaults.task}:", ""]
     if "quantizer" in command.listed:
         lines += ["quantizer=lsq or quantizer=bit_rnn selects a whole quantizer section.", ""]
+    if "cluster" in command.listed:
+        lines += ["cluster=local, cluster=ray or cluster=slurm selects where trainings run.", ""]
     listed = [text for text in setting_texts(Search) if text[0].split(".")[0] in command.listed]
     lines += _entries((name, in_yaml(defaults[name]), text) for name, _, text in listed)
     return lines

@@ -18,7 +18,10 @@ from autoquant.yaml_text import MAX_DEPTH, read_yaml
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-PATHS = ("study", "artifact", "file", "plan", "pretrained", "task.data_dir", "task.root")
+PATHS = (
+    *("study", "artifact", "file", "plan", "pretrained", "cluster.folder"),
+    *("task.data_dir", "task.root"),
+)
 """Settings that are paths: any text, with spaces, commas and quotes."""
 MULTIRUN = {"-m", "--multirun"}
 _SHOWS = re.compile(r"(--cf|--i|-i).*|-c(=?(job|hydra|all))?")
@@ -26,7 +29,7 @@ _SHOWS = re.compile(r"(--cf|--i|-i).*|-c(=?(job|hydra|all))?")
 TRAININGS = ("baseline", "qat", "final")
 """Sections of settings with a length, in steps or in epochs."""
 
-GROUPS = ("task", "model", "quantizer")
+GROUPS = ("task", "model", "quantizer", "cluster")
 """Settings that choose an option of a group of conf/ by its name."""
 MAX_CHARACTERS, MAX_NAME = 10_000, 500
 """Characters of one setting, and of its name."""

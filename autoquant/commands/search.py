@@ -7,6 +7,7 @@ Optuna's storage in the study is the record of the trials, ``jobs.csv`` that of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.target import for_target
+from autoquant.executors.adapted import adapted
 from autoquant.files import write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
@@ -27,6 +29,7 @@ from autoquant.plan import LayerChoice
 from autoquant.progress import Progress, opened, print_notes
 from autoquant.rounds.learning_rate import with_learning_rate
 from autoquant.rounds.phase_times import PhaseTimes
+from autoquant.rounds.place import Place
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import noted, search_limits, target_sizes
@@ -143,6 +146,7 @@ def search(
     report: bool = False,
     on_trial: OnTrial | None = None,
     on_step: OnStep | None = None,
+    executor: Executor | None = None,
 ) -> SearchResult:
     """Find the plan with the best score whose packed file fits the budget.
 
@@ -163,6 +167,8 @@ def search(
             it has been recorded.
         on_step: called with a StepResult after each training step of the float model and, with one
             worker, of the trials; not for the steps that an earlier call has done.
+        executor: runs the trainings of the trials: any one of ``concurrent.futures``, or what
+            Dask's ``client.get_executor()`` gives. It stays open.
 
     Raises:
         UserError: a setting is wrong, a limit cannot be met, the folder is of another search.
@@ -170,7 +176,9 @@ def search(
     """
     check_task(task)
     place = Study.at(study)
-    settings = for_target(with_threads(settings_for(task, settings), place))
+    runs_on = None if executor is None else adapted(executor)
+    settings = settings_for(task, settings)
+    settings = for_target(with_threads(settings, place, elsewhere=runs_on is not None))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     device = resolve_device(settings.device)
@@ -207,7 +215,7 @@ def search(
             )
             shown.show([float_row(record)], float_line(record))
         point = StartingPoint(task, prepare(trained), info.network, settings)
-        running = _Running(point, info, folder, record, strategy, reporting, times)
+        running = _Running(point, info, folder, record, strategy, reporting, times, runs_on)
         result = running.with_learning_rate().result()
         _write_latencies(folder, settings)
         result = replace(result, seconds=dict(times.seconds))
@@ -268,6 +276,7 @@ class _Running:
         strategy: gives the sampler.
         reporting: what is told about the trials.
         times: of the phases.
+        executor: of the user's, which runs the trainings instead of this process.
     """
 
     point: StartingPoint
@@ -277,6 +286,7 @@ class _Running:
     strategy: Strategy
     reporting: _Reporting
     times: PhaseTimes
+    executor: Executor | None = None
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -316,21 +326,23 @@ class _Running:
         goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
         changed = _Written(self, storage).changed
         reporting = self.reporting
+        place = Place(self.folder, settings, self.executor)
         context = JobContext.of(
             self.point,
             rungs,
-            self.folder,
+            place.working,
             progress=reporting.progress,
             on_step=reporting.on_step,
+            here=place.is_here,
         )
         progress = reporting.progress
-        with RecordedJobs.opened(context, self.folder, settings, progress) as jobs:
+        with RecordedJobs.opened(context, place, progress) as jobs:
             for line in jobs.other_environments():
                 progress.say(line)
             rounds = SearchRounds(
                 storage,
                 proposer,
-                jobs.run,
+                jobs,
                 rungs,
                 settings.rounds,
                 goal,

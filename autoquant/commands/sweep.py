@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,13 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
+from autoquant.executors.adapted import adapted
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plain_values import plain_values
 from autoquant.progress import Bar, Progress, opened, print_notes
+from autoquant.rounds.place import Place
 from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.search_limits import noted
 from autoquant.rounds.sweep_round import SweepRound, sweep_rung
@@ -121,6 +124,7 @@ def sweep(
     report: bool = False,
     on_run: OnRun | None = None,
     on_step: OnStep | None = None,
+    executor: Executor | None = None,
 ) -> SweepResult:
     """Train every plan of a grid in full and write ``runs.csv`` into the study's folder.
 
@@ -140,6 +144,8 @@ def sweep(
         on_run: called with the study whenever the result of a run has been recorded.
         on_step: called with a StepResult after each training step of the float model and, with one
             worker, of the runs; not for the steps that an earlier call has done.
+        executor: runs the trainings of the runs: any one of ``concurrent.futures``, or what
+            Dask's ``client.get_executor()`` gives. It stays open.
 
     Raises:
         UserError: a setting is wrong, a plan file is not there, or the folder is of another study.
@@ -147,7 +153,8 @@ def sweep(
     """
     check_task(task)
     place, grid = Study.at(study), Sweep() if sweep is None else sweep
-    settings = with_threads(settings_for(task, settings), place)
+    runs_on = None if executor is None else adapted(executor)
+    settings = with_threads(settings_for(task, settings), place, elsewhere=runs_on is not None)
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
@@ -177,7 +184,8 @@ def sweep(
         sensitivity = _sensitivity(point, runs, info, folder, shown)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        results = _Running(point, info, folder, record, reporting).results(grid, runs)
+        running = _Running(point, info, folder, record, reporting, runs_on)
+        results = running.results(grid, runs)
     result = SweepResult(folder, record, results)
     return _reported(result) if report else result
 
@@ -336,6 +344,7 @@ class _Running:
         folder: of the study, locked.
         record: of the float model.
         reporting: what is told about the runs.
+        executor: of the user's, which runs the trainings instead of this process.
     """
 
     point: StartingPoint
@@ -343,6 +352,7 @@ class _Running:
     folder: Study
     record: BaselineRecord
     reporting: _Reporting
+    executor: Executor | None = None
 
     def results(self, grid: Sweep, runs: Sequence[SweepRun]) -> tuple[SweepRunResult, ...]:
         """Train the runs that are not recorded; the results of all, in the order of the runs.
@@ -358,19 +368,21 @@ class _Running:
         rung = sweep_rung(settings, grid, task.steps_per_epoch())
         done = sum(run.name in table.by_name() for run in runs)
         progress, on_step = self.reporting.progress, self.reporting.on_step
+        place = Place(self.folder, settings, self.executor)
         context = JobContext.of(
             self.point,
             (rung,),
-            self.folder,
+            place.working,
             progress=progress,
             on_step=on_step,
+            here=place.is_here,
             test=grid.test,
             save=grid.save,
         )
         with (
             progress.phase("runs"),
             progress.bar("runs", len(runs), "run", done=done) as bar,
-            RecordedJobs.opened(context, self.folder, settings, progress) as jobs,
+            RecordedJobs.opened(context, place, progress) as jobs,
         ):
             bar.parallel = settings.workers
             for line in jobs.other_environments():

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from autoquant.errors import first_line
+from autoquant.errors import RunError, first_line
+from autoquant.executors.batch import Batch
 from autoquant.executors.context import SharedContext, call
+from autoquant.executors.jobs_in_progress import JobsInProgress
 
 C = TypeVar("C")
 J = TypeVar("J")
 R = TypeVar("R")
+C_contra = TypeVar("C_contra", contravariant=True)
+J_contra = TypeVar("J_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
-MAX_DEATHS = 3
-"""A job whose worker died as often is not run again."""
-WAIT_SECONDS = 0.5
-"""Longest wait for the end of a job: Windows delivers Ctrl-C between two waits."""
+MAX_SUBMITTED = 4096
+"""Jobs that an executor has at the same time, at most; the others wait in this process."""
+PER_WORKER = 2
+"""The same for each worker, of an executor that knows their number: one that runs, one to come."""
+MIN_SUBMITTED = 64
+"""Jobs of such an executor, whatever the number: workers may come at any time."""
 CONTEXT_NAME = "context.pickle"
 """Name of the file with the context."""
+
+
+class Carrier(Protocol[C_contra, J_contra, R_co]):
+    """Takes a job's files to a worker that does not see the folder they are in, and back."""
+
+    def send(self, job: J_contra) -> Any:
+        """The job with its files, which can be pickled."""
+
+    @staticmethod
+    def run(context: C_contra, sent: Any) -> Any:
+        """Run it in the worker, and give the result with its files."""
+
+    def receive(self, job: J_contra, received: Any) -> R_co:
+        """The result, when its files have been written."""
 
 
 class JobRunner(Generic[C, J, R]):
@@ -41,6 +60,11 @@ class JobRunner(Generic[C, J, R]):
         context: what all jobs need; jobs must not change it.
         lost: (job, reason) -> the result of a job whose worker died MAX_DEATHS times.
         folder: where the context is written for workers, which must see it; None: a temporary one.
+        carrier: takes the files of jobs to and from executors that keep content themselves
+            (``put``), whose workers may not see the folder; None: jobs have no files, or the
+            workers see them.
+        owned: whether the executor is made for this runner, and ends with it; if not, it stays as
+            it is, and cannot be replaced where it breaks.
         running: gives a block for a job that runs elsewhere: it is entered when the job is seen to
             run, and left when it has ended; None where nobody wants to know.
     """
@@ -53,14 +77,20 @@ class JobRunner(Generic[C, J, R]):
         *,
         lost: Callable[[J, str], R],
         folder: Path | None = None,
+        carrier: Carrier[C, J, R] | None = None,
+        owned: bool = True,
         running: Callable[[J], AbstractContextManager[Any]] | None = None,
     ) -> None:
-        self._running = running
-        self._make_executor, self._function, self._lost = make_executor, function, lost
+        self._make_executor, self._function, self._carrier = make_executor, function, carrier
+        self._owned = owned
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="autoquant-")
         place = folder or Path(self._temporary.name if self._temporary else "")
         self._context = SharedContext(context, place / CONTEXT_NAME)
         self._executor: Executor | None = None
+        self._carries = False  # whether the executor's workers may not see the folder
+        self._jobs: JobsInProgress[J, R] = JobsInProgress(
+            self._submit, self._received, lost, self._room, self._is_one_machine, running
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -98,20 +128,84 @@ class JobRunner(Generic[C, J, R]):
             UserError: the context cannot be pickled, and the workers are other processes.
             Exception: what a job raised, with a note that names the job; the others are cancelled.
         """
-        batch = _Batch(jobs, self._submit, self._lost, on_result, self._running)
-        try:
-            return batch.run()
-        except BaseException:
-            batch.cancel()
-            self._end(kill=True)
-            raise
+        return self.wait(self.start(jobs, on_result))
 
-    def _submit(self, job: J) -> Future[R]:
+    def start(
+        self, jobs: Sequence[J], on_result: Callable[[J, R], None] | None = None
+    ) -> Batch[J, R]:
+        """Give a batch of jobs to the executor; they run while earlier batches do.
+
+        Args:
+            jobs: that do not depend on each other.
+            on_result: see ``run``; called in ``wait``, for this batch or for another one.
+
+        Returns:
+            the batch, to be waited for.
+
+        Raises:
+            UserError: see ``run``.
+            Exception: see ``run``.
+        """
+        batch = Batch(jobs, on_result)
+        try:
+            self._jobs.start(batch)
+        except BaseException:
+            self._cancel()
+            raise
+        return batch
+
+    def wait(self, batch: Batch[J, R]) -> list[R]:
+        """Wait for a batch that was started.
+
+        Args:
+            batch: of this runner.
+
+        Returns:
+            the results, in the order of the jobs.
+
+        Raises:
+            Exception: see ``run``.
+        """
+        try:
+            self._jobs.wait(batch)
+        except BaseException:
+            self._cancel()
+            raise
+        return batch.results
+
+    def _submit(self, job: J) -> Future[Any]:
         """Submit a job, to a new executor where there is none or a broken one."""
-        with suppress(BrokenExecutor):
-            return self._working().submit(call, self._function, self._context, job)
+        try:
+            return self._submit_to(self._working(), job)
+        except BrokenExecutor as error:
+            if not self._owned:
+                raise RunError(
+                    f"the executor must still take jobs, got {first_line(error)}; the same call "
+                    "with a new executor goes on from here"
+                ) from error
         self._end(kill=True)
-        return self._working().submit(call, self._function, self._context, job)
+        return self._submit_to(self._working(), job)
+
+    def _submit_to(self, executor: Executor, job: J) -> Future[Any]:
+        """Submit a job, with its files where they must be carried."""
+        if self._carrier is None or not self._carries:
+            return executor.submit(call, self._function, self._context, job)
+        return executor.submit(call, self._carrier.run, self._context, self._carrier.send(job))
+
+    def _received(self, job: J, value: Any) -> R:
+        """The result in what the future of a job has."""
+        if self._carrier is not None and self._carries:
+            return self._carrier.receive(job, value)
+        result: R = value
+        return result
+
+    def _room(self) -> int:
+        """How many jobs the executor may have: more would only take memory."""
+        workers = getattr(self._executor, "workers", None)
+        return MAX_SUBMITTED if workers is None else max(MIN_SUBMITTED, PER_WORKER * workers)
+
+    def _is_one_machine(self) -> bool:
+        return not getattr(self._executor, "many_machines", False)
 
     def _working(self) -> Executor:
         """The executor, made where there is none; its workers can read the context."""
@@ -119,8 +213,13 @@ class JobRunner(Generic[C, J, R]):
             executor = self._make_executor()
             if not getattr(executor, "shares_memory", False):
                 self._context.write()
-            self._executor = executor
+            self._executor, self._carries = executor, hasattr(executor, "put")
         return self._executor
+
+    def _cancel(self) -> None:
+        """Cancel all jobs, and end the workers."""
+        self._jobs.cancel()
+        self._end(kill=True)
 
     def _end(self, *, kill: bool) -> None:
         """Shut the executor down.
@@ -129,103 +228,12 @@ class JobRunner(Generic[C, J, R]):
             kill: whether running jobs are ended too, where the executor can do that.
         """
         executor, self._executor = self._executor, None
-        if executor is None:
+        if executor is None or not self._owned:
             return
         kill_workers = getattr(executor, "kill_workers", None)
         if kill and kill_workers is not None:
             kill_workers()
         executor.shutdown(wait=not kill, cancel_futures=kill)
-
-
-class _Batch(Generic[J, R]):
-    """Jobs in progress.
-
-    A job whose worker died runs again at once, and the last time when all others have ended, alone:
-    some executors lose all their jobs with one worker, and memory may suffice for one job only.
-
-    Args:
-        jobs: of the batch.
-        submit: gives a job to an executor.
-        lost: (job, reason) -> the result of a job whose worker died MAX_DEATHS times.
-        on_result: called when a job has ended, or None.
-        running: gives a block for a job that runs, or None.
-    """
-
-    def __init__(
-        self,
-        jobs: Sequence[J],
-        submit: Callable[[J], Future[R]],
-        lost: Callable[[J, str], R],
-        on_result: Callable[[J, R], None] | None,
-        running: Callable[[J], AbstractContextManager[Any]] | None,
-    ) -> None:
-        self._jobs, self._submit, self._lost, self._on_result = jobs, submit, lost, on_result
-        self._futures: dict[int, Future[R]] = {}  # by the number of the job
-        self._ended: SimpleQueue[int] = SimpleQueue()
-        self._results: dict[int, R] = {}
-        self._deaths: Counter[int] = Counter()
-        self._run_alone: list[int] = []
-        self._running = running
-        self._blocks: dict[int, ExitStack] = {}  # of the jobs that are seen to run
-
-    def run(self) -> list[R]:
-        """Run all jobs; their results in order."""
-        for number in range(len(self._jobs)):
-            self._start(number)
-            while not self._ended.empty():  # a serial executor has ended the job by now
-                self._finish(self._ended.get())
-        self._wait()
-        while self._run_alone:
-            self._start(self._run_alone.pop(0))
-            self._wait()
-        return [self._results[number] for number in range(len(self._jobs))]
-
-    def cancel(self) -> None:
-        """Cancel what has not begun."""
-        for number in [*self._blocks]:
-            self._blocks.pop(number).close()
-        for future in self._futures.values():
-            future.cancel()
-
-    def _start(self, number: int) -> None:
-        future = self._futures[number] = self._submit(self._jobs[number])
-        future.add_done_callback(lambda _: self._ended.put(number))
-
-    def _wait(self) -> None:
-        """Wait until nothing is running."""
-        while self._futures:
-            self._see_running()
-            with suppress(Empty):
-                self._finish(self._ended.get(timeout=WAIT_SECONDS))
-
-    def _see_running(self) -> None:
-        """Enter the blocks of the jobs that have begun."""
-        for number, future in self._futures.items():
-            if self._running is not None and number not in self._blocks and future.running():
-                block = self._blocks[number] = ExitStack()
-                block.enter_context(self._running(self._jobs[number]))
-
-    def _finish(self, number: int) -> None:
-        """Take the result of a job that has ended, or run it again."""
-        job, future = self._jobs[number], self._futures.pop(number)
-        if number in self._blocks:
-            self._blocks.pop(number).close()
-        try:
-            result = future.result()
-        except BrokenExecutor as error:
-            self._deaths[number] += 1
-            if self._deaths[number] < MAX_DEATHS - 1:
-                return self._start(number)
-            if self._deaths[number] < MAX_DEATHS:
-                return self._run_alone.append(number)
-            result = self._lost(job, f"its worker died {MAX_DEATHS} times: {first_line(error)}")
-        except Exception as error:
-            error.add_note(f"in the job {job}")
-            raise
-        self._results[number] = result
-        if self._on_result is not None:
-            self._on_result(job, result)
-        return None
 
 
 def run_jobs(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoquant.plan import Plan
 from autoquant.rounds.finalists import first_and_best, front_plans, nearest_to, on_rung
 from autoquant.rounds.halving import promoted
 from autoquant.rounds.phase_times import PhaseTimes
 from autoquant.rounds.rungs import Rung
+from autoquant.rounds.trainings import Trainings
 from autoquant.settings import Rounds
 from autoquant.study.headroom import headroom, most_bits
 from autoquant.study.job import Job, JobResult
@@ -31,8 +33,18 @@ CLEAR_GAP = 0.01
 MAX_LISTED = 20
 """Trials that a line lists, at most."""
 
-RunJobs = Callable[[Sequence[Job], Callable[[Job, JobResult], None]], object]
-"""Runs jobs, and calls a function with each and its result as it ends."""
+Ended = Callable[[Job, JobResult], None]
+"""Called with a job and its result as it ends."""
+
+
+class Jobs(Protocol):
+    """Runs jobs; see ``RecordedJobs``."""
+
+    def start(self, jobs: Sequence[Job], on_result: Ended) -> Any:
+        """Start a batch of jobs, beside those that run."""
+
+    def wait(self, batch: Any) -> None:
+        """Wait for a batch; meanwhile results of other batches come too."""
 
 
 class Proposer(Protocol):
@@ -70,7 +82,7 @@ class SearchRounds:
     Args:
         storage: the trials.
         proposer: opens trials.
-        run_jobs: runs jobs.
+        jobs: runs jobs.
         rungs: of the search, the shortest first.
         rounds: settings.
         goal: what plans are compared by.
@@ -83,7 +95,7 @@ class SearchRounds:
         self,
         storage: TrialStorage,
         proposer: Proposer,
-        run_jobs: RunJobs,
+        jobs: Jobs,
         rungs: tuple[Rung, ...],
         rounds: Rounds,
         goal: Goal,
@@ -93,7 +105,7 @@ class SearchRounds:
     ) -> None:
         self.storage, self.proposer, self.rungs, self.rounds = storage, proposer, rungs, rounds
         self.goal, self.say, self.changed = goal, say, changed
-        self._run_jobs = run_jobs
+        self.jobs = jobs
         self.times = times or PhaseTimes()
 
     def run(self, trials: int) -> None:
@@ -144,20 +156,60 @@ class SearchRounds:
             )
 
     def _propose(self, trials: int) -> None:
-        """Propose and train plans on the short rung, in rounds."""
+        """Propose and train plans on the short rung, in rounds.
+
+        With ``rounds.overlap`` the scores of a round are recorded when the next one is proposed: so
+        proposals do not depend on which of them came early.
+
+        Args:
+            trials: number of proposals.
+        """
+        running: Trainings | None = None
         while True:
             asked = len(self._outcomes("search"))
-            begun = bool(self._jobs(self._open(), self.rungs[0], self._repeats()))
+            begun = running is None and bool(self._missing())
             if not begun and (asked >= trials or self._nothing_to_gain(asked)):
-                return
+                break
             size = self.rounds.size
             end = min(trials, math.ceil((asked + (not begun)) / size) * size)
+            before = asked
             while asked < end and self.proposer.open_next() is not None:
                 asked += 1
-            if not self._jobs(self._open(), self.rungs[0], self._repeats()):
+            if not begun and asked == before:
                 self.say("every plan of the space that fits the budget has been tried")
-                return
-            self._train(self._open(), self.rungs[0], self._repeats(), more=trials - asked)
+                break
+            running = self._train_round(running, trials - asked)
+        if running is not None:
+            self._complete(running)
+
+    def _train_round(self, running: Trainings | None, more: int) -> Trainings | None:
+        """Train what is proposed.
+
+        Args:
+            running: the round before, which is still trained; it is waited for.
+            more: trainings that may follow in this phase.
+
+        Returns:
+            the last round, in progress, where rounds overlap; else None.
+        """
+        rung, size = self.rungs[0], self.rounds.size
+        if not self.rounds.overlap:
+            self._train(self._open(), rung, self._repeats(), more=more)
+            return None
+        proposed = self._outcomes("search")
+        last = {o.trial for o in proposed[(len(proposed) - 1) // size * size :]}
+        if running is None:  # an earlier call may have left trainings of the round before
+            left = [o for o in self._open() if o.trial not in last]
+            running = self._start(left, rung, self._repeats(), held=True)
+        new = [o for o in self._open() if o.trial in last]
+        more += len(running.jobs) - running.ended
+        started = self._start(new, rung, self._repeats(), held=True, more=more)
+        self._complete(running)
+        return started
+
+    def _missing(self) -> dict[Job, Outcome]:
+        """The jobs that open proposals lack on the short rung."""
+        return self._jobs(self._open(), self.rungs[0], self._repeats())
 
     def _repeats(self) -> dict[str, int]:
         """Number of data orders of the first proposal of each budget, by trial."""
@@ -308,34 +360,72 @@ class SearchRounds:
     ) -> None:
         """Run the jobs of some trials on a rung, and record their scores.
 
-        A trial ends with its first job without a score, but only after all other jobs: then its
-        scores do not depend on the order in which jobs end.
-
         Args:
             outcomes: of the trials.
             rung: that they are trained on.
             orders: number of data orders by trial, where it is not 1.
             more: trainings that may follow in this phase.
         """
-        jobs = self._jobs(outcomes, rung, orders)
-        if jobs:
-            self.times.expect(len(jobs) + more)
-        failures: dict[Job, JobResult] = {}
+        self._complete(self._start(outcomes, rung, orders, more=more))
 
-        def ended(job: Job, result: JobResult) -> None:
-            self.times.ended(result.seconds)
-            if result.score is None:
-                failures[job] = result
-                return
-            outcome, score = jobs[job], (job.steps, job.order, result.score)
-            self.storage.add_score(outcome.role, outcome.trial, score, result.seconds)
-            self.changed(outcome.trial, outcome.role)
+    def _start(
+        self,
+        outcomes: Iterable[Outcome],
+        rung: Rung,
+        orders: Mapping[str, int],
+        *,
+        more: int = 0,
+        held: bool = False,
+    ) -> Trainings:
+        """Start the jobs of some trials on a rung.
 
-        self._run_jobs([*jobs], ended)
-        for job in sorted(failures, key=[*jobs].index):
-            result = failures[job]
+        Args:
+            outcomes: of the trials.
+            rung: that they are trained on.
+            orders: number of data orders by trial, where it is not 1.
+            more: trainings that may follow in this phase.
+            held: whether scores are kept back until the trainings are completed.
+
+        Returns:
+            the trainings, to be completed.
+        """
+        trainings = Trainings(self._jobs(outcomes, rung, orders), self._record, held)
+        if trainings.jobs:
+            self.times.expect(len(trainings.jobs) + more)
+        trainings.batch = self.jobs.start([*trainings.jobs], partial(self._ended, trainings))
+        return trainings
+
+    def _ended(self, trainings: Trainings, job: Job, result: JobResult) -> None:
+        self.times.ended(result.seconds)
+        trainings.add(job, result)
+
+    def _complete(self, trainings: Trainings) -> None:
+        """Record the scores of trainings, and wait for those that have not ended.
+
+        A trial ends with its first job without a score, but only after all other jobs: then its
+        scores do not depend on the order in which jobs end.
+
+        Args:
+            trainings: that were started.
+        """
+        trainings.release()
+        self.jobs.wait(trainings.batch)
+        for job, result in trainings.failures():
             state: OutcomeState = "failed" if result.state == "complete" else result.state
-            self._end(self._now(jobs[job]), state, result.reason)
+            self._end(self._now(trainings.jobs[job]), state, result.reason)
+
+    def _record(self, outcome: Outcome, result: JobResult) -> None:
+        """Record the score of a training.
+
+        Args:
+            outcome: of its trial.
+            result: with a score.
+        """
+        job = result.job
+        assert result.score is not None
+        score = (job.steps, job.order, result.score)
+        self.storage.add_score(outcome.role, outcome.trial, score, result.seconds)
+        self.changed(outcome.trial, outcome.role)
 
     def _now(self, outcome: Outcome) -> Outcome:
         """A trial as it is by now."""

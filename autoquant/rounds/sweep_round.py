@@ -12,12 +12,14 @@ from autoquant.files import write_bytes
 from autoquant.graph.network import Network
 from autoquant.plan import LayerChoice, Plan
 from autoquant.rounds.rungs import Rung
-from autoquant.rounds.search_rounds import RunJobs
 from autoquant.settings import Scheme, Search, Sweep
 from autoquant.space.search_space import SearchSpace, weight_bits_only
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.study.sweep_table import SweepRun, SweepRunResult, SweepTable
+
+RunJobs = Callable[[Sequence[Job], Callable[[Job, JobResult], None]], object]
+"""Runs jobs, and calls a function with each and its result as it ends."""
 
 
 def sweep_rung(settings: Search, sweep: Sweep, steps_per_epoch: int) -> Rung:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import torch
 
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
@@ -16,9 +20,10 @@ from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
 from autoquant.training.callbacks import OnStep
 from autoquant.training.candidate import Candidate, StartingPoint, failure_of, train_candidate
-from autoquant.training.device import release_memory
+from autoquant.training.device import release_memory, resolve_device
 from autoquant.training.rungs import train_rung
 from autoquant.training.scoring import score
+from autoquant.training.threads import threads_set
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,25 @@ class JobContext:
         *,
         progress: Progress,
         on_step: OnStep | None,
+        here: bool,
         test: bool = False,
         save: bool = False,
     ) -> JobContext:
-        """The context; with several workers no job shows its progress or calls ``on_step``.
+        """The context; in other processes no job shows its progress or calls ``on_step``.
 
         Args:
-            point: the float model, the task and the settings, which give the number of workers.
+            point: the float model, the task and the settings.
             rungs: of the study.
             study: the folder.
             progress: shows how far each training is; silent in other processes.
             on_step: called after each training step.
+            here: whether all jobs run in this process; else the model goes out on the CPU.
             test: whether the test split is scored as well.
             save: whether the packed file is kept in the study.
         """
-        alone = point.settings.workers == 1
-        shown, called = progress if alone else SILENT, on_step if alone else None
-        return cls(point, rungs, study, shown, called, test, save)
+        if here:
+            return cls(point, rungs, study, progress, on_step, test, save)
+        return cls(_on_cpu(point), rungs, study, test=test, save=save)
 
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
@@ -87,6 +94,13 @@ class JobContext:
         return self.study.checkpoint(job) if self.rung(job.steps).whole else None
 
 
+def _on_cpu(point: StartingPoint) -> StartingPoint:
+    """A starting point that any worker can read; a model on the CPU is not copied."""
+    if next(point.model.parameters()).device.type == "cpu":
+        return point
+    return replace(point, model=copy.deepcopy(point.model).to("cpu"))
+
+
 def run_job(context: JobContext, job: Job) -> JobResult:
     """Train and score; a pure function of its arguments, apart from the checkpoint.
 
@@ -97,8 +111,31 @@ def run_job(context: JobContext, job: Job) -> JobResult:
     Returns:
         the scores, or why the plan has none: the failures that another plan may not have.
     """
+    with threads_set(context.point.settings.threads):
+        return _result(context, job, _placed(context.point))
+
+
+def _placed(point: StartingPoint) -> torch.device:
+    """Bring the float model to the device of this process that the settings name, once.
+
+    Args:
+        point: of a context; in the process of the command, the model is there already.
+    """
+    device = resolve_device(point.settings.device)
+    point.model.to(device)
+    return device
+
+
+def _result(context: JobContext, job: Job, device: torch.device) -> JobResult:
+    """Train and score a job, and say where.
+
+    Args:
+        context: of the study.
+        job: what is trained.
+        device: of the float model.
+    """
     started = time.monotonic()
-    environment = current_environment(next(context.point.model.parameters()).device)
+    environment, host = current_environment(device), socket.gethostname()
     try:
         with computing(Compute(context.point.settings.kernel)):
             candidate = _trained(context, job)
@@ -116,6 +153,7 @@ def run_job(context: JobContext, job: Job) -> JobResult:
             seconds=time.monotonic() - started,
             reason=failure.reason,
             environment=environment,
+            host=host,
         )
     return JobResult(
         job,
@@ -124,6 +162,7 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         test,
         seconds=time.monotonic() - started,
         environment=environment,
+        host=host,
     )
 
 

@@ -6,6 +6,7 @@ torch, so that ``--help`` answers at once.
 
 from autoquant.settings.base import Settings
 from autoquant.settings.checks import constructed, require
+from autoquant.settings.cluster import ENGINES, Cluster
 from autoquant.settings.codec import from_dict, given_values, plain_value
 from autoquant.settings.extension_names import GRIDS, KERNELS, SAMPLERS, SCALES, TARGET_NAMES
 from autoquant.settings.limits import Limits
@@ -19,6 +20,7 @@ from autoquant.settings.training import AUTO, TRAINING_VALUES, Training
 
 __all__ = [
     "AUTO",
+    "ENGINES",
     "GRIDS",
     "GROWTH_METHODS",
     "INIT_FROM",
@@ -29,6 +31,7 @@ __all__ = [
     "SCHEME_VALUES",
     "TARGET_NAMES",
     "TRAINING_VALUES",
+    "Cluster",
     "Limits",
     "Rounds",
     "Rules",

@@ -17,6 +17,10 @@ class Rounds(Settings):
 
     Attributes:
         size: Plans that are proposed and trained side by side, before their scores are used.
+        overlap: Whether a round is proposed and begun while the one before it is still trained: it
+            then follows from the scores up to the round before that one. For clusters, whose
+            workers need not wait for the last training of a round; rounds.size is then at least
+            the number of workers.
         orders: Data orders (batches, dropout, growth) on which the first plan of each budget and
             the finalists are trained. The spread of their scores is the noise of the search.
         medium: Length of the medium rung, in lengths of the short one. 1: there is no medium rung.
@@ -31,6 +35,7 @@ class Rounds(Settings):
     """
 
     size: int = 8
+    overlap: bool = False
     orders: int = 3
     medium: float = 4.0
     promoted: float = 0.25

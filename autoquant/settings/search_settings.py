@@ -17,6 +17,7 @@ from autoquant.settings.checks import (
     checked_weights,
     require,
 )
+from autoquant.settings.cluster import Cluster
 from autoquant.settings.extension_names import KERNELS, SAMPLERS, TARGET_NAMES
 from autoquant.settings.limits import Limits
 from autoquant.settings.renamed import old_fields
@@ -56,7 +57,7 @@ class Search(Settings):
             it.
         threads: Threads of each process that trains; they belong to the study, for results differ
             in the last bits between numbers of threads. 0: decided when the study is made, 1 with
-            several workers, else as many as torch has.
+            several workers or a cluster, else as many as torch has.
         kernel: What computes quantized layers: native (C, on the CPU), torch (no compiler, any
             device), reference (slow, obvious), or auto, the fastest that suits. An engine of your
             own for recurrent layers: its import path (see autoquant.kernels.recurrent.registry).
@@ -80,6 +81,7 @@ class Search(Settings):
         baseline: How the float model is trained; see help(autoquant.Training).
         qat: The quantization-aware training of the short rung, which all plans have.
         final: That of the full rung, which the finalists have, and the plan that is applied.
+        cluster: Where the trainings run; see help(autoquant.Cluster).
         rounds: How many plans go on to longer trainings; see help(autoquant.Rounds).
         quantizer: How numbers become codes; see help(autoquant.Scheme).
         limits: Largest costs beside the size; see help(autoquant.Limits).
@@ -112,6 +114,7 @@ class Search(Settings):
     baseline: Training = Training(epochs=5.0, lr=3e-3, scores=4)
     qat: Training = Training(steps=100, lr=3e-4, schedule="constant")
     final: Training = Training(epochs=1.0, lr=3e-4, schedule="constant")
+    cluster: Cluster = Cluster()
     rounds: Rounds = Rounds()
     quantizer: Scheme = Scheme()
     limits: Limits = Limits()
@@ -134,6 +137,9 @@ class Search(Settings):
         require(self.seed >= 0, "seed must not be negative", self.seed)
         require(self.seed < 2**32, "seed must be below 2**32", self.seed)
         require(self.workers >= 1, "workers must be at least 1", self.workers)
+        requirement = f"workers must be left out with cluster={self.cluster.engine}"
+        alone = self.workers == 1 or not self.cluster.is_remote
+        require(alone, f"{requirement}, whose size it is", self.workers)
         require(self.threads >= 0, "threads must not be negative", self.threads)
         requirement = "baseline.distill must be 0: the float model has no teacher"
         require(self.baseline.distill == 0, requirement, self.baseline.distill)

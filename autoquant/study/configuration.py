@@ -12,7 +12,7 @@ from autoquant.errors import UserError
 from autoquant.settings import Search
 
 CHANGEABLE_SETTINGS = frozenset(
-    {"trials", "workers", "device", "kernel", "tensorboard", "study", "sweep"}
+    {"trials", "workers", "cluster", "device", "kernel", "tensorboard", "study", "sweep"}
 )
 """Settings that may change between two runs of one study."""
 

@@ -50,6 +50,7 @@ class JobResult:
         seconds: wall-clock seconds, scoring included.
         reason: why it did not complete, in words.
         environment: where it was trained; None where that is not known, as its worker died.
+        host: name of the machine that it ran on; empty where that is not known.
     """
 
     job: Job
@@ -59,3 +60,4 @@ class JobResult:
     seconds: float = 0.0
     reason: str = ""
     environment: Environment | None = None
+    host: str = ""

@@ -11,16 +11,17 @@ from autoquant.settings import Search
 from autoquant.study.folder import Study
 
 
-def with_threads(settings: Search, study: Study) -> Search:
+def with_threads(settings: Search, study: Study, *, elsewhere: bool = False) -> Search:
     """Settings with the number of threads that the study has, or is made with.
 
     It is decided once, when the study is made: with several workers one thread each, since two
     processes of one thread do more than one of two; else as many as torch has. So it does not
-    change with ``workers`` when the study is continued.
+    change with the workers when the study is continued.
 
     Args:
         settings: of the search; a number above 0 stays.
         study: the folder, new or not.
+        elsewhere: whether trainings run on an executor of the user's.
 
     Returns:
         the settings; with 0 threads in a study of an earlier version, which has no number.
@@ -29,7 +30,8 @@ def with_threads(settings: Search, study: Study) -> Search:
         return settings
     if study.config_file.is_file():
         return settings.changed(threads=study.config().get("threads", 0))
-    return settings.changed(threads=1 if settings.workers > 1 else torch.get_num_threads())
+    several = elsewhere or settings.workers > 1 or settings.cluster.is_remote
+    return settings.changed(threads=1 if several else torch.get_num_threads())
 
 
 @contextmanager

@@ -144,11 +144,11 @@ def test_steps_in_other_processes_are_not_told(
     serial = SerialExecutor()
     made: list[tuple[int, int]] = []
 
-    def new_executor(workers: int, threads: int) -> SerialExecutor:
-        made.append((workers, threads))
+    def new_executor(settings: Search, folder: Path) -> SerialExecutor:
+        made.append((settings.workers, settings.threads))
         return serial
 
-    monkeypatch.setattr("autoquant.rounds.recorded_jobs.new_executor", new_executor)
+    monkeypatch.setattr("autoquant.rounds.place.new_executor", new_executor)
     steps, told = Steps(), list[Outcome]()
     result = searched(study, SETTINGS.changed(workers=2), on_step=steps, on_trial=told.append)
     assert made == [(2, 1)]

@@ -10,7 +10,8 @@ import pytest
 
 from autoquant.errors import UserError
 from autoquant.executors.context import SharedContext
-from autoquant.executors.job_runner import CONTEXT_NAME, MAX_DEATHS, JobRunner, run_jobs
+from autoquant.executors.job_runner import CONTEXT_NAME, JobRunner, run_jobs
+from autoquant.executors.jobs_in_progress import MAX_DEATHS
 from autoquant.executors.serial import SerialExecutor
 
 Executors = Callable[[], Executor]

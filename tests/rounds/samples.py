@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,7 +14,7 @@ from autoquant.costs.limit import limits_of
 from autoquant.graph.network import Network
 from autoquant.plan import Plan
 from autoquant.rounds.rungs import Rung
-from autoquant.rounds.search_rounds import Goal, SearchRounds
+from autoquant.rounds.search_rounds import Ended, Goal, SearchRounds
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.size_targets import SizeTargets
 from autoquant.samplers.strategy import Strategy
@@ -83,6 +84,8 @@ class Jobs:
         reverse: whether the jobs of a batch end in reverse order.
         failures: (trial label) -> reason of its failure.
         scored: gives the scores.
+        workers: gives the number of jobs that end in a call of ``start`` or in a turn of ``wait``,
+            which are any of those that are in progress; None: all jobs end as they are started.
         run: jobs that were computed, in order.
         known: results by job.
     """
@@ -91,17 +94,37 @@ class Jobs:
     reverse: bool = False
     failures: dict[str, str] = field(default_factory=dict)
     scored: Callable[[Plan, int, int], float] = score_of
+    workers: random.Random | None = None
     run: list[Job] = field(default_factory=list)
     known: dict[Job, JobResult] = field(default_factory=dict)
+    _waiting: list[tuple[Job, Ended]] = field(default_factory=list)
 
-    def __call__(self, jobs: Sequence[Job], on_result: Callable[[Job, JobResult], None]) -> None:
-        missing = [job for job in jobs if job not in self.known]
+    def start(self, jobs: Sequence[Job], on_result: Ended) -> list[Job]:
         for job in jobs:
             if job in self.known:
                 on_result(job, self.known[job])
-        for job in reversed(missing) if self.reverse else missing:
+        missing = [job for job in jobs if job not in self.known]
+        self._waiting += [(job, on_result) for job in missing]
+        if self.workers is not None:
+            self._end(self.workers.randrange(len(self._waiting) + 1))
+        else:
+            self._end(len(missing))
+        return missing
+
+    def wait(self, batch: list[Job]) -> None:
+        while any(job not in self.known for job in batch):
+            self._end(1)
+
+    def _end(self, count: int) -> None:
+        """Compute some of the jobs that are in progress."""
+        for _ in range(count):
             if len(self.run) == self.stop:
+                self._waiting.clear()
                 raise Stopped
+            which = -1 if self.reverse else 0
+            if self.workers is not None:
+                which = self.workers.randrange(len(self._waiting))
+            job, on_result = self._waiting.pop(which)
             self.run.append(job)
             if job.label in self.failures:
                 self.known[job] = JobResult(job, "diverged", reason=self.failures[job.label])

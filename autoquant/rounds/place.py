@@ -1,0 +1,73 @@
+"""Place: where the jobs of a study run, and in which folder their checkpoints are."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoquant.errors import UserError, shown
+from autoquant.executors.factory import new_executor
+from autoquant.files import make_folder
+from autoquant.settings import Search
+from autoquant.study.folder import Study
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the jobs of a study run.
+
+    Attributes:
+        study: the folder of the results, which this process alone writes.
+        settings: give the workers, the threads and the cluster.
+        executor: of the user's, which runs the jobs instead; it stays open.
+    """
+
+    study: Study
+    settings: Search
+    executor: Executor | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all jobs run in this process."""
+        alone = self.settings.workers == 1 and not self.settings.cluster.is_remote
+        return self.executor is None and alone
+
+    @property
+    def may_be_far(self) -> bool:
+        """Whether jobs may run on other machines."""
+        return self.executor is not None or self.settings.cluster.is_remote
+
+    @property
+    def working(self) -> Study:
+        """The folder of the checkpoints: that of the study, or its own in ``cluster.folder``.
+
+        Raises:
+            UserError: ``cluster.folder`` is not there.
+        """
+        if not self.settings.cluster.folder:
+            return self.study
+        shared, own = Path(self.settings.cluster.folder), self.study.path.resolve()
+        if not shared.is_dir():
+            requirement = "cluster.folder must be a folder that this machine and all workers see"
+            raise UserError(f"{requirement}, got {shown(str(shared))}, which is not there")
+        name = f"{own.name}-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
+        return Study(shared.resolve() / name)
+
+    def prepare(self) -> None:
+        """Make the folder of the checkpoints.
+
+        Raises:
+            UserError: see ``working``.
+            RunError: it cannot be written.
+        """
+        make_folder(self.working.trunks)
+
+    def new_executor(self) -> Executor:
+        """What runs the jobs.
+
+        Raises:
+            UserError: the cluster cannot be reached, or has not what a job needs.
+        """
+        return self.executor or new_executor(self.settings, self.working.path)
