@@ -58,7 +58,7 @@ from autoquant.task import Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.device import check_autocast
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
 from autoquant.training.threads import threads_set, with_threads
@@ -181,7 +181,8 @@ def search(
     settings = for_target(with_threads(settings, place, elsewhere=runs_on is not None))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    device = resolve_device(settings.device)
+    where = Place(place, settings, runs_on)
+    device = where.device()
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
     info = noted(inspect_search(task, settings, place), settings.budgets)
     refuse_another_metric(task, place)
@@ -191,6 +192,7 @@ def search(
     strategy.check()  # refused before there is a folder
     for training in (settings.baseline, settings.qat, settings.final):
         check_autocast(training, device)
+    where.check()
     folder = Study.create(study, config)
     remember(config)
     with (
@@ -201,7 +203,7 @@ def search(
         opened(progress, f"search {folder.path}") as shown,
     ):
         reporting = _Reporting(shown, on_trial, on_step).logged(log)
-        times = PhaseTimes(progress=shown, workers=settings.workers)
+        times = PhaseTimes(progress=shown, workers=where.known_workers)
         budgets = ", ".join(settings.budgets)
         shown.say(f"task {task.name}, budget {budgets}, study {folder.path}")
         print_notes(info.notes, shown)
@@ -215,7 +217,7 @@ def search(
             )
             shown.show([float_row(record)], float_line(record))
         point = StartingPoint(task, prepare(trained), info.network, settings)
-        running = _Running(point, info, folder, record, strategy, reporting, times, runs_on)
+        running = _Running(point, info, folder, record, strategy, reporting, times, where)
         result = running.with_learning_rate().result()
         _write_latencies(folder, settings)
         result = replace(result, seconds=dict(times.seconds))
@@ -276,7 +278,7 @@ class _Running:
         strategy: gives the sampler.
         reporting: what is told about the trials.
         times: of the phases.
-        executor: of the user's, which runs the trainings instead of this process.
+        place: where the trainings run.
     """
 
     point: StartingPoint
@@ -286,7 +288,7 @@ class _Running:
     strategy: Strategy
     reporting: _Reporting
     times: PhaseTimes
-    executor: Executor | None = None
+    place: Place
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -326,17 +328,17 @@ class _Running:
         goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
         changed = _Written(self, storage).changed
         reporting = self.reporting
-        place = Place(self.folder, settings, self.executor)
         context = JobContext.of(
             self.point,
             rungs,
-            place.working,
+            self.place.working,
             progress=reporting.progress,
             on_step=reporting.on_step,
-            here=place.is_here,
+            here=self.place.is_here,
+            fingerprint=self.record.fingerprint,
         )
         progress = reporting.progress
-        with RecordedJobs.opened(context, place, progress) as jobs:
+        with RecordedJobs.opened(context, self.place, progress) as jobs:
             for line in jobs.other_environments():
                 progress.say(line)
             rounds = SearchRounds(

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autoquant.analysis.measure_sensitivity import load_or_measure_sensitivity
 from autoquant.analysis.model_info import SearchInfo, inspect_search
 from autoquant.analysis.sensitivity import Sensitivity
@@ -45,7 +47,7 @@ from autoquant.task import SupportsAssets, Task, as_loss, check_task
 from autoquant.training.baseline import load_or_train_baseline
 from autoquant.training.callbacks import OnStep, check_callbacks, in_turn
 from autoquant.training.candidate import StartingPoint
-from autoquant.training.device import check_autocast, resolve_device
+from autoquant.training.device import check_autocast
 from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
@@ -159,7 +161,8 @@ def sweep(
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    device = resolve_device(settings.device)
+    where = Place(place, settings, runs_on)
+    device = where.device()
     info = inspect_search(task, settings, place)
     refuse_another_metric(task, place)
     info = noted(info, grid.budgets)
@@ -169,6 +172,7 @@ def sweep(
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
     config = _config(task, settings, grid, origin)
+    where.check()
     folder = Study.create(study, config)
     remember(config)
     _refuse_other_plans(runs, SweepTable.of(folder))
@@ -180,11 +184,11 @@ def sweep(
         opened(progress, f"sweep {folder.path}") as shown,
     ):
         reporting = _Reporting(shown, _drawing(on_run) if report else on_run, on_step).logged(log)
-        point, record = _baseline(task, settings, grid, info, folder, reporting)
+        point, record = _baseline(task, settings, grid, info, folder, device, reporting)
         sensitivity = _sensitivity(point, runs, info, folder, shown)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        running = _Running(point, info, folder, record, reporting, runs_on)
+        running = _Running(point, info, folder, record, reporting, where)
         results = running.results(grid, runs)
     result = SweepResult(folder, record, results)
     return _reported(result) if report else result
@@ -275,6 +279,7 @@ def _baseline(
     grid: Sweep,
     info: SearchInfo,
     folder: Study,
+    device: torch.device,
     reporting: _Reporting,
 ) -> tuple[StartingPoint, BaselineRecord]:
     """The float model and its record, with a score on the test split where that is asked for.
@@ -285,12 +290,12 @@ def _baseline(
         grid: of the sweep.
         info: of the float model.
         folder: of the study.
+        device: where the model is trained and scored.
         reporting: what is told about the training.
     """
     progress = reporting.progress
     print_notes(info.notes, progress)
     write_text(folder.profile_file, info.profile.to_json())
-    device = resolve_device(settings.device)
     with progress.phase("float model"):
         trained, record = load_or_train_baseline(
             task, settings, folder, device, progress=progress, on_step=reporting.on_step
@@ -344,7 +349,7 @@ class _Running:
         folder: of the study, locked.
         record: of the float model.
         reporting: what is told about the runs.
-        executor: of the user's, which runs the trainings instead of this process.
+        place: where the trainings run.
     """
 
     point: StartingPoint
@@ -352,7 +357,7 @@ class _Running:
     folder: Study
     record: BaselineRecord
     reporting: _Reporting
-    executor: Executor | None = None
+    place: Place
 
     def results(self, grid: Sweep, runs: Sequence[SweepRun]) -> tuple[SweepRunResult, ...]:
         """Train the runs that are not recorded; the results of all, in the order of the runs.
@@ -368,23 +373,23 @@ class _Running:
         rung = sweep_rung(settings, grid, task.steps_per_epoch())
         done = sum(run.name in table.by_name() for run in runs)
         progress, on_step = self.reporting.progress, self.reporting.on_step
-        place = Place(self.folder, settings, self.executor)
         context = JobContext.of(
             self.point,
             (rung,),
-            place.working,
+            self.place.working,
             progress=progress,
             on_step=on_step,
-            here=place.is_here,
+            here=self.place.is_here,
+            fingerprint=self.record.fingerprint,
             test=grid.test,
             save=grid.save,
         )
         with (
             progress.phase("runs"),
             progress.bar("runs", len(runs), "run", done=done) as bar,
-            RecordedJobs.opened(context, place, progress) as jobs,
+            RecordedJobs.opened(context, self.place, progress) as jobs,
         ):
-            bar.parallel = settings.workers
+            bar.parallel = self.place.known_workers or 1
             for line in jobs.other_environments():
                 progress.say(line)
             SweepRound(
@@ -405,7 +410,7 @@ class _Running:
             bar: of the sweep.
             result: of the run, recorded.
         """
-        bar.advance(seconds=result.seconds)
+        bar.advance(seconds=result.seconds if self.place.known_workers else 0.0)
         line = run_line(result, self.record, bar.tally(time.monotonic()))
         results = SweepTable.of(self.folder).results()
         self.reporting.progress.show(run_rows(results, self.record), line)

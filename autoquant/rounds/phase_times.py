@@ -17,7 +17,8 @@ class PhaseTimes:
     Attributes:
         seconds: by name of the phase.
         progress: is told which phase it is, and how many of its trainings have ended.
-        workers: trainings at the same time.
+        workers: trainings at the same time; 0 where that is not known, as on a cluster: the time
+            that is left then follows from the time since the phase began.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class PhaseTimes:
             self._trainings = self._open.enter_context(
                 self.progress.bar("trainings", 0, "training")
             )
-            self._trainings.parallel = self.workers
+            self._trainings.parallel = self.workers or 1
         self._trainings.total = self._trainings.done + count
 
     def ended(self, seconds: float) -> None:
@@ -61,7 +62,7 @@ class PhaseTimes:
             seconds: that it took.
         """
         if self._trainings is not None:
-            self._trainings.advance(seconds=seconds)
+            self._trainings.advance(seconds=seconds if self.workers else 0.0)
 
     def tally(self) -> str:
         """Trainings of this phase that have ended, of how many, and the time that is left."""

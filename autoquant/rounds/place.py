@@ -7,11 +7,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from autoquant.errors import UserError, shown
 from autoquant.executors.factory import new_executor
 from autoquant.files import make_folder
 from autoquant.settings import Search
 from autoquant.study.folder import Study
+from autoquant.training.device import is_device_name, resolve_device
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,38 @@ class Place:
             raise UserError(f"{requirement}, got {shown(str(shared))}, which is not there")
         name = f"{own.name}-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
         return Study(shared.resolve() / name)
+
+    @property
+    def known_workers(self) -> int:
+        """How many jobs run at the same time; 0 where that is not known."""
+        return 0 if self.may_be_far else self.settings.workers
+
+    def device(self) -> torch.device:
+        """The device of this process: the float model is trained and measured on it.
+
+        Workers have a device of their own by the same setting. Where jobs may be far, this machine
+        need not have it: then it is what "auto" gives here.
+
+        Raises:
+            UserError: there is no such device here, where jobs run.
+        """
+        try:
+            return resolve_device(self.settings.device)
+        except UserError:
+            if not self.may_be_far or not is_device_name(self.settings.device):
+                raise
+            return resolve_device("auto")
+
+    def check(self) -> None:
+        """Try whether jobs could run, before anything is trained.
+
+        Raises:
+            UserError: ``cluster.folder`` is not there, the cluster cannot be reached, or it has
+                not what a job needs.
+        """
+        folder = self.working.path
+        if self.executor is None and self.settings.cluster.is_remote:
+            new_executor(self.settings, folder).shutdown()
 
     def prepare(self) -> None:
         """Make the folder of the checkpoints.

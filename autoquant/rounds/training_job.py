@@ -8,19 +8,20 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from autoquant.artifact import packed_file
 from autoquant.backend import Compute, computing
+from autoquant.errors import UserError
 from autoquant.files import make_folder
 from autoquant.progress import SILENT, Progress
 from autoquant.rounds.rungs import Rung
 from autoquant.study.environment import current_environment
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
+from autoquant.study.task_fingerprint import TaskFingerprint
 from autoquant.training.callbacks import OnStep
 from autoquant.training.candidate import Candidate, StartingPoint, failure_of, train_candidate
 from autoquant.training.device import release_memory, resolve_device
+from autoquant.training.recognise import data_difference
 from autoquant.training.rungs import train_rung
 from autoquant.training.scoring import score
 from autoquant.training.threads import threads_set
@@ -38,6 +39,7 @@ class JobContext:
         on_step: called after each training step; None in other processes.
         test: whether the test split is scored as well.
         save: whether the packed file is kept in the study.
+        fingerprint: of the task in the process of the command; None where that is not known.
     """
 
     point: StartingPoint
@@ -47,6 +49,7 @@ class JobContext:
     on_step: OnStep | None = field(default=None, compare=False)
     test: bool = False
     save: bool = False
+    fingerprint: TaskFingerprint | None = None
 
     @classmethod
     def of(
@@ -60,6 +63,7 @@ class JobContext:
         here: bool,
         test: bool = False,
         save: bool = False,
+        fingerprint: TaskFingerprint | None = None,
     ) -> JobContext:
         """The context; in other processes no job shows its progress or calls ``on_step``.
 
@@ -72,10 +76,30 @@ class JobContext:
             here: whether all jobs run in this process; else the model goes out on the CPU.
             test: whether the test split is scored as well.
             save: whether the packed file is kept in the study.
+            fingerprint: of the task, which other processes compare with theirs.
         """
         if here:
             return cls(point, rungs, study, progress, on_step, test, save)
-        return cls(_on_cpu(point), rungs, study, test=test, save=save)
+        point = _on_cpu(point)
+        return cls(point, rungs, study, test=test, save=save, fingerprint=fingerprint)
+
+    def arrived(self) -> JobContext:
+        """The context in another process: the float model is on the device that there is.
+
+        Raises:
+            UserError: the device is not here, or the task reads other data here.
+        """
+        settings, host = self.point.settings, socket.gethostname()
+        try:
+            self.point.model.to(resolve_device(settings.device))
+        except UserError as error:
+            raise UserError(f"on {host}: {error}") from error
+        if self.fingerprint is not None:
+            difference = data_difference(self.point.task, settings.seed, self.fingerprint)
+            if difference is not None:
+                requirement = f"the data must be the same on {host} as where the search was started"
+                raise UserError(f"{requirement}, where the task has {difference}")
+        return self
 
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
@@ -112,30 +136,18 @@ def run_job(context: JobContext, job: Job) -> JobResult:
         the scores, or why the plan has none: the failures that another plan may not have.
     """
     with threads_set(context.point.settings.threads):
-        return _result(context, job, _placed(context.point))
+        return _result(context, job)
 
 
-def _placed(point: StartingPoint) -> torch.device:
-    """Bring the float model to the device of this process that the settings name, once.
-
-    Args:
-        point: of a context; in the process of the command, the model is there already.
-    """
-    device = resolve_device(point.settings.device)
-    point.model.to(device)
-    return device
-
-
-def _result(context: JobContext, job: Job, device: torch.device) -> JobResult:
+def _result(context: JobContext, job: Job) -> JobResult:
     """Train and score a job, and say where.
 
     Args:
         context: of the study.
         job: what is trained.
-        device: of the float model.
     """
-    started = time.monotonic()
-    environment, host = current_environment(device), socket.gethostname()
+    started, host = time.monotonic(), socket.gethostname()
+    environment = current_environment(next(context.point.model.parameters()).device)
     try:
         with computing(Compute(context.point.settings.kernel)):
             candidate = _trained(context, job)

@@ -69,6 +69,19 @@ def resolve_device(name: str) -> torch.device:
     return _accelerator() or torch.device("cpu")
 
 
+def is_device_name(name: str) -> bool:
+    """Whether torch knows a device of a name, here or elsewhere.
+
+    Args:
+        name: such as "cuda:1".
+    """
+    try:
+        torch.device(name)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _accelerator() -> torch.device | None:
     """The accelerator that is here, as torch 2.6 tells it too; None where there is none."""
     here = torch.accelerator.is_available()

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from autoquant.errors import Diverged, UserError
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.modes import modes_restored
+from autoquant.graph.randomness import random_state_kept
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.study.task_fingerprint import TaskFingerprint, TensorsFingerprint
@@ -100,6 +101,34 @@ def refuse_another_task(
         )
 
 
+def data_difference(task: Task, seed: int, recorded: TaskFingerprint) -> str | None:
+    """How the data that a task reads here differ from recorded ones, in words; None if they do not.
+
+    Args:
+        task: that another process uses as well.
+        seed: of the study.
+        recorded: fingerprint of the task there, without what is never twice the same.
+    """
+    with random_state_kept():
+        seed_everything(0)
+        steps, batches, arguments = _data(task, seed)
+    here = TaskFingerprint(steps, _of_values(batches), _of_values(arguments))
+    return recorded.untrained.difference(here)
+
+
+def _data(task: Task, seed: int) -> tuple[int, list[Any], Any]:
+    """Batches of an epoch, the first of them, and the inputs and keywords of the example.
+
+    Args:
+        task: gives batches and an example.
+        seed: of the batches.
+    """
+    steps, batches = task.steps_per_epoch(), list(islice(task.batches(seed), BATCHES))
+    example = task.example()
+    arguments = (example.inputs, dict(example.keywords)) if example.keywords else example.inputs
+    return steps, batches, arguments
+
+
 def _fingerprint(task: Task, model: nn.Module, seed: int, draw: int) -> TaskFingerprint:
     """One fingerprint, of which parts may be different the next time.
 
@@ -110,13 +139,12 @@ def _fingerprint(task: Task, model: nn.Module, seed: int, draw: int) -> TaskFing
         draw: seed of what the task draws without a seed of its own.
     """
     seed_everything(draw)
-    steps, batches = task.steps_per_epoch(), list(islice(task.batches(seed), BATCHES))
+    steps, batches, arguments = _data(task, seed)
     example = task.example()
     try:
         probe = score(model, task, "probe")
     except Diverged:
         probe = None
-    arguments = (example.inputs, dict(example.keywords)) if example.keywords else example.inputs
     return TaskFingerprint(
         steps, _of_values(batches), _of_values(arguments), _of_outputs(model, example), probe
     )

@@ -6,6 +6,7 @@ import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class FeatureStore:
             raise UserError(f"cache must be a folder, got the file '{folder}'")
         self.features, self.folder = features, folder
         self._frames: dict[Utterance, Frames] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was loaded."""
+        return {**vars(self), "_frames": {}}
 
     def load(self, utterances: list[Utterance], threads: int = 4) -> list[tuple[Utterance, str]]:
         """Compute or read the cepstra of utterances.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,10 @@ class SpeechData:
         self._usable: dict[str, list[Utterance]] = {}
         self._restored: Normalization | None = None
         self.notes: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without features: another process reads them itself; see ``FeatureStore``."""
+        return {**vars(self), "_usable": {}, "notes": []}
 
     def restore(self, front: Front | None) -> None:
         """Read utterances as a packed model does; the training split is then not needed.
