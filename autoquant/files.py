@@ -16,6 +16,9 @@ from pathlib import Path
 
 from autoquant.errors import WriteError, first_line
 
+BLOCK_BYTES = 65_536
+"""Read at once from the end of a file, in search of the end of a line."""
+
 STALE_SECONDS = 86_400.0
 """Age at which a temporary file is removed even if a process has the number in its name."""
 
@@ -107,6 +110,57 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Write lines at the end of a file; a killed process can leave a part of the last one.
+
+    Args:
+        path: of the file, in an existing folder; made where it is missing.
+        text: whole lines, in UTF-8.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    with writing(path), path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+def remove_incomplete_line(path: Path) -> None:
+    """Remove what follows the last end of a line: a killed process or a full disk may leave it.
+
+    Args:
+        path: of a file of lines, which may be missing.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    if not path.is_file():
+        return
+    with writing(path), path.open("rb+") as file:
+        size = start = file.seek(0, os.SEEK_END)
+        kept = 0
+        while start > 0 and not kept:
+            end, start = start, max(0, start - BLOCK_BYTES)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            kept = start + found + 1 if found >= 0 else 0
+        if kept < size:
+            file.truncate(kept)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until the content of a file is on the disk.
+
+    Args:
+        path: of the file, which may be missing.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    if path.is_file():
+        with writing(path):
+            _to_disk(path)
 
 
 def remove_stale(folder: Path) -> None:

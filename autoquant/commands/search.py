@@ -1,15 +1,16 @@
 """Search: proposals within the budget, trained on rising rungs, compared beside their noise.
 
-Optuna's storage in the study is the record of the trials, ``jobs.csv`` that of single trainings;
-``outcomes.csv`` and ``plan.yaml`` are written from the trials after every training.
+``trials.jsonl`` is the record of the trials, ``jobs.csv`` that of single trainings.
+``outcomes.csv``, ``plan.yaml`` and the journal for optuna-dashboard are written from the trials:
+after a training, unless that has just been done, and at the end of a phase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.target import for_target
+from autoquant.errors import WriteError
 from autoquant.executors.adapted import adapted
-from autoquant.files import write_text, writing
+from autoquant.files import replacing, write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plain_values import plain_values
@@ -35,8 +37,8 @@ from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import noted, search_limits, target_sizes
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
-from autoquant.samplers.proposer import Proposer, params_in
-from autoquant.samplers.ranges import ranges_of
+from autoquant.samplers.proposer import Proposer
+from autoquant.samplers.ranges import parameters_of
 from autoquant.samplers.strategy import Strategy
 from autoquant.settings import Search, settings_for
 from autoquant.space.activation_bits import USUAL_BITS, uniform_activation_bits
@@ -45,12 +47,14 @@ from autoquant.space.search_space import uniform_plan
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.bound import loss_bound
 from autoquant.study.folder import Study
-from autoquant.study.outcome import Outcome, TrialRole, to_csv
+from autoquant.study.live_trials import LiveTrials
+from autoquant.study.outcome import Outcome, TrialRole, write_csv
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.result_values import files_of_report, search_values
 from autoquant.study.selection import Selection, select
 from autoquant.study.summary import search_tables
-from autoquant.study.trial_lines import float_line, float_row, search_rows, trial_line
+from autoquant.study.throttle import Throttle
+from autoquant.study.trial_lines import float_line, float_row
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.study.trust import remember
 from autoquant.table import Table, Tabular
@@ -317,16 +321,11 @@ class _Running:
         with self.times.phase("sensitivity"):
             sensitivity = self._sensitivity()
         sampler = self.strategy.sampler(sensitivity, allowed)
-        ranges = ranges_of(space)
-        params_of = partial(params_in, space)
-        storage = open_trials(
-            self.folder, self.record.direction, params_of=params_of, ranges=ranges
-        )
+        storage = open_trials(self.folder, record.direction, parameters_of(space))
         proposer = Proposer(storage, sampler, space, self.point.network, settings)
         rungs = rungs_of(settings, self.point.task.steps_per_epoch())
         sizes = {layer.name: layer.count for layer in self.point.network.layers}
         goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
-        changed = _Written(self, storage).changed
         reporting = self.reporting
         context = JobContext.of(
             self.point,
@@ -338,7 +337,10 @@ class _Running:
             fingerprint=self.record.fingerprint,
         )
         progress = reporting.progress
-        with RecordedJobs.opened(context, self.place, progress) as jobs:
+        with (
+            _Written(self, storage).kept() as written,
+            RecordedJobs.opened(context, self.place, progress) as jobs,
+        ):
             for line in jobs.other_environments():
                 progress.say(line)
             rounds = SearchRounds(
@@ -349,14 +351,13 @@ class _Running:
                 settings.rounds,
                 goal,
                 progress.say,
-                changed,
+                written.changed,
                 self.times,
             )
             rounds.run(settings.trials)
-            finalists = (o for o in storage.outcomes() if o.role == "search")
+            finalists = storage.outcomes("search")
             jobs.remove_trunks(o.plan for o in finalists if o.state == "complete")
         outcomes = tuple(storage.outcomes())
-        write_files(self.folder, outcomes, record, self.budgets, bound)
         selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
         return SearchResult(
             self.folder,
@@ -383,38 +384,67 @@ class _Running:
         )
 
 
-@dataclass(frozen=True)
 class _Written:
-    """Writes the study's files, and tells the user, whenever a trial has changed.
+    """Writes the study's files, and tells the user, when trials have changed.
 
-    Attributes:
+    Args:
         running: the search.
         storage: of its trials.
     """
 
-    running: _Running
-    storage: TrialStorage
+    def __init__(self, running: _Running, storage: TrialStorage) -> None:
+        self._running, self._storage = running, storage
+        self._bound = loss_bound(running.point.settings, running.record)
+        self._files = Throttle(self._write)
+        self._live = LiveTrials(
+            running.reporting.progress, running.record, storage.outcomes, self._chosen
+        )
+
+    @contextmanager
+    def kept(self) -> Iterator[_Written]:
+        """Write the files at the end of each phase, and of the block, after an error too."""
+        times = self._running.times
+        times.at_end = self.finish
+        try:
+            yield self
+        except BaseException:
+            with suppress(WriteError):  # the error itself is of more interest
+                self.finish()
+            raise
+        finally:
+            times.at_end = lambda: None
+        self._write()  # nothing may have changed, but a file may be missing
 
     def changed(self, name: str, role: TrialRole) -> None:
-        """Write the files; show the last score of a trial; tell the callback if it has ended.
+        """Show the last score of a trial, and tell the callback if it has ended.
 
         Args:
             name: of the trial.
             role: of the trial.
         """
-        running = self.running
-        outcomes, record = self.storage.outcomes(), running.record
-        bound = loss_bound(running.point.settings, record)
-        write_files(running.folder, outcomes, record, running.budgets, bound)
-        outcome = [o for o in outcomes if (o.role, o.trial) == (role, name)][-1]
-        selections = (select(outcomes, b, record.direction, bound) for b in running.budgets)
-        chosen = [each.chosen for each in selections if each is not None]
-        rows = search_rows(outcomes, record, chosen)
-        line = trial_line(outcome, outcomes, record, running.times.tally())
-        line = "" if outcome.state in ("complete", "pruned") else line  # no training has ended
-        running.reporting.progress.show(rows, line)
-        if outcome.state != "scored" and running.reporting.on_trial is not None:
-            running.reporting.on_trial(outcome)
+        outcome, reporting = self._storage.outcome(role, name), self._running.reporting
+        self._files.ask()
+        self._live.changed(outcome, self._running.times.tally())
+        if outcome.state != "scored" and reporting.on_trial is not None:
+            reporting.on_trial(outcome)
+
+    def finish(self) -> None:
+        """Write and show what has changed."""
+        self._files.finish()
+        self._live.finish()
+
+    def _write(self) -> None:
+        running = self._running
+        self._storage.to_disk()  # before the table, which shall have no trials that the log lacks
+        outcomes = self._storage.outcomes()
+        write_files(running.folder, outcomes, running.record, running.budgets, self._bound)
+        self._storage.write_journal()
+
+    def _chosen(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The plan that would be chosen now for each budget."""
+        direction, budgets = self._running.record.direction, self._running.budgets
+        selections = (select(outcomes, budget, direction, self._bound) for budget in budgets)
+        return [selection.chosen for selection in selections if selection is not None]
 
 
 def write_files(
@@ -433,7 +463,11 @@ def write_files(
         budgets: in bytes, the largest first.
         bound: the largest accepted loss, where the smallest such plan is looked for.
     """
-    write_text(folder.outcomes_file, to_csv(outcomes, record.size_bytes))
+    with (
+        replacing(folder.outcomes_file) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        write_csv(file, outcomes, record.size_bytes)
     selection = select(outcomes, budgets[0], record.direction, bound)
     if selection is None:  # longer trainings may have shown that no plan is within the bound
         with writing(folder.plan_file):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -19,11 +19,13 @@ class PhaseTimes:
         progress: is told which phase it is, and how many of its trainings have ended.
         workers: trainings at the same time; 0 where that is not known, as on a cluster: the time
             that is left then follows from the time since the phase began.
+        at_end: called at the end of each phase that no error ends.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     progress: Progress = SILENT
     workers: int = 1
+    at_end: Callable[[], object] = lambda: None
     _trainings: Bar | None = None
     _open: ExitStack = field(default_factory=ExitStack)
 
@@ -38,6 +40,7 @@ class PhaseTimes:
         try:
             with self.progress.phase(name), self._open:
                 yield
+                self.at_end()
         finally:
             self._trainings = None
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -114,7 +114,6 @@ class SearchRounds:
         Args:
             trials: number of proposals.
         """
-        self.storage.close_interrupted()
         with self.times.phase("references"):
             self._train_references()
         with self.times.phase("proposals on the short rung"):
@@ -137,7 +136,7 @@ class SearchRounds:
         self._check_recipe()
         for outcome in self._outcomes("reference"):
             if outcome.score is not None:
-                self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
+                self._end(outcome, "complete")
 
     def _check_recipe(self) -> None:
         """Say so where the plan with the most bits is clearly worse than the float model."""
@@ -261,7 +260,7 @@ class SearchRounds:
         self._train([o for o in self._open() if o.trial in finalists], last, orders)
         for outcome in self._open():
             if outcome.trial in names and outcome.score is not None:
-                self._end(outcome, "complete", values=(outcome.size_bytes, outcome.score))
+                self._end(outcome, "complete")
             else:
                 self._end(outcome, "pruned", NOT_PROMOTED)
 
@@ -429,29 +428,22 @@ class SearchRounds:
 
     def _now(self, outcome: Outcome) -> Outcome:
         """A trial as it is by now."""
-        return next(o for o in self._outcomes(outcome.role) if o.trial == outcome.trial)
+        return self.storage.outcome(outcome.role, outcome.trial)
 
-    def _end(
-        self,
-        outcome: Outcome,
-        state: OutcomeState,
-        reason: str = "",
-        values: tuple[float, float] | None = None,
-    ) -> None:
+    def _end(self, outcome: Outcome, state: OutcomeState, reason: str = "") -> None:
         """Close a trial that is open.
 
         Args:
             outcome: of the trial.
             state: how it ended.
             reason: why it did not complete.
-            values: size and score of a complete one.
         """
         if outcome.state == "scored":
-            self.storage.end(outcome.role, outcome.trial, state, reason, values)
+            self.storage.end(outcome.role, outcome.trial, state, reason)
             self.changed(outcome.trial, outcome.role)
 
     def _outcomes(self, role: TrialRole) -> list[Outcome]:
-        return [outcome for outcome in self.storage.outcomes() if outcome.role == role]
+        return self.storage.outcomes(role)
 
     def _open(self) -> list[Outcome]:
         """The proposals that have not ended."""

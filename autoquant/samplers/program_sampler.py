@@ -16,8 +16,9 @@ from autoquant.samplers.loss_tables import LossTables
 from autoquant.samplers.proposals import Proposals
 from autoquant.samplers.ranges import ranges_of
 from autoquant.space.search_space import Point
+from autoquant.study.asking_study import NoPlanLeft
 from autoquant.study.noise import pooled_deviation
-from autoquant.study.trial_storage import NoPlanLeft, is_proposal, scores_of
+from autoquant.study.trial_record import scores_of
 
 
 class ProgramSampler(BaseSampler):
@@ -63,7 +64,7 @@ class ProgramSampler(BaseSampler):
             NoPlanLeft: every plan within the limits has a trial.
         """
         trials = study.get_trials(deepcopy=False)
-        others = [t for t in trials if t.number != trial.number and is_proposal(t)]
+        others = [t for t in trials if t.number != trial.number]
         taken = [point for t in others if (point := self._point(t)) is not None]
         model = self.model(others, study.directions[-1])
         point = self._proposals.next_point(len(taken), model, frozenset(taken))
@@ -119,6 +120,6 @@ def _shortest(trial: FrozenTrial) -> list[float]:
     if scores:
         steps = min(score[0] for score in scores)
         return [score for at, _, score in scores if at == steps]
-    if trial.state == TrialState.COMPLETE and "plan" not in trial.user_attrs:
+    if trial.state == TrialState.COMPLETE and "size_bytes" not in trial.user_attrs:
         return [trial.values[-1]]
     return []

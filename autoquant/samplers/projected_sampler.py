@@ -17,7 +17,8 @@ from autoquant.samplers.ranges import ranges_of
 from autoquant.samplers.registry import new_sampler
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import Point
-from autoquant.study.trial_storage import NoPlanLeft, is_proposal, scores_of
+from autoquant.study.asking_study import NoPlanLeft
+from autoquant.study.trial_record import scores_of
 
 ATTEMPTS = 20
 """Points that are drawn for one proposal before the space is enumerated."""
@@ -67,9 +68,7 @@ class ProjectedSampler(BaseSampler):
         others = [
             t
             for t in study.get_trials(deepcopy=False)
-            if t.number != trial.number
-            and is_proposal(t)
-            and all(name in t.params for name in self.ranges)
+            if t.number != trial.number and all(name in t.params for name in self.ranges)
         ]
         taken = {tuple(t.params[name] for name in self.ranges) for t in others}
         direction = study.directions[-1]
@@ -112,13 +111,12 @@ class ProjectedSampler(BaseSampler):
         """
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         study = optuna.create_study(direction=direction, sampler=new_sampler(self._name, seed))
-        study.add_trials(
-            [
-                create_trial(params=t.params, distributions=dict(self.ranges), value=score)
-                for t in trials
-                if (score := _shortest_mean(t)) is not None
-            ]
-        )
+        for trial in trials:
+            score = _shortest_mean(trial)
+            if score is not None:
+                known = create_trial(params=trial.params, distributions=self.ranges, value=score)
+                known.distributions = self.ranges
+                study.add_trial(known)
         asked = study.ask(fixed_distributions=dict(self.ranges))
         return tuple(int(asked.params[name]) for name in self.ranges)
 

@@ -65,8 +65,13 @@ class Study:
         return self.path / "config.yaml"
 
     @property
+    def trials_file(self) -> Path:
+        """The log of a search's trials: a line for each change."""
+        return self.path / "trials.jsonl"
+
+    @property
     def journal_file(self) -> Path:
-        """Optuna's storage of a search's trials."""
+        """The ended trials of a search, for optuna-dashboard."""
         return self.path / "journal.log"
 
     @property
@@ -303,7 +308,7 @@ class Study:
         except ValueError as error:
             raise UserError(
                 f"'{self.outcomes_file}' must be as a search wrote it; restore it, or remove it: a "
-                "search writes it anew from its journal"
+                "search writes it anew from its log of trials"
             ) from error
 
     def search_settings(self) -> Search:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from autoquant.errors import UserError
-from autoquant.files import writing
+from autoquant.files import append_text, remove_incomplete_line
 from autoquant.study import records
 from autoquant.study.environment import Environment
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult, JobState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
     """A line of the log: a JobResult without its plan; the fields are the columns.
 
@@ -72,7 +72,9 @@ class JobLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        _remove_incomplete_line(path)
+        remove_incomplete_line(path)
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()  # the columns are named at the first result
         self._lines = {_key_of(line): line for line in _read(path)}
 
     @classmethod
@@ -110,8 +112,7 @@ class JobLog:
         text = records.to_csv(COLUMNS, [row])
         if self._path.is_file():
             text = text.partition("\n")[2]  # the columns are named once
-        with writing(self._path), self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
+        append_text(self._path, text)
         self._lines[_key_of(line)] = line
 
     def environments(self) -> dict[Environment, int]:
@@ -137,17 +138,6 @@ def _count_environments(lines: Iterable[_Line]) -> dict[Environment, int]:
         if (environment := _environment_of(line)) is not None:
             counts[environment] = counts.get(environment, 0) + 1
     return counts
-
-
-def _remove_incomplete_line(path: Path) -> None:
-    """Remove what follows the last end of a line."""
-    if not path.is_file():
-        return
-    with writing(path), path.open("rb+") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-    if not path.stat().st_size:
-        path.unlink()
 
 
 def _read(path: Path) -> Iterator[_Line]:

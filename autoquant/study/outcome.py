@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 
@@ -17,7 +18,7 @@ OutcomeState = Literal["complete", "scored", "pruned", "diverged", "failed", "in
 TrialRole = Literal["search", "reference"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One plan that was tried, and what came of it.
 
@@ -191,9 +192,22 @@ def to_csv(outcomes: Iterable[Outcome], float_bytes: int) -> str:
         outcomes: in the order of the rows; those of earlier versions have no column of scores.
         float_bytes: bytes of the float model's tensors, over which ``size_share`` is.
     """
+    text = io.StringIO()
+    write_csv(text, outcomes, float_bytes)
+    return text.getvalue()
+
+
+def write_csv(file: TextIO, outcomes: Iterable[Outcome], float_bytes: int) -> None:
+    """Write ``outcomes.csv``, of which only a row at a time is in memory.
+
+    Args:
+        file: that is written to.
+        outcomes: see ``to_csv``.
+        float_bytes: see ``to_csv``.
+    """
     listed = [*outcomes]
     columns = COLUMNS if any(outcome.scores for outcome in listed) else COLUMNS[:-1]
-    return records.to_csv(columns, (_to_row(outcome, float_bytes) for outcome in listed))
+    records.write_csv(file, columns, (_to_row(outcome, float_bytes) for outcome in listed))
 
 
 def _to_row(outcome: Outcome, float_bytes: int) -> dict[str, str]:

@@ -1,90 +1,81 @@
-"""The trials of a study that goes on: those of its journal, or restored from its table."""
+"""The trials of a study that goes on: those of its log, or restored from its table."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
 
-from autoquant.errors import UserError, WriteError, first_line
-from autoquant.files import replacing, set_aside
-from autoquant.plan import Plan
+from autoquant.errors import UserError
+from autoquant.files import remove_incomplete_line, replacing, set_aside
+from autoquant.study import records
 from autoquant.study.folder import Study
-from autoquant.study.journal import damage_of, repair
+from autoquant.study.journal import Journal, refuse_one_objective
 from autoquant.study.outcome import Outcome
+from autoquant.study.parameters import Parameters
+from autoquant.study.trial_log import DamagedLog
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.task import Direction
 
-ParamsOf = Callable[[Plan], Mapping[str, int] | None]
-"""The parameters of a proposal's plan, or None where the space does not have it."""
 MAX_GAP = 1000
-"""Trials without an outcome before one that has an outcome, at most."""
+"""Numbers without an outcome before one that has an outcome, at most."""
 
 
-def open_trials(
-    study: Study,
-    direction: Direction,
-    *,
-    params_of: ParamsOf,
-    ranges: Mapping[str, Any],
-) -> TrialStorage:
+def open_trials(study: Study, direction: Direction, parameters: Parameters) -> TrialStorage:
     """The trials of a study.
 
-    A journal that is damaged, or lacks trials that ``outcomes.csv`` has, is written anew from that
-    table; the old one is set aside.
+    A log that is damaged, or lacks trials that ``outcomes.csv`` has, is written anew from that
+    table; the old one is set aside. A study of an earlier version, which has no log, gets one.
 
     Args:
         study: of a search, locked by this process.
         direction: whether low or high scores are good.
-        params_of: gives the parameters of proposals that are restored.
-        ranges: Optuna's distributions of the parameters.
+        parameters: of the proposals.
 
     Raises:
-        UserError: the journal is damaged and the table is too, or is not there.
+        UserError: the log is damaged and the table is too, or is not there.
         RunError: the folder cannot be written.
     """
-    path = study.journal_file
-    repair(path)
+    path, journal = study.trials_file, Journal(study.journal_file, direction)
+    remove_incomplete_line(path)
     had_content = path.is_file() and path.stat().st_size > 0
-    storage, damage = _opened(study, direction)
-    recorded = _recorded(study, needed=storage is None or not storage.outcomes())
-    if storage is not None:
-        known = {(outcome.role, outcome.trial) for outcome in storage.outcomes()}
-        if all((outcome.role, outcome.trial) in known for outcome in recorded):
-            return storage
-    elif not recorded:
+    if not had_content:
+        refuse_one_objective(study.journal_file)
+    try:
+        storage, damage = TrialStorage(path, direction, parameters, journal), ""
+    except DamagedLog as error:
+        storage, damage = None, f"{error}"
+    if storage is not None and _has_all(storage, study):
+        return storage
+    recorded = _recorded(study, needed=storage is None or not len(storage))
+    if storage is not None and not recorded:
+        return storage
+    if not recorded:
         raise UserError(
             f"'{path}' must be as a search wrote it, got damage {damage}; restore it from a copy, "
-            "or remove it: its trials are then trained again"
+            "or remove it: its trials are then proposed again"
         )
-    what = f"{damage or ''}: its trials are restored from '{study.outcomes_file.name}'"
+    what = f"its trials are restored from '{study.outcomes_file.name}'"
     if had_content:
-        set_aside(path, f"is damaged {what}".replace(" :", ":"))
+        set_aside(path, " ".join(["is damaged", damage]).rstrip() + f": {what}")
     else:
-        print(f"autoquant: '{path}' is empty{what}", file=sys.stderr)
+        print(f"autoquant: '{path}' has no trials: {what}", file=sys.stderr)
     with replacing(path) as temporary:
-        _restore(TrialStorage(temporary, direction), recorded, params_of, ranges)
-    return TrialStorage(path, direction)
+        _restore(temporary, direction, parameters, recorded)
+    return TrialStorage(path, direction, parameters, journal)
 
 
-def _opened(study: Study, direction: Direction) -> tuple[TrialStorage | None, str | None]:
-    """The storage and None, or None and where the journal is damaged.
+def _has_all(storage: TrialStorage, study: Study) -> bool:
+    """Whether a log has all trials that the table names.
 
     Args:
+        storage: of the log.
         study: of the search.
-        direction: whether low or high scores are good.
     """
-    damage = damage_of(study.journal_file)
-    if damage is not None:
-        return None, damage
     try:
-        storage = TrialStorage(study.journal_file, direction)
-        storage.outcomes()
-    except (WriteError, UserError):
-        raise
-    except Exception as error:  # whatever Optuna makes of lines that do not fit together
-        return None, f"({type(error).__name__}: {first_line(error)})"
-    return storage, None
+        names = records.columns(study.outcomes_file, "role", "trial")
+        return all((role, name) in storage for role, name in names)
+    except ValueError:
+        return False
 
 
 def _recorded(study: Study, *, needed: bool) -> list[Outcome]:
@@ -119,19 +110,16 @@ def _are_numbered(outcomes: list[Outcome]) -> bool:
 
 
 def _restore(
-    storage: TrialStorage,
-    outcomes: list[Outcome],
-    params_of: ParamsOf,
-    ranges: Mapping[str, Any],
+    path: Path, direction: Direction, parameters: Parameters, outcomes: list[Outcome]
 ) -> None:
-    """Add outcomes to an empty storage.
+    """Write a log of outcomes.
 
     Args:
-        storage: of a new file.
+        path: of a new file.
+        direction: whether low or high scores are good.
+        parameters: of the proposals.
         outcomes: references first.
-        params_of: gives the parameters of a proposal's plan.
-        ranges: their distributions.
     """
+    storage = TrialStorage(path, direction, parameters)
     for outcome in outcomes:
-        params = params_of(outcome.plan) if outcome.role == "search" else None
-        storage.restore(outcome, params=params, ranges=ranges)
+        storage.restore(outcome)

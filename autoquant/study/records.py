@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn
@@ -104,10 +104,21 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
         rows: the texts by column.
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    write_csv(buffer, columns, rows)
+    return buffer.getvalue()
+
+
+def write_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a table.
+
+    Args:
+        file: that is written to; it does not change ends of lines.
+        columns: see ``to_csv``.
+        rows: see ``to_csv``.
+    """
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([row[name] for name in columns] for row in rows)
-    return buffer.getvalue()
 
 
 def from_csv(kind: type[T], text: str) -> list[T]:
@@ -124,6 +135,29 @@ def from_csv(kind: type[T], text: str) -> list[T]:
     try:
         return [from_row(kind, row) for row in csv.DictReader(io.StringIO(text), restval="")]
     except csv.Error as error:
+        raise ValueError(str(error)) from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def columns(path: Path, *names: str) -> Iterator[tuple[str, ...]]:
+    """The texts of some columns of a table, row by row; the others are not looked at.
+
+    Args:
+        path: of the file, which may be missing.
+        *names: of the columns.
+
+    Raises:
+        ValueError: the file is not a table with these columns.
+    """
+    if not path.is_file():
+        return
+    before = csv.field_size_limit(MAX_JSON_BYTES)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield tuple(row[name] for name in names)
+    except (csv.Error, KeyError) as error:
         raise ValueError(str(error)) from error
     finally:
         csv.field_size_limit(before)

@@ -12,6 +12,11 @@ from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.noise import Noise, noise_of
 from autoquant.study.outcome import Outcome, loss_of
 
+MAX_ROWS = 100
+"""Trials that have a row, at most, beside the chosen ones."""
+BEST = 10
+"""Of these, the rows of the best trials."""
+
 
 def float_line(record: BaselineRecord) -> str:
     """What is printed when the float model is there.
@@ -44,18 +49,16 @@ def float_row(record: BaselineRecord) -> TrialRow:
     )
 
 
-def trial_line(
-    outcome: Outcome, outcomes: Sequence[Outcome], record: BaselineRecord, tally: str = ""
-) -> str:
+def trial_line(outcome: Outcome, noise: Noise, record: BaselineRecord, tally: str = "") -> str:
     """What is printed when a training of a trial has ended, or the trial has.
 
     Args:
         outcome: of the trial.
-        outcomes: of all trials; they give the noise.
+        noise: on its rung.
         record: of the float model.
         tally: trainings that have ended, of how many.
     """
-    row = _row(outcome, noise_of(outcomes, outcome.steps), record, None)
+    row = _row(outcome, noise, record, None)
     known = outcome.by_order()
     orders = f" (mean of {len(known)} data orders)" if len(known) > 1 else ""
     score = f"{record.metric} {row.score} ({row.split}){orders}" if row.score else "no score"
@@ -71,7 +74,9 @@ def trial_line(
 def search_rows(
     outcomes: Sequence[Outcome], record: BaselineRecord, chosen: Iterable[Outcome] = ()
 ) -> list[TrialRow]:
-    """The float model and all trials as rows. Proposals on the longest rung are ranked.
+    """The float model and the trials as rows. Proposals on the longest rung are ranked.
+
+    Of more than MAX_ROWS trials the chosen ones, the best and the last are shown.
 
     Args:
         outcomes: of all trials.
@@ -79,14 +84,23 @@ def search_rows(
         chosen: outcomes that would be chosen now.
     """
     marked = {(o.role, o.trial) for o in chosen}
-    noise = {steps: noise_of(outcomes, steps) for steps in {o.steps for o in outcomes}}
     ranks = _ranks(outcomes, record)
+
+    def rank_of(outcome: Outcome) -> int | None:
+        return ranks.get(outcome.trial) if outcome.role == "search" else None
+
+    best, last = [*outcomes], list[Outcome]()
+    if len(outcomes) > MAX_ROWS:
+        earlier, last = outcomes[: BEST - MAX_ROWS], [*outcomes[BEST - MAX_ROWS :]]
+        best = [o for o in earlier if (rank_of(o) or BEST) < BEST or (o.role, o.trial) in marked]
+    shown = [*best, *last]
+    noise = {steps: noise_of(outcomes, steps) for steps in {o.steps for o in shown}}
     rows = [
-        _row(o, noise[o.steps], record, ranks.get(o.trial) if o.role == "search" else None)
-        for o in outcomes
+        replace(_row(o, noise[o.steps], record, rank_of(o)), chosen=(o.role, o.trial) in marked)
+        for o in shown
     ]
-    marked_rows = (replace(row, chosen=(row.role, row.name) in marked) for row in rows)
-    return [float_row(record), *marked_rows]
+    gap = [TrialRow("...", "")] if last else []
+    return [float_row(record), *rows[: len(best)], *gap, *rows[len(best) :]]
 
 
 def _ranks(outcomes: Sequence[Outcome], record: BaselineRecord) -> dict[str, int]:

@@ -1,106 +1,93 @@
-"""TrialStorage: the trials of a study in Optuna's storage, and the Outcomes read from it.
+"""TrialStorage: the trials of a search, in memory and in a log; and what Optuna is told of them.
 
-Two Optuna studies share a file: "references" holds the uniform plans, "search" the proposals. Both
-have two objectives, the size and the score on the last rung, so that Optuna's dashboard shows the
-Pareto front. A proposal is asked for once and stays open until it is known whether it goes on to
-the next rung; one that does not is told as pruned. Scores of all rungs are user attributes.
+A change is one line of the log, and takes as long with many trials as with few. A sampler is asked
+in an Optuna study in memory, which is made for the first proposal. Ended trials are written into
+the journal of optuna-dashboard in groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import optuna
-from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from autoquant.errors import UserError
-from autoquant.files import writing
 from autoquant.plan import Plan
-from autoquant.study.journal import repair
+from autoquant.study.asking_study import AskingStudy, NoPlanLeft
+from autoquant.study.journal import Journal, TrialKey
 from autoquant.study.outcome import Outcome, OutcomeState, TrialRole, rung_means
+from autoquant.study.parameters import Indices, Parameters
+from autoquant.study.trial_log import DamagedLog, Entry, TrialLog
+from autoquant.study.trial_record import Score, TrialRecord, all_attributes
 from autoquant.task import Direction
 
-_STUDIES: dict[TrialRole, str] = {"reference": "references", "search": "search"}
-_ENDS = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}  # others: FAIL
-_WITHOUT_PLAN = "without_plan"
-"""Attribute of a trial that was closed before it had a plan."""
+_ENDS = {*get_args(OutcomeState)} - {"scored"}
 
-Score = tuple[int, int, float]
-"""(steps, data order, score) of one training."""
-
-
-class NoPlanLeft(Exception):
-    """A sampler has no plan to propose that has not been tried."""
+GROUP = 100
+"""Trials that are written into the journal at once, at most."""
 
 
 class TrialStorage:
-    """The trials of one study folder; every change is on disk when a method returns.
+    """The trials of one search; every change is in the log when a method returns.
 
     Only one process at a time may open it: the one that holds the study's lock.
 
     Args:
-        path: of Optuna's journal file; made where it is missing.
+        path: of the log; made with the first trial.
         direction: whether low or high scores are good.
+        parameters: of the proposals.
+        journal: that ended trials are written into; None for none.
 
     Raises:
-        UserError: the file is of an earlier version, with one objective.
+        DamagedLog: a line is not what a search with these parameters wrote.
+        WriteError: the log cannot be written.
     """
 
-    def __init__(self, path: Path, direction: Direction) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._path = path
-        repair(path)
-        with writing(path):
-            storage = JournalStorage(JournalFileBackend(str(path)))
-            _refuse_one_objective(storage, path)
-            self._studies = {
-                role: optuna.create_study(
-                    study_name=name,
-                    storage=storage,
-                    directions=["minimize", direction],
-                    load_if_exists=True,
-                )
-                for role, name in _STUDIES.items()
-            }
+    def __init__(
+        self,
+        path: Path,
+        direction: Direction,
+        parameters: Parameters,
+        journal: Journal | None = None,
+    ) -> None:
+        self._log, self._direction, self._parameters = TrialLog(path), direction, parameters
+        self._records: dict[TrialRole, dict[str, TrialRecord]] = {"reference": {}, "search": {}}
+        self._asking: AskingStudy | None = None
+        self._not_told: dict[str, None] = {}  # proposals that have changed since the last one
+        self._has_names = False  # whether the log names the parameters
+        self._journal, self._in_order = journal, journal is None
+        self._ended: list[TrialKey] = []
+        self._written, self._journal_bytes = 0, 0  # of the ended trials, and of the journal
+        for number, entry in enumerate(self._log.entries(), start=1):
+            try:
+                self._apply(entry)
+            except (LookupError, TypeError, ValueError) as error:
+                raise DamagedLog(f"in line {number}") from error
 
     # --- opening trials --------------------------------------------------------------------------
 
-    def ask(
-        self,
-        sampler: BaseSampler,
-        ranges: Mapping[str, IntDistribution],
-        describe: Callable[[Mapping[str, int]], tuple[Plan, Mapping[str, Any]]],
-    ) -> Plan | None:
+    def ask(self, sampler: BaseSampler, size_of: Callable[[Plan], int]) -> Plan | None:
         """Open a proposal.
 
         Args:
-            sampler: Optuna's; it sees all trials of the study, the open ones too.
-            ranges: Optuna's distributions: by the name of a dimension the index of its choice.
-            describe: gives the plan of parameters, and attributes of the trial such as its size and
-                the values that people read.
+            sampler: Optuna's; it sees all proposals of the search, the open ones too.
+            size_of: gives the bytes of a plan's packed file.
 
         Returns:
             its plan; None where the sampler has none left.
         """
-        study = self._studies["search"]
-        study.sampler = sampler
-        with writing(self._path):
-            try:
-                trial = study.ask(fixed_distributions=dict(ranges))
-            except NoPlanLeft:
-                self._close_open_without_plan()
-                return None
-            plan, attributes = describe(trial.params)
-            for key, value in attributes.items():
-                trial.set_user_attr(key, value)
-            trial.set_user_attr("trial", str(trial.number))
-            trial.set_user_attr("plan", plan.to_dict())  # last: a trial with a plan is whole
+        asking, self._asking = self._told(sampler), None  # of no use after an error
+        try:
+            indices = asking.ask(sampler)
+        except NoPlanLeft:
+            return None
+        plan = self._parameters.plan_of(indices)
+        self._open_proposal(self._next_name(), plan, size_of(plan), indices)
+        self._asking = asking
         return plan
 
     def open_reference(self, name: str, plan: Plan, size_bytes: int) -> None:
@@ -111,26 +98,75 @@ class TrialStorage:
             plan: of the trial.
             size_bytes: of its packed file.
         """
-        with writing(self._path):
-            trial = self._studies["reference"].ask()
-            trial.set_user_attr("trial", name)
-            trial.set_user_attr("size_bytes", size_bytes)
-            trial.set_user_attr("plan", plan.to_dict())
+        self._open("reference", name, size_bytes, {"plan": plan.to_dict()}, plan)
 
-    def close_interrupted(self) -> None:
-        """Close the open trials that have no plan: their process was killed while it asked."""
-        with writing(self._path):
-            self._close_open_without_plan()
+    def restore(self, outcome: Outcome) -> None:
+        """Add a trial as it was read from a table; one that may go on is open.
 
-    def _close_open_without_plan(self) -> None:
-        for study in self._studies.values():
-            while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                study.ask()  # a waiting trial becomes a running one
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if "plan" not in trial.user_attrs:
-                    open_trial = optuna.trial.Trial(study, trial._trial_id)
-                    open_trial.set_user_attr(_WITHOUT_PLAN, True)
-                    study.tell(open_trial, state=TrialState.FAIL)
+        Args:
+            outcome: of the trial. A proposal is named by its number, which is above all others.
+        """
+        name, role = outcome.trial, outcome.role
+        if role == "reference":
+            self.open_reference(name, outcome.plan, outcome.size_bytes)
+        else:
+            indices = self._parameters.indices_of(outcome.plan)
+            self._open_proposal(name, outcome.plan, outcome.size_bytes, indices)
+        seconds = outcome.seconds
+        for score in outcome.scores:
+            self.add_score(role, name, score, seconds)
+            seconds = 0.0
+        if outcome.state != "scored":
+            self.end(role, name, outcome.state, outcome.reason)
+
+    def _told(self, sampler: BaseSampler) -> AskingStudy:
+        """The study in memory, up to date.
+
+        Args:
+            sampler: that is asked next.
+        """
+        proposals = self._records["search"]
+        if self._asking is None:
+            self._not_told = {}
+            ranges, records = self._parameters.ranges, proposals.values()
+            self._asking = AskingStudy(ranges, self._direction, records)
+        names, self._not_told = sorted(self._not_told, key=int), {}
+        self._asking.update(sampler, (proposals[name] for name in names))
+        return self._asking
+
+    def _open_proposal(self, name: str, plan: Plan, size: int, indices: Indices | None) -> None:
+        """Open the trial of a proposal.
+
+        Args:
+            name: its number.
+            plan: of the trial.
+            size: of its packed file.
+            indices: of its parameters; None where the plan is not in the space.
+        """
+        if not self._has_names:
+            self._record({"event": "parameters", "names": [*self._parameters.ranges]})
+        shown: dict[str, Any] = {} if indices is None else {"indices": [*indices]}
+        if indices is None or self._parameters.plan_of(indices).fingerprint != plan.fingerprint:
+            shown["plan"] = plan.to_dict()
+        self._open("search", name, size, shown, plan)
+
+    def _open(self, role: TrialRole, name: str, size: int, shown: Entry, plan: Plan) -> None:
+        """Open a trial.
+
+        Args:
+            role: of the trial.
+            name: of the trial.
+            size: of its packed file, in bytes.
+            shown: its plan, as the log has it.
+            plan: of the trial.
+        """
+        entry = _event("open", role, name) | {"size_bytes": size, "time": _now()}
+        self._record(entry | shown, plan)
+
+    def _next_name(self) -> str:
+        """The number after that of the last proposal."""
+        last = next(reversed(self._records["search"]), "-1")
+        return str(int(last) + 1)
 
     # --- changing trials -------------------------------------------------------------------------
 
@@ -143,22 +179,15 @@ class TrialStorage:
             score: its steps, data order and score on the valid split.
             seconds: of the training, scoring included.
         """
-        trial = self._open(role, name)
-        if trial is None:
+        if self.outcome(role, name).state != "scored":
             return
-        scores = sorted([*map(tuple, trial.user_attrs.get("scores", [])), score])
-        with writing(self._path):
-            trial.set_user_attr("scores", scores)
-            trial.set_user_attr("seconds", trial.user_attrs.get("seconds", 0.0) + seconds)
+        steps, order, value = score
+        entry = _event("score", role, name)
+        self._record(
+            entry | {"steps": steps, "order": order, "score": value, "seconds": round(seconds, 3)}
+        )
 
-    def end(
-        self,
-        role: TrialRole,
-        name: str,
-        state: OutcomeState,
-        reason: str = "",
-        values: tuple[float, float] | None = None,
-    ) -> None:
+    def end(self, role: TrialRole, name: str, state: OutcomeState, reason: str = "") -> None:
         """Close an open trial; nothing changes in one that has ended.
 
         Args:
@@ -166,168 +195,194 @@ class TrialStorage:
             name: of the trial.
             state: how it ended.
             reason: why it did not complete, in words.
-            values: size and score of a complete trial.
         """
-        trial = self._open(role, name)
-        if trial is None:
-            return
-        with writing(self._path):
-            trial.set_user_attr("reason", reason)
-            trial.set_user_attr("state", state)
-            told = _ENDS.get(state, TrialState.FAIL)
-            complete = told == TrialState.COMPLETE
-            self._studies[role].tell(trial, values if complete else None, state=told)
+        if self.outcome(role, name).state == "scored":
+            entry = _event("end", role, name)
+            self._record(entry | {"state": state, "reason": reason, "time": _now()})
 
-    def _open(self, role: TrialRole, name: str) -> optuna.trial.Trial | None:
-        """An open trial by its name; None where it has ended.
+    def write_journal(self) -> None:
+        """Write the trials that have ended into the journal; those of earlier processes too.
+
+        Raises:
+            WriteError: the journal cannot be written.
+        """
+        if self._journal is None:
+            return
+        known = set[TrialKey]()
+        if not self._in_order:
+            found = self._journal.opened(self._journal_bytes)
+            if found is None:
+                self._record({"event": "journal", "trials": 0, "bytes": 0})
+            known, self._in_order = found or set(), True
+        while self._written < len(self._ended):
+            end = min(self._written + GROUP, len(self._ended))
+            keys = [key for key in self._ended[self._written : end] if key not in known]
+            size = self._journal.append((role, self._shown(role, name)) for role, name in keys)
+            self._record({"event": "journal", "trials": end, "bytes": size})
+
+    def to_disk(self) -> None:
+        """Wait until the log is on the disk, so that a power failure leaves it."""
+        self._log.to_disk()
+
+    def _shown(self, role: TrialRole, name: str) -> FrozenTrial:
+        """A trial with all that people see of it."""
+        record = self._records[role][name]
+        readable = {} if record.indices is None else self._parameters.readable(record.indices)
+        return record.as_trial(self._parameters.ranges, all_attributes(record, readable))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def outcome(self, role: TrialRole, name: str) -> Outcome:
+        """A trial.
 
         Args:
             role: of the trial.
             name: of the trial.
-        """
-        study = self._studies[role]
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("trial") == name:
-                return optuna.trial.Trial(study, trial._trial_id)
-        return None
 
-    def restore(
-        self,
-        outcome: Outcome,
-        *,
-        params: Mapping[str, int] | None = None,
-        ranges: Mapping[str, IntDistribution] | None = None,
-    ) -> None:
-        """Add a trial as it was read from a table; one that may go on is open again.
+        Raises:
+            KeyError: there is none.
+        """
+        return self._records[role][name].outcome
+
+    def outcomes(self, role: TrialRole | None = None) -> list[Outcome]:
+        """The trials, each in the order in which they were opened.
 
         Args:
-            outcome: of the trial. A proposal is named by its number; numbers that are missing
-                before it are given to interrupted trials without a plan.
-            params: a proposal's point: by the names of the dimensions, the index of the choice.
-            ranges: Optuna's distributions of these parameters.
+            role: of the trials; None for references, then proposals.
         """
-        state = _ENDS.get(outcome.state, TrialState.FAIL)
-        if outcome.state == "scored":
-            state = TrialState.RUNNING
-        complete = state == TrialState.COMPLETE
-        assert outcome.score is not None or not complete
-        trial = optuna.trial.create_trial(
-            state=state,
-            values=[outcome.size_bytes, outcome.score or 0.0] if complete else None,
-            params=dict(params or {}),
-            distributions=dict(ranges or {}) if params else {},
-            user_attrs=_attributes(outcome),
-        )
-        study = self._studies[outcome.role]
-        number = int(outcome.trial) if outcome.role == "search" else 0
-        with writing(self._path):
-            for _ in range(number - len(self.trials(outcome.role))):
-                study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
-            study.add_trial(trial)
+        roles = [*self._records] if role is None else [role]
+        return [record.outcome for each in roles for record in self._records[each].values()]
 
-    # --- reading ---------------------------------------------------------------------------------
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        role, name = key
+        return name in self._records.get(role, ())  # type: ignore[call-overload]
 
-    def trials(self, role: TrialRole) -> list[FrozenTrial]:
-        """Optuna's records of the trials of one role.
+    def __len__(self) -> int:
+        return sum(map(len, self._records.values()))
+
+    # --- the log ---------------------------------------------------------------------------------
+
+    def _record(self, entry: Entry, plan: Plan | None = None) -> None:
+        """Write a line, then change the trial.
 
         Args:
-            role: of the trials.
+            entry: the line.
+            plan: of a trial that is opened.
         """
-        return self._studies[role].get_trials(deepcopy=False)
+        self._log.append(entry)
+        self._apply(entry, plan)
 
-    def outcomes(self) -> list[Outcome]:
-        """Every trial that has a plan: references, then proposals, each in order."""
-        return [
-            outcome_of(trial, role)
-            for role in _STUDIES
-            for trial in self.trials(role)
-            if "plan" in trial.user_attrs
-        ]
+    def _apply(self, entry: Entry, plan: Plan | None = None) -> None:
+        """Change a trial.
 
+        Args:
+            entry: of the log.
+            plan: of a trial that is opened; None where the line gives it.
 
-def _refuse_one_objective(storage: JournalStorage, path: Path) -> None:
-    """Raise a UserError where the trials are those of an earlier version.
+        Raises:
+            LookupError: the entry is not one of a search, like TypeError and ValueError.
+        """
+        event = entry["event"]
+        if event == "parameters":
+            if entry["names"] != [*self._parameters.ranges]:
+                raise ValueError("the parameters are others")
+            self._has_names = True
+        elif event == "journal":
+            self._written, self._journal_bytes = int(entry["trials"]), int(entry["bytes"])
+        elif event == "open":
+            self._apply_open(entry, plan)
+        elif event == "score":
+            record = self._open_record(entry)
+            record.outcome = _with_score(record.outcome, entry)
+        elif event == "end" and entry["state"] in _ENDS:
+            record = self._open_record(entry)
+            end = {"state": entry["state"], "reason": str(entry["reason"])}
+            record.outcome = replace(record.outcome, **end)
+            record.ended = float(entry["time"])
+            self._ended.append((record.outcome.role, record.outcome.trial))
+        else:
+            raise ValueError("no such event")
 
-    Args:
-        storage: of the file.
-        path: of the file.
-    """
-    names = {study.study_name: study.directions for study in storage.get_all_studies()}
-    if len(names.get(_STUDIES["search"], (0, 0))) == 1:
-        raise UserError(
-            f"'{path}' was written by an earlier version, whose searches cannot be continued; take "
-            "another study folder (report and apply still read this one)"
+    def _apply_open(self, entry: Entry, plan: Plan | None) -> None:
+        """Add a trial.
+
+        Args:
+            entry: of the log.
+            plan: of the trial; None where the line gives it.
+        """
+        role, name = _key(entry)
+        indices = tuple(entry["indices"]) if "indices" in entry else None
+        if plan is None:
+            plan = self._plan_of(entry, indices)
+        if name in self._records[role] or (role == "search" and int(name) < int(self._next_name())):
+            raise ValueError("a trial is opened twice")
+        outcome = Outcome(
+            trial=name,
+            role=role,
+            plan=plan,
+            size_bytes=int(entry["size_bytes"]),
+            state="scored",
         )
+        self._records[role][name] = TrialRecord(outcome, indices, float(entry["time"]))
+        if role == "search":
+            self._not_told[name] = None
+
+    def _plan_of(self, entry: Entry, indices: Indices | None) -> Plan:
+        """The plan of a line, which follows from its parameters where it is not written out.
+
+        Args:
+            entry: of the log.
+            indices: of the parameters.
+        """
+        known = indices or ()
+        if any(type(index) is not int or index < 0 for index in known):
+            raise ValueError("an index is not one of a choice")
+        if "plan" in entry:
+            return Plan.from_dict(entry["plan"])
+        return self._parameters.plan_of(known)
+
+    def _open_record(self, entry: Entry) -> TrialRecord:
+        """The open trial that a line changes.
+
+        Args:
+            entry: of the log.
+        """
+        role, name = _key(entry)
+        record = self._records[role][name]
+        if record.outcome.state != "scored":
+            raise ValueError("an ended trial is changed")
+        if role == "search":
+            self._not_told[name] = None
+        return record
 
 
-def _attributes(outcome: Outcome) -> dict[str, Any]:
-    """The user attributes of a trial, from its outcome."""
-    return {
-        "trial": outcome.trial,
-        "size_bytes": outcome.size_bytes,
-        "scores": [list(score) for score in outcome.scores],
-        "seconds": outcome.seconds,
-        "reason": outcome.reason,
-        "state": outcome.state,
-        "plan": outcome.plan.to_dict(),
-    }
+def _key(entry: Entry) -> TrialKey:
+    """The trial of a line."""
+    return entry.get("role", "search"), entry["trial"]
 
 
-def is_proposal(trial: FrozenTrial) -> bool:
-    """Whether a trial counts for a sampler; one that was closed before it had a plan does not.
+def _event(event: str, role: TrialRole, name: str) -> Entry:
+    """The first part of a line: what happens to which trial."""
+    entry = {"event": event, "trial": name}
+    return entry if role == "search" else entry | {"role": role}
 
-    Its process may have been killed after its parameters were written. The next proposal is then
-    the one that it would have been.
+
+def _now() -> float:
+    return round(time.time(), 3)
+
+
+def _with_score(outcome: Outcome, entry: Entry) -> Outcome:
+    """An outcome with one more score.
 
     Args:
-        trial: of any study.
+        outcome: of an open trial.
+        entry: of the log.
     """
-    return not trial.user_attrs.get(_WITHOUT_PLAN, False)
-
-
-def scores_of(trial: FrozenTrial) -> tuple[Score, ...]:
-    """The recorded scores of a trial, by steps and data order.
-
-    Args:
-        trial: open or ended.
-    """
-    listed = trial.user_attrs.get("scores", [])
-    return tuple((int(steps), int(order), float(score)) for steps, order, score in listed)
-
-
-def state_of(trial: FrozenTrial) -> OutcomeState:
-    """What became of a trial; one whose process was killed while closing it is interrupted.
-
-    Args:
-        trial: open or ended.
-    """
-    if not trial.state.is_finished():
-        return "scored"
-    state: OutcomeState = trial.user_attrs.get("state", "interrupted")
-    return state if _ENDS.get(state, TrialState.FAIL) == trial.state else "interrupted"
-
-
-def outcome_of(trial: FrozenTrial, role: TrialRole) -> Outcome:
-    """A trial as an Outcome.
-
-    Args:
-        trial: with a plan. Attributes that a killed process did not write have defaults.
-        role: of the trial.
-    """
-    attributes: dict[str, Any] = trial.user_attrs
-    scores = scores_of(trial)
+    score = int(entry["steps"]), int(entry["order"]), float(entry["score"])
+    scores = tuple(sorted([*outcome.scores, score]))
     history = rung_means(scores)
-    steps, score = history[-1] if history else (0, None)
-    return Outcome(
-        trial=attributes["trial"],
-        role=role,
-        plan=Plan.from_dict(attributes["plan"]),
-        size_bytes=attributes["size_bytes"],
-        state=state_of(trial),
-        score=score,
-        steps=steps,
-        seconds=attributes.get("seconds", 0.0),
-        history=history,
-        reason=attributes.get("reason", ""),
-        scores=scores,
+    steps, mean = history[-1]
+    seconds = outcome.seconds + float(entry["seconds"])
+    return replace(
+        outcome, score=mean, steps=steps, seconds=seconds, history=history, scores=scores
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
@@ -19,7 +20,6 @@ from autoquant.executors.serial import SerialExecutor
 from autoquant.settings import Rounds, Search, Space, Sweep, Training
 from autoquant.study.folder import Study
 from autoquant.study.sweep_table import SweepTable
-from autoquant.study.trial_storage import TrialStorage
 from tests.toys import language_task
 
 SHORT, COMMON, FULL = 5, 4, 10
@@ -76,9 +76,15 @@ def steps_of(*runs: str, first: int = 1, steps: int = SHORT) -> list[tuple[str, 
 
 
 def states(folder: Path) -> list[tuple[str, str]]:
-    """The trials of a study, and what became of them; from its journal, which has open ones too."""
-    journal = TrialStorage(Study(folder).journal_file, "minimize")
-    return [(outcome.trial, outcome.state) for outcome in journal.outcomes()]
+    """The trials of a study, and what became of them; from its log, which is always up to date."""
+    found: dict[str, str] = {}
+    for line in Study(folder).trials_file.read_text().splitlines():
+        entry = json.loads(line)
+        if entry["event"] == "open":
+            found[entry["trial"]] = "scored"
+        elif entry["event"] == "end":
+            found[entry["trial"]] = entry["state"]
+    return [*found.items()]
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +108,7 @@ def test_a_search_tells_steps_and_trials(tmp_path: Path) -> None:
     def on_trial(outcome: Outcome) -> None:
         outcomes.append(outcome)
         done.append(len(steps.told))
-        table = Study(tmp_path / "study").outcomes()
-        recorded.append([(each.trial, each.state) for each in table])
+        recorded.append(states(tmp_path / "study"))
 
     result = searched(tmp_path / "study", on_step=steps, on_trial=on_trial)
     assert steps.told == BASELINE + steps_of("trial w2", "trial 0", "trial 1")
@@ -235,7 +240,7 @@ def test_an_error_in_the_float_models_training_ends_the_search(
     with pytest.raises(ValueError, match="mine"):
         searched(folder, on_step=steps)
     assert Study(folder).outcomes() == []
-    assert not Study(folder).journal_file.exists()
+    assert not Study(folder).trials_file.exists()
     steps.error = KeyboardInterrupt()
     steps.at = ("trial w2", 1)
     with pytest.raises(KeyboardInterrupt):

@@ -15,9 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -214,7 +217,14 @@ def test_the_chosen_plan_fits_and_is_the_first_or_better(unbroken: SearchResult)
 def test_the_folder(unbroken: SearchResult) -> None:
     study = unbroken.study
     assert {path.name for path in study.path.iterdir()} == {
-        *("config.yaml", "journal.log", "baseline.safetensors", "baseline.json", "network.json"),
+        *(
+            "config.yaml",
+            "trials.jsonl",
+            "journal.log",
+            "baseline.safetensors",
+            "baseline.json",
+            "network.json",
+        ),
         *("profile.json", "sensitivity.json", "outcomes.csv", "plan.yaml", "jobs.csv", "trunks"),
         ".lock",
     }
@@ -668,34 +678,34 @@ def test_nothing_completes(watched: Callable[..., Trainings], tmp_path: Path) ->
 # --- damaged records ------------------------------------------------------------------------------
 
 
-def emptied(journal: Path) -> None:
-    journal.write_bytes(b"")
+def emptied(log: Path) -> None:
+    log.write_bytes(b"")
 
 
-def removed(journal: Path) -> None:
-    journal.unlink()
+def removed(log: Path) -> None:
+    log.unlink()
 
 
-def cut_in_the_middle(journal: Path) -> None:
-    journal.write_bytes(journal.read_bytes()[: journal.stat().st_size // 2])
+def cut_in_the_middle(log: Path) -> None:
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
 
 
-def without_its_beginning(journal: Path) -> None:
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[9:]))
+def without_its_beginning(log: Path) -> None:
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[3:]))
 
 
-def with_a_flipped_bit(journal: Path) -> None:
-    content = bytearray(journal.read_bytes())
+def with_a_flipped_bit(log: Path) -> None:
+    content = bytearray(log.read_bytes())
     content[len(content) // 2] |= 0x80
-    journal.write_bytes(content)
+    log.write_bytes(content)
 
 
-def overwritten(journal: Path) -> None:
-    journal.write_bytes(b"PK\x03\x04 something else\n" * 9)
+def overwritten(log: Path) -> None:
+    log.write_bytes(b"PK\x03\x04 something else\n" * 9)
 
 
-def of_lists(journal: Path) -> None:
-    journal.write_text("[]\n" + "[" * 9999 + "\n")
+def of_lists(log: Path) -> None:
+    log.write_text("[]\n" + "[" * 9999 + "\n")
 
 
 DAMAGES = [emptied, removed, cut_in_the_middle, without_its_beginning, with_a_flipped_bit]
@@ -703,7 +713,7 @@ DAMAGES += [overwritten, of_lists]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.__name__)
-def test_a_damaged_journal_is_restored_from_the_table(
+def test_a_damaged_log_of_trials_is_restored_from_the_table(
     damage: Callable[[Path], None],
     unbroken: SearchResult,
     watched: Callable[..., Trainings],
@@ -711,15 +721,15 @@ def test_a_damaged_journal_is_restored_from_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
-    damage(study.journal_file)
-    content = study.journal_file.is_file() and study.journal_file.stat().st_size > 0
+    damage(study.trials_file)
+    content = study.trials_file.is_file() and study.trials_file.stat().st_size > 0
     trainings = watched()
     again = run(study.path)
     assert trainings.labels == []
     assert found(again.outcomes) == found(unbroken.outcomes)
     (line,) = capsys.readouterr().err.splitlines()
-    assert str(study.journal_file) in line
-    assert study.journal_file.with_name("journal.log.damaged").is_file() == content
+    assert str(study.trials_file) in line
+    assert study.trials_file.with_name("trials.jsonl.damaged").is_file() == content
     assert run(study.path).outcomes == again.outcomes
     assert not capsys.readouterr().err
 
@@ -736,23 +746,105 @@ def test_a_restored_search_goes_on_as_it_would_have(
     whole = unbroken if sampler == "program" else run(tmp_path / "whole", sampler=sampler)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "study", on_step=stop_at(place, ctrl_c), sampler=sampler)
-    emptied(Study(tmp_path / "study").journal_file)
+    emptied(Study(tmp_path / "study").trials_file)
     again = run(tmp_path / "study", sampler=sampler)
     assert found(again.outcomes) == found(whole.outcomes)
 
 
 @pytest.mark.parametrize("table", [None, "trial,role\n1"], ids=["missing", "damaged"])
-def test_a_damaged_journal_without_a_table_is_refused(table: str | None, tmp_path: Path) -> None:
+def test_a_damaged_log_of_trials_without_a_table_is_refused(
+    table: str | None, tmp_path: Path
+) -> None:
     study = run(tmp_path / "study", **LEAN).study
-    overwritten(study.journal_file)
+    overwritten(study.trials_file)
     study.outcomes_file.unlink()
     if table is not None:
         study.outcomes_file.write_text(table)
     with pytest.raises(UserError) as raised:
         run(tmp_path / "study", **LEAN)
-    file = study.journal_file if table is None else study.outcomes_file
+    file = study.trials_file if table is None else study.outcomes_file
     assert str(raised.value).startswith(f"'{file}' must be as a search wrote it")
     assert "remove it" in str(raised.value)
+
+
+def earlier_journal(study: Study) -> None:
+    """Trials as an earlier version left them: in Optuna's file, which had no other log."""
+    study.journal_file.unlink()
+    storage = JournalStorage(JournalFileBackend(str(study.journal_file)))
+    for name in ("references", "search"):
+        kept = optuna.create_study(
+            study_name=name, storage=storage, directions=["minimize", "minimize"]
+        )
+        kept.ask().set_user_attr("trial", "0")
+    study.trials_file.unlink()
+
+
+def test_a_study_of_an_earlier_version_goes_on(
+    unbroken: SearchResult,
+    watched: Callable[..., Trainings],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    earlier_journal(study)
+    trainings = watched()
+    again = run(study.path)
+    assert trainings.labels == []
+    assert found(again.outcomes) == found(unbroken.outcomes)
+    restored, journal = capsys.readouterr().err.splitlines()
+    assert f"'{study.trials_file}' has no trials: its trials are restored from" in restored
+    assert f"'{study.journal_file}' is damaged, or of an earlier version" in journal
+    assert {**shown_trials(study)} == {**shown_trials(unbroken.study)}
+    run(study.path)
+    assert not capsys.readouterr().err
+
+
+def test_a_study_with_one_objective_is_refused(unbroken: SearchResult, tmp_path: Path) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    study.trials_file.unlink()
+    study.journal_file.unlink()
+    storage = JournalStorage(JournalFileBackend(str(study.journal_file)))
+    optuna.create_study(study_name="search", storage=storage)
+    with pytest.raises(UserError, match="earlier version, whose searches cannot be continued"):
+        run(study.path)
+
+
+def shown_trials(study: Study) -> dict[str, tuple[Any, ...]]:
+    """What optuna-dashboard reads, by name of the trial."""
+    storage = JournalStorage(JournalFileBackend(str(study.journal_file)))
+    trials = [
+        trial
+        for name in ("references", "search")
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+    ]
+    by_name = {
+        t.user_attrs["trial"]: (t.state.name, t.values, t.params, t.user_attrs["plan"])
+        for t in trials
+    }
+    assert len(by_name) == len(trials)
+    return by_name
+
+
+def test_the_dashboard_sees_all_ended_trials(unbroken: SearchResult) -> None:
+    shown = shown_trials(unbroken.study)
+    assert {*shown} == {o.trial for o in unbroken.outcomes}
+    for outcome in unbroken.outcomes:
+        state, values, params, plan = shown[outcome.trial]
+        assert state == outcome.state.upper()
+        complete = outcome.state == "complete"
+        assert values == ([outcome.size_bytes, outcome.score] if complete else None)
+        assert bool(params) == (outcome.role == "search")
+        assert plan == outcome.plan.to_dict()
+
+
+@pytest.mark.parametrize("damage", [emptied, removed, cut_in_the_middle, overwritten])
+def test_a_damaged_journal_is_written_anew(
+    damage: Callable[[Path], None], unbroken: SearchResult, tmp_path: Path
+) -> None:
+    study = Study(Path(shutil.copytree(unbroken.study.path, tmp_path / "study")))
+    damage(study.journal_file)
+    assert found(run(study.path).outcomes) == found(unbroken.outcomes)
+    assert shown_trials(study) == shown_trials(unbroken.study)
 
 
 def test_a_damaged_table_is_written_again(unbroken: SearchResult, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from autoquant.plan import Plan
 from autoquant.rounds.rungs import Rung
 from autoquant.rounds.search_rounds import Ended, Goal, SearchRounds
 from autoquant.samplers.proposer import Proposer
+from autoquant.samplers.ranges import parameters_of
 from autoquant.samplers.size_targets import SizeTargets
 from autoquant.samplers.strategy import Strategy
 from autoquant.settings import Rounds, Search, Space, Training
 from autoquant.space.search_space import SearchSpace, build_space
 from autoquant.study.job import Job, JobResult
-from autoquant.study.outcome import Outcome
+from autoquant.study.outcome import Outcome, TrialRole
 from autoquant.study.trial_storage import TrialStorage
 from tests.toys import language_model, prepared
 
@@ -139,7 +140,7 @@ class Sample:
     """A search in a folder; each ``search`` opens it as a new process would.
 
     Attributes:
-        folder: of the journal.
+        folder: of the log of trials.
         jobs: of the search.
         settings: of the search.
         rungs: of the search.
@@ -157,7 +158,7 @@ class Sample:
     told: list[tuple[str, str]] = field(default_factory=list)
 
     def storage(self) -> TrialStorage:
-        return TrialStorage(self.folder / "journal.log", "minimize")
+        return TrialStorage(self.folder / "trials.jsonl", "minimize", parameters_of(space()))
 
     def search(self, trials: int | None = None, **changes: Any) -> list[Outcome]:
         """Run the search; its outcomes, without times.
@@ -175,9 +176,8 @@ class Sample:
         sampler = Strategy(settings, space(), limits, targets).sampler(None)
         goal = Goal(BUDGETS, "minimize", dict.fromkeys(network().names, 1), 1.0, self.bound)
 
-        def changed(name: str, role: str) -> None:
-            state = next(o.state for o in storage.outcomes() if (o.role, o.trial) == (role, name))
-            self.told.append((name, state))
+        def changed(name: str, role: TrialRole) -> None:
+            self.told.append((name, storage.outcome(role, name).state))
 
         SearchRounds(
             storage,

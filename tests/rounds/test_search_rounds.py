@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.samplers import BaseSampler
 
 from autoquant.plan import Plan
 from autoquant.rounds.rungs import Rung
 from autoquant.rounds.search_rounds import NOT_PROMOTED
-from autoquant.samplers.proposer import Proposer
 from autoquant.study.outcome import Outcome
+from autoquant.study.trial_storage import TrialStorage
 from tests.rounds.samples import (
     BUDGETS,
     FULL,
@@ -141,17 +142,18 @@ def test_a_stop_on_the_last_of_other_rungs(rungs: tuple[Rung, ...], tmp_path: Pa
 def test_a_kill_while_a_plan_is_asked_for(
     at: int, whole: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parameters are in the journal, its plan is not: the same plan is proposed again."""
-    calls, real = [0], Proposer._describe
+    """It has not been recorded: the same plan is proposed again."""
+    calls, real = [0], TrialStorage.ask
 
-    def describe(self: Proposer, params: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == at + 1:
+    def ask(self: TrialStorage, sampler: BaseSampler, size_of: Callable[[Plan], int]) -> Any:
+        def stopped(plan: Plan) -> int:
             raise Stopped
-        return real(self, params)
+
+        calls[0] += 1
+        return real(self, sampler, stopped if calls[0] == at + 1 else size_of)
 
     sample = Sample(tmp_path)
-    monkeypatch.setattr(Proposer, "_describe", describe)
+    monkeypatch.setattr(TrialStorage, "ask", ask)
     with pytest.raises(Stopped):
         sample.search()
     monkeypatch.undo()

@@ -20,7 +20,7 @@ from autoquant.samplers.size_targets import SizeTargets
 from autoquant.settings import Search, Space
 from autoquant.space.projection import Projection
 from autoquant.space.search_space import build_space
-from autoquant.study.trial_storage import NoPlanLeft
+from autoquant.study.asking_study import NoPlanLeft
 from tests.toys import described, language_task
 
 TASK = language_task(10, 400, batch_size=50, length=4, embedding=4, hidden=8, probe_tokens=50)

@@ -67,7 +67,7 @@ def test_create_in_an_empty_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [str, Path], ids=["str", "Path"])
 def test_continue(how: Any, study: Study) -> None:
     before = study.config_file.read_bytes()
-    (study.path / "journal.log").touch()
+    study.trials_file.touch()
     again = Study.create(how(study.path), CONFIG)
     assert again == study
     assert again.config_file.read_bytes() == before
@@ -300,6 +300,7 @@ def test_plan(study: Study) -> None:
 def test_every_file_is_inside(study: Study) -> None:
     places = [
         study.config_file,
+        study.trials_file,
         study.journal_file,
         study.baseline_file,
         study.baseline_record,

@@ -10,8 +10,9 @@ import pytest
 from autoquant.plan import LayerChoice, Plan
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
+from autoquant.study.noise import noise_of
 from autoquant.study.outcome import Outcome
-from autoquant.study.trial_lines import float_line, search_rows, trial_line
+from autoquant.study.trial_lines import BEST, MAX_ROWS, float_line, search_rows, trial_line
 
 PLAN = Plan({"fc": LayerChoice(4, 8)})
 RECORD = BaselineRecord(20.5, 1000, 250, "perplexity", "minimize", 60, 12.5)
@@ -34,18 +35,19 @@ def outcome(trial: str, *scores: float, steps: int = 50, **values: object) -> Ou
 
 def test_a_line_has_score_error_split_state_and_tally() -> None:
     one, two = outcome("3", 21.0), outcome("4", 20.0, 20.5)
-    assert trial_line(one, [one], RECORD, "3 of 12 trainings, about 2 min left") == (
+    tally, noise = "3 of 12 trainings, about 2 min left", noise_of([one, two], 50)
+    assert trial_line(one, noise_of([one], 50), RECORD, tally) == (
         "trial    3  search        125 B (0.1250x)      50 steps  perplexity 21 (valid)  scored  "
         "7.2 s  [3 of 12 trainings, about 2 min left]"
     )
-    assert "perplexity 21 ± 0.35 (valid)  scored" in trial_line(one, [one, two], RECORD)
-    line = trial_line(two, [one, two], RECORD)
+    assert "perplexity 21 ± 0.35 (valid)  scored" in trial_line(one, noise, RECORD)
+    line = trial_line(two, noise, RECORD)
     assert "perplexity 20.25 ± 0.25 (valid) (mean of 2 data orders)  scored" in line
 
 
 def test_a_line_of_a_trial_without_a_score_has_the_reason() -> None:
     failed = outcome("5", state="failed", reason="no memory")
-    assert trial_line(failed, [failed], RECORD, "1 of 2 trainings").endswith(
+    assert trial_line(failed, noise_of([failed], 0), RECORD, "1 of 2 trainings").endswith(
         "no score  failed (no memory)  7.2 s"
     )
 
@@ -78,4 +80,19 @@ def test_rows_of_an_earlier_version_name_the_probe_split() -> None:
     assert {row.split for row in rows if row.state == "pruned"} == {"probe"}
     assert {row.split for row in rows if row.state == "complete"} == {"valid"}
     pruned = next(o for o in study.outcomes() if o.state == "pruned")
-    assert " (probe)  pruned" in trial_line(pruned, study.outcomes(), study.baseline())
+    noise = noise_of(study.outcomes(), pruned.steps)
+    assert " (probe)  pruned" in trial_line(pruned, noise, study.baseline())
+
+
+def test_of_many_trials_the_chosen_the_best_and_the_last_have_rows() -> None:
+    many = [outcome(str(i), 100.0 - i % 500) for i in range(1000)]
+    rows = search_rows(many, RECORD, [many[3]])
+    names = [row.name for row in rows]
+    assert names[:2] == ["float", "3"]
+    gap = names.index("...")
+    assert names[gap + 1 :] == [str(i) for i in range(1000 - (MAX_ROWS - BEST), 1000)]
+    best = sorted(many[: 1000 - (MAX_ROWS - BEST)], key=lambda o: o.score or 0.0)[:5]
+    assert {o.trial for o in best} <= {*names[2:gap]}
+    assert [row.name for row in rows if row.chosen] == ["3"]
+    assert len(rows) <= MAX_ROWS + 3
+    assert "..." not in [row.name for row in search_rows(many[:MAX_ROWS], RECORD)]
