@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from autoquant.errors import UserError
-from autoquant.files import append_text, remove_incomplete_line
+from autoquant.files import append_text, remove_incomplete_line, write_text
 from autoquant.study import records
 from autoquant.study.environment import Environment
 from autoquant.study.folder import Study
@@ -32,6 +35,7 @@ class _Line:
         instruction_set: of its environment; empty where that is not known, like those that follow.
         device: of its environment.
         torch: of its environment.
+        host: name of the machine; empty where that is not known.
         reason: why it did not complete.
     """
 
@@ -48,6 +52,7 @@ class _Line:
     instruction_set: str
     device: str
     torch: str
+    host: str
     reason: str
 
 
@@ -76,6 +81,8 @@ class JobLog:
         if path.is_file() and not path.stat().st_size:
             path.unlink()  # the columns are named at the first result
         self._lines = {_key_of(line): line for line in _read(path)}
+        if path.is_file() and not _has_hosts(path.read_text(encoding="utf-8")):
+            write_text(path, records.to_csv(COLUMNS, map(records.to_row, self._lines.values())))
 
     @classmethod
     def of(cls, study: Study) -> JobLog:
@@ -147,12 +154,26 @@ def _read(path: Path) -> Iterator[_Line]:
     try:
         content = path.read_bytes()
         complete = content[: content.rfind(b"\n") + 1]
-        yield from records.from_csv(_Line, complete.decode("utf-8"))
+        yield from records.from_csv(_Line, _with_hosts(complete.decode("utf-8")))
     except ValueError as error:
         raise UserError(
             f"'{path}' must be as autoquant wrote it; restore it, or remove it: then its jobs are "
             "trained again"
         ) from error
+
+
+def _has_hosts(text: str) -> bool:
+    """Whether a file has the column "host", which earlier versions did not have."""
+    without = ",".join(name for name in COLUMNS if name != "host")
+    return text.partition("\n")[0] != without
+
+
+def _with_hosts(text: str) -> str:
+    """The content of the file with the column "host"; any other content stays as it is."""
+    if _has_hosts(text):
+        return text
+    rows = csv.DictReader(io.StringIO(text))
+    return records.to_csv(COLUMNS, ({**row, "host": ""} for row in rows))
 
 
 _Key = tuple[str, int, int, int | None, str]
@@ -184,6 +205,7 @@ def _to_line(result: JobResult) -> _Line:
         instruction_set="" if known is None else known.instruction_set,
         device="" if known is None else known.device,
         torch="" if known is None else known.torch,
+        host=sys.intern(result.host),
         reason=" ".join(result.reason.split()),
     )
 
@@ -197,6 +219,7 @@ def _to_result(line: _Line, job: Job) -> JobResult:
         seconds=line.seconds,
         reason=line.reason,
         environment=_environment_of(line),
+        host=line.host,
     )
 
 

@@ -13,7 +13,7 @@ from autoquant.study.job_log import COLUMNS, JobLog, recorded_environments
 PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
 OTHER = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5), "decoder": LayerChoice(4, 8)})
 HERE = Environment(1, "AVX2+avx2", "cpu", "2.13.0")
-COMPLETE = JobResult(Job(PLAN, 100), "complete", 1 / 3, 0.1, 9.25, environment=HERE)
+COMPLETE = JobResult(Job(PLAN, 100), "complete", 1 / 3, 0.1, 9.25, environment=HERE, host="node-a")
 DIVERGED = JobResult(
     Job(PLAN, 100, 1), "diverged", seconds=1.5, reason='the loss, got "nan"', environment=HERE
 )
@@ -51,7 +51,7 @@ def test_its_lines(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[1] == (
-        f"{PLAN.fingerprint},100,0,,baseline,complete,0.3333333333333333,0.1,9.25,1,AVX2+avx2,cpu,2.13.0,"
+        f"{PLAN.fingerprint},100,0,,baseline,complete,0.3333333333333333,0.1,9.25,1,AVX2+avx2,cpu,2.13.0,node-a,"
     )
     assert lines[1].startswith(PLAN.digest)
     assert len(lines) == 5
@@ -98,3 +98,18 @@ def test_a_damaged_log(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(UserError, match=r"jobs\.csv' must be as autoquant wrote it"):
         JobLog(path)
+
+
+def test_a_log_without_hosts_is_read_and_goes_on(tmp_path: Path) -> None:
+    log, path = JobLog(tmp_path / "jobs.csv"), tmp_path / "jobs.csv"
+    log.append(COMPLETE)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    at = lines[0].index("host")
+    path.write_text("".join(",".join(line[:at] + line[at + 1 :]) + "\n" for line in lines))
+    assert recorded_environments(path) == log.environments()
+    again = JobLog(path)
+    assert again.result(COMPLETE.job) == replace(COMPLETE, host="")
+    other = replace(COMPLETE, job=replace(COMPLETE.job, order=7), host="node-b")
+    again.append(other)
+    assert JobLog(path).result(other.job) == other
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
