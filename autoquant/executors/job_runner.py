@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from autoquant.errors import RunError, first_line
 from autoquant.executors.batch import Batch
-from autoquant.executors.context import SharedContext, call
+from autoquant.executors.context import SharedContext
 from autoquant.executors.jobs_in_progress import JobsInProgress
 
 C = TypeVar("C")
@@ -85,9 +85,10 @@ class JobRunner(Generic[C, J, R]):
         self._owned = owned
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="autoquant-")
         place = folder or Path(self._temporary.name if self._temporary else "")
-        self._context = SharedContext(context, place / CONTEXT_NAME)
+        self._context, self._path = context, place / CONTEXT_NAME
+        self._carrying: Carrier[C, J, R] | None = None  # where the executor needs it
+        self._shared: SharedContext[C, Any, Any] | None = None  # made with the first executor
         self._executor: Executor | None = None
-        self._carries = False  # whether the executor's workers may not see the folder
         self._jobs: JobsInProgress[J, R] = JobsInProgress(
             self._submit, self._received, lost, self._room, self._is_one_machine, running
         )
@@ -109,7 +110,8 @@ class JobRunner(Generic[C, J, R]):
             traceback: of the error.
         """
         self._end(kill=error is not None)
-        self._context.remove()
+        if self._shared is not None:
+            self._shared.remove()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -188,14 +190,14 @@ class JobRunner(Generic[C, J, R]):
 
     def _submit_to(self, executor: Executor, job: J) -> Future[Any]:
         """Submit a job, with its files where they must be carried."""
-        if self._carrier is None or not self._carries:
-            return executor.submit(call, self._function, self._context, job)
-        return executor.submit(call, self._carrier.run, self._context, self._carrier.send(job))
+        assert self._shared is not None
+        sent = job if self._carrying is None else self._carrying.send(job)
+        return self._shared.submit(executor, sent)
 
     def _received(self, job: J, value: Any) -> R:
         """The result in what the future of a job has."""
-        if self._carrier is not None and self._carries:
-            return self._carrier.receive(job, value)
+        if self._carrying is not None:
+            return self._carrying.receive(job, value)
         result: R = value
         return result
 
@@ -208,12 +210,13 @@ class JobRunner(Generic[C, J, R]):
         return not getattr(self._executor, "many_machines", False)
 
     def _working(self) -> Executor:
-        """The executor, made where there is none; its workers can read the context."""
+        """The executor, made where there is none."""
         if self._executor is None:
-            executor = self._make_executor()
-            if not getattr(executor, "shares_memory", False):
-                self._context.write()
-            self._executor, self._carries = executor, hasattr(executor, "put")
+            self._executor = self._make_executor()
+        if self._shared is None:
+            self._carrying = self._carrier if hasattr(self._executor, "put") else None
+            function = self._function if self._carrying is None else self._carrying.run
+            self._shared = SharedContext(function, self._context, self._path)
         return self._executor
 
     def _cancel(self) -> None:

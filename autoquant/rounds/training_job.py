@@ -83,8 +83,8 @@ class JobContext:
         point = _on_cpu(point)
         return cls(point, rungs, study, test=test, save=save, fingerprint=fingerprint)
 
-    def arrived(self) -> JobContext:
-        """The context in another process: the float model is on the device that there is.
+    def arrived(self) -> None:
+        """Bring the float model to the device of this process, which received the context.
 
         Raises:
             UserError: the device is not here, or the task reads other data here.
@@ -99,7 +99,6 @@ class JobContext:
             if difference is not None:
                 requirement = f"the data must be the same on {host} as where the search was started"
                 raise UserError(f"{requirement}, where the task has {difference}")
-        return self
 
     def rung(self, steps: int) -> Rung:
         """The rung of a length.
