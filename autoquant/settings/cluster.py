@@ -27,7 +27,7 @@ class Cluster(Settings):
         gpus: GPUs that each training takes; 0.5: two trainings share one. Of SLURM a whole number.
         memory: GB of memory that each training takes; 0: not stated.
         folder: Folder that this machine and all workers see, for the checkpoints of trainings.
-            Empty: of a Ray cluster they travel with the trainings, of SLURM the study's folder.
+            Empty: of a Ray cluster they travel with the trainings, else the study's folder.
         partition: SLURM's partition; empty: its default. Only for slurm.
         time: Minutes after which SLURM ends a training, which then runs again, up to three times
             in all; with a folder from its checkpoint. Only for slurm.
@@ -55,7 +55,7 @@ class Cluster(Settings):
             engine = _ONLY_OF.get(each.name, self.engine)
             requirement = f"cluster.{each.name} is only for cluster={engine}"
             require(value == default or engine == self.engine, requirement, f"{each.name}={value}")
-            given = value != default and self.engine == "local"
+            given = value != default and self.engine == "local" and each.name != "folder"
             requirement = f"cluster.{each.name} needs cluster=ray or cluster=slurm"
             require(not given, requirement, f"{each.name}={value} without one")
         require(self.cpus > 0, "cluster.cpus must be above 0", self.cpus)
