@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -86,7 +86,8 @@ class TrialStorage:
         except NoPlanLeft:
             return None
         plan = self._parameters.plan_of(indices)
-        self._open_proposal(self._next_name(), plan, size_of(plan), indices)
+        size = size_of(plan)
+        self._open("search", self._next_name(), size, {"indices": [*indices]}, plan)
         self._asking = asking
         return plan
 
@@ -110,8 +111,8 @@ class TrialStorage:
         if role == "reference":
             self.open_reference(name, outcome.plan, outcome.size_bytes)
         else:
-            indices = self._parameters.indices_of(outcome.plan)
-            self._open_proposal(name, outcome.plan, outcome.size_bytes, indices)
+            shown = self._shown_plan(outcome.plan)
+            self._open("search", name, outcome.size_bytes, shown, outcome.plan)
         seconds = outcome.seconds
         for score in outcome.scores:
             self.add_score(role, name, score, seconds)
@@ -134,21 +135,17 @@ class TrialStorage:
         self._asking.update(sampler, (proposals[name] for name in names))
         return self._asking
 
-    def _open_proposal(self, name: str, plan: Plan, size: int, indices: Indices | None) -> None:
-        """Open the trial of a proposal.
+    def _shown_plan(self, plan: Plan) -> Entry:
+        """A proposal's plan as the log has it: its parameters where these say all.
 
         Args:
-            name: its number.
-            plan: of the trial.
-            size: of its packed file.
-            indices: of its parameters; None where the plan is not in the space.
+            plan: that may be outside the space, or written in another way than that of the space.
         """
-        if not self._has_names:
-            self._record({"event": "parameters", "names": [*self._parameters.ranges]})
-        shown: dict[str, Any] = {} if indices is None else {"indices": [*indices]}
+        indices = self._parameters.indices_of(plan)
+        shown: Entry = {} if indices is None else {"indices": [*indices]}
         if indices is None or self._parameters.plan_of(indices).fingerprint != plan.fingerprint:
             shown["plan"] = plan.to_dict()
-        self._open("search", name, size, shown, plan)
+        return shown
 
     def _open(self, role: TrialRole, name: str, size: int, shown: Entry, plan: Plan) -> None:
         """Open a trial.
@@ -160,6 +157,8 @@ class TrialStorage:
             shown: its plan, as the log has it.
             plan: of the trial.
         """
+        if role == "search" and not self._has_names:
+            self._record({"event": "parameters", "names": [*self._parameters.ranges]})
         entry = _event("open", role, name) | {"size_bytes": size, "time": _now()}
         self._record(entry | shown, plan)
 

@@ -752,9 +752,7 @@ def test_a_restored_search_goes_on_as_it_would_have(
 
 
 @pytest.mark.parametrize("table", [None, "trial,role\n1"], ids=["missing", "damaged"])
-def test_a_damaged_log_of_trials_without_a_table_is_refused(
-    table: str | None, tmp_path: Path
-) -> None:
+def test_a_damaged_log_without_a_table_is_refused(table: str | None, tmp_path: Path) -> None:
     study = run(tmp_path / "study", **LEAN).study
     overwritten(study.trials_file)
     study.outcomes_file.unlink()
@@ -969,13 +967,18 @@ def test_a_read_only_folder(inside: bool, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", ["profile.json", "baseline.json", "outcomes.csv", "plan.yaml"])
 def test_a_full_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.write_text
+    real = Path.open
 
-    def write_text(path: Path, *args: Any, **options: Any) -> int:
-        if name in path.name:
+    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if name in path.name and mode == "w":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return real(path, *args, **options)
+        return real(path, mode, *args, **options)
 
+    def write_text(path: Path, text: str, encoding: str) -> int:
+        with opened(path, "w", encoding=encoding) as file:
+            return int(file.write(text))
+
+    monkeypatch.setattr(files.Path, "open", opened)
     monkeypatch.setattr(files.Path, "write_text", write_text)
     with pytest.raises(RunError) as raised:
         run(tmp_path / "study", **LEAN)
