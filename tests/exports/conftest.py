@@ -3,6 +3,14 @@ from __future__ import annotations
 import pytest
 
 from autoquant.exports.onnx import files
+from tests.exports.tables import tables_made_once
+
+__all__ = ["tables_made_once"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_exports(tables_made_once: None) -> None:
+    """Exports of small models take a second less."""
 
 
 @pytest.fixture(autouse=True)
