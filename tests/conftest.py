@@ -14,6 +14,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.exports.tables import tables_made_once
+
+__all__ = ["tables_made_once"]
+
 _STATE = tempfile.TemporaryDirectory()
 os.environ["AUTOQUANT_STATE"] = _STATE.name  # nothing is written into the user's own folder
 

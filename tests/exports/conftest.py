@@ -3,9 +3,6 @@ from __future__ import annotations
 import pytest
 
 from autoquant.exports.onnx import files
-from tests.exports.tables import tables_made_once
-
-__all__ = ["tables_made_once"]
 
 
 @pytest.fixture(scope="session", autouse=True)
