@@ -1,6 +1,10 @@
 """The compiled kernels and the list of packages; everything else stands in pyproject.toml."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
@@ -15,6 +19,18 @@ class BuildKernels(build_ext):
     def get_export_symbols(self, extension: Extension) -> list[str]:
         """Nothing beside the functions themselves (Windows would look for PyInit)."""
         return extension.export_symbols
+
+    def build_extensions(self) -> None:
+        """Compile the sources side by side: each takes many seconds."""
+        compile_one = self.compiler.compile
+
+        def compile_all(sources: Sequence[str], **options: Any) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                made = pool.map(lambda source: compile_one([source], **options), sources)
+                return [path for paths in made for path in paths]
+
+        self.compiler.compile = compile_all
+        super().build_extensions()
 
 
 NATIVE = Path("autoquant/quantization/native")

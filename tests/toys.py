@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
+import cloudpickle
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -282,6 +285,36 @@ def prepared(model: nn.Module, *inputs: Any) -> tuple[nn.Module, Network]:
     """A model ready to grow, in eval mode, and its network."""
     ready = prepare(model).eval()
     return ready, described(ready, *inputs)
+
+
+def prepared_once(model: nn.Module, *inputs: Any) -> tuple[nn.Module, Network]:
+    """As ``prepared``; a model that is equal in every byte is not described again."""
+    ready = prepare(model).eval()
+    key = sha256(_Values.of((ready, inputs))).digest()
+    if key not in _NETWORKS:
+        _NETWORKS[key] = described(ready, *inputs)
+    return ready, _NETWORKS[key]
+
+
+_NETWORKS: dict[bytes, Network] = {}
+
+
+class _Values(cloudpickle.Pickler):
+    """Writes values and code; of a tensor its numbers, and which other places hold it too."""
+
+    @classmethod
+    def of(cls, value: Any) -> bytes:
+        file = io.BytesIO()
+        cls(file).dump(value)
+        return file.getvalue()
+
+    def persistent_id(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return None
+        tensors = self.__dict__.setdefault("tensors", {})
+        place = tensors.setdefault(id(value), len(tensors))
+        numbers = value.detach().double().contiguous().numpy().tobytes()
+        return place, str(value.dtype), tuple(value.shape), value.requires_grad, numbers
 
 
 def described(model: nn.Module, *inputs: Any) -> Network:

@@ -25,10 +25,10 @@ from autoquant.backend import Compute, computing, current
 from autoquant.files import write_text
 from autoquant.plan import Plan
 from autoquant.progress import SILENT, Bar, Progress
+from autoquant.seeds import seed_everything
 from autoquant.settings import Training
 from autoquant.space.search_space import SearchSpace
 from autoquant.training.candidate import StartingPoint
-from autoquant.training.device import seed_everything
 from autoquant.training.eval_losses import eval_losses
 from autoquant.training.objective import Objective, build_objective
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +73,23 @@ def _call_by_hydra(name: str, job: Callable[[DictConfig], None]) -> None:
     warnings.filterwarnings("ignore", r"\s*'task/.*' is validated against ConfigStore schema")
     options = {"version_base": "1.3", "config_path": "pkg://autoquant.conf", "config_name": name}
     try:
-        hydra.main(**options)(job)()
+        with _composed_once():
+            hydra.main(**options)(job)()
     except (ValueError, KeyError, RecursionError) as error:  # of Hydra, before the command ran
         raise UserError(first_line(error)) from error
+
+
+@contextmanager
+def _composed_once() -> Iterator[None]:
+    """Leave out Hydra's first composition, which only reads ``hydra.mode``: ``-m`` says it."""
+    from hydra._internal.hydra import Hydra
+
+    read_mode = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = read_mode  # type: ignore[method-assign]
 
 
 class _OneRun:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from autoquant.cli.command_table import COMMANDS, REQUIRED, Command
 from autoquant.errors import UserError, shown
@@ -27,9 +28,14 @@ def register_schema(command: str, *, defaults: bool) -> None:
             given; else such settings are missing, and ``configuration.filled`` fills them once the
             task is known.
     """
+    ConfigStore.instance().store(name=f"{command}_schema", node=_typed(command, defaults))
+
+
+@cache
+def _typed(command: str, defaults: bool) -> Any:
+    """What OmegaConf makes of the types and defaults of a command's settings; see above."""
     search = _filled_by_hydra(Search, None if defaults else REQUIRED)
-    schema = _schema(command, COMMANDS[command], search)
-    ConfigStore.instance().store(name=f"{command}_schema", node=schema)
+    return OmegaConf.structured(_schema(command, COMMANDS[command], search))
 
 
 def register_tasks() -> None:

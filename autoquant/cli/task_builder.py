@@ -10,10 +10,10 @@ from hydra.utils import instantiate
 from autoquant.artifact import packed_file
 from autoquant.errors import UserError, shown
 from autoquant.plugins import add_current_folder
+from autoquant.seeds import seed_everything
 from autoquant.study.folder import Study
 from autoquant.study.trust import foreign_paths, require_trust
 from autoquant.task import Task, check_task
-from autoquant.training.device import seed_everything
 
 
 def build_task(origin: dict[str, Any]) -> Task:

@@ -18,6 +18,7 @@ from autoquant.layers import LayerSpec
 from autoquant.layers.recurrent import PROJECTION, RecurrentLayer
 from autoquant.plan import LayerChoice
 from autoquant.quantization.formats import CodedFormat, format_of
+from autoquant.seeds import seed_torch
 from autoquant.settings import Scheme
 from autoquant.training.activations import build_activation_quantizers
 
@@ -64,7 +65,7 @@ def measure_layer(layer: LayerSpec, choice: LayerChoice, scheme: Scheme) -> floa
         scheme: how numbers become codes.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), _one_thread():
-        torch.manual_seed(0)
+        seed_torch(0)
         return _fastest(_call(layer, timing_choice(layer, choice), scheme))
 
 

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoquant.graph.tracing import lines
+from autoquant.seeds import seed_everything
 
 _DROPOUTS = {
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
@@ -50,9 +51,7 @@ def seeded(seed: int) -> Iterator[None]:
         seed: of all three.
     """
     with random_state_kept():
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        seed_everything(seed)
         yield
 
 

@@ -164,12 +164,9 @@ def mse_scale(values: Tensor, grid: Grid, *, per_channel: bool) -> Tensor:
 def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
     """The scale of each row, [rows, 1]."""
     largest = (rows.abs().amax(1, keepdim=True) / grid.max_level).clamp_min(SMALLEST_SCALE)
-    coarse = torch.linspace(1.1, 0.05, 22).tolist()
-    best = largest.clone()
-    least = torch.full_like(largest, math.inf)
-    least, best = _best(rows, [largest * factor for factor in coarse], grid, least, best)
-    fine = torch.linspace(-0.045, 0.045, 10).tolist()
-    near = [(best + largest * factor).clamp_min(SMALLEST_SCALE) for factor in fine]
+    least, best = torch.full_like(largest, math.inf), largest
+    least, best = _best(rows, _multiples(largest, 1.1, 0.05, 22), grid, least, best)
+    near = (best + _multiples(largest, -0.045, 0.045, 10)).clamp_min_(SMALLEST_SCALE)
     least, best = _best(rows, near, grid, least, best)
     for _ in range(3):
         levels = encode(rows, best, grid).add_(grid.offset)
@@ -179,14 +176,28 @@ def _mse_scales(rows: Tensor, grid: Grid) -> Tensor:
     return best
 
 
+def _multiples(scale: Tensor, first: float, last: float, count: int) -> Tensor:
+    """Evenly spaced multiples of a scale, [count, *shape of the scale].
+
+    Args:
+        scale: any tensor.
+        first: the first factor.
+        last: the last one.
+        count: of the factors.
+    """
+    exact = torch.promote_types(scale.dtype, torch.float32)  # the factors are no half precision
+    factors = torch.linspace(first, last, count, dtype=torch.float32).to(scale.device, exact)
+    return (scale * factors.view(-1, *[1] * scale.ndim)).to(scale.dtype)
+
+
 def _best(
-    rows: Tensor, scales: list[Tensor], grid: Grid, least: Tensor, best: Tensor
+    rows: Tensor, scales: Tensor, grid: Grid, least: Tensor, best: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The smallest error so far and its scale, once several further scales are tried.
 
     Args:
         rows: values, [rows, columns].
-        scales: to try, [rows, 1] each; those of few values at once, which saves calls.
+        scales: to try, [scales, rows, 1]; those of few values at once, which saves calls.
         grid: the codes.
         least: smallest error so far, [rows, 1].
         best: its scale, [rows, 1].
@@ -195,13 +206,12 @@ def _best(
         for scale in scales:
             least, best = _better(rows, scale, grid, least, best)
         return least, best
-    tried = torch.stack(scales)  # [scales, rows, 1]
-    errors = _errors(rows, tried, grid).nan_to_num(nan=math.inf, posinf=math.inf)
+    errors = _errors(rows, scales, grid).nan_to_num(nan=math.inf, posinf=math.inf)
     smallest, index = errors.min(0)
     better = smallest < least
     return (
         torch.where(better, smallest, least),
-        torch.where(better, tried.gather(0, index[None])[0], best),
+        torch.where(better, scales.gather(0, index[None])[0], best),
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from autoquant.errors import UserError
 from autoquant.files import write_bytes
 from autoquant.progress import SILENT, Progress
+from autoquant.seeds import seed_everything
 from autoquant.settings import Search
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
@@ -21,7 +22,6 @@ from autoquant.study.task_fingerprint import SCORE_TOLERANCE
 from autoquant.task import Task
 from autoquant.training.callbacks import OnStep
 from autoquant.training.checkpoint import TrainingRun
-from autoquant.training.device import seed_everything
 from autoquant.training.float_model import (
     build_float_model,
     measure_size,

@@ -14,12 +14,13 @@ from autoquant.graph.network import Network
 from autoquant.graph.prepare import prepare
 from autoquant.plan import Plan
 from autoquant.progress import SILENT, Progress
+from autoquant.seeds import seed_everything
 from autoquant.settings import Search, Training
 from autoquant.task import Task
 from autoquant.training.activations import scale_dropout
 from autoquant.training.callbacks import OnStep, is_from_callback
 from autoquant.training.checkpoint import TrainingRun, Trunk
-from autoquant.training.device import is_out_of_memory, seed_everything
+from autoquant.training.device import is_out_of_memory
 from autoquant.training.float_model import build_float_model
 from autoquant.training.loop import OnScore, train
 from autoquant.training.qat import build_candidate, recalibrate

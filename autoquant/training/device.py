@@ -1,29 +1,16 @@
-"""Where training runs: the device, its autocast, and the seeds of the random sources."""
+"""Where training runs: the device, its autocast, its memory."""
 
 from __future__ import annotations
 
 import gc
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from autoquant.errors import UserError, shown
 from autoquant.settings import Training
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every random source that training draws from.
-
-    Args:
-        seed: of Python's ``random``, of numpy (modulo 2**32) and of torch.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

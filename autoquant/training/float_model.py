@@ -13,8 +13,8 @@ from autoquant.copies import copy_model
 from autoquant.errors import UserError
 from autoquant.graph.plain_modules import notes_of
 from autoquant.progress import SILENT, Progress
+from autoquant.seeds import seed_everything
 from autoquant.task import Task
-from autoquant.training.device import seed_everything
 
 HALF_PRECISIONS = (torch.float16, torch.bfloat16)
 

@@ -18,11 +18,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from autoquant.backend import computing, current, flushed_denormals
 from autoquant.errors import Diverged
 from autoquant.progress import SILENT, Bar, Progress
+from autoquant.seeds import seed_everything
 from autoquant.settings import Training
 from autoquant.task import Task
 from autoquant.training.callbacks import OnStep, StepResult, notify
 from autoquant.training.checkpoint import Checkpoint, TrainingRun, Trunk
-from autoquant.training.device import check_autocast, seed_everything
+from autoquant.training.device import check_autocast
 from autoquant.training.objective import build_objective
 from autoquant.training.optimizer import TrainingStep, build_optimizer
 from autoquant.training.schedule import (

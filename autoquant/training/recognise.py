@@ -16,11 +16,12 @@ from autoquant.errors import Diverged, UserError
 from autoquant.graph.equivalence import ExampleRun
 from autoquant.graph.modes import modes_restored
 from autoquant.graph.randomness import random_state_kept
+from autoquant.seeds import seed_everything
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.study.task_fingerprint import TaskFingerprint, TensorsFingerprint
 from autoquant.task import Example, Task
-from autoquant.training.device import is_out_of_memory, seed_everything
+from autoquant.training.device import is_out_of_memory
 from autoquant.training.scoring import score
 
 BATCHES = 2

@@ -17,9 +17,9 @@ from autoquant.copies import copy_model
 from autoquant.files import write_text
 from autoquant.plan import LayerChoice, Plan
 from autoquant.quantization.fake_quantize import WeightQuantizer
+from autoquant.seeds import seed_everything
 from autoquant.space.search_space import Dimension, Point, SearchSpace
 from autoquant.training.candidate import StartingPoint
-from autoquant.training.device import seed_everything
 from autoquant.training.eval_losses import eval_losses
 from autoquant.training.objective import build_objective
 from autoquant.training.qat import calibrate, quantize

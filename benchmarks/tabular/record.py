@@ -20,11 +20,11 @@ from autoquant.costs.limit import Limit
 from autoquant.costs.size import size
 from autoquant.files import write_bytes, write_text
 from autoquant.graph.prepare import prepare
+from autoquant.seeds import seed_everything
 from autoquant.settings import settings_for
 from autoquant.space.search_space import build_space
 from autoquant.task import Task
 from autoquant.training.candidate import Candidate, StartingPoint, failure_of
-from autoquant.training.device import seed_everything
 from autoquant.training.loop import train
 from autoquant.training.rungs import train_rung
 from autoquant.training.scoring import score

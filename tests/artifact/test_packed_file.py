@@ -33,7 +33,7 @@ from autoquant.settings import Scheme, Training
 from autoquant.training.loop import train
 from autoquant.training.qat import build_candidate
 from tests import toys
-from tests.toys import RegressionTask, output_of, prepared
+from tests.toys import RegressionTask, output_of, prepared_once
 
 SCHEMES = {
     "lsq channel": Scheme(),
@@ -92,7 +92,7 @@ def candidate(
     """Widened by what the plan says, quantized, calibrated, trained a little."""
     torch.manual_seed(3)
     task = RegressionTask(source, torch.randn(6, 3, 5))
-    model, network = prepared(source)
+    model, network = prepared_once(source)
     if isinstance(plan, LayerChoice):
         plan = Plan(
             {
@@ -149,7 +149,7 @@ def test_any_plan_reloads_bit_for_bit(
     name: str, scheme: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     source = MODELS[name]()
-    network = prepared(source)[1]
+    network = prepared_once(source)[1]
     widths = st.sampled_from([1.0, 1.4, 2.0])
     plan = Plan(
         {
@@ -208,7 +208,7 @@ TAGGERS: dict[str, dict[str, Any]] = {
 def test_a_model_that_packs(scheme: str, options: dict[str, Any], tmp_path: Path) -> None:
     """Prepared, described, widened, calibrated, trained, packed, loaded."""
     source, words = toys.tagger(**options), toys.sentences()
-    model, network = prepared(source)
+    model, network = prepared_once(source)
     choice = LayerChoice(3, 8, recurrent_bits=4, hidden_bits=6)
     plan = Plan.uniform(network.names, choice).with_choice("rnn.l0", width=2.0)
     task, rule = RegressionTask(source, words), SCHEMES[scheme]
@@ -609,7 +609,7 @@ def tiny(tmp_path: Path) -> Path:
     with torch.no_grad():
         source[0].weight.copy_(torch.tensor([[-1.0, -0.5, 0.5], [0.25, 0.0, -0.25]]))
         source[0].bias.copy_(torch.tensor([0.5, -2.0]))
-    model, network = prepared(source)
+    model, network = prepared_once(source)
     plan = Plan({"0": LayerChoice(weight_bits=4, activation_bits=32)})
     task = RegressionTask(source, torch.zeros(1, 1, 3))
     built = build_candidate(model, network, plan, Scheme(), task, method="split", seed=0)

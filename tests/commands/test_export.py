@@ -103,6 +103,7 @@ class Scored:
         return float(output.abs().mean())
 
 
+@pytest.mark.usefixtures("tables_made_once")
 @pytest.mark.parametrize("format", ["onnx", "c", "torch"])
 def test_scores_of_both(
     made: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
@@ -168,6 +169,7 @@ class Named(nn.Module):
         return Result(self.linear(output), output.sum(1))
 
 
+@pytest.mark.usefixtures("tables_made_once")
 @pytest.mark.parametrize("format", ["onnx", "c"])
 def test_names_that_are_taken(tmp_path: Path, format: str) -> None:
     made = pair(tmp_path, Named, LayerChoice(8, 8), values := noise(3, 4))
@@ -183,6 +185,7 @@ def test_outputs_that_torch_cannot_write(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["packed"]
 
 
+@pytest.mark.usefixtures("tables_made_once")
 @pytest.mark.parametrize("format", ["onnx", "c", "torch"])
 def test_a_layer_with_the_name_of_a_keyword(tmp_path: Path, format: str) -> None:
     def build() -> nn.Module:

@@ -174,7 +174,6 @@ def phase(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ph
     """A phase, with a checkpoint after every step: most kills meet one that is being written."""
     monkeypatch.setattr("autoquant.training.checkpoint.CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(SearchRounds, "_nothing_to_gain", lambda rounds, asked: False)
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a kill loses nothing of the system's
     return PHASES[request.param]
 
 

@@ -105,14 +105,6 @@ def plans(outcomes: Any) -> list[Plan]:
     return [outcome.plan for outcome in proposals(outcomes)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast_disk() -> Iterator[None]:
-    """Nothing here pulls the plug, so that no write needs to wait for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     return run(tmp_path_factory.mktemp("unbroken") / "study")

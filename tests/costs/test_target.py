@@ -28,6 +28,7 @@ def counted(path: Path, target: str) -> float:
     return TARGETS[target].size.of(header.network, header.plan, header.scheme)
 
 
+@pytest.mark.usefixtures("tables_made_once")
 @pytest.mark.parametrize(
     ("name", "weights"), [("language", 4), ("both ways", 8), ("convolutions", 4), ("encoder", 8)]
 )
@@ -42,6 +43,7 @@ def test_onnx_files_are_within_their_count(
     assert largest <= counted(made.path, "onnxruntime") <= LARGEST * largest
 
 
+@pytest.mark.usefixtures("tables_made_once")
 @pytest.mark.parametrize("weights", [1, 1.6, 3, 5, 8, 16])
 @pytest.mark.parametrize("name", ["language", pytest.param("spotter", marks=pytest.mark.slow)])
 def test_constants_of_c_are_their_count(tmp_path: Path, name: str, weights: Bits) -> None:

@@ -26,7 +26,7 @@ from tests.exports.networks import (
     Tied,
 )
 from tests.runtime.pairs import Once, Pair, noise, saved, seeded
-from tests.toys import plan_of, prepared
+from tests.toys import plan_of, prepared_once
 
 
 def words(*shape: int) -> Tensor:
@@ -85,7 +85,7 @@ def packed(
     """
     build, example = BUILDS[name]
     inputs, build = example(), seeded(build, 0)
-    model, network = prepared(build(), inputs)
+    model, network = prepared_once(build(), inputs)
     choice = LayerChoice(weights, activations, 1.0, weights, hidden)
     scheme, plan = scheme or Scheme(), plan_of(network, choice, **widths)
     task = Once(build(), inputs)

@@ -27,23 +27,34 @@ print([name for name in {OTHERS} if find_spec(name) is not None])
 """
 
 
-def check(whole: Environment, alone: Environment, wheel: Path, packed: Path) -> None:
+def install(alone: Environment, wheel: Path) -> None:
+    """Install the package with what loading a packed file needs.
+
+    Args:
+        alone: a new environment.
+        wheel: of the package.
+
+    Raises:
+        ReleaseError: the environment has more than it should.
+    """
+    alone.install("torch", "numpy", "safetensors")
+    alone.install("--no-deps", wheel)
+    found = alone.run("python", "-c", ABSENT, cwd=wheel.parent).strip()
+    if found != "[]":
+        raise ReleaseError(f"the environment must have torch, numpy and safetensors, got {found}")
+
+
+def check(whole: Environment, alone: Environment, packed: Path) -> None:
     """Predict in both environments, and compare.
 
     Args:
         whole: has the package and all that it requires.
-        alone: a new environment.
-        wheel: of the package.
+        alone: has the package, torch, numpy and safetensors.
         packed: a packed file, with its assets beside it.
 
     Raises:
-        ReleaseError: the outputs differ, or the second environment has more than it should.
+        ReleaseError: the outputs differ.
     """
-    alone.install("torch", "numpy", "safetensors")
-    alone.install("--no-deps", wheel)
-    found = alone.run("python", "-c", ABSENT, cwd=packed.parent).strip()
-    if found != "[]":
-        raise ReleaseError(f"the environment must have torch, numpy and safetensors, got {found}")
     outputs = [
         each.run("python", "-c", PROGRAM, packed, cwd=packed.parent) for each in (whole, alone)
     ]

@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HIDDEN = {"PYTHONPATH", "PYTHONSTARTUP", "AUTOQUANT_KERNELS", "AUTOQUANT_PLUGINS", "VIRTUAL_ENV"}
 """Variables by which a process could find what is not installed."""
+SLOW = {"PYTHONDONTWRITEBYTECODE"}
+"""Variables by which each process would compile all of torch's Python code again."""
 SHOWN = 3000
 """Characters of a failed program's output that are shown, at most."""
 
@@ -24,11 +26,20 @@ class Environment:
 
     Args:
         folder: of the environment; must not exist.
+        base: another environment; what it has need not be installed again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: Environment | None = None) -> None:
         self.folder = folder
         run([sys.executable, "-m", "venv", "--without-pip", folder], cwd=ROOT)
+        if base is not None:
+            (self.packages / "base.pth").write_text(f"{base.packages}\n")
+
+    @property
+    def packages(self) -> Path:
+        """The folder that packages are installed into."""
+        (folder,) = self.folder.glob("lib/python*/site-packages")
+        return folder
 
     def install(self, *requirements: str | Path) -> str:
         """Install packages from the index, at the versions of constraints.txt.
@@ -64,7 +75,7 @@ def run(command: Sequence[str | Path], cwd: Path) -> str:
     Raises:
         ReleaseError: it failed.
     """
-    variables = {key: value for key, value in os.environ.items() if key not in HIDDEN}
+    variables = {key: value for key, value in os.environ.items() if key not in HIDDEN | SLOW}
     ran = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
     if ran.returncode:
         output = (ran.stdout + ran.stderr).strip()[-SHOWN:]

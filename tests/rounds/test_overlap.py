@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from tests.rounds.samples import SETTINGS, Jobs, Sample, Stopped
 OVERLAPPING = SETTINGS.changed(
     trials=10, rounds=replace(SETTINGS.rounds, size=2, overlap=True, finalists=2)
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fast_disk() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="module")

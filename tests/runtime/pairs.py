@@ -17,7 +17,7 @@ from autoquant.plan import LayerChoice, Plan
 from autoquant.runtime import PackedWeight
 from autoquant.settings import Scheme
 from autoquant.training.qat import build_candidate
-from tests.toys import RegressionTask, plan_of, prepared
+from tests.toys import RegressionTask, plan_of, prepared_once
 
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 CHOSEN_BITS = (1, 1.6, *WEIGHT_BITS[1:])  # those of a plan; 1.6 is held as 2
@@ -81,7 +81,7 @@ def pair(
     """Quantize, calibrate on the inputs, save and load; ``widths`` as in toys.plan_of."""
     build, scheme = seeded(build, seed), scheme or Scheme()
     task = Once(build(), inputs)
-    model, network = prepared(build())
+    model, network = prepared_once(build())
     plan = plan_of(network, choice, **widths)
     fake = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
     return saved(folder, fake.eval(), network, plan, scheme, build)

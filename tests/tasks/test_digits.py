@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from autoquant.errors import UserError
+from autoquant.seeds import seed_everything
 from autoquant.settings import Training
 from autoquant.tasks.digits import digits
-from autoquant.training.device import seed_everything
 from autoquant.training.loop import train
 from autoquant.training.scoring import score
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import autoquant
 from autoquant.errors import UserError
+from autoquant.seeds import seed_everything
 from autoquant.settings import settings_for
 from autoquant.tasks.supervised import SupervisedTask
-from autoquant.training.device import seed_everything
 
 
 def samples(count: int = 30, seed: int = 0) -> tuple[Tensor, Tensor]:

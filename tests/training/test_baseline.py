@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from autoquant.errors import Diverged, UserError
+from autoquant.seeds import seed_everything
 from autoquant.settings import Search, Training
 from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.folder import Study
 from autoquant.tasks.language import LanguageTask, Window
 from autoquant.training.baseline import load_or_train_baseline
-from autoquant.training.device import seed_everything
 from autoquant.training.scoring import score
 from autoquant.training.weights import save_weights
 from tests.progress.told import Told

@@ -23,7 +23,7 @@ from autoquant.settings import Scheme
 from autoquant.task import Example
 from autoquant.training.qat import build_candidate
 from tests.runtime.pairs import Once, saved, seeded
-from tests.toys import plan_of, prepared
+from tests.toys import plan_of, prepared_once
 
 TOLERANCE = 2e-6
 """Largest difference between C and aq.load, relative to the largest output."""
@@ -67,7 +67,7 @@ def source_of(
 ) -> Source:
     """A packed model that was loaded for an export."""
     build, scheme = seeded(build, 0), scheme or Scheme()
-    model, network = prepared(build(), inputs)
+    model, network = prepared_once(build(), inputs)
     plan = plan_of(network, choice or choice_of())
     task = Once(build(), inputs)
     fake = build_candidate(model, network, plan, scheme, task, method="split", seed=0)
