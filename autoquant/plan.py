@@ -97,6 +97,7 @@ _ALLOWED: dict[str, tuple[Bits, ...]] = {
 
 
 _TABLE_FIELDS = ("weight_bits", "recurrent_bits", "activation_bits", "hidden_bits", "width")
+_FIELD_NAMES = tuple(each.name for each in fields(LayerChoice))
 
 
 def _cell(name: str, value: float | None) -> str:
@@ -231,9 +232,7 @@ class Plan(Tabular):
         """Plain values; fields that are None are left out."""
         return {
             layer: {
-                f.name: getattr(choice, f.name)
-                for f in fields(choice)
-                if getattr(choice, f.name) is not None
+                name: value for name in _FIELD_NAMES if (value := getattr(choice, name)) is not None
             }
             for layer, choice in self.choices.items()
         }

@@ -128,7 +128,7 @@ class Simulated(Executor):
         else:
             self._free.append(ended)
         job = pickle.loads(sent).job
-        score = random.Random(f"{self._seed} {job.plan.digest} {job.steps} {job.order}").random()
+        score = random.Random(f"{self._seed} score {number}").random()
         result = JobResult(job, "complete", score, None, seconds, "", HERE, f"node-{number % 99}")
         future.set_result(pickle.loads(pickle.dumps(SentResult(result, {}))))
         self.watch()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, default_decompositions
 from torch.fx import Node
 
 from autoquant.exports.c import convolutions, elementwise, marked, reductions, shapes
@@ -116,9 +116,7 @@ def _lowered(recording: Recording, signature: Signature) -> Lowering:
         recording: of fixed sizes.
         signature: names of its ports.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = recording.program.run_decompositions()
+    program = _decomposed(recording.program)
     lowering = Lowering(recording, Data(Names(*reserved())))
     constants = _constants(program)
     lowering.parameters = _parameters(program)
@@ -139,6 +137,21 @@ def _lowered(recording: Recording, signature: Signature) -> Lowering:
         elif node in needed:
             lowering.values[node] = _value(lowering, node)
     return lowering
+
+
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    """A program of the operators that rules are written for.
+
+    Args:
+        program: as it was recorded.
+    """
+    table: Any = default_decompositions()
+    # Some versions of torch, such as 2.6, replace it by an index of two axes.
+    table.pop(torch.ops.aten.upsample_nearest2d.vec, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decomposed: ExportedProgram = program.run_decompositions(table)
+    return decomposed
 
 
 def _entry(argument: Argument, name: str) -> View:

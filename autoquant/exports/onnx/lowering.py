@@ -71,7 +71,7 @@ class _Lowering:
         self.dialect = dialect
         self.graph = GraphBuilder(_names(graph))
         self.stored: list[Stored] = []
-        self.decoded: set[str] = set()
+        self.decoded: dict[str, int] = {}  # coded weights by name, with how many axes they have
         self.floats: dict[str, Any] = {}
         self.single = not any(TIME in port.shape for port in recording.inputs) and _is_step(
             recording
@@ -137,7 +137,7 @@ class _Lowering:
         self.graph.nodes.append(node)
         if values is None:
             return
-        axes = len(next(each.ints for each in node.attribute if each.name == "kernel_shape"))
+        axes = self.decoded[node.input[1]] - 2  # those of space, without the two of units
         shaped = self.graph.constant(values.reshape(-1, *[1] * axes), f"{bias}.shaped")
         del node.input[2:]
         node.output[0] = self.graph.unique("")
@@ -165,7 +165,7 @@ class _Lowering:
             if weight is None:
                 kept.append(tensor)
             else:
-                self.decoded.add(tensor.name)
+                self.decoded[tensor.name] = len(weight.shape)
                 self.stored.append(self.dialect.weight(self.graph, tensor.name, name, weight))
         del self.proto.initializer[:]
         self.proto.initializer.extend(kept)

@@ -17,6 +17,8 @@ from autoquant.tasks.speech.sound import BrokenFile, Samples
 Frames = npt.NDArray[np.float32]
 """Features of an utterance, [T, entries]."""
 MEL_FILTERS = 40
+LOWEST_HERTZ = 20.0
+"""Where the first mel filter begins: Kaldi's default."""
 INT16 = 32768.0
 """Kaldi's features are those of 16-bit samples."""
 
@@ -95,6 +97,8 @@ class Features:
             UserError: kaldi-native-fbank is not installed, or cannot compute such features.
         """
         need("kaldi_native_fbank")
+        if self._has_empty_filter():  # kaldi-native-fbank before 1.23 takes that silently
+            raise self._refused(f"one of {self.mels} mel filters is empty")
         import kaldi_native_fbank  # type: ignore[import-untyped, unused-ignore]
 
         options = kaldi_native_fbank.MfccOptions()
@@ -108,10 +112,28 @@ class Features:
         try:
             computer = kaldi_native_fbank.OnlineMfcc(options)
         except (ValueError, RuntimeError) as error:
-            values = ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
-            requirement = "the features must be ones that kaldi-native-fbank computes"
-            raise UserError(f"{requirement}, got {values}: {first_line(error)}") from error
+            raise self._refused(first_line(error)) from error
         return CepstraStream(computer, self)
+
+    def _has_empty_filter(self) -> bool:
+        """Whether a mel filter passes no frequency of a window's spectrum, as Kaldi lays them."""
+        samples = int(self.rate * 0.001 * self.window_ms)
+        padded = 1 << (samples - 1).bit_length()
+        frequencies = _mel(np.arange(padded // 2) * self.rate / padded)
+        lowest, highest = _mel(np.array([LOWEST_HERTZ, self.rate / 2]))
+        edges = np.linspace(lowest, highest, self.mels + 2)
+        first_above = np.searchsorted(frequencies, edges[:-2], side="right")
+        return bool((np.append(frequencies, np.inf)[first_above] >= edges[2:]).any())
+
+    def _refused(self, reason: str) -> UserError:
+        """The error for features that cannot be computed.
+
+        Args:
+            reason: why not.
+        """
+        values = ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
+        requirement = "the features must be ones that kaldi-native-fbank computes"
+        return UserError(f"{requirement}, got {values}: {reason}")
 
     def with_context(self, frames: Frames) -> Frames:
         """Each kept frame with its neighbours, [ceil(T / stride), entries]; zeros beyond the ends.
@@ -132,6 +154,12 @@ class Features:
         windows = np.lib.stride_tricks.sliding_window_view(frames, width, axis=0)
         joined: Frames = windows.transpose(0, 2, 1).reshape(len(windows), -1)
         return joined
+
+
+def _mel(frequencies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Frequencies in mels, from hertz."""
+    mels: npt.NDArray[np.float64] = 1127.0 * np.log1p(frequencies / 700.0)
+    return mels
 
 
 class CepstraStream:

@@ -183,6 +183,7 @@ FREE: dict[str, Callable[[Tensor], Any]] = {
     "one_hot": lambda x: F.one_hot(ROWS, 4).float() @ x,
     "addmm": lambda x: torch.addmm(x, torch.ones(4, 4), x),
     "complex": lambda x: torch.complex(x, x).abs(),
+    "conj_physical": lambda x: torch.complex(x, x).conj_physical().abs(),
     "view_as_real": lambda x: torch.view_as_real(torch.complex(x, x))[..., 0],
     "fft": lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=0), n=4, dim=0),
     "gather": lambda x: x.gather(0, x.argsort(0)),

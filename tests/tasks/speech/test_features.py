@@ -43,6 +43,39 @@ def test_cepstra_are_those_of_a_slow_computation() -> None:
         assert found[number, 0] == pytest.approx(energy, abs=1e-3)
 
 
+def has_empty_filter(features: Features) -> bool:
+    """By kaldi-native-fbank: an error, or in older versions the least energy in noise."""
+    import kaldi_native_fbank
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = features.rate
+    options.frame_opts.frame_length_ms = features.window_ms
+    options.frame_opts.dither = 0.0
+    options.mel_opts.num_bins = features.mels
+    try:
+        computer = kaldi_native_fbank.OnlineFbank(options)
+    except (ValueError, RuntimeError):
+        return True
+    noise = np.random.default_rng(0).standard_normal(features.rate)
+    computer.accept_waveform(features.rate, noise.tolist())
+    energies = np.array(computer.get_frame(0))
+    return bool((energies <= np.log(np.finfo(np.float32).eps)).any())
+
+
+@pytest.mark.parametrize("window_ms", [10.0, 25.0, 64.0])
+@pytest.mark.parametrize("rate", [1000, 2000, 4000, 8000, 11_025, 16_000])
+@pytest.mark.parametrize("cepstra", [26, 50])
+def test_features_with_an_empty_mel_filter_are_refused(
+    cepstra: int, rate: int, window_ms: float
+) -> None:
+    features = Features(cepstra=cepstra, rate=rate, window_ms=window_ms)
+    if not has_empty_filter(features):
+        features.stream()
+        return
+    with pytest.raises(UserError, match=f"one of {features.mels} mel filters is empty"):
+        features.stream()
+
+
 @pytest.mark.parametrize("chunks", [[16_000], [1, 399, 8000, 7600], [160] * 100])
 def test_chunks_give_the_same_frames(chunks: list[int]) -> None:
     samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)

@@ -22,9 +22,10 @@ from autoquant.graph.tracing.values import Value
 UNTAGGED = (
     *("hardswish", "hardtanh", "relu6", "rrelu", "rrelu_with_noise", "prelu", "_prelu_kernel"),
     *("log_sigmoid_forward", "threshold", "mish", "complex", "polar", "copy", "fill"),
-    *("zero", "masked_fill"),
+    *("zero", "masked_fill", "leaky_relu", "_conj_physical"),
 )
-"""Pointwise operations that ATen does not tag as such, among them those that write into a value."""
+"""Pointwise operations that ATen does not tag as such, or did not in older versions of torch, among
+them those that write into a value."""
 SUMS = ("add", "sub", "rsub", "where", "masked_fill", "copy", "fill", "zero")
 """Operations whose result holds the mean of its units where all operands do."""
 ZERO_AT_ZERO = (
