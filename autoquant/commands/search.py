@@ -395,7 +395,7 @@ class _Written:
     def __init__(self, running: _Running, storage: TrialStorage) -> None:
         self._running, self._storage = running, storage
         self._bound = loss_bound(running.point.settings, running.record)
-        self._files = Throttle(self._write)
+        self._files, self._journal = Throttle(self._write), Throttle(storage.write_group)
         self._live = LiveTrials(
             running.reporting.progress, running.record, storage.outcomes, self._chosen
         )
@@ -404,7 +404,7 @@ class _Written:
     def kept(self) -> Iterator[_Written]:
         """Write the files at the end of each phase, and of the block, after an error too."""
         times = self._running.times
-        times.at_end = self.finish
+        times.at_end = self._files.ask  # workers may wait for what comes next
         try:
             yield self
         except BaseException:
@@ -424,6 +424,7 @@ class _Written:
         """
         outcome, reporting = self._storage.outcome(role, name), self._running.reporting
         self._files.ask()
+        self._journal.ask()
         self._live.changed(outcome, self._running.times.tally())
         if outcome.state != "scored" and reporting.on_trial is not None:
             reporting.on_trial(outcome)
@@ -431,6 +432,7 @@ class _Written:
     def finish(self) -> None:
         """Write and show what has changed."""
         self._files.finish()
+        self._storage.write_journal()
         self._live.finish()
 
     def _write(self) -> None:
@@ -438,7 +440,6 @@ class _Written:
         self._storage.to_disk()  # before the table, which shall have no trials that the log lacks
         outcomes = self._storage.outcomes()
         write_files(running.folder, outcomes, running.record, running.budgets, self._bound)
-        self._storage.write_journal()
 
     def _chosen(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """The plan that would be chosen now for each budget."""

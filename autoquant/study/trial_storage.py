@@ -205,6 +205,16 @@ class TrialStorage:
         Raises:
             WriteError: the journal cannot be written.
         """
+        self.write_group()
+        while self._journal is not None and self._written < len(self._ended):
+            self.write_group()
+
+    def write_group(self) -> None:
+        """Write some of the trials that have ended, so few that it takes less than a second.
+
+        Raises:
+            WriteError: the journal cannot be written.
+        """
         if self._journal is None:
             return
         known = set[TrialKey]()
@@ -218,6 +228,8 @@ class TrialStorage:
             keys = [key for key in self._ended[self._written : end] if key not in known]
             size = self._journal.append((role, self._shown(role, name)) for role, name in keys)
             self._record({"event": "journal", "trials": end, "bytes": size})
+            if not known:
+                return
 
     def to_disk(self) -> None:
         """Wait until the log is on the disk, so that a power failure leaves it."""
