@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -55,6 +56,10 @@ COLUMNS = tuple(field.name for field in fields(_Line))
 """Of the file, whose first line names them."""
 
 
+_SHARED = ("init_from", "state", "instruction_set", "device", "torch")
+"""Fields that have the same few texts in all lines; each text is kept once."""
+
+
 class JobLog:
     """The results of a study's jobs.
 
@@ -75,7 +80,7 @@ class JobLog:
         remove_incomplete_line(path)
         if path.is_file() and not path.stat().st_size:
             path.unlink()  # the columns are named at the first result
-        self._lines = {_key_of(line): line for line in _read(path)}
+        self._lines = {_key_of(line): line for line in map(_with_shared_texts, _read(path))}
 
     @classmethod
     def of(cls, study: Study) -> JobLog:
@@ -107,7 +112,7 @@ class JobLog:
         Raises:
             RunError: the file cannot be written.
         """
-        line = _to_line(result)
+        line = _with_shared_texts(_to_line(result))
         row = records.to_row(line)
         text = records.to_csv(COLUMNS, [row])
         if self._path.is_file():
@@ -153,6 +158,13 @@ def _read(path: Path) -> Iterator[_Line]:
             f"'{path}' must be as autoquant wrote it; restore it, or remove it: then its jobs are "
             "trained again"
         ) from error
+
+
+def _with_shared_texts(line: _Line) -> _Line:
+    """The same line, whose texts are those of other lines where they are equal."""
+    for name in _SHARED:
+        object.__setattr__(line, name, sys.intern(getattr(line, name)))
+    return line
 
 
 _Key = tuple[str, int, int, int | None, str]
