@@ -161,9 +161,12 @@ def _read(path: Path) -> Iterator[_Line]:
 
 
 def _with_shared_texts(line: _Line) -> _Line:
-    """The same line, whose texts are those of other lines where they are equal."""
+    """The same line, whose texts are those of other lines where they are equal.
+
+    torch names its version with a class of its own.
+    """
     for name in _SHARED:
-        object.__setattr__(line, name, sys.intern(getattr(line, name)))
+        object.__setattr__(line, name, sys.intern(str(getattr(line, name))))
     return line
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch.torch_version import TorchVersion
 
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
@@ -143,3 +144,13 @@ def test_a_line_is_small_in_memory(tmp_path: Path) -> None:
     assert len(log) == count
     assert used / count < 1000
     assert len({id(line.torch) for line in log._lines.values()}) == 1
+
+
+def test_a_version_of_a_class_of_its_own(tmp_path: Path) -> None:
+    """torch.__version__ is one."""
+    environment = replace(HERE, torch=TorchVersion("2.13.0"))
+    log = JobLog(tmp_path / "jobs.csv")
+    log.append(replace(COMPLETE, environment=environment))
+    assert (
+        log.result(COMPLETE.job) == COMPLETE == JobLog(tmp_path / "jobs.csv").result(COMPLETE.job)
+    )
