@@ -46,7 +46,7 @@ def read_yaml(text: str | bytes) -> Any:
         raise UnreadableError("bytes that are no UTF-8 text") from error
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=10_000)  # each plan of a search names the same layers
 def as_key(text: str) -> str:
     """A text as a key; quoted where YAML would read a number ("1.10") or nothing.
 

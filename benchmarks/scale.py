@@ -160,7 +160,7 @@ class Recording:
         self.timed("shown", partial(self.live.changed, outcome, "1 of 2 trainings"))
 
     def search(self, trials: int) -> None:
-        """Open, score and end trials, and write the study's files.
+        """Open, score and end trials, then ask for some more.
 
         Args:
             trials: their number.
@@ -176,11 +176,18 @@ class Recording:
             state = "pruned" if number % AGAIN else "complete"
             end = partial(self.storage.end, "search", str(number), state, "not among the best")
             self.timed("end", end)
-        self.timed("trial in the journal", self.storage.write_journal, trials)
-        self.timed("row of outcomes.csv", self.write_table, trials)
         ask = partial(self.storage.ask, self.drawn, lambda _: 12_345)
         self.timed("trial of the study in memory", ask, trials)
         self.timed("ask", lambda: [ask() for _ in range(ASKED)], ASKED)
+
+    def write(self, trials: int) -> None:
+        """Write the study's files.
+
+        Args:
+            trials: their number.
+        """
+        self.timed("trial in the journal", self.storage.write_journal, trials)
+        self.timed("row of outcomes.csv", self.write_table, trials)
 
     def write_table(self) -> None:
         """Write outcomes.csv."""
@@ -199,6 +206,7 @@ def measure(trials: int, layers: int) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         recording = Recording(Path(place), layers)
         recording.search(trials)
+        recording.write(trials)
         tasks = recording.counts["score"]
         recording.timed("trial opened again", recording.opened, trials)
         recording.timed("job opened again", lambda: JobLog.of(recording.study), tasks)

@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from autoquant import files
 from autoquant.errors import RunError
-from autoquant.files import remove_stale, replacing, set_aside, write_text
+from autoquant.files import (
+    append_text,
+    remove_incomplete_line,
+    remove_stale,
+    replacing,
+    set_aside,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -91,3 +99,59 @@ def test_write_text_is_utf8(target):
     write_text(target, "Größe\n")
     assert target.read_bytes() == b"Gr\xc3\xb6\xc3\x9fe\n"
     assert names(target.parent) == ["kept.txt"]
+
+
+@pytest.mark.parametrize("block", [1, 3, 65_536])
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (b"", b""),
+        (b"half", b""),
+        (b"one\n", b"one\n"),
+        (b"one\ntw", b"one\n"),
+        (b"one\n\n" + b"x" * 100, b"one\n\n"),
+        (b"\nhalf", b"\n"),
+    ],
+)
+def test_an_incomplete_line_is_removed(block, content, kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
+    path = tmp_path / "lines"
+    path.write_bytes(content)
+    remove_incomplete_line(path)
+    assert path.read_bytes() == kept
+
+
+def test_only_the_end_of_a_file_is_read(tmp_path, monkeypatch):
+    """A journal may have a gigabyte."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 10)
+    path = tmp_path / "lines"
+    path.write_bytes(b"line\n" * 1000 + b"half")
+    real, read = Path.open, [0]
+
+    def opened(self, *args, **options):
+        file = real(self, *args, **options)
+        whole = file.read
+
+        def counted(size=-1):
+            content = whole(size)
+            read[0] += len(content)
+            return content
+
+        monkeypatch.setattr(file, "read", counted, raising=False)
+        return file
+
+    monkeypatch.setattr(Path, "open", opened)
+    remove_incomplete_line(path)
+    assert read == [10]
+    monkeypatch.undo()
+    assert path.read_bytes() == b"line\n" * 1000
+
+
+def test_lines_of_a_missing_file(tmp_path):
+    remove_incomplete_line(tmp_path / "none")
+    assert names(tmp_path) == []
+    append_text(tmp_path / "lines", "one\n")
+    append_text(tmp_path / "lines", "two\n")
+    assert (tmp_path / "lines").read_bytes() == b"one\ntwo\n"
+    with pytest.raises(RunError, match="could not be written"):
+        append_text(tmp_path / "none" / "lines", "one\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from autoquant.graph.network import Network
@@ -93,7 +94,7 @@ class SearchSpace:
         values: dict[str, dict[str, Any]] = {layer: {} for layer in self.layers}
         for dimension, index in zip(self.dimensions, point, strict=True):
             values[dimension.layer][dimension.field] = dimension.choices[index]
-        return self.tied({layer: LayerChoice(**chosen) for layer, chosen in values.items()})
+        return self.tied({layer: _shared(**chosen) for layer, chosen in values.items()})
 
     def tied(self, choices: Mapping[str, LayerChoice]) -> Plan:
         """A plan in which tied layers have one width, and one number of bits for a shared weight.
@@ -103,10 +104,12 @@ class SearchSpace:
         """
         return Plan(
             {
-                layer: replace(
-                    choice,
-                    width=choices[self.groups[layer]].width,
-                    weight_bits=choices[self.shares.get(layer, layer)].weight_bits,
+                layer: _shared(
+                    choices[self.shares.get(layer, layer)].weight_bits,
+                    choice.activation_bits,
+                    choices[self.groups[layer]].width,
+                    choice.recurrent_bits,
+                    choice.hidden_bits,
                 )
                 for layer, choice in choices.items()
             }
@@ -167,6 +170,12 @@ def build_space(
         elif members and all(name in widenable for name in members):
             dimensions.append(Dimension(layer.name, "width", choices.width))
     return SearchSpace(tuple(dimensions), network.names, network.groups, network.shares)
+
+
+@lru_cache(maxsize=10_000, typed=True)  # 1 and 1.0 are written in different ways
+def _shared(*values: Any, **named: Any) -> LayerChoice:
+    """A LayerChoice; of equal ones the same object, since thousands of plans are kept in memory."""
+    return LayerChoice(*values, **named)
 
 
 def _bits_of(

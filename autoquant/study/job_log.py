@@ -60,6 +60,10 @@ COLUMNS = tuple(field.name for field in fields(_Line))
 """Of the file, whose first line names them."""
 
 
+_SHARED = ("init_from", "state", "instruction_set", "device", "torch", "host")
+"""Fields that have the same few texts in all lines; each text is kept once."""
+
+
 class JobLog:
     """The results of a study's jobs.
 
@@ -80,7 +84,7 @@ class JobLog:
         remove_incomplete_line(path)
         if path.is_file() and not path.stat().st_size:
             path.unlink()  # the columns are named at the first result
-        self._lines = {_key_of(line): line for line in _read(path)}
+        self._lines = {_key_of(line): line for line in map(_with_shared_texts, _read(path))}
         if path.is_file() and not _has_hosts(path.read_text(encoding="utf-8")):
             write_text(path, records.to_csv(COLUMNS, map(records.to_row, self._lines.values())))
 
@@ -114,7 +118,7 @@ class JobLog:
         Raises:
             RunError: the file cannot be written.
         """
-        line = _to_line(result)
+        line = _with_shared_texts(_to_line(result))
         row = records.to_row(line)
         text = records.to_csv(COLUMNS, [row])
         if self._path.is_file():
@@ -176,6 +180,16 @@ def _with_hosts(text: str) -> str:
     return records.to_csv(COLUMNS, ({**row, "host": ""} for row in rows))
 
 
+def _with_shared_texts(line: _Line) -> _Line:
+    """The same line, whose texts are those of other lines where they are equal.
+
+    torch names its version with a class of its own.
+    """
+    for name in _SHARED:
+        object.__setattr__(line, name, sys.intern(str(getattr(line, name))))
+    return line
+
+
 _Key = tuple[str, int, int, int | None, str]
 """What tells a job from others: the first fields of a line."""
 
@@ -205,7 +219,7 @@ def _to_line(result: JobResult) -> _Line:
         instruction_set="" if known is None else known.instruction_set,
         device="" if known is None else known.device,
         torch="" if known is None else known.torch,
-        host=sys.intern(result.host),
+        host=result.host,
         reason=" ".join(result.reason.split()),
     )
 

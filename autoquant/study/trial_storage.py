@@ -373,7 +373,13 @@ def _key(entry: Entry) -> TrialKey:
 
 
 def _event(event: str, role: TrialRole, name: str) -> Entry:
-    """The first part of a line: what happens to which trial."""
+    """The first part of a line.
+
+    Args:
+        event: that changes a trial.
+        role: of the trial.
+        name: of the trial.
+    """
     entry = {"event": event, "trial": name}
     return entry if role == "search" else entry | {"role": role}
 

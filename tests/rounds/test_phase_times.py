@@ -47,3 +47,14 @@ def test_trainings_of_a_phase_are_counted() -> None:
         times.expect(1)
         assert times.tally() == "0 of 1 training"
     assert [bar.total for bar in told.bars] == [7, 1]
+
+
+def test_the_end_of_a_phase_is_told_unless_an_error_ends_it() -> None:
+    ended: list[str] = []
+    times = PhaseTimes(at_end=lambda: ended.append("one"))
+    with times.phase("references"):
+        assert ended == []
+    assert ended == ["one"]
+    with pytest.raises(ValueError, match="mine"), times.phase("references"):
+        raise ValueError("mine")
+    assert ended == ["one"]

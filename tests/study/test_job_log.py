@@ -1,10 +1,13 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch.torch_version import TorchVersion
 
 from autoquant.errors import UserError
 from autoquant.plan import LayerChoice, Plan
+from autoquant.study import job_log
 from autoquant.study.environment import Environment
 from autoquant.study.folder import Study
 from autoquant.study.job import Job, JobResult
@@ -113,3 +116,56 @@ def test_a_log_without_hosts_is_read_and_goes_on(tmp_path: Path) -> None:
     again.append(other)
     assert JobLog(path).result(other.job) == other
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_a_line_costs_the_same_with_many_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes that are written and rows that are made; no line is read."""
+    log, written, rows = JobLog(tmp_path / "jobs.csv"), [0], [0]
+    real_append, real_row = job_log.append_text, job_log.records.to_row
+
+    def append_text(path: Path, text: str) -> None:
+        written[0] += len(text)
+        real_append(path, text)
+
+    def to_row(record: object) -> dict[str, str]:
+        rows[0] += 1
+        return real_row(record)
+
+    monkeypatch.setattr(job_log, "append_text", append_text)
+    monkeypatch.setattr(job_log.records, "to_row", to_row)
+    monkeypatch.setattr(job_log.records, "from_csv", None)
+    log.append(replace(COMPLETE, job=Job(PLAN, 100, 9)))  # names the columns
+    counts = []
+    for order in range(1000, 1300):
+        written[0] = rows[0] = 0
+        log.append(replace(COMPLETE, job=Job(PLAN, 100, order)))
+        counts.append((written[0], rows[0]))
+    assert len({*counts}) == 1
+    assert counts[0][1] == 1
+
+
+def test_a_line_is_small_in_memory(tmp_path: Path) -> None:
+    path, count = tmp_path / "jobs.csv", 500
+    rest = ",,9.25,1,AVX2,cpu,2.13.0,node-a,"
+    lines = [f"{i:016x},100,0,,baseline,complete,0.5{i}{rest}" for i in range(count)]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    JobLog(path)  # what is made once
+    tracemalloc.start()
+    log = JobLog(path)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(log) == count
+    assert used / count < 1000
+    assert len({id(line.torch) for line in log._lines.values()}) == 1
+
+
+def test_a_version_of_a_class_of_its_own(tmp_path: Path) -> None:
+    """torch.__version__ is one."""
+    environment = replace(HERE, torch=TorchVersion("2.13.0"))
+    log = JobLog(tmp_path / "jobs.csv")
+    log.append(replace(COMPLETE, environment=environment))
+    assert (
+        log.result(COMPLETE.job) == COMPLETE == JobLog(tmp_path / "jobs.csv").result(COMPLETE.job)
+    )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoquant.plan import Bits, LayerChoice, Plan
-from autoquant.study.records import from_csv, from_json, from_row, to_csv, to_json, to_row
+from autoquant.study.records import columns, from_csv, from_json, from_row, to_csv, to_json, to_row
 
 PLAN = Plan({"rnn.l0": LayerChoice(1.6, 8, 1.5, hidden_bits=4), "decoder": LayerChoice(4, 8)})
 
@@ -132,3 +132,15 @@ def test_json_that_is_refused(change: dict[str, Any]) -> None:
     for other in ([], None, "text"):
         with pytest.raises(ValueError, match="must be a mapping"):
             from_json(Record, other)
+
+
+def test_columns_of_a_table_are_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    assert [*columns(path, "a")] == []
+    path.write_text('a,b,c\n1,"{not, read",3\n4,' + "x" * 200_000 + ",6\n")
+    assert [*columns(path, "c", "a")] == [("3", "1"), ("6", "4")]
+    with pytest.raises(ValueError, match="d"):
+        [*columns(path, "a", "d")]
+    path.write_bytes(b"a,b\n\xff,1\n")
+    with pytest.raises(ValueError, match="utf-8"):
+        [*columns(path, "a")]
