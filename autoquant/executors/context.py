@@ -1,19 +1,19 @@
-"""SharedContext: what all jobs of a study need, sent once to each worker, through a file."""
+"""SharedContext: what all jobs of a study need, sent once to each worker."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from autoquant.errors import RunError, UserError, first_line
+from autoquant.errors import UserError, first_line
 from autoquant.executors.pickling import pickled, unpicklable_part
 from autoquant.executors.process_state import ProcessState
+from autoquant.executors.versions import current_versions
+from autoquant.executors.worker import run_sent
 from autoquant.files import write_bytes
 
 C = TypeVar("C")
@@ -21,115 +21,122 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-class SharedContext(Generic[C]):
-    """A value that jobs read, wherever they run.
+class SharedContext(Generic[C, J, R]):
+    """A value that jobs read, wherever they run, and the function that runs them.
 
-    In this process it is the value itself. A pickle of it has only the path and the digest of a
-    file, which a worker reads once. So a worker must see the folder of the file.
+    Executors that share memory get the value itself. Others get its pickle once: through their
+    object store (``put``), or through a file in a folder that their workers see.
 
     Args:
+        function: (context, job) -> result.
         value: which jobs must not change.
         path: of the file.
     """
 
-    def __init__(self, value: C, path: Path) -> None:
-        self._value, self._path = value, path
+    def __init__(self, function: Callable[[C, J], R], value: C, path: Path) -> None:
+        self._function, self._value, self._path = function, value, path
+        self._versions = current_versions()
         self._digest = ""
+        self._sent: tuple[Executor, Any] | None = None  # an executor, and what its workers read
 
-    @property
-    def value(self) -> C:
-        return self._value
+    def submit(self, executor: Executor, job: J) -> Future[R]:
+        """Submit a job.
 
-    def write(self) -> None:
-        """Write the file, once: before the context is sent to another process.
+        Args:
+            executor: that runs it.
+            job: of the study.
+
+        Returns:
+            its future.
 
         Raises:
             UserError: a part of the value cannot be pickled.
             RunError: the file cannot be written.
         """
-        if self._digest:
-            return
+        if getattr(executor, "shares_memory", False):
+            return executor.submit(call, self._function, self._value, job)
+        source = self._source(executor)
+        return executor.submit(run_sent, self._versions, source, self._digest, pickled(job))
+
+    def _source(self, executor: Executor) -> Any:
+        """What a worker reads: a handle, or the path of the file.
+
+        Args:
+            executor: to which it is sent, once.
+        """
+        if self._sent is None or self._sent[0] is not executor:
+            content = self._pickled()
+            self._digest = hashlib.sha256(content).hexdigest()
+            put = getattr(executor, "put", None)
+            if put is None:
+                write_bytes(self._path, content)
+            self._sent = executor, str(self._path) if put is None else put(content)
+        return self._sent[1]
+
+    def _pickled(self) -> bytes:
+        """The state of this process, and a function of the job."""
         state = ProcessState.current()
         try:
-            content = pickled((state, self._value))
+            return pickled((state, _JobFunction(self._function, self._value)))
         except Exception as error:
-            name, part, reason = unpicklable_part((*vars(state).values(), self._value))
+            parts = (*vars(state).values(), self._value, self._function)
+            name, part, reason = unpicklable_part(parts)
             raise UserError(
                 f"with workers above 1, {name or 'what jobs need'} must be picklable, got a "
                 f"{type(part).__name__}: {reason}; workers=1 works"
             ) from error
-        write_bytes(self._path, content)
-        self._digest = hashlib.sha256(content).hexdigest()
 
     def remove(self) -> None:
-        """Remove the file; workers that have read it keep the value."""
-        if self._digest:
-            self._path.unlink(missing_ok=True)
-            self._digest = ""
-
-    def __reduce__(self) -> Any:
-        assert self._digest, "a context is written before it is sent"
-        return ReceivedContext, (self._path, self._digest)
+        """Remove the file, or let the handle go; workers that have read it keep the value."""
+        self._sent = None
+        self._path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class ReceivedContext:
-    """A SharedContext in a worker.
-
-    Attributes:
-        path: of the file.
-        digest: SHA-256 of its content, in hexadecimal digits.
-    """
-
-    path: Path
-    digest: str
-
-    @property
-    def value(self) -> Any:
-        return _load(self.path, self.digest)
-
-
-@lru_cache(maxsize=1)
-def _load(path: Path, digest: str) -> Any:
-    """The value that a file holds; each job asks for it, and a worker reads the file once.
-
-    Args:
-        path: of the file.
-        digest: SHA-256 of its content, in hexadecimal digits.
-
-    Raises:
-        RunError: the file is gone, or has another content.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"a worker could not read '{path}': {first_line(error)}") from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RunError(f"'{path}' must be as the driver wrote it, got another content")
-    state, value = pickle.loads(content)
-    state.apply()
-    return value
-
-
-def call(function: Callable[[C, J], R], context: SharedContext[C] | ReceivedContext, job: J) -> R:
-    """Run a job, in the driver or in a worker.
+class _JobFunction(Generic[C, J, R]):
+    """Runs a job in a worker.
 
     Args:
         function: (context, job) -> result.
-        context: of the driver, or received from it.
+        value: the context.
+    """
+
+    def __init__(self, function: Callable[[C, J], R], value: C) -> None:
+        self._function, self._value = function, value
+
+    def __call__(self, job: J) -> R:
+        """The result of a job.
+
+        Args:
+            job: of the study.
+
+        Raises:
+            Exception: what the function raised; a RuntimeError in its place where the driver could
+                not read it.
+        """
+        try:
+            return call(self._function, self._value, job)
+        except Exception as error:
+            if _can_be_sent(error):
+                raise
+            raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def call(function: Callable[[C, J], R], context: C, job: J) -> R:
+    """Run a job.
+
+    Args:
+        function: (context, job) -> result.
+        context: what jobs share.
         job: the job.
 
     Raises:
-        Exception: what the function raised; a RuntimeError in its place where the driver could not
-            read it, or would take a broken pool of the job's own for its worker.
+        Exception: what the function raised; a RuntimeError in its place where the driver would take
+            a broken pool of the job's own for its worker.
     """
     try:
-        return function(context.value, job)
-    except Exception as error:
-        unreadable = isinstance(context, ReceivedContext) and not _can_be_sent(error)
-        if unreadable or isinstance(error, BrokenExecutor):
-            raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
-        raise
+        return function(context, job)
+    except BrokenExecutor as error:
+        raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def _can_be_sent(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from autoquant.errors import first_line
-from autoquant.executors.context import SharedContext, call
+from autoquant.executors.context import SharedContext
 
 C = TypeVar("C")
 J = TypeVar("J")
@@ -56,10 +56,10 @@ class JobRunner(Generic[C, J, R]):
         running: Callable[[J], AbstractContextManager[Any]] | None = None,
     ) -> None:
         self._running = running
-        self._make_executor, self._function, self._lost = make_executor, function, lost
+        self._make_executor, self._lost = make_executor, lost
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="autoquant-")
         place = folder or Path(self._temporary.name if self._temporary else "")
-        self._context = SharedContext(context, place / CONTEXT_NAME)
+        self._context = SharedContext(function, context, place / CONTEXT_NAME)
         self._executor: Executor | None = None
 
     def __enter__(self) -> Self:
@@ -109,17 +109,14 @@ class JobRunner(Generic[C, J, R]):
     def _submit(self, job: J) -> Future[R]:
         """Submit a job, to a new executor where there is none or a broken one."""
         with suppress(BrokenExecutor):
-            return self._working().submit(call, self._function, self._context, job)
+            return self._context.submit(self._working(), job)
         self._end(kill=True)
-        return self._working().submit(call, self._function, self._context, job)
+        return self._context.submit(self._working(), job)
 
     def _working(self) -> Executor:
-        """The executor, made where there is none; its workers can read the context."""
+        """The executor, made where there is none."""
         if self._executor is None:
-            executor = self._make_executor()
-            if not getattr(executor, "shares_memory", False):
-                self._context.write()
-            self._executor = executor
+            self._executor = self._make_executor()
         return self._executor
 
     def _end(self, *, kill: bool) -> None:

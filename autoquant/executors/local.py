@@ -20,11 +20,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from loky.process_executor import ProcessPoolExecutor  # type: ignore[import-untyped]
 
+from autoquant.executors.threads import THREAD_VARIABLES
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Environment variables that libraries of numbers read when they are loaded."""
 PARENT_CHECK_SECONDS = 1.0
 """How often a worker looks whether its driver still runs."""
 

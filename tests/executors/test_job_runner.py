@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from autoquant.errors import UserError
-from autoquant.executors.context import SharedContext
 from autoquant.executors.job_runner import CONTEXT_NAME, MAX_DEATHS, JobRunner, run_jobs
 from autoquant.executors.serial import SerialExecutor
 
@@ -24,8 +22,18 @@ def lost(job: int, reason: str) -> Any:
     return job, reason
 
 
+class InOtherMemory(SerialExecutor):
+    """Calls here what a worker would call."""
+
+    shares_memory = False
+
+
+class Threads(ThreadPoolExecutor):
+    shares_memory = True
+
+
 def threads() -> Executor:
-    return ThreadPoolExecutor(3)
+    return Threads(3)
 
 
 class Deadly(SerialExecutor):
@@ -120,7 +128,7 @@ def test_a_job_whose_worker_always_dies_is_lost() -> None:
     assert ended == [1, 3, 2]  # its last run came after all others
 
 
-class WithPool(ThreadPoolExecutor):
+class WithPool(Threads):
     """All that runs breaks when one job does, as in a ProcessPoolExecutor."""
 
     def __init__(self) -> None:
@@ -161,7 +169,7 @@ def test_an_error_ends_the_batch_with_a_note() -> None:
 
     jobs = [*range(50)]
     with pytest.raises(ArithmeticError, match="of the job") as caught:
-        run_jobs(lambda: ThreadPoolExecutor(2), function, 0, jobs, lost=lost)
+        run_jobs(lambda: Threads(2), function, 0, jobs, lost=lost)
     assert caught.value.__notes__ == ["in the job 0"]
     assert len(ran) < 10
 
@@ -185,7 +193,7 @@ def test_the_executor_is_kept_for_several_batches(tmp_path: Path) -> None:
     made: list[Executor] = []
 
     def make_executor() -> Executor:
-        made.append(ThreadPoolExecutor(1))
+        made.append(InOtherMemory())
         return made[-1]
 
     with JobRunner(make_executor, times, 3, lost=lost, folder=tmp_path) as runner:
@@ -207,16 +215,6 @@ def test_in_this_process_the_context_is_not_pickled(tmp_path: Path) -> None:
         assert [*tmp_path.iterdir()] == []
 
 
-def test_a_context_that_cannot_be_pickled(tmp_path: Path) -> None:
-    context = SharedContext({"task": [threading.Lock()]}, tmp_path / "context")
-    with pytest.raises(UserError) as caught:
-        context.write()
-    assert str(caught.value).startswith(
-        "with workers above 1, task.0 must be picklable, got a lock: cannot pickle"
-    )
-    assert str(caught.value).endswith("; workers=1 works")
-
-
 def test_it_is_told_which_jobs_run_elsewhere() -> None:
     """From when a job is seen to run until it has ended."""
     events: list[str] = []
@@ -235,7 +233,7 @@ def test_it_is_told_which_jobs_run_elsewhere() -> None:
         return job
 
     options: dict[str, Any] = {"lost": lost, "running": running}
-    with JobRunner(lambda: ThreadPoolExecutor(2), wait, None, **options) as runner:
+    with JobRunner(lambda: Threads(2), wait, None, **options) as runner:
         assert runner.run([1, 2]) == [1, 2]
     assert events[:2] == ["1 runs", "2 runs"]
     assert sorted(events[2:]) == ["1 ended", "2 ended"]
@@ -261,7 +259,7 @@ def test_a_batch_that_fails_leaves_no_job_running() -> None:
         return job
 
     options: dict[str, Any] = {"lost": lost, "running": running}
-    runner = JobRunner(lambda: ThreadPoolExecutor(2), fail, None, **options)
+    runner = JobRunner(lambda: Threads(2), fail, None, **options)
     with pytest.raises(ValueError, match="mine"), runner:
         runner.run([1, 2])
     assert not open_blocks
