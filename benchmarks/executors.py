@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from autoquant.executors.borrowed import adapted
@@ -84,8 +84,11 @@ def measure(name: str, jobs: int, size: int) -> str:
         jobs: that are timed.
         size: bytes of the context.
     """
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place, ENGINES[name](Path(place)) as make:
-        with JobRunner(make, nothing, bytes(size), lost=lambda job, reason: -1) as runner:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd())))
+        make = stack.enter_context(ENGINES[name](folder))
+        runner = JobRunner(make, nothing, bytes(size), lost=lambda job, reason: -1, folder=folder)
+        with runner:
             if name not in OWN_PROCESSES:
                 runner.run(range(STARTED))
             wall, cpu = time.perf_counter(), time.process_time()
