@@ -13,7 +13,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-FOR_USERS = ("digits", "speech", "onnx", "tensorboard")
+FOR_USERS = ("digits", "speech", "onnx", "tensorboard", "ray", "slurm", "dask")
 
 
 def required(*extras: str) -> list[Requirement]:

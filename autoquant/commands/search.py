@@ -22,7 +22,6 @@ from autoquant.backend import Compute, computing
 from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.target import for_target
 from autoquant.errors import WriteError
-from autoquant.executors.adapted import adapted
 from autoquant.files import replacing, write_text, writing
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
@@ -180,12 +179,11 @@ def search(
     """
     check_task(task)
     place = Study.at(study)
-    runs_on = None if executor is None else adapted(executor)
     settings = settings_for(task, settings)
-    settings = for_target(with_threads(settings, place, elsewhere=runs_on is not None))
+    settings = for_target(with_threads(settings, place, elsewhere=executor is not None))
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    where = Place(place, settings, runs_on)
+    where = Place(place, settings, executor)
     device = where.device()
     LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
     info = noted(inspect_search(task, settings, place), settings.budgets)
@@ -414,6 +412,7 @@ class _Written:
         finally:
             times.at_end = lambda: None
         self._write()  # nothing may have changed, but a file may be missing
+        self._storage.write_journal()
 
     def changed(self, name: str, role: TrialRole) -> None:
         """Show the last score of a trial, and tell the callback if it has ended.

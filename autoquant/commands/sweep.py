@@ -22,7 +22,6 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.artifact.assets import check_assets, write_assets
 from autoquant.backend import Compute, computing
 from autoquant.errors import UserError
-from autoquant.executors.adapted import adapted
 from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
@@ -155,13 +154,12 @@ def sweep(
     """
     check_task(task)
     place, grid = Study.at(study), Sweep() if sweep is None else sweep
-    runs_on = None if executor is None else adapted(executor)
-    settings = with_threads(settings_for(task, settings), place, elsewhere=runs_on is not None)
+    settings = with_threads(settings_for(task, settings), place, elsewhere=executor is not None)
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    where = Place(place, settings, runs_on)
+    where = Place(place, settings, executor)
     device = where.device()
     info = inspect_search(task, settings, place)
     refuse_another_metric(task, place)

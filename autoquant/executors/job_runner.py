@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from autoquant.errors import RunError, first_line
 from autoquant.executors.batch import Batch
 from autoquant.executors.context import SharedContext
 from autoquant.executors.jobs_in_progress import JobsInProgress
@@ -28,6 +29,8 @@ PER_WORKER = 2
 """The same for each worker, of an executor that knows their number: one that runs, one to come."""
 MIN_SUBMITTED = 64
 """Jobs of such an executor, whatever the number: workers may come at any time."""
+ROOM_SECONDS = 5.0
+"""Age at which the number of workers is asked for again: that may be a call over the network."""
 CONTEXT_NAME = "context.pickle"
 """Name of the file with the context."""
 
@@ -63,8 +66,6 @@ class JobRunner(Generic[C, J, R]):
         carrier: takes the files of jobs to and from executors that keep content themselves
             (``put``), whose workers may not see the folder; None: jobs have no files, or the
             workers see them.
-        owned: whether the executor is made for this runner, and ends with it; if not, it stays as
-            it is, and cannot be replaced where it breaks.
         running: gives a block for a job that runs elsewhere: it is entered when the job is seen to
             run, and left when it has ended; None where nobody wants to know.
     """
@@ -78,17 +79,16 @@ class JobRunner(Generic[C, J, R]):
         lost: Callable[[J, str], R],
         folder: Path | None = None,
         carrier: Carrier[C, J, R] | None = None,
-        owned: bool = True,
         running: Callable[[J], AbstractContextManager[Any]] | None = None,
     ) -> None:
         self._make_executor, self._function, self._carrier = make_executor, function, carrier
-        self._owned = owned
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="autoquant-")
         place = folder or Path(self._temporary.name if self._temporary else "")
         self._context, self._path = context, place / CONTEXT_NAME
         self._carrying: Carrier[C, J, R] | None = None  # where the executor needs it
         self._shared: SharedContext[C, Any, Any] | None = None  # made with the first executor
         self._executor: Executor | None = None
+        self._most, self._room_at = 1, -math.inf
         self._jobs: JobsInProgress[J, R] = JobsInProgress(
             self._submit, self._received, lost, self._room, self._is_one_machine, running
         )
@@ -177,14 +177,8 @@ class JobRunner(Generic[C, J, R]):
 
     def _submit(self, job: J) -> Future[Any]:
         """Submit a job, to a new executor where there is none or a broken one."""
-        try:
+        with suppress(BrokenExecutor):
             return self._submit_to(self._working(), job)
-        except BrokenExecutor as error:
-            if not self._owned:
-                raise RunError(
-                    f"the executor must still take jobs, got {first_line(error)}; the same call "
-                    "with a new executor goes on from here"
-                ) from error
         self._end(kill=True)
         return self._submit_to(self._working(), job)
 
@@ -203,8 +197,12 @@ class JobRunner(Generic[C, J, R]):
 
     def _room(self) -> int:
         """How many jobs the executor may have: more would only take memory."""
-        workers = getattr(self._executor, "workers", None)
-        return MAX_SUBMITTED if workers is None else max(MIN_SUBMITTED, PER_WORKER * workers)
+        now = time.monotonic()
+        if now - self._room_at > ROOM_SECONDS:
+            workers = getattr(self._executor, "workers", None)
+            few = MAX_SUBMITTED if workers is None else max(MIN_SUBMITTED, PER_WORKER * workers)
+            self._most, self._room_at = few, now
+        return self._most
 
     def _is_one_machine(self) -> bool:
         return not getattr(self._executor, "many_machines", False)
@@ -212,7 +210,7 @@ class JobRunner(Generic[C, J, R]):
     def _working(self) -> Executor:
         """The executor, made where there is none."""
         if self._executor is None:
-            self._executor = self._make_executor()
+            self._executor, self._room_at = self._make_executor(), -math.inf
         if self._shared is None:
             self._carrying = self._carrier if hasattr(self._executor, "put") else None
             function = self._function if self._carrying is None else self._carrying.run
@@ -231,7 +229,7 @@ class JobRunner(Generic[C, J, R]):
             kill: whether running jobs are ended too, where the executor can do that.
         """
         executor, self._executor = self._executor, None
-        if executor is None or not self._owned:
+        if executor is None:
             return
         kill_workers = getattr(executor, "kill_workers", None)
         if kill and kill_workers is not None:

@@ -18,7 +18,9 @@ Versions = tuple[str, str, str]
 
 EVERYWHERE = "install it on every node (for Ray, or start the nodes with it on PYTHONPATH)"
 """What to do about a missing module."""
-_MISSING = re.compile(r"No module named 'autoquant[.']|No package metadata was found for autoquant")
+_MISSING = re.compile(
+    r"No module named .autoquant(\.|'|$)|No package metadata was found for autoquant"
+)
 
 
 def current_versions() -> Versions:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from autoquant.errors import UserError, shown
+from autoquant.executors.borrowed import adapted
 from autoquant.executors.factory import new_executor
 from autoquant.files import make_folder
 from autoquant.settings import Search
@@ -87,7 +88,9 @@ class Place:
                 not what a job needs.
         """
         folder = self.working.path
-        if self.executor is None and self.settings.cluster.is_remote:
+        if self.executor is not None:
+            adapted(self.executor, 1)
+        elif self.settings.cluster.is_remote:
             new_executor(self.settings, folder).shutdown()
 
     def prepare(self) -> None:
@@ -105,4 +108,6 @@ class Place:
         Raises:
             UserError: the cluster cannot be reached, or has not what a job needs.
         """
-        return self.executor or new_executor(self.settings, self.working.path)
+        if self.executor is not None:
+            return adapted(self.executor, self.settings.threads or 1)
+        return new_executor(self.settings, self.working.path)

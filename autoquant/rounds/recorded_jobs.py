@@ -60,7 +60,6 @@ class RecordedJobs:
         place.prepare()
         options: dict[str, Any] = {"lost": _lost, "folder": context.study.path}
         if place.may_be_far:
-            options["owned"] = place.executor is None
             options["carrier"] = None if place.settings.cluster.folder else CarriedFiles(context)
         else:
             options["running"] = lambda job: progress.bar(job.label)

@@ -1,0 +1,163 @@
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autoquant.errors import RunError, UserError
+from autoquant.executors import context as context_module
+from autoquant.executors import slurm_executor
+from autoquant.executors.context import SharedContext
+from autoquant.executors.job_runner import run_jobs
+from autoquant.executors.serial import SerialExecutor
+from autoquant.executors.slurm_executor import SlurmExecutor
+from tests.executors.engine_jobs import MATRIX, is_running, lost, run
+
+pytest.importorskip("submitit")
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[SlurmExecutor]:
+    made = SlurmExecutor(tmp_path / "jobs", array=2, engine="local")
+    yield made
+    made.kill_workers()
+
+
+def results_of(executor: SlurmExecutor, jobs: list[Any]) -> list[Any]:
+    results: list[Any] = run_jobs(lambda: executor, run, MATRIX, jobs, lost=lost)
+    return results
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def test_results_are_those_of_one_process(executor: SlurmExecutor, tmp_path: Path) -> None:
+    jobs = [("product", 0), ("threads", 0), ("product", 1)]
+    results = results_of(executor, jobs)
+    expected = run_jobs(SerialExecutor, run, MATRIX, [jobs[0], jobs[2]], lost=lost)
+    assert torch.equal(results[0], expected[0])
+    assert torch.equal(results[2], expected[1])
+    assert results[1] == (1, "1")
+    assert [*(tmp_path / "jobs").iterdir()] == []  # all files are removed
+
+
+def test_a_job_that_dies(executor: SlurmExecutor, tmp_path: Path) -> None:
+    jobs = [("die once", tmp_path / "died"), ("product", 0)]
+    results = results_of(executor, jobs)
+    assert results[0] == "lives"
+    assert torch.equal(results[1], run(MATRIX, jobs[1]))
+    (folder,) = (tmp_path / "jobs").iterdir()
+    assert {path.suffix for path in folder.iterdir()} == {".err", ".out"}  # of the one that died
+
+
+def test_the_state_of_a_job_that_died_is_named(executor: SlurmExecutor, tmp_path: Path) -> None:
+    future = SharedContext(run, MATRIX, tmp_path / "c").submit(executor, ("die", tmp_path / "x"))
+    with pytest.raises(BrokenExecutor, match=r"ended without a result \(state FINISHED\); its log"):
+        future.result(60)
+
+
+@pytest.mark.parametrize(
+    ("job", "kind", "text"),
+    [
+        pytest.param(("raise", "mine"), ArithmeticError, "mine", id="sent as it is"),
+        pytest.param(("odd", 0), RuntimeError, "Odd: 1 and 2", id="cannot be sent"),
+    ],
+)
+def test_errors_of_a_job_are_its_own(
+    executor: SlurmExecutor, job: Any, kind: type[Exception], text: str, tmp_path: Path
+) -> None:
+    error = SharedContext(run, MATRIX, tmp_path / "c").submit(executor, job).exception(60)
+    assert (type(error), str(error)) == (kind, text)
+
+
+def test_a_worker_that_differs_is_refused(
+    executor: SlurmExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_module, "current_versions", lambda: ("9.9", "3.0", "2.6"))
+    with pytest.raises(RunError, match=r"^every worker must run Python 3\.0, got"):
+        results_of(executor, [("product", 0)])
+
+
+def test_cancel_and_kill(executor: SlurmExecutor, tmp_path: Path) -> None:
+    shared = SharedContext(run, MATRIX, tmp_path / "context")
+    futures = [shared.submit(executor, ("wait", tmp_path)) for _ in range(2)]
+    began = until(lambda: len([*tmp_path.glob("began-*")]) == 2 and [*tmp_path.glob("began-*")])
+    until(lambda: all(future.running() for future in futures))
+    waiting = shared.submit(executor, ("die", tmp_path / "ran"))  # two run at the same time
+    time.sleep(0.5)
+    assert not waiting.running()
+    assert waiting.cancel()
+    executor.kill_workers()
+    until(lambda: not any(is_running(int(path.name.partition("-")[2])) for path in began))
+    for future in futures:
+        with pytest.raises(BrokenExecutor, match="the job was cancelled"):
+            future.result(10)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(RuntimeError, match="has been shut down"):
+        executor.submit(time.time)
+
+
+def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_executor.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"^cluster=slurm must run on a node with SLURM's commands"):
+        SlurmExecutor(tmp_path)
+
+
+class JobPaths:
+    def __init__(self, folder: Path) -> None:
+        self.stderr = folder / "7_0_log.err"
+
+
+class Job:
+    def __init__(self, folder: Path) -> None:
+        self.job_id, self.paths = "7_0", JobPaths(folder)
+
+
+@pytest.mark.parametrize(
+    ("states", "running", "ended"),
+    [
+        pytest.param(["PENDING", "PENDING"], False, False, id="waits"),
+        pytest.param(["PENDING", "RUNNING"], True, False, id="runs"),
+        pytest.param(["RUNNING", "TIMEOUT", "TIMEOUT"], False, True, id="too long"),
+        pytest.param(["RUNNING", "gone", "gone"], False, True, id="no longer known"),
+        pytest.param(["NODE_FAIL", "PENDING"], False, False, id="waits again"),
+    ],
+)
+def test_states_of_slurm(states: list[str], running: bool, ended: bool, tmp_path: Path) -> None:
+    submission = slurm_executor._Submission(slurm_executor.Future(), (), {}, Job(tmp_path))
+    for state in states:
+        submission.see(state, late=-1.0)
+    assert submission.future.running() is running
+    assert submission.future.done() is ended
+    if ended:
+        reason = f"SLURM job 7_0 ended without a result (state {states[-1]})"
+        assert reason in str(submission.future.exception())
+
+
+SQUEUE = """\
+7_0 RUNNING
+7_1 PENDING
+8 TIMEOUT
+"""
+
+
+def test_one_call_names_all_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(slurm_executor.shutil, "which", lambda name: name)
+    monkeypatch.setattr(slurm_executor, "_called", lambda command: calls.append(command) or SQUEUE)
+    slurm = slurm_executor._Slurm("autoquant-1")
+    assert slurm.states([1]) == {"7_0": "RUNNING", "7_1": "PENDING", "8": "TIMEOUT"}
+    assert slurm.states([1]) is None  # too soon
+    assert len(calls) == 1
+    assert "--name=autoquant-1" in calls[0]
+    monkeypatch.setattr(slurm_executor, "QUEUE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm_executor, "_called", lambda command: None)
+    assert slurm.states([1]) is None  # SLURM is busy: no job has ended for that
