@@ -180,9 +180,14 @@ class RayExecutor(Executor):
         nodes = _living_nodes(self._ray)
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise UserError(
-            f"a task must fit on a node of the Ray cluster, got {_shown(self._demand)}; the "
-            f"largest node has {_shown(largest)}"
+            f"a task must fit on a node of the Ray cluster, got {self._shown(self._demand)}; the "
+            f"largest node has {self._shown(largest)}"
         )
+
+    def _shown(self, resources: dict[str, float]) -> str:
+        """CPUs and GPUs in words, and the memory where tasks ask for some."""
+        memory = f" and {resources.get('memory', 0) / 1e9:.1f} GB" if self._demand["memory"] else ""
+        return f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{memory}"
 
     def _tasks_at_once(self, node: dict[str, float]) -> int:
         """How many tasks a node runs at once.
@@ -299,12 +304,6 @@ def _flat(error: BaseException) -> str:
 def _living_nodes(ray: Any) -> list[dict[str, float]]:
     """The resources of the nodes that live."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _shown(resources: dict[str, float]) -> str:
-    """CPUs and GPUs in words."""
-    memory = f" and {resources['memory'] / 1e9:.1f} GB" if resources.get("memory") else ""
-    return f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs{memory}"
 
 
 def _translated(error: BaseException, errors: Any) -> BaseException:
