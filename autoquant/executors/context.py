@@ -122,9 +122,11 @@ class _JobFunction(Generic[C, J, R]):
         try:
             return call(self._function, self._value, job)
         except Exception as error:
-            if _can_be_sent(error):
-                raise
-            raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
+            failure = error
+        if not _can_be_sent(failure):  # nor can one that names it as its cause
+            text = f"{type(failure).__name__}: {first_line(failure)}"
+            failure = RuntimeError(text).with_traceback(failure.__traceback__)
+        raise failure
 
 
 def call(function: Callable[[C, J], R], context: C, job: J) -> R:

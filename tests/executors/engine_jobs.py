@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ class Counted:
 
 
 class Odd(Exception):
-    """An error that a pickle does not bring back."""
+    """An error that cannot be pickled."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
 
 
 def run(context: Any, job: tuple[str, Any]) -> Any:

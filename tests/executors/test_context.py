@@ -13,10 +13,11 @@ from autoquant.executors.serial import SerialExecutor
 
 
 class Odd(Exception):
-    """An error that a pickle does not bring back."""
+    """An error that cannot be pickled."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
 
 
 class WithFiles(SerialExecutor):
