@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from autoquant.study.parameters import Indices, Ranges
 from autoquant.study.trial_record import TrialRecord, sampler_attributes
@@ -81,8 +81,3 @@ class AskingStudy:
         trial = self._storage.get_trial(trial_id)
         trial.distributions = self._ranges
         return tuple(int(trial.params[name]) for name in self._ranges)
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """Optuna's trials, not copied."""
-        return self._study.get_trials(deepcopy=False)
