@@ -104,7 +104,6 @@ def test_a_shared_folder_has_the_checkpoints(
 
 # --- Ray: two nodes of one machine ---------------------------------------------------------------
 
-ray = pytest.importorskip("ray")
 SCRIPT = """
 import sys
 from autoquant.settings import Cluster
@@ -115,10 +114,12 @@ found(sys.argv[1], SETTINGS.changed(cluster=Cluster(engine="ray", address=sys.ar
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
+    ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster as Nodes
 
     resources = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    nodes = Nodes(initialize_head=True, head_node_args=resources)
+    head = {**resources, "include_dashboard": False}
+    nodes = Nodes(initialize_head=True, head_node_args=head)
     nodes.add_node(**resources)
     yield nodes
     ray.shutdown()
@@ -130,6 +131,7 @@ def on_ray(nodes: Any) -> Search:
     return SETTINGS.changed(cluster=Cluster(engine="ray", address=nodes.address))
 
 
+@pytest.mark.cluster
 def test_a_driver_that_dies_loses_nothing(
     on_ray: Search, nodes: Any, serial: Path, expected: list[Outcome], tmp_path: Path
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_driver_that_dies_loses_nothing(
     assert trunks(tmp_path) == trunks(serial)
 
 
+@pytest.mark.cluster
 def test_a_node_that_dies_changes_nothing(
     on_ray: Search, nodes: Any, serial: Path, expected: list[Outcome], tmp_path: Path
 ) -> None:
@@ -167,6 +170,7 @@ def test_a_node_that_dies_changes_nothing(
     assert trunks(tmp_path) == trunks(serial)
 
 
+@pytest.mark.cluster
 def test_a_sweep_brings_its_files_home(on_ray: Search, tmp_path: Path) -> None:
     grid = Sweep(weight_bits=(2, 4), seeds=(0,), save=True)
     scores = []
@@ -178,8 +182,8 @@ def test_a_sweep_brings_its_files_home(on_ray: Search, tmp_path: Path) -> None:
     assert len(scores[0][1]) >= 2
 
 
+@pytest.mark.cluster
 def test_the_command_line_reaches_the_cluster(nodes: Any, tmp_path: Path) -> None:
-    ray.shutdown()
     short = ["trials=1", "references=[]", "sensitivity=0", "qat.steps=2", "final.steps=2"]
     short += ["task.tokens=4000", "task.vocabulary=200", "task.hidden=16", "task.embedding=16"]
     command = [sys.executable, "-m", "autoquant", "search", "cluster=ray", "--json", *short]

@@ -16,6 +16,7 @@ from autoquant.executors.serial import SerialExecutor
 from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run
 
 distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.cluster
 
 PRODUCTS = [("product", seed) for seed in range(6)]
 

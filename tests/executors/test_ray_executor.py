@@ -21,6 +21,7 @@ from autoquant.executors.versions import current_versions
 from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 STORE = {"object_store_memory": 80_000_000}

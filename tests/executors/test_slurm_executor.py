@@ -17,6 +17,7 @@ from autoquant.executors.slurm_executor import SlurmExecutor
 from tests.executors.engine_jobs import MATRIX, is_running, lost, run
 
 pytest.importorskip("submitit")
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
