@@ -20,10 +20,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv search test test-oldest lint docs bench release clean
+.PHONY: help venv search test test-cluster test-oldest lint docs bench release clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(DEV_STAMP) ## Create .venv with everything for development (PYTHON=python3.12 picks the interpreter)
 
@@ -32,6 +32,9 @@ search: $(RUN_STAMP) ## Search for a plan; ARGS="..." goes to `autoquant search`
 
 test: lint ## Run the linters and the tests; ARGS="..." goes to pytest
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-cluster: $(DEV_STAMP) ## Run the tests that start Ray, Dask and submitit on this machine, one after the other
+	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
 
 test-oldest: $(OLDEST_STAMP) ## Run the tests in .venv-oldest, with the oldest versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest -n auto $(ARGS)

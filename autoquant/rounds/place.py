@@ -89,7 +89,7 @@ class Place:
         """
         folder = self.working.path
         if self.executor is not None:
-            adapted(self.executor, 1)
+            adapted(self.executor, 1).shutdown()  # it stays open
         elif self.settings.cluster.is_remote:
             new_executor(self.settings, folder).shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import struct
 from itertools import islice
@@ -252,3 +253,14 @@ def test_feature_files(tmp_path: Path) -> None:
 def test_sphinx_files_that_are_none(content: bytes) -> None:
     with pytest.raises(BrokenFile, match="numbers are promised"):
         sphinx_frames(content, 5)
+
+
+def test_another_process_reads_the_features_itself(corpus: Path, tmp_path: Path) -> None:
+    data = data_of(corpus)
+    expected = [names([batch]) for batch in islice(data.training_batches(3), 4)]
+    content = pickle.dumps(data)
+    assert len(content) < 20_000
+    assert len(pickle.dumps(data._store._frames)) > 2 * len(content)
+    again = pickle.loads(content)
+    assert [names([batch]) for batch in islice(again.training_batches(3), 4)] == expected
+    assert again.normalization == data.normalization
