@@ -27,7 +27,9 @@ _jit_state = torch._C._get_tracing_state
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_level = torch._C._functorch.maybe_current_level
 _includes = torch._C._dispatch_tls_is_dispatch_key_included
-_eval_frame_callback = torch._C._dynamo.eval_frame.get_eval_frame_callback
+# get_eval_frame_callback of torch 2.6 gives a reference away that it does not own: after some ten
+# thousand calls Python 3.11 has none left to None, and aborts.
+_set_compiler = torch._C._dynamo.eval_frame.set_eval_frame
 _PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
 _PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 
@@ -96,8 +98,12 @@ def untraced(function: F) -> F:
 
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        if not (_is_compiling() or _eval_frame_callback() is not None):
-            return function(*arguments, **options)
+        if not _is_compiling():
+            # inline: torch.compile would look into a function of Python
+            compiler = _set_compiler(None)
+            if compiler is None:
+                return function(*arguments, **options)
+            _set_compiler(compiler)
         if not disabled:
             disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
         return disabled[0](*arguments, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import set_eval_frame
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -103,6 +105,27 @@ def test_an_untraced_function_runs_as_it_is() -> None:
         assert torch.equal(compiled(ONE), torch.full((3,), 13.5))
     assert states == [False] * 4
     assert torch.equal(middle(ONE, added=1.0), torch.full((3,), 3.0))
+
+
+def test_torchs_compiler_is_switched_off_for_an_untraced_function_alone() -> None:
+    """False: code that is compiled already is run, and no other is compiled."""
+    torch._dynamo.reset()
+    states: list[object] = []
+    set_eval_frame(False)
+    try:
+        untraced(lambda: states.append(set_eval_frame(None)))()
+    finally:
+        states.append(set_eval_frame(None))
+    assert states == [None, False]
+
+
+def test_no_call_loses_a_reference_to_none() -> None:
+    """With torch 2.6 and Python 3.11 each lost one; without any, the process aborts."""
+    call = untraced(lambda: 1)
+    before = sys.getrefcount(None)
+    for _ in range(2000):
+        call()
+    assert abs(sys.getrefcount(None) - before) < 200
 
 
 def test_torchs_compiler_is_not_imported() -> None:
