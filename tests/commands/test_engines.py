@@ -21,6 +21,7 @@ import pytest
 from autoquant.commands.search import search
 from autoquant.commands.sweep import sweep
 from autoquant.executors.local import LocalExecutor
+from autoquant.executors.slurm_executor import SlurmExecutor
 from autoquant.settings import Cluster, Rounds, Search, Space, Sweep, Training
 from autoquant.study.folder import Study
 from autoquant.study.outcome import Outcome
@@ -194,3 +195,32 @@ def test_the_command_line_reaches_the_cluster(nodes: Any, tmp_path: Path) -> Non
     assert json.loads(done.stdout)["study"]
     assert "trial 0, 2 steps: " in done.stderr
     assert set(hosts(tmp_path / "study")) != {""}
+
+
+# --- SLURM's jobs as processes of this machine, and Dask ------------------------------------------
+
+FEW = SETTINGS.changed(trials=2, rounds=replace(SETTINGS.rounds, orders=1, medium=1.0))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    return found(tmp_path_factory.mktemp("few"), FEW)
+
+
+@pytest.mark.cluster
+def test_jobs_of_submitit(few: list[Outcome], tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    executor = SlurmExecutor(tmp_path / "jobs", engine="local")
+    assert found(tmp_path / "study", FEW, executor=executor) == few
+    executor.shutdown()
+
+
+@pytest.mark.cluster
+def test_dask(few: list[Outcome], tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert found(tmp_path, FEW, executor=client.get_executor()) == few
