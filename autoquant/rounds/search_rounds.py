@@ -395,6 +395,13 @@ class SearchRounds:
         return trainings
 
     def _ended(self, trainings: Trainings, job: Job, result: JobResult) -> None:
+        """Take the result of a job, and count it.
+
+        Args:
+            trainings: of the job.
+            job: that has ended.
+            result: of the job.
+        """
         self.times.ended(result.seconds)
         trainings.add(job, result)
 

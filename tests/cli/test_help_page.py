@@ -6,9 +6,20 @@ from autoquant.cli import help
 from autoquant.cli.command_table import COMMANDS
 from autoquant.cli.defaults import defaults_for
 from autoquant.commands.sweep import SETTINGS_WITHOUT_EFFECT
-from autoquant.settings import Limits, Rounds, Scheme, Search, Space, Sweep, Training, Widening
+from autoquant.settings import (
+    Cluster,
+    Limits,
+    Rounds,
+    Scheme,
+    Search,
+    Space,
+    Sweep,
+    Training,
+    Widening,
+)
 
 SECTIONS = {
+    "cluster": Cluster,
     "baseline": Training,
     "qat": Training,
     "final": Training,
