@@ -85,7 +85,7 @@ class JobLog:
         if path.is_file() and not path.stat().st_size:
             path.unlink()  # the columns are named at the first result
         self._lines = {_key_of(line): line for line in map(_with_shared_texts, _read(path))}
-        if path.is_file() and not _has_hosts(path.read_text(encoding="utf-8")):
+        if path.is_file() and not _has_hosts(_first_line(path)):
             write_text(path, records.to_csv(COLUMNS, map(records.to_row, self._lines.values())))
 
     @classmethod
@@ -164,6 +164,12 @@ def _read(path: Path) -> Iterator[_Line]:
             f"'{path}' must be as autoquant wrote it; restore it, or remove it: then its jobs are "
             "trained again"
         ) from error
+
+
+def _first_line(path: Path) -> str:
+    """The line that names the columns."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return file.readline()
 
 
 def _has_hosts(text: str) -> bool:

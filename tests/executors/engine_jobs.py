@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,12 @@ def is_running(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"  # one that nobody has waited for in a container
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait for a value that is true, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value

@@ -1,5 +1,4 @@
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from autoquant.executors.context import SharedContext
 from autoquant.executors.dask_executor import DaskExecutor
 from autoquant.executors.job_runner import run_jobs
 from autoquant.executors.serial import SerialExecutor
-from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run
+from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run, until
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.cluster
@@ -32,14 +31,6 @@ def client() -> Iterator[Any]:
 def results_of(client: Any, jobs: list[Any], context: Any = MATRIX) -> list[Any]:
     make = lambda: adapted(client.get_executor(), 1)  # noqa: E731
     return run_jobs(make, run, context, jobs, lost=lost)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 def allowed_failures(client: Any) -> Any:

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from autoquant.executors.job_runner import JobRunner, run_jobs
 from autoquant.executors.ray_executor import RayExecutor, _translated
 from autoquant.executors.serial import SerialExecutor
 from autoquant.executors.versions import current_versions
-from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run
+from tests.executors.engine_jobs import MATRIX, Counted, is_running, lost, run, until
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.cluster
@@ -65,14 +65,6 @@ class Lent:
 
 def results_of(executor: RayExecutor, jobs: list[Any], context: Any = MATRIX) -> list[Any]:
     return run_jobs(lambda: Lent(executor), run, context, jobs, lost=lost)  # type: ignore
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 def test_results_are_those_of_one_process(executor: RayExecutor) -> None:

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from autoquant.executors.context import SharedContext
 from autoquant.executors.job_runner import run_jobs
 from autoquant.executors.serial import SerialExecutor
 from autoquant.executors.slurm_executor import SlurmExecutor
-from tests.executors.engine_jobs import MATRIX, is_running, lost, run
+from tests.executors.engine_jobs import MATRIX, is_running, lost, run, until
 
 pytest.importorskip("submitit")
 pytestmark = pytest.mark.cluster
@@ -30,14 +30,6 @@ def executor(tmp_path: Path) -> Iterator[SlurmExecutor]:
 def results_of(executor: SlurmExecutor, jobs: list[Any]) -> list[Any]:
     results: list[Any] = run_jobs(lambda: executor, run, MATRIX, jobs, lost=lost)
     return results
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
 
 
 def test_results_are_those_of_one_process(executor: SlurmExecutor, tmp_path: Path) -> None:
