@@ -20,12 +20,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
-from autoquant.commands.search import _Reporting, _Written
 from autoquant.progress import SILENT
 from autoquant.rounds.carried_files import SentResult
 from autoquant.rounds.phase_times import PhaseTimes
@@ -34,10 +32,13 @@ from autoquant.rounds.recorded_jobs import RecordedJobs
 from autoquant.rounds.rungs import Rung
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
+from autoquant.rounds.trial_watcher import TrialWatcher
 from autoquant.settings import Rounds, Search, Training
 from autoquant.study.folder import Study
 from autoquant.study.job import JobResult
 from autoquant.study.journal import Journal
+from autoquant.study.live_trials import LiveTrials
+from autoquant.study.study_files import StudyFiles
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.training.candidate import StartingPoint
 from benchmarks.scale import HERE, RECORD, Drawn, parameters_of, space_of
@@ -252,17 +253,12 @@ class Simulation:
         point: Any = StartingPoint(None, None, None, settings)  # type: ignore[arg-type]
         place = Place(self.study, settings, self.workers)
         times = PhaseTimes(workers=0)
-        running: Any = SimpleNamespace(
-            point=point,
-            record=RECORD,
-            reporting=_Reporting(SILENT, None, None),
-            times=times,
-            folder=self.study,
-            budgets=(BUDGET,),
-        )
+        files = StudyFiles(self.study, self.storage, RECORD, (BUDGET,), None)
+        live = LiveTrials(SILENT, RECORD, self.storage.outcomes, files.chosen)
+        watcher = TrialWatcher(self.storage, files, live, times)
         context = JobContext(point, rungs(), self.study)
         with (
-            _Written(running, self.storage).kept() as written,
+            watcher.watching(),
             RecordedJobs.opened(context, place) as jobs,
         ):
             jobs.runner._jobs._ended = Ended(self.workers)
@@ -276,7 +272,7 @@ class Simulation:
                 self.rounds,
                 goal,
                 lambda _: None,
-                written.changed,
+                watcher.changed,
                 times,
             ).run(self.trials)
             self.workers.close()

@@ -7,9 +7,8 @@ after a training, unless that has just been done, and at the end of a phase.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from autoquant.artifact.stored_space import StoredSpace
 from autoquant.backend import Compute, computing
 from autoquant.costs.latency_table import LATENCIES
 from autoquant.costs.target import for_target
-from autoquant.errors import WriteError
-from autoquant.files import replacing, write_text, writing
+from autoquant.files import write_text
 from autoquant.graph.prepare import prepare
 from autoquant.graph.randomness import random_state_kept
 from autoquant.plain_values import plain_values
@@ -36,6 +34,7 @@ from autoquant.rounds.rungs import rungs_of
 from autoquant.rounds.search_limits import noted, search_limits, target_sizes
 from autoquant.rounds.search_rounds import Goal, SearchRounds
 from autoquant.rounds.training_job import JobContext
+from autoquant.rounds.trial_watcher import TrialWatcher
 from autoquant.samplers.proposer import Proposer
 from autoquant.samplers.ranges import parameters_of
 from autoquant.samplers.strategy import Strategy
@@ -47,12 +46,12 @@ from autoquant.study.baseline_record import BaselineRecord
 from autoquant.study.bound import loss_bound
 from autoquant.study.folder import Study
 from autoquant.study.live_trials import LiveTrials
-from autoquant.study.outcome import Outcome, TrialRole, write_csv
+from autoquant.study.outcome import Outcome
 from autoquant.study.recorded_trials import open_trials
 from autoquant.study.result_values import files_of_report, search_values
 from autoquant.study.selection import Selection, select
+from autoquant.study.study_files import StudyFiles
 from autoquant.study.summary import search_tables
-from autoquant.study.throttle import Throttle
 from autoquant.study.trial_lines import float_line, float_row
 from autoquant.study.trial_storage import TrialStorage
 from autoquant.study.trust import remember
@@ -178,23 +177,24 @@ def search(
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
-    place = Study.at(study)
+    folder = Study.at(study)
     settings = settings_for(task, settings)
-    settings = for_target(with_threads(settings, place, elsewhere=executor is not None))
+    here = Place(folder, settings, executor).is_here
+    settings = for_target(with_threads(settings, folder, one_process=here))
+    place = Place(folder, settings, executor)
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    where = Place(place, settings, executor)
-    device = where.device()
-    LATENCIES.read(place.latencies_file)  # measured anew the limits would be others
-    info = noted(inspect_search(task, settings, place), settings.budgets)
-    refuse_another_metric(task, place)
+    device = place.device()
+    LATENCIES.read(folder.latencies_file)  # measured anew the limits would be others
+    info = noted(inspect_search(task, settings, folder), settings.budgets)
+    refuse_another_metric(task, folder)
     config = {"task": dict(origin or {"name": task.name}), **plain_settings(settings)}
     limits = search_limits(info, settings)
     strategy = Strategy(settings, info.space, limits, target_sizes(info, settings, limits))
     strategy.check()  # refused before there is a folder
     for training in (settings.baseline, settings.qat, settings.final):
         check_autocast(training, device)
-    where.check()
+    place.check()
     folder = Study.create(study, config)
     remember(config)
     with (
@@ -205,7 +205,7 @@ def search(
         opened(progress, f"search {folder.path}") as shown,
     ):
         reporting = _Reporting(shown, on_trial, on_step).logged(log)
-        times = PhaseTimes(progress=shown, workers=where.known_workers)
+        times = PhaseTimes(progress=shown, workers=place.known_workers)
         budgets = ", ".join(settings.budgets)
         shown.say(f"task {task.name}, budget {budgets}, study {folder.path}")
         print_notes(info.notes, shown)
@@ -219,7 +219,7 @@ def search(
             )
             shown.show([float_row(record)], float_line(record))
         point = StartingPoint(task, prepare(trained), info.network, settings)
-        running = _Running(point, info, folder, record, strategy, reporting, times, where)
+        running = _Running(point, info, folder, record, strategy, reporting, times, place)
         result = running.with_learning_rate().result()
         _write_latencies(folder, settings)
         result = replace(result, seconds=dict(times.seconds))
@@ -313,59 +313,76 @@ class _Running:
 
     def result(self) -> SearchResult:
         """Run the rounds."""
-        settings, space = self.point.settings, self.info.space
-        bound, record = loss_bound(settings, self.record), self.record
+        record, point = self.record, self.point
+        bound = loss_bound(point.settings, record)
         allowed = None if bound is None else bound - as_loss(record.score, record.direction)
         with self.times.phase("sensitivity"):
             sensitivity = self._sensitivity()
+        storage = open_trials(self.folder, record.direction, parameters_of(self.info.space))
         sampler = self.strategy.sampler(sensitivity, allowed)
-        storage = open_trials(self.folder, record.direction, parameters_of(space))
-        proposer = Proposer(storage, sampler, space, self.point.network, settings)
-        rungs = rungs_of(settings, self.point.task.steps_per_epoch())
-        sizes = {layer.name: layer.count for layer in self.point.network.layers}
-        goal = Goal(self.budgets, record.direction, sizes, record.score, bound)
-        reporting = self.reporting
-        context = JobContext.of(
-            self.point,
-            rungs,
-            self.place.working,
-            progress=reporting.progress,
-            on_step=reporting.on_step,
-            here=self.place.is_here,
-            fingerprint=self.record.fingerprint,
-        )
-        progress = reporting.progress
-        with (
-            _Written(self, storage).kept() as written,
-            RecordedJobs.opened(context, self.place, progress) as jobs,
-        ):
-            for line in jobs.other_environments():
-                progress.say(line)
-            rounds = SearchRounds(
-                storage,
-                proposer,
-                jobs,
-                rungs,
-                settings.rounds,
-                goal,
-                progress.say,
-                written.changed,
-                self.times,
-            )
-            rounds.run(settings.trials)
-            finalists = storage.outcomes("search")
-            jobs.remove_trunks(o.plan for o in finalists if o.state == "complete")
+        proposer = Proposer(storage, sampler, self.info.space, point.network, point.settings)
+        self._run(storage, proposer, bound)
         outcomes = tuple(storage.outcomes())
         selections = tuple(select(outcomes, b, record.direction, bound) for b in self.budgets)
         return SearchResult(
             self.folder,
-            self.record,
+            record,
             self.budgets,
             outcomes,
             selections,
             bound=bound,
-            target=settings.target,
+            target=point.settings.target,
         )
+
+    def _run(self, storage: TrialStorage, proposer: Proposer, bound: float | None) -> None:
+        """Train trials until there are as many as the settings say.
+
+        Args:
+            storage: of the trials.
+            proposer: of their plans.
+            bound: the largest accepted loss, where the smallest such plan is looked for.
+        """
+        point, progress = self.point, self.reporting.progress
+        rungs = rungs_of(point.settings, point.task.steps_per_epoch())
+        context = JobContext.of(
+            point,
+            rungs,
+            self.place.working,
+            progress=progress,
+            on_step=self.reporting.on_step,
+            here=self.place.is_here,
+            fingerprint=self.record.fingerprint,
+        )
+        watcher = self._watcher(storage, bound)
+        sizes = {layer.name: layer.count for layer in point.network.layers}
+        with watcher.watching(), RecordedJobs.opened(context, self.place, progress) as jobs:
+            for line in jobs.other_environments():
+                progress.say(line)
+            SearchRounds(
+                storage,
+                proposer,
+                jobs,
+                rungs,
+                point.settings.rounds,
+                Goal(self.budgets, self.record.direction, sizes, self.record.score, bound),
+                progress.say,
+                watcher.changed,
+                self.times,
+            ).run(point.settings.trials)
+            finalists = storage.outcomes("search")
+            jobs.remove_trunks(o.plan for o in finalists if o.state == "complete")
+
+    def _watcher(self, storage: TrialStorage, bound: float | None) -> TrialWatcher:
+        """Writes files and tells the user when trials have changed.
+
+        Args:
+            storage: of the trials.
+            bound: the largest accepted loss, where the smallest such plan is looked for.
+        """
+        reporting = self.reporting
+        files = StudyFiles(self.folder, storage, self.record, self.budgets, bound)
+        live = LiveTrials(reporting.progress, self.record, storage.outcomes, files.chosen)
+        return TrialWatcher(storage, files, live, self.times, reporting.on_trial)
 
     def _sensitivity(self) -> Sensitivity | None:
         """The sensitivity near the budget; None where it is not to be measured."""
@@ -380,102 +397,3 @@ class _Running:
             reference_plan(self.info.space, self.strategy.limits),
             progress=self.reporting.progress,
         )
-
-
-class _Written:
-    """Writes the study's files, and tells the user, when trials have changed.
-
-    Args:
-        running: the search.
-        storage: of its trials.
-    """
-
-    def __init__(self, running: _Running, storage: TrialStorage) -> None:
-        self._running, self._storage = running, storage
-        self._bound = loss_bound(running.point.settings, running.record)
-        self._files, self._journal = Throttle(self._write), Throttle(storage.write_group)
-        self._live = LiveTrials(
-            running.reporting.progress, running.record, storage.outcomes, self._chosen
-        )
-
-    @contextmanager
-    def kept(self) -> Iterator[_Written]:
-        """Write the files at the end of each phase, and of the block, after an error too."""
-        times = self._running.times
-        times.at_end = self._files.ask  # workers may wait for what comes next
-        try:
-            yield self
-        except BaseException:
-            with suppress(WriteError):  # the error itself is of more interest
-                self.finish()
-            raise
-        finally:
-            times.at_end = lambda: None
-        self._write()  # nothing may have changed, but a file may be missing
-        self._storage.write_journal()
-
-    def changed(self, name: str, role: TrialRole) -> None:
-        """Show the last score of a trial, and tell the callback if it has ended.
-
-        Args:
-            name: of the trial.
-            role: of the trial.
-        """
-        outcome, reporting = self._storage.outcome(role, name), self._running.reporting
-        self._files.ask()
-        self._journal.ask()
-        self._live.changed(outcome, self._running.times.tally())
-        if outcome.state != "scored" and reporting.on_trial is not None:
-            reporting.on_trial(outcome)
-
-    def finish(self) -> None:
-        """Write and show what has changed."""
-        self._files.finish()
-        self._storage.write_journal()
-        self._live.finish()
-
-    def _write(self) -> None:
-        running = self._running
-        self._storage.to_disk()  # before the table, which shall have no trials that the log lacks
-        outcomes = self._storage.outcomes()
-        write_files(running.folder, outcomes, running.record, running.budgets, self._bound)
-
-    def _chosen(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The plan that would be chosen now for each budget."""
-        direction, budgets = self._running.record.direction, self._running.budgets
-        selections = (select(outcomes, budget, direction, self._bound) for budget in budgets)
-        return [selection.chosen for selection in selections if selection is not None]
-
-
-def write_files(
-    folder: Study,
-    outcomes: Sequence[Outcome],
-    record: BaselineRecord,
-    budgets: Sequence[int],
-    bound: float | None,
-) -> None:
-    """Write the table of outcomes, and the plan that is chosen for the largest budget.
-
-    Args:
-        folder: of the study.
-        outcomes: of its trials.
-        record: of the float model.
-        budgets: in bytes, the largest first.
-        bound: the largest accepted loss, where the smallest such plan is looked for.
-    """
-    with (
-        replacing(folder.outcomes_file) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        write_csv(file, outcomes, record.size_bytes)
-    selection = select(outcomes, budgets[0], record.direction, bound)
-    if selection is None:  # longer trainings may have shown that no plan is within the bound
-        with writing(folder.plan_file):
-            folder.plan_file.unlink(missing_ok=True)
-    else:
-        chosen = selection.chosen
-        heading = (
-            f"# trial {chosen.trial}: {record.metric} {chosen.score:.6g} ({chosen.split}), "
-            f"{chosen.size_bytes} bytes\n"
-        )
-        write_text(folder.plan_file, heading + chosen.plan.to_yaml())

@@ -153,16 +153,18 @@ def sweep(
         RunError: the folder cannot be written, or training the float model failed.
     """
     check_task(task)
-    place, grid = Study.at(study), Sweep() if sweep is None else sweep
-    settings = with_threads(settings_for(task, settings), place, elsewhere=executor is not None)
+    folder, grid = Study.at(study), Sweep() if sweep is None else sweep
+    settings = settings_for(task, settings)
+    here = Place(folder, settings, executor).is_here
+    settings = with_threads(settings, folder, one_process=here)
+    place = Place(folder, settings, executor)
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)
     check_tensorboard(settings.tensorboard)
-    where = Place(place, settings, executor)
-    device = where.device()
-    info = inspect_search(task, settings, place)
-    refuse_another_metric(task, place)
+    device = place.device()
+    info = inspect_search(task, settings, folder)
+    refuse_another_metric(task, folder)
     info = noted(info, grid.budgets)
     runs = sweep_runs(info, settings, grid)
     if grid.init_from == "scratch":
@@ -170,7 +172,7 @@ def sweep(
     for training in (settings.baseline, settings.final):
         check_autocast(training, device)
     config = _config(task, settings, grid, origin)
-    where.check()
+    place.check()
     folder = Study.create(study, config)
     remember(config)
     _refuse_other_plans(runs, SweepTable.of(folder))
@@ -186,7 +188,7 @@ def sweep(
         sensitivity = _sensitivity(point, runs, info, folder, shown)
         if sensitivity is not None:
             runs = sweep_runs(info, settings, grid, sensitivity)
-        running = _Running(point, info, folder, record, reporting, where)
+        running = _Running(point, info, folder, record, reporting, place)
         results = running.results(grid, runs)
     result = SweepResult(folder, record, results)
     return _reported(result) if report else result

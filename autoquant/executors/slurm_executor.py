@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import pickle
-import shutil
 import signal
-import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from autoquant.errors import RunError, UserError, first_line
+from autoquant.errors import RunError, first_line
 from autoquant.executors.requirements import require_engine
+from autoquant.executors.slurm_job import SlurmJob
+from autoquant.executors.submitit_engines import (
+    ARRAY_SIZE,
+    LocalProcesses,
+    Slurm,
+    SubmititEngine,
+)
 from autoquant.executors.threads import with_threads
-from autoquant.executors.versions import without_autoquant
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ARRAY_SIZE = 1000
-"""Jobs of one array, at most: SLURM's own limit is 1001 unless it is configured."""
 COLLECT_SECONDS = 0.3
 """Jobs that are submitted in so short a time become one array."""
-QUEUE_SECONDS = 15.0
-"""Between two calls of squeue, each of which names all jobs of this executor."""
-RESULT_SECONDS = 1.0
-"""Between two looks into the folder for results."""
-LATE_SECONDS = 15.0
-"""A shared folder may show a result as long after the end of its job."""
-_LIVING = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "STOPPED")
-"""States in which a job has not ended."""
 
 
 class SlurmExecutor(Executor):
@@ -79,7 +71,8 @@ class SlurmExecutor(Executor):
         self._name = f"autoquant-{uuid.uuid4().hex[:8]}"
         self._folder = folder.absolute() / self._name
         self._threads, self._array = threads, array
-        self._engine: _Slurm | _Local = _Local() if engine == "local" else _Slurm(self._name)
+        local = engine == "local"
+        self._engine: SubmititEngine = LocalProcesses() if local else Slurm(self._name)
         self._submitit = self._engine.submitit_executor(self._folder)
         optional = {
             "slurm_partition": partition,
@@ -97,8 +90,8 @@ class SlurmExecutor(Executor):
             **{name: value for name, value in optional.items() if value is not None},
         )
         self._lock = threading.Lock()
-        self._new: list[_Submission] = []
-        self._submitted: list[_Submission] = []  # that have not ended
+        self._new: list[SlurmJob] = []
+        self._submitted: list[SlurmJob] = []  # that have not ended
         self._wake = threading.Event()
         self._closed = self._killed = False
         self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -123,7 +116,7 @@ class SlurmExecutor(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("the executor has been shut down")
-            self._new.append(_Submission(future, (self._threads, fn, *args), kwargs))
+            self._new.append(SlurmJob(future, (self._threads, fn, *args), kwargs))
             if not self._thread.is_alive():
                 self._thread.start()
         self._wake.set()
@@ -183,7 +176,7 @@ class SlurmExecutor(Executor):
             left, self._new = [*self._new, *self._submitted], []
         failure = error if isinstance(error, RunError) else RunError(first_line(error))
         for each in left:
-            _end(each.future, error=failure)
+            each.end(error=failure)
 
     def _submit_new(self) -> None:
         """Submit what has come, in arrays."""
@@ -198,7 +191,7 @@ class SlurmExecutor(Executor):
         if self._new and size:
             self._wake.set()
 
-    def _send(self, batch: list[_Submission]) -> None:
+    def _send(self, batch: list[SlurmJob]) -> None:
         """Submit one array.
 
         Args:
@@ -244,7 +237,7 @@ class SlurmExecutor(Executor):
         self._engine.cancel_all(jobs)
         for each in (*self._new, *self._submitted):
             if not each.future.cancel():
-                _end(each.future, error=BrokenExecutor("the job was cancelled"))
+                each.end(error=BrokenExecutor("the job was cancelled"))
         for each in self._submitted:
             each.remove_files()
         self._new, self._submitted = [], []
@@ -256,83 +249,6 @@ class SlurmExecutor(Executor):
                 path.unlink(missing_ok=True)
             with suppress(OSError):
                 self._folder.rmdir()
-
-
-@dataclass(eq=False)
-class _Submission:
-    """A job of SLURM.
-
-    Attributes:
-        future: of its result.
-        args: of ``with_threads``.
-        kwargs: of ``with_threads``.
-        job: submitit's; None before it is submitted.
-        ended_at: when it was first seen to have ended without a result; None: it has not.
-        failed: whether its logs stay.
-    """
-
-    future: Future[Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    job: Any = None
-    ended_at: float | None = None
-    failed: bool = False
-
-    def see(self, state: str, late: float) -> None:
-        """Take note of a state.
-
-        Args:
-            state: of SLURM.
-            late: seconds for which the result of a job that has ended may not be seen.
-        """
-        if state == "RUNNING" and not self.future.running():
-            with suppress(InvalidStateError):
-                self.future.set_running_or_notify_cancel()
-        if state in _LIVING:
-            self.ended_at = None
-        elif self.ended_at is None:
-            self.ended_at = time.monotonic()
-        elif time.monotonic() - self.ended_at > late:
-            self.failed = True
-            reason = f"the SLURM job {self.job.job_id} ended without a result (state {state})"
-            _end(self.future, error=BrokenExecutor(f"{reason}; its log: {self.job.paths.stderr}"))
-
-    def finish(self) -> None:
-        """Take the result."""
-        try:
-            outcome, value = pickle.loads(self.job.paths.result_pickle.read_bytes())
-        except Exception as error:
-            self.failed = True
-            return _end(self.future, error=RunError(f"the result of a job: {first_line(error)}"))
-        if outcome == "success":
-            return _end(self.future, *value)
-        self.failed = True  # submitit could not call the function, or not write its result
-        lines = [line for line in str(value).splitlines() if line.strip()]
-        missing = without_autoquant(str(value))
-        return _end(self.future, error=missing or RunError(f"the job failed: {lines[-1]}"))
-
-    def remove_files(self) -> None:
-        """Remove what the job has left; logs only where it has not failed."""
-        paths = self.job.paths
-        files = [paths.submitted_pickle, paths.result_pickle]
-        files += [] if self.failed else [paths.stderr, paths.stdout]
-        for path in files:
-            path.unlink(missing_ok=True)
-
-
-def _end(future: Future[Any], result: Any = None, error: BaseException | None = None) -> None:
-    """End a future, unless it was cancelled.
-
-    Args:
-        future: of a job.
-        result: of the job.
-        error: in its place.
-    """
-    with suppress(InvalidStateError):
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
 
 
 def _run(threads: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -355,142 +271,3 @@ def _run(threads: int, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         return with_threads(threads, function, *args, **kwargs), None
     except Exception as error:
         return None, error
-
-
-class _Slurm:
-    """SLURM, by its commands; sacct is not asked: it needs a database that small clusters lack.
-
-    Args:
-        name: of all jobs of an executor.
-    """
-
-    result_seconds, late_seconds = RESULT_SECONDS, LATE_SECONDS
-
-    def __init__(self, name: str) -> None:
-        if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise UserError(
-                "cluster=slurm must run on a node with SLURM's commands (sbatch, srun), got none"
-            )
-        self._name = name
-        self._asked_at = -QUEUE_SECONDS
-
-    def submitit_executor(self, folder: Path) -> Any:
-        """Submitit's executor.
-
-        Args:
-            folder: of its files.
-        """
-        import submitit
-
-        return submitit.AutoExecutor(folder=folder, cluster="slurm")
-
-    def room(self, submitted: int, array: int) -> int:
-        """How many more jobs may be submitted: SLURM has a queue.
-
-        Args:
-            submitted: jobs that have not ended.
-            array: jobs that run at the same time.
-        """
-        return ARRAY_SIZE
-
-    def states(self, jobs: list[Any]) -> dict[str, str] | None:
-        """The states by number of the job; None where it is not time to ask, or SLURM is busy.
-
-        Args:
-            jobs: submitit's.
-        """
-        now = time.monotonic()
-        if not jobs or now - self._asked_at < QUEUE_SECONDS:
-            return None
-        self._asked_at = now
-        command = ["squeue", f"--name={self._name}", "--array", "--states=all", "--noheader"]
-        done = _called([*command, "--format=%i %T"])
-        if done is None:
-            return None
-        return dict(line.split()[:2] for line in done.splitlines() if line.strip())
-
-    def cancel(self, jobs: list[Any]) -> None:
-        """Cancel some jobs.
-
-        Args:
-            jobs: submitit's.
-        """
-        for batch in _batches([job.job_id for job in jobs], 200):
-            _called(["scancel", *batch])
-
-    def cancel_all(self, jobs: list[Any]) -> None:
-        """Cancel all jobs of the executor.
-
-        Args:
-            jobs: submitit's.
-        """
-        if jobs:
-            _called(["scancel", f"--name={self._name}"])
-
-
-class _Local:
-    """Processes of this machine, by submitit's local executor."""
-
-    result_seconds, late_seconds = 0.1, 0.5
-
-    def submitit_executor(self, folder: Path) -> Any:
-        """Submitit's executor.
-
-        Args:
-            folder: of its files.
-        """
-        import submitit
-
-        return submitit.AutoExecutor(folder=folder, cluster="local")
-
-    def room(self, submitted: int, array: int) -> int:
-        """How many more jobs may be submitted: all run at once.
-
-        Args:
-            submitted: jobs that have not ended.
-            array: jobs that run at the same time.
-        """
-        return max(array - submitted, 0)
-
-    def states(self, jobs: list[Any]) -> dict[str, str]:
-        """The states by number of the job.
-
-        Args:
-            jobs: submitit's.
-        """
-        return {job.job_id: job.state for job in jobs}
-
-    def cancel(self, jobs: list[Any]) -> None:
-        """Cancel some jobs.
-
-        Args:
-            jobs: submitit's.
-        """
-        for job in jobs:
-            job.cancel()
-
-    cancel_all = cancel
-
-
-def _called(command: list[str]) -> str | None:
-    """The output of a command; None where it fails, for a busy scheduler refuses now and then.
-
-    Args:
-        command: of SLURM.
-    """
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _batches(items: list[str], size: int) -> Iterator[list[str]]:
-    """Parts of a list.
-
-    Args:
-        items: the list.
-        size: of a part, at most.
-    """
-    for first in range(0, len(items), size):
-        yield items[first : first + size]

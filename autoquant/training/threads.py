@@ -11,7 +11,7 @@ from autoquant.settings import Search
 from autoquant.study.folder import Study
 
 
-def with_threads(settings: Search, study: Study, *, elsewhere: bool = False) -> Search:
+def with_threads(settings: Search, study: Study, *, one_process: bool = True) -> Search:
     """Settings with the number of threads that the study has, or is made with.
 
     It is decided once, when the study is made: with several workers one thread each, since two
@@ -21,7 +21,7 @@ def with_threads(settings: Search, study: Study, *, elsewhere: bool = False) -> 
     Args:
         settings: of the search; a number above 0 stays.
         study: the folder, new or not.
-        elsewhere: whether trainings run on an executor of the user's.
+        one_process: whether all trainings run in this process.
 
     Returns:
         the settings; with 0 threads in a study of an earlier version, which has no number.
@@ -30,8 +30,7 @@ def with_threads(settings: Search, study: Study, *, elsewhere: bool = False) -> 
         return settings
     if study.config_file.is_file():
         return settings.changed(threads=study.config().get("threads", 0))
-    several = elsewhere or settings.workers > 1 or settings.cluster.is_remote
-    return settings.changed(threads=1 if several else torch.get_num_threads())
+    return settings.changed(threads=torch.get_num_threads() if one_process else 1)
 
 
 @contextmanager

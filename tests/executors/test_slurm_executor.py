@@ -9,7 +9,7 @@ import torch
 
 from autoquant.errors import RunError, UserError
 from autoquant.executors import context as context_module
-from autoquant.executors import slurm_executor
+from autoquant.executors import submitit_engines
 from autoquant.executors.context import SharedContext
 from autoquant.executors.job_runner import run_jobs
 from autoquant.executors.serial import SerialExecutor
@@ -99,58 +99,6 @@ def test_cancel_and_kill(executor: SlurmExecutor, tmp_path: Path) -> None:
 
 
 def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm_executor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(submitit_engines.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"^cluster=slurm must run on a node with SLURM's commands"):
         SlurmExecutor(tmp_path)
-
-
-class JobPaths:
-    def __init__(self, folder: Path) -> None:
-        self.stderr = folder / "7_0_log.err"
-
-
-class Job:
-    def __init__(self, folder: Path) -> None:
-        self.job_id, self.paths = "7_0", JobPaths(folder)
-
-
-@pytest.mark.parametrize(
-    ("states", "running", "ended"),
-    [
-        pytest.param(["PENDING", "PENDING"], False, False, id="waits"),
-        pytest.param(["PENDING", "RUNNING"], True, False, id="runs"),
-        pytest.param(["RUNNING", "TIMEOUT", "TIMEOUT"], False, True, id="too long"),
-        pytest.param(["RUNNING", "gone", "gone"], False, True, id="no longer known"),
-        pytest.param(["NODE_FAIL", "PENDING"], False, False, id="waits again"),
-    ],
-)
-def test_states_of_slurm(states: list[str], running: bool, ended: bool, tmp_path: Path) -> None:
-    submission = slurm_executor._Submission(slurm_executor.Future(), (), {}, Job(tmp_path))
-    for state in states:
-        submission.see(state, late=-1.0)
-    assert submission.future.running() is running
-    assert submission.future.done() is ended
-    if ended:
-        reason = f"SLURM job 7_0 ended without a result (state {states[-1]})"
-        assert reason in str(submission.future.exception())
-
-
-SQUEUE = """\
-7_0 RUNNING
-7_1 PENDING
-8 TIMEOUT
-"""
-
-
-def test_one_call_names_all_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[list[str]] = []
-    monkeypatch.setattr(slurm_executor.shutil, "which", lambda name: name)
-    monkeypatch.setattr(slurm_executor, "_called", lambda command: calls.append(command) or SQUEUE)
-    slurm = slurm_executor._Slurm("autoquant-1")
-    assert slurm.states([1]) == {"7_0": "RUNNING", "7_1": "PENDING", "8": "TIMEOUT"}
-    assert slurm.states([1]) is None  # too soon
-    assert len(calls) == 1
-    assert "--name=autoquant-1" in calls[0]
-    monkeypatch.setattr(slurm_executor, "QUEUE_SECONDS", 0.0)
-    monkeypatch.setattr(slurm_executor, "_called", lambda command: None)
-    assert slurm.states([1]) is None  # SLURM is busy: no job has ended for that

@@ -16,7 +16,7 @@ def made(study: Path, settings: Search) -> Search:
         study: the folder.
         settings: as the user gave them.
     """
-    settings = with_threads(settings, Study(study))
+    settings = with_threads(settings, Study(study), one_process=settings.workers == 1)
     Study.create(study, {"task": {"name": "toy"}, **settings.to_dict()})
     return settings
 
