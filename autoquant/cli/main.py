@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from autoquant.cli.stop_signals import stopped_by_signals
+
 if TYPE_CHECKING:
     from autoquant.cli.terminal import Terminal
 
@@ -27,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _main([each for each in typed if each != JSON], as_json=JSON in typed)
+        with stopped_by_signals():
+            code = _main([each for each in typed if each != JSON], as_json=JSON in typed)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         code = STOPPED

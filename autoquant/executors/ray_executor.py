@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import re
+import signal
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError
 from concurrent.futures import wait as wait_for
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 from autoquant.errors import RunError, UserError, first_line
@@ -273,7 +274,8 @@ def _connect(ray: Any, address: str) -> None:
     try:
         if host and port.isdigit() and "//" not in address:  # Ray itself would wait for minutes
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
+        with _signals_kept():
+            ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
         _silence(ray)
     except OSError as error:  # ConnectionError too
         raise UserError(
@@ -284,6 +286,17 @@ def _connect(ray: Any, address: str) -> None:
         raise UserError(
             f"the Ray cluster at {address} must accept this program: {_flat(error)}"
         ) from error
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep what this program does at SIGTERM: Ray puts an exit in its place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _silence(ray: Any) -> None:

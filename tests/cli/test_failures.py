@@ -122,12 +122,13 @@ def test_a_stopped_search_goes_on(place, monkeypatch):
     assert ended == [("w4", "complete"), ("0", "complete")]
 
 
-def test_an_interrupt_signal_stops_a_search(place):
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
+def test_a_signal_stops_a_search(name, place):
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from autoquant.cli.main import main; main(sys.argv[1:])"
     )
-    arguments = [*TINY, "study=signal", "baseline.steps=1000000"]
+    arguments = [*TINY, f"study={name}", "baseline.steps=1000000"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "search", *arguments],
         cwd=place,
@@ -136,12 +137,12 @@ def test_an_interrupt_signal_stops_a_search(place):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not (place / "signal/profile.json").exists() and time.monotonic() < deadline:
+    while not (place / name / "profile.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.endswith("\nstopped; the same command goes on from here\n")
     assert "Traceback" not in err
-    left = {path.name for path in (place / "signal").iterdir()}
+    left = {path.name for path in (place / name).iterdir()}
     assert left <= {".lock", "config.yaml", "network.json", "profile.json"}
