@@ -49,7 +49,7 @@ def test_cells_on_the_left_are_folded_on_a_terminal_and_nothing_is_cut(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Terminal())
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((width, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda **_: os.terminal_size((width, 24)))
     rows = str(TABLE).splitlines()[3:-2]
     assert max(map(len, rows)) <= max(width, 45)  # 12 columns for each folded cell
     assert "1,234" in rows[0].split()
