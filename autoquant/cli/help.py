@@ -94,7 +94,7 @@ def _defaults(command: Command, defaults: Defaults) -> list[str]:
     lines = ["", f"Settings of task={defaults.task}:", ""]
     for key, setting in defaults.task_settings.items():
         given = setting.value == REQUIRED
-        default = "(must be given)" if given else f"(default {in_yaml(setting.value)})"
+        default = "(must be given)" if given else _default(in_yaml(setting.value))
         lines += _entry(key, f"{setting.text} {default}".strip())
     lines += ["", f"Settings of every task, with their defaults for task={defaults.task}:", ""]
     if "quantizer" in command.listed:
@@ -138,11 +138,16 @@ def in_yaml(value: object) -> str:
     return "null" if value is None else str(value)
 
 
+def _default(value: str) -> str:
+    """What is said of a default."""
+    return f"(default {value or 'empty'})"
+
+
 def _entries(texts: Iterable[tuple[str, str, str]]) -> list[str]:
     """Lines about settings: ``setting_texts``, or some of them."""
     lines = []
     for name, default, text in texts:
-        lines += _entry(name, f"{_meaning(name, text)} (default {default})")
+        lines += _entry(name, f"{_meaning(name, text)} {_default(default)}")
     return lines
 
 

@@ -23,6 +23,7 @@ def test_help_and_version(place):
     assert ran.code == 0
     assert "  budget " in ran.out
     assert "  baseline.steps " in ran.out
+    assert "no such bound. (default empty)" in ran.out
 
 
 @pytest.mark.usefixtures("unchanged")
