@@ -84,10 +84,20 @@ def test_a_model_of_bit_rnn(run: Any, model: str, task: str) -> None:
     assert quantizer["activation_scale"] == "unit"
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, dict[str, Any]]:
+    """Configurations by model, composed once."""
+    return {}
+
+
 @pytest.mark.parametrize("option", PEEK)
 @EACH
-def test_each_option_can_be_turned_back_alone(run: Any, model: str, option: str) -> None:
-    plain, changed = composed(run, f"model={model}"), composed(run, f"model={model}", option)
+def test_each_option_can_be_turned_back_alone(
+    run: Any, model: str, option: str, known: dict[str, dict[str, Any]]
+) -> None:
+    if model not in known:
+        known[model] = composed(run, f"model={model}")
+    plain, changed = dict(known[model]), composed(run, f"model={model}", option)
     section, name, value = PEEK[option]
     assert changed[section][name] == value
     plain.pop(section)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from autoquant.errors import UserError
@@ -48,16 +49,30 @@ def _folder_name(choices: DictConfig) -> str:
     Args:
         choices: the options of the groups ``task`` and ``model``, as Hydra has chosen them.
     """
-    import hydra
-
-    from autoquant.cli.schemas import register_schema
+    from hydra.core.global_hydra import GlobalHydra
 
     task, model = choices.get("task"), choices.get("model")
     if model is None:
         return f"{task}"
+    search_path = str(GlobalHydra.instance().config_loader().get_search_path())
+    return f"{task}" if model == _default_model(task, search_path) else f"{task}-{model}"
+
+
+@lru_cache  # a command reads the name of its folder several times
+def _default_model(task: str, search_path: str) -> str:
+    """The model that a task has where none is given.
+
+    Args:
+        task: its name.
+        search_path: of Hydra, in which the task is found.
+    """
+    import hydra
+
+    from autoquant.cli.schemas import register_schema
+
     register_schema("profile", defaults=False)
     defaults = hydra.compose("profile", [f"task={task}"], return_hydra_config=True)
-    return f"{task}" if model == defaults.hydra.runtime.choices["model"] else f"{task}-{model}"
+    return str(defaults.hydra.runtime.choices["model"])
 
 
 def filled(config: DictConfig, task: object = None) -> DictConfig:

@@ -131,6 +131,14 @@ def test_a_task_with_models_of_its_own(own):
     assert line == "model must be one of large, small, got 'lstm'"
 
 
+@pytest.mark.parametrize("default", ["small", "large"])
+def test_the_default_model_is_that_of_the_folder_of_the_task(own, default):
+    file = own / "conf/task/own.yaml"
+    file.write_text(file.read_text().replace("/model: small", f"/model: {default}"))
+    config = composed(own, "search", "--config-dir", "conf", "task=own", "model=large")
+    assert config["study"] == ("runs/own-0.15x" if default == "large" else "runs/own-large-0.15x")
+
+
 def test_a_task_that_extends_another_has_its_models(own):
     mine = ["--config-dir", "conf", "task=extended"]
     assert composed(own, "search", *mine)["study"] == "runs/extended-0.075x"
