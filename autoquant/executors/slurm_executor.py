@@ -39,7 +39,7 @@ class SlurmExecutor(Executor):
     read; the logs of jobs that failed stay.
 
     Args:
-        folder: that all nodes see.
+        folder: that all nodes see; made when there are jobs, removed when it is empty.
         partition: where jobs run; None: SLURM's default.
         minutes: after which SLURM ends a job.
         array: jobs of one array that run at the same time, at most.
@@ -243,12 +243,13 @@ class SlurmExecutor(Executor):
         self._new, self._submitted = [], []
 
     def _remove_folder(self) -> None:
-        """Remove scripts, and the folder where no log of a failed job is in it."""
+        """Remove scripts, and folders that no log of a failed job is in."""
         if self._folder.is_dir():
             for path in self._folder.glob("*.sh"):
                 path.unlink(missing_ok=True)
             with suppress(OSError):
                 self._folder.rmdir()
+                self._folder.parent.rmdir()
 
 
 def _run(threads: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -90,7 +90,7 @@ def test_a_shared_folder_has_the_checkpoints(
     shared = tmp_path / "shared"
     shared.mkdir()
     seen = set[str]()
-    executor = LocalExecutor(2, 1)
+    executor = LocalExecutor(1, 1)
 
     def look(outcome: Outcome) -> None:
         seen.update(path.suffix for path in shared.glob("*/trunks/*"))
