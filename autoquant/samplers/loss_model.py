@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autoquant.samplers.loss_tables import Floats, LossTables
+from autoquant.samplers.loss_tables import Floats, LossTables, Points
 from autoquant.space.search_space import Point
 
 FACTOR_SPREAD = 0.7
@@ -26,6 +26,10 @@ WIDTH_SPREAD = 0.1
 MISFIT = 0.3
 """Deviation of a loss from the best linear prediction, over its predicted increase: plans that lose
 much say little about those that lose little."""
+
+MANY = 500
+"""Observations above which the regression solves for coefficients, not for observations: the time
+of it then grows with their number, not with its third power."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class LossModel:
         Args:
             point: of the plan.
         """
-        row, deviations = self._row(point), self._prior[1]
+        row, deviations = self._regressors(point), self._prior[1]
         variance = float(np.square(row * deviations).sum())
         if self.observations:
             known = self._rows @ (deviations**2 * row)
@@ -118,23 +122,23 @@ class LossModel:
             widths: a point, of which only the widths count.
         """
         effects = coefficients[1 + len(widths) :]
-        return float(effects @ self._log_widths(widths))
+        return float(effects @ self.tables.log_widths(widths))
 
     # --- the regression --------------------------------------------------------------------------
 
-    def _row(self, point: Point) -> Floats:
-        """The regressors of a plan: 1, loss increases, logarithms of widths."""
-        return np.concatenate(([1.0], self.tables.features(point), self._log_widths(point)))
+    def _regressors(self, points: Points) -> Floats:
+        """1, loss increases, logarithms of widths, [..., coefficients].
 
-    def _log_widths(self, point: Point) -> Floats:
-        """The logarithm to base 2 of each width of a point."""
-        dimensions = self.tables.space.dimensions
-        indices = self.tables.width_dimensions
-        return np.array([np.log2(dimensions[i].choices[point[i]]) for i in indices])
+        Args:
+            points: of the plans, [..., dimensions].
+        """
+        features = self.tables.features(points)
+        ones = np.ones((*features.shape[:-1], 1))
+        return np.concatenate((ones, features, self.tables.log_widths(points)), -1)
 
     @cached_property
     def _rows(self) -> Floats:
-        return np.array([self._row(observation.point) for observation in self.observations])
+        return self._regressors([observation.point for observation in self.observations])
 
     @cached_property
     def _sums(self) -> Floats:
@@ -185,9 +189,16 @@ class LossModel:
     @cached_property
     def _gain(self) -> Floats:
         """What the coefficients change by for each unit of an observed loss, [coefficients, N]."""
-        scaled = self._rows * self._prior[1] ** 2
-        gram = scaled @ self._rows.T + np.diag(self._noise**2)
-        return np.asarray(np.linalg.solve(gram, scaled).T, dtype=np.float64)
+        if len(self.observations) <= MANY:
+            scaled = self._rows * self._prior[1] ** 2
+            gram = scaled @ self._rows.T + np.diag(self._noise**2)
+            return np.asarray(np.linalg.solve(gram, scaled).T, dtype=np.float64)
+        # the same with a matrix of coefficients instead of one of observations
+        deviations, weights = self._prior[1], self._noise**-2
+        rows = self._rows * deviations
+        precision = np.eye(len(deviations)) + rows.T @ (rows * weights[:, None])
+        gain = np.linalg.solve(precision, (rows * weights[:, None]).T)
+        return np.asarray(deviations[:, None] * gain, dtype=np.float64)
 
     def _given_observations(self, coefficients: Floats, errors: Floats | float = 0.0) -> Floats:
         """Coefficients of the prior, corrected by the observed losses.

@@ -12,6 +12,8 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.space.search_space import Point, SearchSpace
 
 Floats = NDArray[np.float64]
+Points = Point | Sequence[Point] | NDArray[np.intp]
+"""A point, or several."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +55,46 @@ class LossTables:
             deviations.append(errors)
         return cls(space, tuple(increases), tuple(deviations))
 
-    def features(self, point: Point) -> Floats:
-        """The loss increase of each dimension at a point, [dimensions].
+    def features(self, points: Points) -> Floats:
+        """The loss increase of each dimension at points, [..., dimensions].
 
         A layer whose units are w times as many has 1/w of the loss increase of its bits: each
         rounding error counts for less (Zhao et al. 2019, section 3, halves an outlier).
 
         Args:
-            point: of the space.
+            points: of the space, [..., dimensions].
         """
-        values = [table[choice] for table, choice in zip(self.increases, point, strict=True)]
-        return np.array(values) / self.widths(point)
+        indices = np.asarray(points, dtype=np.intp)
+        values = [table[indices[..., i]] for i, table in enumerate(self.increases)]
+        return np.stack(values, -1) / self.widths(indices)
 
-    def widths(self, point: Sequence[int]) -> Floats:
-        """The width of the layer of each dimension, [dimensions].
+    def widths(self, points: Points) -> Floats:
+        """The width of the layer of each dimension, [..., dimensions].
 
         Args:
-            point: of the space; only its widths count.
+            points: of the space, [..., dimensions]; only their widths count.
         """
+        indices, dimensions = np.asarray(points, dtype=np.intp), self.space.dimensions
         by_layer = {
-            dimension.layer: dimension.choices[choice]
-            for dimension, choice in zip(self.space.dimensions, point, strict=True)
-            if dimension.field == "width"
+            dimensions[i].layer: np.array(dimensions[i].choices, dtype=float)[indices[..., i]]
+            for i in self.width_dimensions
         }
-        owners = (self.space.groups[dimension.layer] for dimension in self.space.dimensions)
-        return np.array([by_layer.get(owner, 1.0) for owner in owners])
+        same = np.ones(indices.shape[:-1])
+        owners = (self.space.groups[dimension.layer] for dimension in dimensions)
+        return np.stack([by_layer.get(owner, same) for owner in owners], -1)
+
+    def log_widths(self, points: Points) -> Floats:
+        """The logarithm to base 2 of each width, [..., widths].
+
+        Args:
+            points: of the space, [..., dimensions].
+        """
+        indices, dimensions = np.asarray(points, dtype=np.intp), self.space.dimensions
+        tables = {
+            i: np.array([np.log2(w) for w in dimensions[i].choices]) for i in self.width_dimensions
+        }
+        none = np.zeros((*indices.shape[:-1], 0))
+        return np.stack([t[indices[..., i]] for i, t in tables.items()], -1) if tables else none
 
     @property
     def width_dimensions(self) -> tuple[int, ...]:

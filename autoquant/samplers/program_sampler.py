@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
@@ -65,8 +65,9 @@ class ProgramSampler(BaseSampler):
         """
         trials = study.get_trials(deepcopy=False)
         others = [t for t in trials if t.number != trial.number]
-        taken = [point for t in others if (point := self._point(t)) is not None]
-        model = self.model(others, study.directions[-1])
+        points = [self._point(t) for t in others]
+        taken = [point for point in points if point is not None]
+        model = self._model(others, points, study.directions[-1])
         point = self._proposals.next_point(len(taken), model, frozenset(taken))
         if point is None:
             raise NoPlanLeft
@@ -96,22 +97,38 @@ class ProgramSampler(BaseSampler):
             trials: of one study, open ones too.
             direction: of the score.
         """
+        return self._model(trials, [self._point(trial) for trial in trials], direction)
+
+    def _model(
+        self,
+        trials: Sequence[FrozenTrial],
+        points: Sequence[Point | None],
+        direction: StudyDirection,
+    ) -> LossModel:
+        """The loss model with the scores of trials.
+
+        Args:
+            trials: of one study, open ones too.
+            points: of the trials.
+            direction: of the score.
+        """
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-        points, losses = [], []
-        for trial in trials:
-            point, scores = self._point(trial), _shortest(trial)
-            if point is not None and scores and np.isfinite(scores).all():
-                points.append(point)
+        observed, losses = [], []
+        for trial, point in zip(trials, points, strict=True):
+            scores = _shortest(trial)
+            if point is not None and scores and all(map(math.isfinite, scores)):
+                observed.append(point)
                 losses.append([sign * score for score in scores])
         deviation = pooled_deviation(losses)
-        return LossModel(self._tables, observations_of(points, losses), deviation)
+        return LossModel(self._tables, observations_of(observed, losses), deviation)
 
     def _point(self, trial: FrozenTrial) -> Point | None:
         """The point of a trial; None where it has not all parameters."""
-        values: Mapping[str, Any] = trial.params
-        if any(name not in values for name in self.ranges):
+        values = trial.params
+        try:
+            return tuple([int(values[name]) for name in self.ranges])
+        except KeyError:
             return None
-        return tuple(int(values[name]) for name in self.ranges)
 
 
 def _shortest(trial: FrozenTrial) -> list[float]:

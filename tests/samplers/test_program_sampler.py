@@ -11,7 +11,6 @@ from autoquant.analysis.sensitivity import Sensitivity
 from autoquant.costs.limit import limits_of
 from autoquant.graph.prepare import prepare
 from autoquant.samplers.integer_program import IntegerProgram
-from autoquant.samplers.loss_model import LossModel, Observation
 from autoquant.samplers.loss_tables import LossTables
 from autoquant.samplers.program_sampler import ProgramSampler
 from autoquant.samplers.projected_sampler import ProjectedSampler
@@ -152,55 +151,3 @@ def test_every_plan_and_then_none() -> None:
     assert len({tuple(t.params.values()) for t in study.trials}) == fitting
     with pytest.raises(NoPlanLeft):
         study.ask(fixed_distributions=dict(sampler.ranges))
-
-
-# --- the loss model -------------------------------------------------------------------------------
-
-
-def observed(count: int, seed: int = 0) -> LossModel:
-    """Losses of random plans, whose true factors are half of those that were estimated."""
-    random = np.random.default_rng(seed)
-    tables = LossTables.of(SPACE, SENSITIVITY)
-    drawn = [
-        tuple(int(random.integers(len(d.choices))) for d in SPACE.dimensions) for _ in range(count)
-    ]
-    losses = [3.0 + 0.5 * float(tables.features(p).sum()) + random.normal(0, 1e-3) for p in drawn]
-    observations = tuple(Observation(p, loss) for p, loss in zip(drawn, losses, strict=True))
-    return LossModel(tables, observations, 1e-3)
-
-
-def test_the_common_factor_is_found() -> None:
-    expected = observed(40).expected()
-    assert expected[0] == pytest.approx(3.0, abs=0.05)
-    factors = expected[1 : 1 + len(SPACE.dimensions)]
-    bits = [i for i, d in enumerate(SPACE.dimensions) if d.field != "width"]
-    assert np.median(factors[bits]) == pytest.approx(0.5, abs=0.1)
-
-
-def test_draws_have_the_mean_and_the_spread_of_the_prediction() -> None:
-    model, random = observed(12), np.random.default_rng(1)
-    point = tuple(0 for _ in SPACE.dimensions)
-    row = model._row(point)
-    draws = np.array([model.sample(random) @ row for _ in range(4000)])
-    mean, deviation = model.predict(point)
-    assert draws.mean() == pytest.approx(mean, abs=5 * draws.std() / 4000**0.5)
-    assert draws.std() < deviation * 1.05  # which has the misfit of the linear form as well
-
-
-def test_without_observations_the_estimates_are_predicted() -> None:
-    tables = LossTables.of(SPACE, SENSITIVITY)
-    point = tuple(0 for _ in SPACE.dimensions)
-    mean, deviation = LossModel(tables).predict(point)
-    assert mean == pytest.approx(float(tables.features(point).sum()))
-    assert deviation > 0
-
-
-def test_a_wider_layer_loses_less() -> None:
-    tables = LossTables.of(SPACE, SENSITIVITY)
-    names = [d.name for d in SPACE.dimensions]
-    wide = [0] * len(names)
-    wide[names.index("rnn.l0.width")] = 1
-    plain, grown = tables.features((0,) * len(names)), tables.features(tuple(wide))
-    of_rnn = [name.startswith("rnn.l0") for name in names]
-    assert grown[of_rnn] == pytest.approx(plain[of_rnn] / 1.5)
-    assert grown[np.logical_not(of_rnn)] == pytest.approx(plain[np.logical_not(of_rnn)])
