@@ -14,8 +14,6 @@ import pytest
 from autoquant import Outcome, Study
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = [str(ROOT / "examples" / f"track_{name}.py") for name in ("mlflow", "wandb")]
-RUN = "import runpy, sys; [runpy.run_path(path, run_name='__main__') for path in sys.argv[1:]]"
 TRIALS = ("w4", "0", "1")
 STEPS = list(range(1, 11))
 
@@ -23,17 +21,14 @@ Call = tuple[str, list[Any], dict[str, Any]]
 """Name of the function, arguments, arguments with names."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where both scripts have run, one after the other in one process."""
-    folder = tmp_path_factory.mktemp("examples")
+def ran(package: str, folder: Path) -> None:
+    """Run the script of a package in a folder."""
     stubs = str(Path(__file__).parent / "stubs")
     environment = os.environ | {"PYTHONPATH": stubs, "CALLS": str(folder / "calls")}
     environment |= {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RUN, *SCRIPTS]
+    command = [sys.executable, str(ROOT / "examples" / f"track_{package}.py")]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    return folder
 
 
 def calls_of(package: str, folder: Path) -> list[Call]:
@@ -48,11 +43,12 @@ def outcomes_of(package: str, folder: Path) -> list[Outcome]:
 
 
 @pytest.mark.slow
-def test_mlflow(folder: Path) -> None:
-    first, *calls, last = calls_of("mlflow", folder)
+def test_mlflow(tmp_path: Path) -> None:
+    ran("mlflow", tmp_path)
+    first, *calls, last = calls_of("mlflow", tmp_path)
     assert first == ("log_params", [{"budget": "0.5x", "trials": 2}], {})
     assert last == ("end_run", [], {})
-    for outcome in outcomes_of("mlflow", folder):
+    for outcome in outcomes_of("mlflow", tmp_path):
         trial = f"trial {outcome.trial}"
         losses = [call for call in calls if call[1][0] == f"{trial} loss"]
         assert [(name, named["step"]) for name, _, named in losses] == [
@@ -61,20 +57,21 @@ def test_mlflow(folder: Path) -> None:
         assert all(type(value) is float for _, (_, value), _ in losses)
         values = {f"{trial} score": outcome.score, f"{trial} size_bytes": outcome.size_bytes}
         assert ("log_metrics", [values], {}) in calls
-    trainings = sum(len(outcome.scores) for outcome in outcomes_of("mlflow", folder))
+    trainings = sum(len(outcome.scores) for outcome in outcomes_of("mlflow", tmp_path))
     assert len(calls) == trainings * len(STEPS) + len(TRIALS)
 
 
-def test_wandb(folder: Path) -> None:
-    first, *calls, last = calls_of("wandb", folder)
+def test_wandb(tmp_path: Path) -> None:
+    ran("wandb", tmp_path)
+    first, *calls, last = calls_of("wandb", tmp_path)
     assert (first[0], first[2]["mode"], first[2]["config"]["budget"]) == ("init", "offline", "0.5x")
     assert last == ("finish", [], {})
     logged = [values[0] for name, values, _ in calls if name == "log"]
-    for outcome in outcomes_of("wandb", folder):
+    for outcome in outcomes_of("wandb", tmp_path):
         loss = f"trial {outcome.trial}/loss"
         steps = [values[f"trial {outcome.trial}/step"] for values in logged if loss in values]
         assert steps == STEPS
         values = {"trial": outcome.trial, "score": outcome.score, "size_bytes": outcome.size_bytes}
         assert values in logged
-    trainings = sum(len(outcome.scores) for outcome in outcomes_of("wandb", folder))
+    trainings = sum(len(outcome.scores) for outcome in outcomes_of("wandb", tmp_path))
     assert len(logged) == len(calls) == trainings * len(STEPS) + len(TRIALS)
