@@ -7,11 +7,14 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from concurrent.futures import wait as wait_for
 from typing import Any, ParamSpec, TypeVar
 
-from autoquant.errors import RunError, UserError, first_line
+from autoquant.errors import RunError, UserError, first_line, shown
 from autoquant.executors.threads import with_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+GUARD = 'if __name__ == "__main__":'
+"""What a script needs where processes import it again."""
 
 
 def adapted(executor: Any, threads: int) -> Executor:
@@ -45,6 +48,31 @@ def adapted(executor: Any, threads: int) -> Executor:
     return BorrowedExecutor(executor, threads)
 
 
+def check_takes_jobs(executor: Any) -> None:
+    """Try whether an executor of the user's takes a job, which is then cancelled.
+
+    Args:
+        executor: as ``adapted`` takes it.
+
+    Raises:
+        UserError: it does not, or ``adapted`` refuses it.
+    """
+    made = adapted(executor, 1)
+    try:
+        made.submit(int).cancel()
+    except UserError:
+        raise
+    except Exception as error:
+        if "bootstrapping phase" in str(error):  # multiprocessing's, in a process that it started
+            reason = f"a script that starts processes must search under {GUARD}, got one without it"
+            raise UserError(f"{reason}: a worker runs it again") from error
+        name = type(executor).__name__
+        requirement = f"executor must take jobs, got a {name} that does not"
+        raise UserError(f"{requirement}: {first_line(error)}") from error
+    finally:
+        made.shutdown(wait=False)
+
+
 class BorrowedExecutor(Executor):
     """Runs jobs on an executor of the user's, and leaves it open.
 
@@ -73,6 +101,7 @@ class BorrowedExecutor(Executor):
 
         Raises:
             RunError: a worker died, and the executor cannot be used again.
+            UserError: the executor returns no future.
         """
         try:
             future: Future[T] = self._executor.submit(
@@ -81,9 +110,11 @@ class BorrowedExecutor(Executor):
         except BrokenExecutor as error:
             raise RunError(
                 f"a worker died, and a {type(self._executor).__name__} takes no jobs after that: "
-                "make a new one and run again, which resumes, or use workers=N "
-                f"({first_line(error)})"
+                "make a new one and run again, which resumes, or use workers=N; a script needs "
+                f"{GUARD} ({first_line(error)})"
             ) from error
+        if not all(hasattr(future, name) for name in ("add_done_callback", "cancel", "result")):
+            raise UserError(f"executor.submit must return a future, got {shown(future)}")
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future

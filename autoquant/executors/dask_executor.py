@@ -28,13 +28,16 @@ class DaskExecutor(Executor):
         threads: of torch in each worker.
 
     Raises:
-        UserError: a worker runs several jobs at the same time.
+        UserError: the client is closed, or a worker runs several jobs at the same time.
     """
 
     many_machines = True
 
     def __init__(self, executor: Any, threads: int) -> None:
         self._client = executor._client
+        if self._client.status != "running":
+            requirement = "the client of a Dask executor must be connected"
+            raise UserError(f"{requirement}, got one that is {self._client.status}")
         self._options = {**executor._kwargs, "pure": False, "retries": 0}
         self._threads = threads
         self._futures: dict[Future[Any], Any] = {}  # with Dask's; of the jobs that have not ended

@@ -16,7 +16,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
-from autoquant.errors import RunError, UserError, first_line
+from autoquant.errors import RunError, UserError, first_line, shown
 from autoquant.executors.requirements import require_engine
 from autoquant.executors.threads import with_threads
 from autoquant.executors.versions import without_autoquant
@@ -181,8 +181,9 @@ class RayExecutor(Executor):
         nodes = _living_nodes(self._ray)
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise UserError(
-            f"a task must fit on a node of the Ray cluster, got {self._shown(self._demand)}; the "
-            f"largest node has {self._shown(largest)}"
+            "a training must fit on a node of the Ray cluster (cluster.cpus, cluster.gpus, "
+            f"cluster.memory), got {self._shown(self._demand)}; the largest node has "
+            f"{self._shown(largest)}"
         )
 
     def _shown(self, resources: dict[str, float]) -> str:
@@ -257,10 +258,10 @@ def _check_demand(cpus: float, gpus: float) -> None:
         gpus: of each task.
     """
     if cpus < 0 or gpus < 0 or not cpus + gpus > 0:
-        raise UserError(f"a task must need a CPU or a GPU, got cpus={cpus:g}, gpus={gpus:g}")
+        raise UserError(f"a training must need a CPU or a GPU, got cpus={cpus:g}, gpus={gpus:g}")
     for name, amount in (("cpus", cpus), ("gpus", gpus)):
         if amount > 1 and amount != int(amount):
-            raise UserError(f"{name} above 1 must be a whole number, got {amount:g}")
+            raise UserError(f"cluster.{name} above 1 must be a whole number, got {amount:g}")
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -277,10 +278,10 @@ def _connect(ray: Any, address: str) -> None:
         with _signals_kept():
             ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
         _silence(ray)
-    except OSError as error:  # ConnectionError too
+    except (OSError, ValueError) as error:  # ConnectionError too
         raise UserError(
             f"cluster.address must be that of a Ray cluster (start one: ray start --head), got "
-            f"{address}: {first_line(error)}"
+            f"{shown(address)}: {_flat(error)}"
         ) from error
     except Exception as error:
         raise UserError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from autoquant.errors import UserError, shown
-from autoquant.executors.borrowed import adapted
+from autoquant.executors.borrowed import adapted, check_takes_jobs
 from autoquant.executors.factory import new_executor
 from autoquant.files import make_folder
 from autoquant.settings import Search
@@ -55,7 +55,8 @@ class Place:
         shared, own = Path(self.settings.cluster.folder), self.study.path.resolve()
         if not shared.is_dir():
             requirement = "cluster.folder must be a folder that this machine and all workers see"
-            raise UserError(f"{requirement}, got {shown(str(shared))}, which is not there")
+            what = "is no folder" if shared.exists() else "is not there"
+            raise UserError(f"{requirement}, got {shown(str(shared))}, which {what}")
         name = f"{own.name}-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
         return Study(shared.resolve() / name)
 
@@ -85,13 +86,21 @@ class Place:
 
         Raises:
             UserError: ``cluster.folder`` is not there, the cluster cannot be reached, or it has
-                not what a job needs.
+                not what a job needs; the executor takes no jobs, or is not the only one.
         """
         folder = self.working.path
         if self.executor is not None:
-            adapted(self.executor, 1).shutdown()  # it stays open
+            self._check_alone()
+            check_takes_jobs(self.executor)
         elif self.settings.cluster.is_remote:
             new_executor(self.settings, folder).shutdown()
+
+    def _check_alone(self) -> None:
+        """Raise an error where settings name workers beside the user's executor."""
+        engine, workers = self.settings.cluster.engine, self.settings.workers
+        if engine != "local" or workers > 1:
+            got = f"workers={workers}" if workers > 1 else f"cluster={engine}"
+            raise UserError(f"executor must be given without workers and a cluster, got {got} too")
 
     def prepare(self) -> None:
         """Make the folder of the checkpoints.

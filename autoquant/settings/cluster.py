@@ -46,7 +46,7 @@ class Cluster(Settings):
 
     def __post_init__(self) -> None:
         check_types(self, "cluster.")
-        requirement = f"cluster must be one of {', '.join(ENGINES)}"
+        requirement = f"cluster.engine must be one of {', '.join(ENGINES)}"
         require(self.engine in ENGINES, requirement, self.engine)
         for each in fields(self):
             value, default = getattr(self, each.name), each.default
@@ -54,10 +54,10 @@ class Cluster(Settings):
                 require(isinstance(value, str), f"cluster.{each.name} must be a text", value)
             engine = _ONLY_OF.get(each.name, self.engine)
             requirement = f"cluster.{each.name} is only for cluster={engine}"
-            require(value == default or engine == self.engine, requirement, f"{each.name}={value}")
+            require(value == default or engine == self.engine, requirement, self.engine)
             given = value != default and self.engine == "local" and each.name != "folder"
             requirement = f"cluster.{each.name} needs cluster=ray or cluster=slurm"
-            require(not given, requirement, f"{each.name}={value} without one")
+            require(not given, requirement, self.engine)
         require(self.cpus > 0, "cluster.cpus must be above 0", self.cpus)
         require(self.gpus >= 0, "cluster.gpus must not be negative", self.gpus)
         require(self.memory >= 0, "cluster.memory must not be negative", self.memory)

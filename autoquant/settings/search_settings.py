@@ -26,6 +26,9 @@ from autoquant.settings.scheme import Scheme
 from autoquant.settings.space import Rules, Space, Widening, checked_rules
 from autoquant.settings.training import AUTO, Training
 
+MAX_THREADS = 1024
+"""Threads of a process, at most."""
+
 
 @old_fields("")
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class Search(Settings):
         alone = self.workers == 1 or not self.cluster.is_remote
         require(alone, f"{requirement}, whose size it is", self.workers)
         require(self.threads >= 0, "threads must not be negative", self.threads)
+        require(self.threads <= MAX_THREADS, f"threads must be at most {MAX_THREADS}", self.threads)
         requirement = "baseline.distill must be 0: the float model has no teacher"
         require(self.baseline.distill == 0, requirement, self.baseline.distill)
         requirement = (

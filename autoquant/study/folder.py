@@ -270,7 +270,8 @@ class Study:
         except UnreadableError as error:
             raise UserError(f"'{self.config_file}' must be valid YAML, got {error}") from error
         if not isinstance(content, dict):
-            raise UserError(f"'{self.config_file}' must hold a configuration, got {shown(content)}")
+            got = "an empty file" if content is None else shown(content)
+            raise UserError(f"'{self.config_file}' must hold a configuration, got {got}")
         return content
 
     def baseline(self) -> BaselineRecord:

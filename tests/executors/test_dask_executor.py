@@ -95,3 +95,10 @@ def test_workers_with_several_threads_are_refused() -> None:
         pytest.raises(UserError, match=r"^each Dask worker must have one thread, .*, got 2 at "),
     ):
         adapted(client.get_executor(), 1)
+
+
+def test_a_client_that_is_closed_is_refused(client: Any) -> None:
+    with distributed.Client(client.scheduler.address, set_as_default=False) as other:
+        executor = other.get_executor()
+    with pytest.raises(UserError, match="must be connected, got one that is closed"):
+        adapted(executor, 1)

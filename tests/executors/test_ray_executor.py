@@ -174,12 +174,17 @@ def slow(context: Any, job: tuple[str, int]) -> Any:
     [
         pytest.param(
             {"cpus": 64},
-            "a task must fit on a node of the Ray cluster, got 64 CPUs and 0 GPUs; the largest "
+            "a training must fit on a node of the Ray cluster (cluster.cpus, cluster.gpus, "
+            "cluster.memory), got 64 CPUs and 0 GPUs; the largest "
             "node has 1 CPUs and 0 GPUs",
             id="more CPUs than a node has",
         ),
-        pytest.param({"cpus": 0}, "a task must need a CPU or a GPU, got cpus=0, gpus=0", id="0"),
-        pytest.param({"gpus": 1.5}, "gpus above 1 must be a whole number, got 1.5", id="fraction"),
+        pytest.param(
+            {"cpus": 0}, "a training must need a CPU or a GPU, got cpus=0, gpus=0", id="0"
+        ),
+        pytest.param(
+            {"gpus": 1.5}, "cluster.gpus above 1 must be a whole number, got 1.5", id="fraction"
+        ),
     ],
 )
 def test_tasks_that_no_node_can_run(

@@ -1,3 +1,4 @@
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def test_where_jobs_run(tmp_path: Path) -> None:
     study = Study(tmp_path)
     here, two = Place(study, Search()), Place(study, Search(workers=2))
     ray = Place(study, Search(cluster=Cluster(engine="ray")))
-    with ProcessPoolExecutor(1) as pool:  # no process starts
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         users = Place(study, Search(), pool)
         places = (here, two, ray, users)
         assert [place.is_here for place in places] == [True, False, False, False]
@@ -51,6 +52,28 @@ def test_an_executor_that_is_none_is_refused(tmp_path: Path) -> None:
         Place(Study(tmp_path), Search(), threads).check()
     with pytest.raises(UserError, match="executor must be"):
         Place(Study(tmp_path), Search(), "ray").check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [
+        pytest.param(Search(workers=2), "workers=2", id="workers"),
+        pytest.param(Search(cluster=Cluster(engine="ray")), "cluster=ray", id="cluster"),
+    ],
+)
+def test_an_executor_beside_other_workers_is_refused(
+    settings: Search, got: str, tmp_path: Path
+) -> None:
+    line = f"^executor must be given without workers and a cluster, got {got} too$"
+    with ProcessPoolExecutor(1) as pool, pytest.raises(UserError, match=line):
+        Place(Study(tmp_path), settings, pool).check()
+
+
+def test_a_shared_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = Place(Study(tmp_path), Search(cluster=Cluster(folder=str(tmp_path / "file"))))
+    with pytest.raises(UserError, match=r"got '.*file', which is no folder$"):
+        place.check()
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")

@@ -9,16 +9,16 @@ from autoquant.settings import Cluster, Search
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "flux"}, "cluster must be one of local, ray, slurm, got 'flux'"),
+        ({"engine": "flux"}, "cluster.engine must be one of local, ray, slurm, got 'flux'"),
         (
             {"engine": "ray", "time": 5},
-            "cluster.time is only for cluster=slurm, got 'time=5'",
+            "cluster.time is only for cluster=slurm, got 'ray'",
         ),
         (
             {"engine": "slurm", "address": "head"},
-            "cluster.address is only for cluster=ray, got 'address=head'",
+            "cluster.address is only for cluster=ray, got 'slurm'",
         ),
-        ({"gpus": 1}, "cluster.gpus needs cluster=ray or cluster=slurm, got 'gpus=1 without one'"),
+        ({"gpus": 1}, "cluster.gpus needs cluster=ray or cluster=slurm, got 'local'"),
         ({"engine": "ray", "cpus": 0}, "cluster.cpus must be above 0, got 0"),
         ({"engine": "ray", "gpus": -1}, "cluster.gpus must not be negative, got -1"),
         ({"engine": "ray", "memory": -1}, "cluster.memory must not be negative, got -1"),

@@ -50,6 +50,11 @@ def test_threads_are_set_and_given_back() -> None:
     assert torch.get_num_threads() == before
 
 
+def test_too_many_threads_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^threads must be at most 1024, got 99999$"):
+        Search(threads=99999)
+
+
 @pytest.mark.parametrize(("setting", "least"), [("workers", 1), ("threads", 0)])
 def test_numbers_that_are_refused(setting: str, least: int) -> None:
     with pytest.raises(UserError, match=f"{setting} must"):
