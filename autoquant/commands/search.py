@@ -63,7 +63,7 @@ from autoquant.training.candidate import StartingPoint
 from autoquant.training.device import check_autocast
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
-from autoquant.training.threads import threads_set, with_threads
+from autoquant.training.threads import threads_set
 from autoquant.training.weights import plain_settings
 
 OnTrial = Callable[[Outcome], None]
@@ -178,10 +178,8 @@ def search(
     """
     check_task(task)
     folder = Study.at(study)
-    settings = settings_for(task, settings)
-    here = Place(folder, settings, executor).is_here
-    settings = for_target(with_threads(settings, folder, one_process=here))
-    place = Place(folder, settings, executor)
+    place = Place.of(folder, settings_for(task, settings), executor)
+    settings = for_target(place.settings)
     check_callbacks(on_trial=on_trial, on_step=on_step)
     check_tensorboard(settings.tensorboard)
     device = place.device()

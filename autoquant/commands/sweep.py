@@ -51,7 +51,7 @@ from autoquant.training.float_model import check_new_weights
 from autoquant.training.recognise import refuse_another_metric
 from autoquant.training.scoring import score
 from autoquant.training.tensorboard_log import TensorBoardLog, check_tensorboard, open_log
-from autoquant.training.threads import threads_set, with_threads
+from autoquant.training.threads import threads_set
 from autoquant.training.weights import plain_settings
 
 SETTINGS_WITHOUT_EFFECT = frozenset(
@@ -154,10 +154,8 @@ def sweep(
     """
     check_task(task)
     folder, grid = Study.at(study), Sweep() if sweep is None else sweep
-    settings = settings_for(task, settings)
-    here = Place(folder, settings, executor).is_here
-    settings = with_threads(settings, folder, one_process=here)
-    place = Place(folder, settings, executor)
+    place = Place.of(folder, settings_for(task, settings), executor)
+    settings = place.settings
     write = f"sweep={constructed(Sweep, grid)}"
     require(isinstance(grid, Sweep), "sweep must be an autoquant.Sweep", grid, write)
     check_callbacks(on_run=on_run, on_step=on_step)

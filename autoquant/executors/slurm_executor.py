@@ -68,12 +68,14 @@ class SlurmExecutor(Executor):
         engine: str = "slurm",
     ) -> None:
         require_engine("slurm", "submitit")
+        import submitit
+
         self._name = f"autoquant-{uuid.uuid4().hex[:8]}"
         self._folder = folder.absolute() / self._name
         self._threads, self._array = threads, array
         local = engine == "local"
         self._engine: SubmititEngine = LocalProcesses() if local else Slurm(self._name)
-        self._submitit = self._engine.submitit_executor(self._folder)
+        self._submitit = submitit.AutoExecutor(self._folder, cluster=self._engine.cluster)
         optional = {
             "slurm_partition": partition,
             "mem_gb": memory_gb,

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from autoquant.errors import UserError
@@ -28,6 +27,7 @@ class Slurm:
         name: of all jobs of an executor.
     """
 
+    cluster = "slurm"  # submitit's name
     result_seconds, late_seconds = RESULT_SECONDS, LATE_SECONDS
 
     def __init__(self, name: str) -> None:
@@ -37,16 +37,6 @@ class Slurm:
             )
         self._name = name
         self._asked_at = -QUEUE_SECONDS
-
-    def submitit_executor(self, folder: Path) -> Any:
-        """Submitit's executor.
-
-        Args:
-            folder: of its files.
-        """
-        import submitit
-
-        return submitit.AutoExecutor(folder=folder, cluster="slurm")
 
     def room(self, submitted: int, array: int) -> int:
         """How many more jobs may be submitted: SLURM has a queue.
@@ -95,17 +85,8 @@ class Slurm:
 class LocalProcesses:
     """Processes of this machine, by submitit's local executor."""
 
+    cluster = "local"
     result_seconds, late_seconds = 0.1, 0.5
-
-    def submitit_executor(self, folder: Path) -> Any:
-        """Submitit's executor.
-
-        Args:
-            folder: of its files.
-        """
-        import submitit
-
-        return submitit.AutoExecutor(folder=folder, cluster="local")
 
     def room(self, submitted: int, array: int) -> int:
         """How many more jobs may be submitted: all run at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from autoquant.files import make_folder
 from autoquant.settings import Search
 from autoquant.study.folder import Study
 from autoquant.training.device import is_device_name, resolve_device
+from autoquant.training.threads import with_threads
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class Place:
     study: Study
     settings: Search
     executor: Executor | None = None
+
+    @classmethod
+    def of(cls, study: Study, settings: Search, executor: Executor | None = None) -> Place:
+        """Where jobs run, with the number of threads that the study has, or is made with.
+
+        Args:
+            study: the folder, new or not.
+            settings: of the search.
+            executor: of the user's; None: as the settings say.
+        """
+        place = cls(study, settings, executor)
+        threads = with_threads(settings, study, one_process=place.is_here)
+        return replace(place, settings=threads)
 
     @property
     def is_here(self) -> bool:
